@@ -1,0 +1,1 @@
+"""From the ledger to claims: ranking, tables, figures, report."""

@@ -1,0 +1,85 @@
+"""Every error that raypeft raises on purpose, and the exit status that each one becomes.
+
+RaypeftError                  1
+├── ConfigError               2   a sweep, an option or a command line is wrong
+│   ├── UnknownNameError      2
+│   ├── DuplicateNameError    2
+│   └── IncompatibleError     2   e.g. BatchNorm tuning on a ViT
+├── PreflightError            4   nothing was started
+│   ├── DataError             4   an image, a table or a folder is wrong
+│   └── WeightsError          4   pretrained weights are missing or damaged
+├── StorageError              5   the store can no longer be written; resumable
+├── StoreInUseError           6
+├── PlanDiffersError          7
+└── DivergedError             -   a loss is not finite: ends one trial, never the sweep
+
+A message says what came, what was allowed, and what to do.
+"""
+
+
+class RaypeftError(Exception):
+    """Base of the tree; `exit_code` is the exit status of a command that it ends."""
+
+    exit_code = 1
+
+
+class ConfigError(RaypeftError):
+    """A sweep, an option or a command line is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ConfigError):
+    """A name that no registry holds."""
+
+
+class DuplicateNameError(ConfigError):
+    """A name registered twice."""
+
+
+class IncompatibleError(ConfigError):
+    """A method that does not fit the model it was asked for."""
+
+
+class PreflightError(RaypeftError):
+    """A check before the first trial failed; nothing was started."""
+
+    exit_code = 4
+
+
+class DataError(PreflightError):
+    """An image, a table or a folder cannot be used as it is."""
+
+
+class WeightsError(PreflightError):
+    """Pretrained weights are missing, damaged, or not of the model asked for."""
+
+
+class StorageError(RaypeftError):
+    """The store can no longer be written; what is committed is safe and the sweep resumable."""
+
+    exit_code = 5
+
+
+class StoreInUseError(RaypeftError):
+    """Another driver holds the store."""
+
+    exit_code = 6
+
+
+class PlanDiffersError(RaypeftError):
+    """The store holds another plan than the one asked for."""
+
+    exit_code = 7
+
+
+class DivergedError(RaypeftError):
+    """The loss is not finite; the trial ends as `diverged`."""
+
+
+def list_problems(problems: list[str], limit: int = 10) -> str:
+    """One problem a line, the first `limit` of them and a count of the rest."""
+    shown = [f"  - {problem}" for problem in problems[:limit]]
+    if len(problems) > limit:
+        shown.append(f"  - and {len(problems) - limit} more")
+    return "\n".join(shown)

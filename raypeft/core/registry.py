@@ -1,0 +1,44 @@
+"""A dict of plug-ins that refuses duplicates and answers typos."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from raypeft.core.errors import DuplicateNameError, UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Names to plug-ins of one kind, in the order of registration."""
+
+    def __init__(self, kind: str) -> None:
+        """`kind` is the singular noun that messages use, e.g. "method"."""
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def add(self, name: str, entry: T) -> None:
+        """Register `entry`. Raises: DuplicateNameError."""
+        if name in self._entries:
+            raise DuplicateNameError(f"{self.kind} '{name}' is registered twice; choose another name")
+        self._entries[name] = entry
+
+    def __getitem__(self, name: str) -> T:
+        """The plug-in called `name`. Raises: UnknownNameError with the nearest name."""
+        if name in self._entries:
+            return self._entries[name]
+        near = difflib.get_close_matches(name, self._entries, n=1)
+        hint = f" did you mean '{near[0]}'?" if near else ""
+        raise UnknownNameError(
+            f"no {self.kind} named '{name}';{hint} known: {', '.join(self._entries)} (see: raypeft {self.kind}s)"
+        )
+
+    def __contains__(self, name: object) -> bool:
+        """Whether `name` is registered (Mapping's default would ask __getitem__ for a KeyError)."""
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)

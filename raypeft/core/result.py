@@ -1,0 +1,76 @@
+"""One row of the ledger, and its columns in order."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from raypeft.core.spec import Stage
+
+Status = Literal["done", "pruned", "diverged", "failed"]
+
+SCHEMA = 1
+"""Version of the row; a reader refuses a newer one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """One trial's outcome. Scores are in [0, 1]; a score that does not exist is absent, never 0."""
+
+    # what was asked
+    trial_id: str
+    sweep: str
+    stage: Stage
+    method: str
+    model: str
+    dataset: str  # the label that tables show, without a path
+    fraction: float
+    seed: int
+    lr: float
+    candidate: int | None = None
+    # what came out
+    status: Status
+    error: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)  # "val/f1_macro", "test/f1_macro", ...
+    curve: tuple[Mapping[str, float], ...] = ()  # one per epoch: epoch, train/loss, val/f1_macro
+    best_epoch: int | None = None  # 1-based; its weights are the ones scored
+    # on what
+    n_train: int = 0
+    n_val: int = 0
+    n_test: int = 0
+    n_classes: int = 0
+    classes: tuple[str, ...] = ()
+    # at what cost
+    trainable: int = 0  # parameters that the optimizer updates, head included
+    inserted: int = 0  # parameters that the backbone does not have
+    head: int = 0
+    total: int = 0
+    epochs: int = 0
+    steps: int = 0  # optimizer steps
+    seconds: float = 0.0  # whole trial
+    device_seconds: float = 0.0  # training steps alone
+    peak_memory_bytes: int = 0
+    images_per_second: float = 0.0  # training
+    adapter_bytes: int = 0
+    # provenance
+    spec: Mapping[str, Any] = field(default_factory=dict)  # TrialSpec as a dict
+    precision: str = ""  # what `auto` became
+    weights_digest: str = ""
+    data_digest: str = ""
+    git: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: str = ""
+    attempt: int = 1
+    started: str = ""  # ISO 8601, UTC
+    ended: str = ""
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Result":
+        """The inverse of to_dict. Raises: TypeError for an unknown column."""
+        return cls(
+            **{**content, "curve": tuple(content["curve"]), "classes": tuple(content["classes"])},
+        )

@@ -1,0 +1,194 @@
+"""What is asked: a cell, a trial, a sweep, and the settings that can change a result."""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from raypeft.core.errors import ConfigError
+
+Stage = Literal["search", "final"]
+
+PROTOCOL = 1
+"""Version of the training semantics: raised by every change that moves a number."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One question: this method on this model, given this fraction of this dataset."""
+
+    method: str
+    model: str
+    dataset: str
+    fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError unless 0 < fraction <= 1."""
+        if not 0 < self.fraction <= 1:
+            raise ConfigError(f"fraction={self.fraction} of {self.dataset}: must be above 0 and at most 1")
+
+    def __str__(self) -> str:
+        return f"{self.method} / {self.model} / {dataset_label(self.dataset)} / {self.fraction:g}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogUniform:
+    """A range searched on a log scale."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError unless 0 < low < high."""
+        if not 0 < self.low < self.high < math.inf:
+            raise ConfigError(f"learning-rate range {self.low} to {self.high}: needs 0 < low < high")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """How the learning rate of a cell is found.
+
+    Candidate i is suggested, and pruned, from the results of candidates 0 .. i - lookback alone,
+    taken in that order. So at most `lookback` candidates of one cell run at a time, and the
+    outcome of a search depends on neither the number of workers nor who finishes first: a sweep
+    that was killed and resumed ends in the table of one that was not.
+    """
+
+    trials: int = 16
+    lr: LogUniform = field(default_factory=lambda: LogUniform(low=1e-5, high=1e-1))
+    seed: int = 1000  # of the search runs: data subset, head, order; apart from the final seeds
+    lookback: int = 4
+    grace_epochs: int = 4  # ASHA's first rung; earlier validation scores mislead
+    reduction_factor: int = 3
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        _at_least("candidates", self.trials, 1)
+        _at_least("lookback", self.lookback, 1)
+        _at_least("grace_epochs", self.grace_epochs, 1)
+        _at_least("reduction_factor", self.reduction_factor, 2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How one model is trained: AdamW, linear warm-up over the first tenth of the steps, then cosine."""
+
+    epochs: int = 20
+    batch_size: int = 512
+    micro_batch_size: int = 64  # accumulated up to batch_size; part of the result where BatchNorm trains
+    weight_decay: float = 0.01
+    image_size: int | None = None  # pixels; None: the model's own
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device gains
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        _at_least("epochs", self.epochs, 1)
+        _at_least("batch_size", self.batch_size, 1)
+        _at_least("micro_batch_size", self.micro_batch_size, 1)
+        if self.image_size is not None:
+            _at_least("image_size", self.image_size, 8)
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ConfigError(f"precision='{self.precision}': allowed are auto, fp32, bf16")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialSpec:
+    """One training run. Equal specs give equal results on equal hardware."""
+
+    cell: Cell
+    stage: Stage  # search: scored on val, may be pruned; final: scored once on test
+    seed: int
+    lr: float
+    recipe: Recipe
+    split_seed: int
+    weights_digest: str
+    data_digest: str
+    search: Search | None = None  # stage search only: pruning depends on it
+    candidate: int | None = None  # stage search only: 0 .. search.trials - 1
+    protocol: int = PROTOCOL
+
+    @property
+    def trial_id(self) -> str:
+        """Twelve hex digits that name this spec in every file, log and MLflow run.
+
+        The data are named by their digest, not by where they lie, so a moved folder keeps its results.
+        """
+        content = asdict(self)
+        del content["cell"]["dataset"]
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
+        """The inverse of dataclasses.asdict."""
+        search = content["search"]
+        return cls(
+            **{
+                **content,
+                "cell": Cell(**content["cell"]),
+                "recipe": Recipe(**content["recipe"]),
+                "search": search and Search(**{**search, "lr": LogUniform(**search["lr"])}),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """The cells, the budget of each cell's search, and the seeds of its final runs."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    search: Search = field(default_factory=Search)
+    recipe: Recipe = field(default_factory=Recipe)
+    final_seeds: tuple[int, ...] = (0, 1, 2)
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        if not self.cells:
+            raise ConfigError(f"sweep '{self.name}' has no cells; give at least one with grid(...)")
+        if not self.final_seeds:
+            raise ConfigError(f"sweep '{self.name}' has no final seeds; give at least one")
+        for what, values in (("cell", self.cells), ("final seed", self.final_seeds)):
+            twice = [str(value) for value in dict.fromkeys(values) if values.count(value) > 1]
+            if twice:
+                raise ConfigError(f"sweep '{self.name}' names a {what} twice: {'; '.join(twice)}")
+        if self.search.seed in self.final_seeds:
+            raise ConfigError(f"seed {self.search.seed} is the search's; final runs need fresh seeds")
+
+
+def grid(
+    *,
+    method: Sequence[str],
+    model: Sequence[str],
+    dataset: Sequence[str],
+    fraction: Sequence[float] = (1.0,),
+) -> tuple[Cell, ...]:
+    """Every combination, methods changing fastest; add two grids to join them."""
+    return tuple(
+        Cell(method=one_method, model=one_model, dataset=one_dataset, fraction=one_fraction)
+        for one_dataset, one_model, one_fraction, one_method in itertools.product(
+            dataset, model, fraction, method
+        )
+    )
+
+
+def dataset_label(source: str) -> str:
+    """The name that tables show: `digits`, or the last part of a path (`csv:/data/busi.csv`: busi)."""
+    kind, colon, path = source.partition(":")
+    if not colon:
+        return kind
+    name = path.rstrip("/").rsplit("/", 1)[-1]
+    return name.removesuffix(f".{kind}") or path
+
+
+def canonical_json(content: object) -> str:
+    """One text per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name}={value}: must be a whole number of at least {least}")

@@ -1,0 +1,1 @@
+"""One source of images per file; splits, fractions and decoding are shared."""

@@ -1,0 +1,1 @@
+"""One PEFT idea per file."""

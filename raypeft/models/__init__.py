@@ -1,0 +1,1 @@
+"""One backbone family per file."""
