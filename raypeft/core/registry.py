@@ -29,8 +29,9 @@ class Registry(Mapping[str, T], Generic[T]):
             return self._entries[name]
         near = difflib.get_close_matches(name, self._entries, n=1)
         hint = f" did you mean '{near[0]}'?" if near else ""
+        known = ", ".join(self._entries)
         raise UnknownNameError(
-            f"no {self.kind} named '{name}';{hint} known: {', '.join(self._entries)} (see: raypeft {self.kind}s)"
+            f"no {self.kind} named '{name}';{hint} known: {known} (see: raypeft {self.kind}s)"
         )
 
     def __contains__(self, name: object) -> bool:

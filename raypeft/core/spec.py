@@ -120,9 +120,15 @@ class TrialSpec:
         del content["cell"]["dataset"]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the dataset by its label: where data lie is nobody else's business."""
+        content = asdict(self)
+        content["cell"]["dataset"] = dataset_label(self.cell.dataset)
+        return content
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
-        """The inverse of dataclasses.asdict."""
+        """The inverse of to_dict, up to the place of the data."""
         search = content["search"]
         return cls(
             **{

@@ -1,1 +1,24 @@
-"""One backbone family per file."""
+"""One backbone family per file; importing this room registers them."""
+
+from raypeft.models import efficientnet, vit
+from raypeft.models.base import (
+    MODELS,
+    Model,
+    build_model,
+    check_image_size,
+    load_weights,
+    read_weights,
+    weights_digest,
+)
+
+__all__ = [
+    "MODELS",
+    "Model",
+    "build_model",
+    "check_image_size",
+    "efficientnet",
+    "load_weights",
+    "read_weights",
+    "vit",
+    "weights_digest",
+]

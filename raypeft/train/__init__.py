@@ -1,1 +1,7 @@
 """One trial in one process; never Ray."""
+
+from raypeft.train.adapter import load_adapter, save_adapter
+from raypeft.train.loop import Fit, FitSettings, fit
+from raypeft.train.run import run_trial
+
+__all__ = ["Fit", "FitSettings", "fit", "load_adapter", "run_trial", "save_adapter"]

@@ -1,0 +1,75 @@
+"""Store -> DataFrame: the only reader of the ledger on the way to a claim."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raypeft.core.errors import ConfigError, StorageError
+from raypeft.core.result import SCHEMA, Result
+
+
+def load_results(store: Path) -> pd.DataFrame:
+    """One row per committed or failed trial, in the order of trial ids; empty for an empty ledger.
+
+    Columns: those of Result, with each metric as a column of its own ("test/f1_macro", NaN where a
+    trial has none) in place of `metrics`. `curve`, `spec` and `versions` stay objects.
+    Raises: ConfigError when there is no ledger; StorageError naming the row that cannot be read.
+    """
+    store = Path(store)
+    _check_store(store)
+    committed = {path.stem: _read_row(path) for path in sorted((store / "ledger").glob("*.json"))}
+    failed = {path.stem: _read_row(path) for path in sorted((store / "failed").glob("*.json"))}
+    # a driver that died between commit and clean-up leaves a crash beside its later result
+    rows = {**failed, **committed}
+    columns = [field.name for field in fields(Result) if field.name != "metrics"]
+    frame = pd.DataFrame([_flatten(rows[trial_id]) for trial_id in sorted(rows)])
+    metrics = sorted(set(frame.columns) - set(columns))
+    return frame.reindex(columns=[*columns, *metrics])
+
+
+def load_plan(store: Path) -> dict[str, Any]:
+    """What `plan.json` holds: "sweep" (a Sweep as plain JSON), "trials" (how many), "digests".
+
+    Raises: ConfigError when there is none; StorageError when it is damaged.
+    """
+    store = Path(store)
+    _check_store(store)
+    path = store / "plan.json"
+    if not path.is_file():
+        raise ConfigError(f"{store} holds no plan.json; run the sweep again with --store {store} to write it")
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text())
+        missing = [key for key in ("sweep", "trials", "digests") if key not in plan]
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{path}: not a plan ({error}); restore it from a backup") from error
+    if missing:
+        raise StorageError(f"{path}: not a plan (no {', '.join(missing)}); restore it from a backup")
+    return plan
+
+
+def _check_store(store: Path) -> None:
+    if not store.is_dir():
+        raise ConfigError(f"no store {store}; name the folder that `raypeft run` printed, e.g. runs/quickstart")
+    if not (store / "ledger").is_dir():
+        raise ConfigError(f"{store} holds no ledger; name the store of a sweep, e.g. runs/quickstart")
+
+
+def _read_row(path: Path) -> Result:
+    try:
+        content = json.loads(path.read_text())
+        if content["schema"] > SCHEMA:
+            raise StorageError(
+                f"{path}: row of schema {content['schema']}, this raypeft reads up to {SCHEMA}; update raypeft"
+            )
+        return Result.from_dict(content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error
+
+
+def _flatten(row: Result) -> Mapping[str, Any]:
+    content = {field.name: getattr(row, field.name) for field in fields(Result)}
+    return {**content, **content.pop("metrics")}

@@ -1,0 +1,5 @@
+"""`python -m raypeft`."""
+
+from raypeft.cli import main
+
+main()

@@ -1,0 +1,324 @@
+"""The commands: each a few lines that call a room. Heavy imports wait until a command needs them."""
+
+import json
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from raypeft.core.errors import ConfigError, RaypeftError
+from raypeft.core.spec import Search, Sweep, grid
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Which fine-tuning method should I use? Sweeps that benchmark PEFT on medical images.",
+)
+talk = Console(stderr=True)
+facts = Console()
+
+T = TypeVar("T")
+EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "STORAGE", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
+
+Store = Annotated[Path, typer.Option(help="Where results go; the same store resumes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]
+Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="The store to write.")] = Path("runs/quickstart"),
+) -> None:
+    """Run the main job on built-in real images, in minutes on two CPU cores.
+
+    Learning-rate search and three final seeds for twelve cells, tracked in MLflow, ending in a
+    ranking table and an HTML report. Next: raypeft run sweeps/own_images.py --help
+    """
+    from raypeft.launch.sweep import Resources, run_sweep
+    from raypeft.quickstart import SWEEP
+
+    outcome = run_sweep(SWEEP, store=out, resources=Resources(), console=talk)
+    _show_results(out, Resources().tracking_uri)
+    _finish(outcome.exit_code, outcome.summary)
+
+
+@app.command()
+def run(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py", help="A file that holds SWEEP.")],
+    methods: Listed = None,
+    models: Listed = None,
+    datasets: Listed = None,
+    fractions: Listed = None,
+    seeds: Listed = None,
+    candidates: Annotated[int | None, typer.Option(help="Learning rates tried per cell.")] = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    image_size: int | None = None,
+    store: Annotated[Path | None, typer.Option(help="Default: runs/NAME. The same store resumes.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: sqlite in the store.")] = None,
+    cpus_per_trial: int = 1,
+    gpus_per_trial: float = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
+) -> None:
+    """Run what a sweep's store does not hold yet. Options override the sweep file.
+
+    raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
+    """
+    from raypeft.launch.sweep import Resources, run_sweep
+
+    asked = _override(
+        _load(sweep),
+        axes={"method": _split(methods, str), "model": _split(models, str), "dataset": _split(datasets, str),
+              "fraction": _split(fractions, float)},
+        seeds=_split(seeds, int),
+        search={"trials": candidates},
+        recipe={"epochs": epochs, "batch_size": batch_size, "image_size": image_size},
+    )  # fmt: skip
+    where = store or Path("runs") / asked.name
+    if dry_run:
+        _print_plan(asked, where, as_json=False)
+        return
+    resources = Resources(
+        cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, tracking_uri=tracking_uri
+    )
+    outcome = run_sweep(asked, store=where, resources=resources, console=talk)
+    _show_results(where, tracking_uri)
+    _finish(outcome.exit_code, outcome.summary)
+
+
+@app.command()
+def plan(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py")],
+    store: Annotated[Path | None, typer.Option(help="Default: runs/NAME.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a sweep's names, weights and data; count its cells and trials. Starts nothing."""
+    asked = _load(sweep)
+    _print_plan(asked, store or Path("runs") / asked.name, as_json=as_json)
+
+
+@app.command()
+def status(store: Path, as_json: AsJson = False) -> None:
+    """How far a store's sweep is."""
+    path = store / "status.json"
+    if not path.exists():
+        raise ConfigError(f"{store} holds no sweep (no status.json); see: raypeft run --help")
+    content = json.loads(path.read_text())
+    content["committed"] = sum(1 for _ in (store / "ledger").glob("*.json"))
+    content["failed"] = sum(1 for _ in (store / "failed").glob("*.json"))
+    if as_json:
+        _print_json(content)
+        return
+    done = f"{content['committed']} of {content['planned']} trials committed"
+    facts.print(f"{done}, {content['failed']} failed", highlight=False)
+    facts.print(content.get("summary", f"{content['state']} (pid {content.get('pid')})"), markup=False)
+
+
+@app.command()
+def report(
+    store: Path,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: STORE/report.html.")] = None,
+) -> None:
+    """Write one self-contained HTML file: ranking, table, figure, search, costs, failures, provenance."""
+    from analysis.report import write_report
+
+    facts.print(str(write_report(store, output or store / "report.html")), markup=False, soft_wrap=True)
+
+
+@app.command()
+def sync(store: Path, tracking_uri: str | None = None) -> None:
+    """Bring MLflow up to date with the ledger."""
+    from raypeft.launch.tracking import Tracker, default_tracking_uri
+
+    name = json.loads((store / "plan.json").read_text())["sweep"]["name"]
+    counts = Tracker(store, tracking_uri or default_tracking_uri(store), name).sync()
+    facts.print(f"synced {counts.synced} runs, {counts.already} already there")
+
+
+@app.command()
+def ui(store: Path, tracking_uri: str | None = None, port: int = 5000) -> None:
+    """Open the MLflow UI of a store on 127.0.0.1."""
+    from raypeft.launch.tracking import default_tracking_uri, ui_command
+
+    command = ui_command(store, tracking_uri or default_tracking_uri(store), port=port)
+    os.execvp(command[0], command)
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """The fine-tuning methods, the model families that each fits, and their sources."""
+    from raypeft.methods import METHODS
+
+    rows = [{"method": m.name, "families": sorted(m.families), "paper": m.paper} for m in METHODS.values()]
+    _print_rows(rows, as_json=as_json)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """The backbones: family, input size, source of the weights."""
+    from raypeft.models import MODELS
+
+    rows = [
+        {"model": m.name, "family": m.family, "input_size": m.input_size, "source": m.source}
+        for m in MODELS.values()
+    ]
+    _print_rows(rows, as_json=as_json)
+
+
+@app.command()
+def datasets(as_json: AsJson = False) -> None:
+    """The data sets: source and licence, and the forms that your own images can have."""
+    from raypeft.datasets import describe_datasets
+
+    _print_rows(describe_datasets(), as_json=as_json)
+
+
+def run_sweep_file(path: str) -> None:
+    """What `python sweeps/NAME.py [options]` does: the same as `raypeft run sweeps/NAME.py [options]`."""
+    main(["run", path, *sys.argv[1:]])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; every error on purpose ends in one message and its exit status."""
+    try:
+        app(args=arguments)
+    except RaypeftError as error:
+        talk.print(f"raypeft: error: {error}", markup=False, highlight=False, soft_wrap=True)
+        _finish(error.exit_code, f"raypeft: exit {error.exit_code} ({EXITS.get(error.exit_code, 'ERROR')})")
+    except Exception:
+        traceback.print_exc()
+        _finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
+
+
+def _load(path: Path) -> Sweep:
+    if not path.is_file():
+        raise ConfigError(f"no sweep file {path}; shipped ones lie in sweeps/")
+    try:
+        sweep = runpy.run_path(str(path), run_name="raypeft_sweep").get("SWEEP")
+    except RaypeftError:
+        raise
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = f":{frames[-1].lineno}" if frames else ""
+        raise ConfigError(f"{path}{line}: {type(error).__name__}: {error}") from error
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
+    return sweep
+
+
+def _override(
+    sweep: Sweep,
+    *,
+    axes: dict[str, list[Any] | None],
+    seeds: list[int] | None,
+    search: dict[str, Any],
+    recipe: dict[str, Any],
+) -> Sweep:
+    """The sweep with what was asked for; an axis that is given makes the cells a full grid."""
+    cells = sweep.cells
+    if any(values is not None for values in axes.values()):
+        cells = grid(
+            **{
+                axis: values or list(dict.fromkeys(getattr(cell, axis) for cell in cells))
+                for axis, values in axes.items()
+            }
+        )
+    return replace(
+        sweep,
+        cells=cells,
+        search=replace(sweep.search, **{name: value for name, value in search.items() if value is not None}),
+        recipe=replace(sweep.recipe, **{name: value for name, value in recipe.items() if value is not None}),
+        final_seeds=sweep.final_seeds if seeds is None else tuple(seeds),
+    )
+
+
+def _split(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
+    if text is None:
+        return None
+    try:
+        return [kind(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise ConfigError(f"'{text}': {error}; give comma-separated values") from None
+
+
+def _print_plan(sweep: Sweep, store: Path, *, as_json: bool) -> None:
+    from raypeft.launch.ledger import Ledger
+    from raypeft.launch.plan import make_plan
+
+    plan = make_plan(sweep, store=store)
+    search: Search = sweep.search
+    content = {
+        "sweep": sweep.name,
+        "store": str(store),
+        "cells": len(sweep.cells),
+        "candidates_per_cell": search.trials,
+        "final_runs_per_cell": len(sweep.final_seeds),
+        "trials": plan.num_trials,
+        "committed": len(Ledger(store)),
+    }
+    if as_json:
+        _print_json(content | {"plan": plan.to_dict()})
+        return
+    _print_rows(
+        [
+            {"method": c.method, "model": c.model, "dataset": c.dataset, "fraction": c.fraction}
+            for c in sweep.cells
+        ],
+        as_json=False,
+    )
+    facts.print(
+        f"{content['cells']} cells x ({search.trials} candidates + {len(sweep.final_seeds)} final runs) = "
+        f"{plan.num_trials} trials, {content['committed']} committed in {store}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _show_results(store: Path, tracking_uri: str | None) -> None:
+    """The ranking table on stdout; where everything lies and how to open it on stderr."""
+    from analysis.report import write_report
+
+    from analysis.load import load_results
+    from analysis.tables import headline, score_table, to_rich
+
+    frame = load_results(store)
+    if frame.empty:
+        return
+    facts.print(to_rich(score_table(frame, metric="test/f1_macro")))
+    for sentence in headline(frame):
+        facts.print(sentence, markup=False, highlight=False)
+    path = write_report(store, store / "report.html")
+    for what, where in (
+        ("report", f"{path}"),
+        ("MLflow", f"raypeft ui {store}"),
+        ("results", f"{store}/ledger (one JSON a trial), {store}/predictions, {store}/adapters"),
+    ):
+        talk.print(f"{what:8s} {where}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+    facts.print(table)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=1))
+
+
+def _finish(code: int, summary: str) -> None:
+    talk.print(summary, markup=False, highlight=False, soft_wrap=True)
+    raise SystemExit(code)

@@ -1,0 +1,137 @@
+"""The committed results: exactly once, first writer wins; one driver per store."""
+
+import fcntl
+import json
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from raypeft.core.errors import StorageError, StoreInUseError
+from raypeft.core.result import SCHEMA, Result
+
+
+class Ledger:
+    """One JSON file per committed trial under `<store>/ledger`, per crashed one under `<store>/failed`.
+
+    A committed row never changes. A crash is not a result: its row is kept beside the ledger, for
+    the report, until a later run commits the trial.
+    """
+
+    def __init__(self, store: Path) -> None:
+        """Opens the ledger, making its folders. Raises: StorageError."""
+        self._rows_dir, self._failed_dir = store / "ledger", store / "failed"
+        try:
+            for folder in (self._rows_dir, self._failed_dir):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{store}: {error.strerror}; choose a writable --store") from error
+        self._rows = {path.stem: _read(path) for path in sorted(self._rows_dir.glob("*.json"))}
+
+    def __contains__(self, trial_id: str) -> bool:
+        """Whether the trial is committed."""
+        return trial_id in self._rows
+
+    def __getitem__(self, trial_id: str) -> Result:
+        """The committed row of a trial."""
+        return self._rows[trial_id]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def commit(self, result: Result) -> Result:
+        """Make `result` durable and return the row that stands, which is an earlier one if there is.
+
+        Raises: StorageError; the row is then not committed.
+        """
+        path = self._rows_dir / f"{result.trial_id}.json"
+        try:
+            temporary = _write_temporary(path, result.to_dict())
+            try:
+                os.link(temporary, path)  # atomic, and refuses to replace a row
+            except FileExistsError:
+                result = _read(path)
+            finally:
+                temporary.unlink()
+            _sync_folder(self._rows_dir)
+            self._rows[result.trial_id] = result
+            (self._failed_dir / path.name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot commit trial {result.trial_id}: {path}: {error.strerror}") from error
+        return result
+
+    def record_failure(self, result: Result) -> None:
+        """Keep the last crash of a trial for the report. Raises: StorageError."""
+        path = self._failed_dir / f"{result.trial_id}.json"
+        try:
+            write_json(path, result.to_dict())
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
+
+    def num_failures(self, trial_id: str) -> int:
+        """How often the trial crashed so far."""
+        path = self._failed_dir / f"{trial_id}.json"
+        return _read(path).attempt if path.exists() else 0
+
+
+class Lease:
+    """The right to drive a store; held until the process ends, however it ends."""
+
+    def __init__(self, store: Path) -> None:
+        """Raises: StoreInUseError naming the holder."""
+        store.mkdir(parents=True, exist_ok=True)
+        self._file = (store / "lease.json").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read() or "another process"
+            self._file.close()
+            raise StoreInUseError(
+                f"store {store} is in use by {holder}; wait for that driver, stop it, "
+                "or choose another --store"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Give the store back."""
+        self._file.close()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` atomically and durably. Raises: OSError."""
+    os.replace(_write_temporary(path, content), path)
+    _sync_folder(path.parent)
+
+
+def _read(path: Path) -> Result:
+    try:
+        content = json.loads(path.read_text())
+        if content["schema"] > SCHEMA:
+            raise StorageError(
+                f"{path}: row of schema {content['schema']}, this raypeft reads up to {SCHEMA}"
+            )
+        return Result.from_dict(content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error
+
+
+def _write_temporary(path: Path, content: Any) -> Path:
+    """A synced file with `content` beside `path`."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    with open(descriptor, "w") as file:
+        json.dump(content, file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(name)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,261 @@
+"""What MLflow holds of the ledger: names, parameters, metrics, artifacts and status of its runs.
+
+    experiment   the sweep
+    parent run   a cell; FINISHED, with mean and sd over seeds, once its final runs are in, else SCHEDULED
+    child run    a committed trial, whatever its status, which the tag raypeft.status tells; FINISHED
+
+FINISHED is written last: a child without it was cut short. Times are the trial's, not the copy's.
+"""
+
+import csv
+import hashlib
+import io
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raypeft.core.result import Result
+from raypeft.core.spec import canonical_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+TRIAL_TAG = "raypeft.trial_id"
+CELL_TAG = "raypeft.cell"
+PARENT_TAG = "mlflow.parentRunId"
+
+_COSTS = (
+    *("seconds", "device_seconds", "peak_memory_bytes", "images_per_second", "adapter_bytes"),
+    *("trainable", "inserted", "head", "total", "steps"),
+)
+_OF_ONE_TRIAL = ("stage", "seed", "lr", "search", "candidate")  # what the specs of a cell differ in
+
+
+def cell_key(row: Result) -> str:
+    """Twelve hex digits per cell and recipe: under another recipe the same four names are another cell."""
+    return hashlib.sha256(canonical_json(_cell_spec(row)).encode()).hexdigest()[:12]
+
+
+def order(row: Result) -> tuple[str, bool, int, str]:
+    """Cells together, search before final, by candidate or seed; never by a clock."""
+    return (
+        cell_key(row),
+        row.stage == "final",
+        row.seed if row.candidate is None else row.candidate,
+        row.trial_id,
+    )
+
+
+def create_cell_run(client: "MlflowClient", experiment_id: str, rows: Sequence[Result]) -> "Run":
+    """The parent run of one cell's `rows`, still to be settled."""
+    row = rows[0]
+    return client.create_run(
+        experiment_id,
+        start_time=min(_milliseconds(row.started) for row in rows),
+        run_name=_cell_name(row),
+        tags={CELL_TAG: cell_key(row), **_cell_tags(row)},
+    )
+
+
+def settle_cell(
+    client: "MlflowClient", parent: "Run", rows: Sequence[Result], *, num_final_seeds: int
+) -> None:
+    """Give a cell's run its parameters, its summary once it is complete, and a status."""
+    from mlflow.entities import Metric, Param
+
+    finals = [row for row in rows if row.stage == "final"]
+    status = "FINISHED" if len(finals) >= num_final_seeds else "SCHEDULED"
+    if parent.info.status == status:
+        return
+    params, metrics = _flatten(_cell_spec(rows[0])), {}
+    if status == "FINISHED":
+        params["lr"] = finals[0].lr
+        metrics = _over_seeds([row.metrics for row in finals if row.status == "done"])
+    ended = max(_milliseconds(row.ended) for row in rows)
+    client.log_batch(
+        parent.info.run_id,
+        params=[Param(key, str(value)) for key, value in params.items()],
+        metrics=[Metric(key, value, ended, 0) for key, value in metrics.items()],
+    )
+    if status == "FINISHED":
+        client.set_terminated(parent.info.run_id, status=status, end_time=ended)
+    else:
+        client.update_run(parent.info.run_id, status=status)
+
+
+def send_trial(
+    client: "MlflowClient", experiment_id: str, row: Result, *, parent_id: str, store: Path
+) -> None:
+    """Write one row as a child run, with its adapter and confusion matrix if it is a final one."""
+    from mlflow.entities import Metric, Param
+
+    run_id = client.create_run(
+        experiment_id,
+        start_time=_milliseconds(row.started),
+        run_name=_trial_name(row),
+        tags={PARENT_TAG: parent_id, **_cell_tags(row), **_trial_tags(row)},
+    ).info.run_id
+    ended = _milliseconds(row.ended)
+    client.log_batch(
+        run_id,
+        params=[Param(key, str(value)) for key, value in _params(row).items()],
+        metrics=[Metric(key, value, ended, step) for key, value, step in _metrics(row)],
+    )
+    if row.stage == "final" and row.status == "done":
+        _send_artifacts(client, run_id, row, store)
+    client.set_terminated(run_id, status="FINISHED", end_time=ended)
+
+
+def confusion_matrix(predictions: Path, classes: Sequence[str]) -> np.ndarray:
+    """Counts, int64 (classes, classes): row = true class, column = the likeliest one."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(predictions, columns=["label", *(f"prob/{name}" for name in classes)])
+    labels = table.column("label").to_numpy()
+    predicted = np.stack([table.column(f"prob/{name}").to_numpy() for name in classes]).argmax(0)
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
+def _cell_name(row: Result) -> str:
+    return f"{row.method} / {row.model} / {row.dataset} / {row.fraction:g}"
+
+
+def _trial_name(row: Result) -> str:
+    return f"final seed={row.seed}" if row.stage == "final" else f"search {row.candidate:02d} lr={row.lr:.1e}"
+
+
+def _cell_tags(row: Result) -> dict[str, str]:
+    return {
+        "raypeft.method": row.method,
+        "raypeft.model": row.model,
+        "raypeft.dataset": row.dataset,
+        "raypeft.fraction": f"{row.fraction:g}",
+    }
+
+
+def _trial_tags(row: Result) -> dict[str, str]:
+    tags = {
+        TRIAL_TAG: row.trial_id,
+        "raypeft.stage": row.stage,
+        "raypeft.status": row.status,
+        "raypeft.git": row.git,
+        "raypeft.hardware": row.hardware,
+        "raypeft.versions": canonical_json(dict(row.versions)),
+    }
+    return {**tags, "raypeft.error": row.error} if row.error else tags
+
+
+def _params(row: Result) -> dict[str, Any]:
+    sizes = {key: getattr(row, key) for key in ("n_train", "n_val", "n_test", "n_classes")}
+    return {**_flatten(_without_path(row)), **sizes, "precision": row.precision}
+
+
+def _metrics(row: Result) -> Iterator[tuple[str, float, int]]:
+    """(name, value, step): the curve by epoch, scores and costs at step 0.
+
+    A score that the curve has too is the best epoch's, and named so: `best/val/f1_macro`.
+    """
+    curve = {key for point in row.curve for key in point}
+    for point in row.curve:
+        yield from ((key, value, int(point["epoch"])) for key, value in point.items() if key != "epoch")
+    yield from ((f"best/{key}" if key in curve else key, value, 0) for key, value in row.metrics.items())
+    yield from ((key, getattr(row, key), 0) for key in _COSTS)
+    if row.best_epoch is not None:
+        yield "best_epoch", row.best_epoch, 0
+
+
+def _over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean and sample standard deviation of each test score; the latter needs two seeds."""
+    summary: dict[str, float] = {"final_seeds_done": len(scores)}
+    for key in scores[0] if scores else ():
+        values = [seed[key] for seed in scores if key in seed]
+        if key.startswith("test/") and len(values) == len(scores):
+            summary[f"{key}/mean"] = statistics.fmean(values)
+            if len(values) > 1:
+                summary[f"{key}/sd"] = statistics.stdev(values)
+    return summary
+
+
+def _cell_spec(row: Result) -> dict[str, Any]:
+    return {key: value for key, value in _without_path(row).items() if key not in _OF_ONE_TRIAL}
+
+
+def _without_path(row: Result) -> dict[str, Any]:
+    """The spec with the data named as tables name them; a path may name a hospital or a patient."""
+    return {**row.spec, "cell": {**row.spec["cell"], "dataset": row.dataset}}
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested names joined by dots, cell and recipe without theirs; what is None is left out."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, "" if key in ("cell", "recipe") else f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _milliseconds(moment: str) -> int:
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Path) -> None:
+    """Adapter, and confusion matrix as picture and table; the tag raypeft.missing names what is not there."""
+    adapter = store / "adapters" / row.trial_id
+    predictions = store / "predictions" / f"{row.trial_id}.parquet"
+    missing = [path.parent.name for path in (adapter, predictions) if not path.exists()]
+    if missing:
+        client.set_tag(run_id, "raypeft.missing", ", ".join(missing))
+    if adapter.exists():
+        client.log_artifacts(run_id, str(adapter), "adapter")
+    if predictions.exists():
+        counts = confusion_matrix(predictions, row.classes)
+        client.log_text(run_id, _as_csv(counts, row.classes), "confusion_matrix.csv")
+        figure = _draw(counts, row.classes, title=f"{_cell_name(row)}, seed {row.seed}")
+        client.log_figure(run_id, figure, "confusion_matrix.png")
+
+
+def _as_csv(counts: np.ndarray, classes: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true / predicted", *classes])
+    writer.writerows([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
+    return text.getvalue()
+
+
+def _draw(counts: np.ndarray, classes: Sequence[str], *, title: str) -> "Figure":
+    """Counts as numbers, each row's shares as shades of blue."""
+    from matplotlib.figure import Figure  # not pyplot: it keeps figures, and is not for threads
+
+    side = 2.5 + 0.5 * len(classes)  # inches; half an inch holds a count of five digits
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (true, predicted), count in np.ndenumerate(counts):
+        dark = shares[true, predicted] > 0.5
+        axes.text(
+            predicted,
+            true,
+            str(count),
+            ha="center",
+            va="center",
+            color="white" if dark else "black",
+            fontsize=8,
+        )
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, classes)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title, fontsize=9)
+    return figure

@@ -1,0 +1,162 @@
+"""Sweep -> cells and trials: every check that can be made before a trial starts."""
+
+import difflib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
+from raypeft.core.spec import PROTOCOL, Cell, Sweep, TrialSpec, dataset_label
+from raypeft.datasets import prepare
+from raypeft.launch.ledger import write_json
+from raypeft.methods import check_family
+from raypeft.models import MODELS, check_image_size, weights_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A sweep whose names, weights and data were checked; makes the spec of each of its trials."""
+
+    sweep: Sweep
+    weights_digests: dict[str, str]  # by model
+    data_digests: dict[str, str]  # by dataset source
+
+    @property
+    def num_trials(self) -> int:
+        """Trials in the whole sweep."""
+        return len(self.sweep.cells) * self.trials_per_cell
+
+    @property
+    def trials_per_cell(self) -> int:
+        """Candidates and final runs of one cell."""
+        return self.sweep.search.trials + len(self.sweep.final_seeds)
+
+    def search_spec(self, cell: Cell, *, candidate: int, lr: float) -> TrialSpec:
+        """Candidate number `candidate` of a cell's search."""
+        search = self.sweep.search
+        return replace(
+            self._spec(cell, seed=search.seed, lr=lr), stage="search", search=search, candidate=candidate
+        )
+
+    def final_spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
+        """One final run of a cell."""
+        return self._spec(cell, seed=seed, lr=lr)
+
+    def _spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
+        size = self.sweep.recipe.image_size or MODELS[cell.model].input_size
+        return TrialSpec(
+            cell=cell,
+            stage="final",
+            seed=seed,
+            lr=lr,
+            recipe=replace(self.sweep.recipe, image_size=size),
+            split_seed=self.sweep.split_seed,
+            weights_digest=self.weights_digests[cell.model],
+            data_digest=self.data_digests[cell.dataset],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `plan.json` holds."""
+        return {
+            "protocol": PROTOCOL,
+            "sweep": json.loads(json.dumps(asdict(self.sweep))),
+            "trials": self.num_trials,
+            "digests": {
+                "weights": self.weights_digests,
+                "data": {dataset_label(source): digest for source, digest in self.data_digests.items()},
+            },
+        }
+
+
+def check_names(sweep: Sweep) -> None:
+    """Raises: ConfigError listing every unknown name, unfit pair and wrong image size of the sweep."""
+    problems: dict[str, None] = {}
+
+    def check(test: Callable[[], object]) -> None:
+        try:
+            test()
+        except ConfigError as error:
+            problems[str(error)] = None
+
+    for cell in sweep.cells:
+        if cell.model not in MODELS:
+            check(lambda cell=cell: MODELS[cell.model])  # type: ignore[misc]
+            continue
+        family = MODELS[cell.model].family
+        check(lambda cell=cell, family=family: check_family(cell.method, model=cell.model, family=family))  # type: ignore[misc]
+        if (size := sweep.recipe.image_size) is not None:
+            check(lambda cell=cell, size=size: check_image_size(cell.model, size))  # type: ignore[misc]
+    labels: dict[str, str] = {}
+    for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
+        if (other := labels.setdefault(dataset_label(source), source)) != source:
+            problems[
+                f"datasets '{other}' and '{source}' would both be called '{dataset_label(source)}' in the "
+                "tables; rename one of the folders or files"
+            ] = None
+    if problems:
+        raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
+
+
+def make_plan(sweep: Sweep, *, store: Path) -> Plan:
+    """Check names, weights and every image, and decode the images into the store's cache.
+
+    Raises: ConfigError, WeightsError, DataError (all data sets' problems at once).
+    """
+    check_names(sweep)
+    digests = {model: weights_digest(model) for model in dict.fromkeys(cell.model for cell in sweep.cells)}
+    data_digests: dict[str, str] = {}
+    problems: list[RaypeftError] = []
+    for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
+        cells = [cell for cell in sweep.cells if cell.dataset == source]
+        try:
+            data_digests[source] = prepare(
+                source,
+                sizes={_size_and_interpolation(sweep, cell) for cell in cells},
+                fractions={cell.fraction for cell in cells},
+                seeds={sweep.search.seed, *sweep.final_seeds},
+                split_seed=sweep.split_seed,
+                cache_dir=store / "cache",
+            )
+        except DataError as error:
+            problems.append(error)
+    if problems:
+        raise DataError("\n".join(str(problem) for problem in problems))
+    return Plan(sweep=sweep, weights_digests=digests, data_digests=data_digests)
+
+
+def settle_plan(plan: Plan, *, store: Path) -> None:
+    """Write `plan.json` in a new store. Raises: PlanDiffersError with a diff when it holds another plan."""
+    path = store / "plan.json"
+    asked = plan.to_dict()
+    if not path.exists():
+        write_json(path, asked)
+        return
+    try:
+        held = json.loads(path.read_text())
+    except ValueError as error:
+        raise PlanDiffersError(
+            f"{path} is damaged ({error}); restore it, or choose another --store"
+        ) from None
+    if _without_places(held) != _without_places(asked):
+        before, after = (
+            json.dumps(_without_places(plan), indent=1, sort_keys=True).splitlines() for plan in (held, asked)
+        )
+        diff = "\n".join(difflib.unified_diff(before, after, "store", "asked", lineterm="", n=1))
+        raise PlanDiffersError(
+            f"store {store} holds another plan; run the sweep as it was, or choose another --store\n{diff}"
+        )
+
+
+def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:
+    model = MODELS[cell.model]
+    return sweep.recipe.image_size or model.input_size, model.interpolation
+
+
+def _without_places(plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan with datasets by label: their digests tell whether they changed, not where they lie."""
+    plan = json.loads(json.dumps(plan))
+    for cell in plan["sweep"]["cells"]:
+        cell["dataset"] = dataset_label(cell["dataset"])
+    return plan

@@ -1,0 +1,105 @@
+"""What a person sees while a sweep runs: one live table on a terminal, one line per event elsewhere."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from raypeft.core.result import Result
+from raypeft.launch.plan import Plan
+from raypeft.launch.search import CellSearch
+
+
+class Progress:
+    """Counts, rate, time left, and the best candidate of each cell."""
+
+    def __init__(self, plan: Plan, *, console: Console) -> None:
+        """`console` should write to stderr: stdout is for the result."""
+        self._plan, self._console = plan, console
+        self._cells: Sequence[CellSearch] = ()
+        self._started, self._ended = time.monotonic(), 0
+        self._live = Live(console=console, refresh_per_second=1, auto_refresh=False, transient=True)
+
+    def show(self, cells: Sequence[CellSearch]) -> None:
+        """Name the cells once the sweep's state exists."""
+        self._cells = cells
+        self._refresh()
+
+    def trial_ended(self, row: Result) -> None:
+        """One trial was committed or failed."""
+        self._ended += 1
+        if not self._console.is_terminal:
+            self._say(f"{self._counts()} | {_describe(row)}")
+        elif row.status == "failed":
+            self._say(_describe(row))
+        self._refresh()
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def _say(self, line: str) -> None:
+        self._console.print(
+            f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False, soft_wrap=True
+        )
+
+    def _refresh(self) -> None:
+        if self._console.is_terminal and self._cells:
+            self._live.update(self._table(), refresh=True)
+
+    def _counts(self) -> str:
+        done = sum(len(cell.committed()) for cell in self._cells)
+        left = self._plan.num_trials - done
+        text = f"{done}/{self._plan.num_trials} trials"
+        if self._ended >= 3 and left:
+            seconds = (time.monotonic() - self._started) / self._ended * left
+            text += f", about {_duration(seconds)} left"
+        return text
+
+    def _table(self) -> Table:
+        table = Table(title=f"{self._plan.sweep.name}: {self._counts()}", title_justify="left")
+        for heading in ("cell", "candidates", "final runs", "best rate", "best val macro F1"):
+            table.add_column(heading, justify="left" if heading == "cell" else "right")
+        sweep = self._plan.sweep
+        for cell in self._cells:
+            rows = cell.committed()
+            stages = Counter(row.stage for row in rows)
+            tried = [row for row in rows if row.stage == "search" and row.status == "done"]
+            best = max(tried, key=lambda row: max(row.metrics.values()), default=None)
+            table.add_row(
+                str(cell.cell),
+                f"{stages['search']}/{sweep.search.trials}",
+                f"{stages['final']}/{len(sweep.final_seeds)}",
+                f"{best.lr:.1e}" if best else "",
+                f"{max(best.metrics.values()):.3f}" if best else "",
+            )
+        return table
+
+
+def _describe(row: Result) -> str:
+    cell = f"{row.method} / {row.model} / {row.dataset} / {row.fraction:g}"
+    what = f"candidate {row.candidate}" if row.stage == "search" else f"final seed {row.seed}"
+    if row.status in ("failed", "diverged"):
+        outcome = f"{row.status}: {(row.error or '').splitlines()[0]}"
+    elif row.status == "pruned":
+        outcome = f"pruned after epoch {row.epochs}"
+    else:
+        split = "val" if row.stage == "search" else "test"
+        outcome = f"{split} macro F1 {row.metrics[f'{split}/f1_macro']:.3f}"
+    return f"{cell} | {what}, rate {row.lr:.1e}: {outcome}, {row.seconds:.1f} s"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"

@@ -1,0 +1,155 @@
+"""One Optuna study and one ASHA bracket per cell, rebuilt from committed results alone.
+
+Candidate i is suggested by a study, and pruned by a bracket, that hold exactly the candidates
+0 .. i - lookback, in that order. Both are functions of the ledger: nothing is lost with the
+driver, and the outcome does not depend on which trial happens to finish first.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+
+import optuna
+from optuna.distributions import FloatDistribution
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from raypeft.core.result import Result
+from raypeft.core.spec import Cell, Search, TrialSpec
+from raypeft.launch.ledger import Ledger
+from raypeft.launch.plan import Plan
+
+GOLDEN_RATIO = 0.6180339887498949
+
+
+class CellSearch:
+    """The candidates and final runs of one cell: what is committed, what runs, what comes next."""
+
+    def __init__(self, cell: Cell, *, plan: Plan, ledger: Ledger, objective: str) -> None:
+        """Replays what `ledger` holds of the cell. `objective` is the metric that is maximised."""
+        self.cell = cell
+        self._plan, self._ledger, self._objective = plan, ledger, objective
+        self._search = plan.sweep.search
+        self._candidates: list[TrialSpec] = []  # in order; further ones follow from their results
+        self._started: set[str] = set()
+
+    def next_spec(self) -> TrialSpec | None:
+        """A trial that can start now, or None; never one that is committed or was handed out."""
+        self._extend()
+        for spec in (*self._candidates, *self._finals()):
+            if spec.trial_id not in self._ledger and spec.trial_id not in self._started:
+                self._started.add(spec.trial_id)
+                return spec
+        return None
+
+    def committed(self) -> list[Result]:
+        """The committed rows among the cell's trials, candidates first."""
+        self._extend()
+        specs = [*self._candidates, *self._finals()]
+        return [self._ledger[spec.trial_id] for spec in specs if spec.trial_id in self._ledger]
+
+    def should_prune(self, spec: TrialSpec, curve: Sequence[Mapping[str, float]]) -> bool:
+        """ASHA's word on a running candidate after the last epoch of `curve`; final runs go on."""
+        if spec.candidate is None or len(curve) >= spec.recipe.epochs:
+            return False
+        bracket = _bracket(self._search, self._history(spec.candidate), self._objective, spec.recipe.epochs)
+        return any(_stops(bracket, "running", numbers, self._objective) for numbers in curve)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a trial of the cell has started or is committed."""
+        return bool(self._started) or bool(self.committed())
+
+    @property
+    def best(self) -> Result | None:
+        """The candidate whose rate the final runs take, once all are committed: the first of equals."""
+        self._extend()
+        rows = [self._ledger[spec.trial_id] for spec in self._candidates if spec.trial_id in self._ledger]
+        if len(rows) < self._search.trials:
+            return None
+        done = [row for row in rows if row.status == "done"]
+        return max(done, key=lambda row: row.metrics[self._objective]) if done else None
+
+    def _extend(self) -> None:
+        """Add the candidates whose history is committed."""
+        while (number := len(self._candidates)) < self._search.trials:
+            if number >= self._search.lookback:
+                awaited = self._candidates[number - self._search.lookback]
+                if awaited.trial_id not in self._ledger:
+                    return
+            rate = suggest_rate(self._search, number, self._history(number), self._objective)
+            self._candidates.append(self._plan.search_spec(self.cell, candidate=number, lr=rate))
+
+    def _history(self, candidate: int) -> list[Result]:
+        visible = self._candidates[: max(0, candidate - self._search.lookback + 1)]
+        return [self._ledger[spec.trial_id] for spec in visible]
+
+    def _finals(self) -> list[TrialSpec]:
+        if (best := self.best) is None:
+            return []
+        seeds = self._plan.sweep.final_seeds
+        return [self._plan.final_spec(self.cell, seed=seed, lr=best.lr) for seed in seeds]
+
+
+def suggest_rate(search: Search, candidate: int, history: Sequence[Result], objective: str) -> float:
+    """The learning rate of candidate number `candidate`, given the rows it may look back on.
+
+    The first half of the candidates covers the range evenly, in an order that is spread from the
+    start (multiples of the golden ratio), the same for every method; Optuna's TPE places the rest.
+    """
+    space = FloatDistribution(search.lr.low, search.lr.high, log=True)
+    exploring = candidate < (search.trials + 1) // 2
+    spread = (0.5 + candidate * GOLDEN_RATIO) % 1.0
+    study = OptunaSearch(
+        {"lr": space},
+        metric=objective,
+        mode="max",
+        points_to_evaluate=[{"lr": search.lr.low * (search.lr.high / search.lr.low) ** spread}]
+        if exploring
+        else None,
+        # one startup trial: the even half has already explored
+        sampler=optuna.samplers.TPESampler(seed=search.seed + candidate, n_startup_trials=1),
+    )
+    for row in () if exploring else history:
+        study.add_evaluated_point(
+            {"lr": row.lr},
+            row.metrics.get(objective, row.curve[-1][objective] if row.curve else 0.0),
+            error=row.status == "diverged",
+            pruned=row.status == "pruned",
+            intermediate_values=[numbers[objective] for numbers in row.curve],
+        )
+    suggestion = study.suggest(f"candidate-{candidate}")
+    assert suggestion is not None, "OptunaSearch suggests until it is told to stop"
+    return float(f"{suggestion['lr']:.3g}")  # three digits: what a table prints is what was run
+
+
+def _bracket(search: Search, history: Sequence[Result], objective: str, epochs: int) -> ASHAScheduler:
+    bracket = ASHAScheduler(
+        time_attr="epoch",
+        metric=objective,
+        mode="max",
+        max_t=epochs + 1,  # at max_t ASHA stops a trial: the last epoch must still be scored and saved
+        grace_period=min(search.grace_epochs, epochs),
+        reduction_factor=search.reduction_factor,
+    )
+    for row in history:
+        _add(bracket, row.trial_id)
+        for numbers in row.curve:
+            _stops(bracket, row.trial_id, numbers, objective)
+    _add(bracket, "running")
+    return bracket
+
+
+@functools.cache
+def _trial(trial_id: str) -> SimpleNamespace:
+    """As much of a Tune trial as ASHA looks at."""
+    return SimpleNamespace(trial_id=trial_id)
+
+
+def _add(bracket: ASHAScheduler, trial_id: str) -> None:
+    bracket.on_trial_add(None, _trial(trial_id))  # type: ignore[arg-type]
+
+
+def _stops(bracket: ASHAScheduler, trial_id: str, numbers: Mapping[str, float], objective: str) -> bool:
+    result = {"epoch": numbers["epoch"], objective: numbers[objective]}
+    return bool(bracket.on_trial_result(None, _trial(trial_id), result) == TrialScheduler.STOP)  # type: ignore[arg-type]

@@ -1,0 +1,281 @@
+"""Ledger -> MLflow: a late copy that never blocks or ends training.
+
+The ledger is the truth: what MLflow lacks, or lost, `raypeft sync` writes anew. `mirror.py` says
+what MLflow holds of a row; this file says when it is sent, and what happens when that fails.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from raypeft.core.errors import StorageError
+from raypeft.core.result import Result
+from raypeft.launch import mirror
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_logger = logging.getLogger(__name__)
+
+WARN_EVERY_S = 300.0
+RETRY_S = 60.0  # after a failure, when no trial ends meanwhile
+REST_FACTOR, REST_MAX_S = 10, 30.0  # a sync rests ten times its duration: a tenth of the driver's time
+PATIENCE = 3  # cells in a row that fail before a sync gives up; one bad row must not hold up the rest
+
+_ENVIRONMENT = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default of 7 blocks each call for four minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # a fresh database logs each of its migrations
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for data
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncCount:
+    """Committed trials that one sync sent, and those that MLflow held before it."""
+
+    synced: int
+    already: int
+
+
+class Tracker:
+    """Copies a store's ledger to MLflow: `sync` here and now, or `start` ... `close` in a thread."""
+
+    def __init__(self, store: Path, tracking_uri: str, sweep: str) -> None:
+        """Quick, opens nothing. `store` holds plan.json and the ledger, `sweep` names the experiment.
+
+        Sets MLflow's environment variables for best effort (no retry, 5 s per request, no telemetry)
+        where the user has not; MLflow reads them when the first sync imports it.
+        """
+        self._store, self._uri, self._sweep = store.resolve(), tracking_uri, sweep
+        self._rows: dict[str, Result] = {}  # a committed row never changes
+        self._sent: set[str] = set()  # trial ids of rows that MLflow holds
+        self._thread: threading.Thread | None = None
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._warned_at = -float("inf")
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of every retry
+
+    def sync(self) -> SyncCount:
+        """Send what MLflow lacks; safe to repeat, and to run beside another sync of this store.
+
+        Raises: StorageError saying how many runs wait, why, and how to send them.
+        """
+        try:
+            self._read_ledger()
+            plan = json.loads((self._store / "plan.json").read_text())
+            with _locked(_lock_file(self._store, self._uri)):
+                return self._send_missing(num_final_seeds=len(plan["sweep"]["final_seeds"]))
+        # a server, a database driver and a disk raise what they like: none of it may end a sweep
+        except Exception as error:
+            raise StorageError(self._explain(error)) from error
+
+    def start(self) -> None:
+        """Begin to sync in a daemon thread: now, and after each `notify`."""
+        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+        self._wake.set()
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Say that a trial was committed; returns at once."""
+        self._wake.set()
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Sync once more and end the thread; after `timeout_s` seconds warn and leave it behind."""
+        if self._thread is None:
+            return
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._warn(self._explain(TimeoutError(f"not done within {timeout_s:g} s")), every_s=0)
+
+    def _run(self) -> None:
+        failed = False
+        while True:
+            self._wake.wait(RETRY_S if failed else None)
+            self._wake.clear()
+            last = self._closing.is_set()  # read before the sync, which then sees every commit
+            started = time.monotonic()
+            try:
+                self.sync()
+                failed = False
+            except StorageError as error:
+                failed = True
+                self._warn(str(error), every_s=0 if last else WARN_EVERY_S)
+            if last:
+                return
+            self._closing.wait(min(REST_FACTOR * (time.monotonic() - started), REST_MAX_S))
+
+    def _warn(self, message: str, *, every_s: float) -> None:
+        if time.monotonic() - self._warned_at >= every_s:
+            self._warned_at = time.monotonic()
+            _logger.warning("warning: %s", message)
+
+    def _explain(self, error: Exception) -> str:
+        what = "tracking server unreachable" if _is_remote(self._uri) else "tracking store not usable"
+        text = _without_credentials(str(error), self._uri).rpartition("(Caused by ")[2]
+        reason = text.strip().partition("\n")[0][:250] or type(error).__name__
+        return (
+            f"{what} ({_without_credentials(self._uri, self._uri)}: {reason}): "
+            f"{len(self._rows) - len(self._sent)} runs wait; "
+            f"send later with: raypeft sync {shlex.quote(str(self._store))}"
+        )
+
+    def _read_ledger(self) -> None:
+        for path in (self._store / "ledger").glob("*.json"):
+            if path.stem not in self._rows:
+                self._rows[path.stem] = Result.from_dict(json.loads(path.read_text()))
+
+    def _send_missing(self, *, num_final_seeds: int) -> SyncCount:
+        client, experiment_id = self._connect()
+        present, cell_runs = _tidy(client, experiment_id)
+        self._sent = present & self._rows.keys()
+        already = len(self._sent)
+        failures: list[Exception] = []
+        in_a_row = 0
+        for _, group in groupby(sorted(self._rows.values(), key=mirror.order), key=mirror.cell_key):
+            rows = list(group)
+            try:
+                key = mirror.cell_key(rows[0])
+                parent = cell_runs.get(key) or mirror.create_cell_run(client, experiment_id, rows)
+                self._send_trials(client, experiment_id, rows, parent_id=parent.info.run_id)
+                mirror.settle_cell(client, parent, rows, num_final_seeds=num_final_seeds)
+                in_a_row = 0
+            except Exception as error:  # raised below, once the other cells had their turn
+                failures.append(error)
+                in_a_row += 1
+                if in_a_row == PATIENCE:
+                    break
+        if failures:
+            raise failures[0]
+        if _is_remote(self._uri) and len(self._sent) > already:
+            _tidy(client, experiment_id)
+        return SyncCount(synced=len(self._sent) - already, already=already)
+
+    def _connect(self) -> tuple["MlflowClient", str]:
+        from mlflow import MlflowClient  # seconds, for which the driver's start need not wait
+
+        client = MlflowClient(self._uri)
+        here = None if _is_remote(self._uri) else _artifacts(self._store)
+        experiment = client.get_experiment_by_name(self._sweep)
+        if experiment is None:
+            return client, client.create_experiment(self._sweep, artifact_location=here)
+        if experiment.lifecycle_stage != "active":
+            raise StorageError(
+                f"experiment '{self._sweep}' is deleted in MLflow; restore it with: "
+                f"mlflow experiments restore -x {experiment.experiment_id}"
+            )
+        if self._uri == default_tracking_uri(self._store) and experiment.artifact_location != here:
+            raise StorageError(
+                f"the store was moved, and its MLflow database still names {experiment.artifact_location}; "
+                "delete mlflow.db and mlflow-artifacts in the store: the next sync writes them anew"
+            )
+        return client, experiment.experiment_id
+
+    def _send_trials(
+        self, client: "MlflowClient", experiment_id: str, rows: list[Result], *, parent_id: str
+    ) -> None:
+        for row in rows:
+            if row.trial_id not in self._sent:
+                mirror.send_trial(client, experiment_id, row, parent_id=parent_id, store=self._store)
+                self._sent.add(row.trial_id)
+
+
+def default_tracking_uri(store: Path) -> str:
+    """A sqlite database in the store; its artifacts go to `<store>/mlflow-artifacts`."""
+    return f"sqlite:///{store.resolve() / 'mlflow.db'}"
+
+
+def ui_command(store: Path, tracking_uri: str, *, port: int = 5000) -> list[str]:
+    """The command that shows the runs on http://127.0.0.1:`port`, or opens the server that has them."""
+    if _is_remote(tracking_uri):
+        return [sys.executable, "-m", "webbrowser", tracking_uri]
+    return [
+        "env",
+        f"MLFLOW_BACKEND_STORE_URI={tracking_uri}",  # as an option, a password would stay in the process list
+        f"MLFLOW_DEFAULT_ARTIFACT_ROOT={_artifacts(store.resolve())}",
+        "MLFLOW_DISABLE_TELEMETRY=true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false",  # MLflow's job runner: processes that serve nothing here
+        *(sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
+    ]
+
+
+def _artifacts(store: Path) -> str:
+    return (store / "mlflow-artifacts").as_uri()
+
+
+def _is_remote(uri: str) -> bool:
+    """Whether a server stands before the database; it has its own place for artifacts."""
+    return uri.startswith(("http://", "https://", "databricks"))
+
+
+def _without_credentials(text: str, uri: str) -> str:
+    user_info, at, _ = urlsplit(uri).netloc.rpartition("@")
+    return text.replace(f"{user_info}@", "") if at else text
+
+
+def _lock_file(store: Path, uri: str) -> Path:
+    """Beside a sqlite database: two processes that both migrate a fresh one destroy it."""
+    if uri.startswith("sqlite:///"):
+        return Path(uri.removeprefix("sqlite:///").partition("?")[0] + ".lock")
+    return store / "tracking.lock"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _all_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _tidy(client: "MlflowClient", experiment_id: str) -> tuple[set[str], dict[str, "Run"]]:
+    """Delete half-written and surplus runs; returns the trials that are there, and each cell's run.
+
+    Surplus: MLflow repeats a request whose answer was lost, and a repeated creation leaves a twin.
+    """
+    runs = sorted(_all_runs(client, experiment_id), key=lambda run: run.info.run_id)
+    trials: dict[str, Run] = {}
+    for run in runs:
+        trial_id = run.data.tags.get(mirror.TRIAL_TAG)
+        if trial_id is None:
+            continue
+        if run.info.status == "FINISHED" and trial_id not in trials:
+            trials[trial_id] = run
+        else:
+            client.delete_run(run.info.run_id)
+    parents = {run.data.tags.get(mirror.PARENT_TAG) for run in trials.values()}
+    cells: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: run.info.run_id not in parents):  # those with children first
+        key = run.data.tags.get(mirror.CELL_TAG)
+        if key and cells.setdefault(key, run) is not run and run.info.run_id not in parents:
+            client.delete_run(run.info.run_id)
+    return set(trials), cells

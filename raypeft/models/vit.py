@@ -1,0 +1,32 @@
+"""vit_nano: a ViT of a million parameters for 32-pixel images, pre-trained on Fashion-MNIST."""
+
+from pathlib import Path
+
+from torch import nn
+
+from raypeft.models.base import Model, register_model
+
+
+def make_vit_nano() -> nn.Module:
+    """A plain pre-norm timm VisionTransformer: 16 patches of 8 x 8, five blocks of width 128."""
+    from timm.models import VisionTransformer  # takes seconds to import; listing models does without
+
+    return VisionTransformer(img_size=32, patch_size=8, embed_dim=128, depth=5, num_heads=4, num_classes=10)
+
+
+register_model(
+    Model(
+        name="vit_nano",
+        family="vit",
+        architecture="vit_nano_patch8_32",
+        source="Fashion-MNIST (MIT licence), benchmarks/pretrain_vit_nano.py; docs/vit_nano.md",
+        input_size=32,
+        fixed_size=True,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        make=make_vit_nano,
+        weights=lambda: Path(__file__).parent / "weights" / "vit_nano.safetensors",
+        sha256="15dc02c42e7f0e693ffd4b7fa4ba7df6010e632a568892b445e3522c492e6c1f",
+    )
+)

@@ -1,0 +1,21 @@
+"""The sweep of `raypeft quickstart`: real digits, two small pretrained backbones, four methods each.
+
+Run:      raypeft quickstart                       (no download beyond Python packages, no GPU)
+Cost:     minutes on two CPU cores; measured in README.md
+Expected: README.md
+"""
+
+from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+
+CONV = ("full", "linear", "bn", "bias")
+VIT = ("full", "linear", "bitfit", "lora")
+
+SWEEP = Sweep(
+    name="quickstart",
+    cells=(
+        *grid(method=VIT, model=("vit_nano",), dataset=("digits",), fraction=(0.1, 1.0)),
+        *grid(method=CONV, model=("efficientnet_lite0",), dataset=("digits",), fraction=(0.1,)),
+    ),
+    search=Search(trials=6, lr=LogUniform(low=1e-4, high=1e-1), lookback=2, grace_epochs=4),
+    recipe=Recipe(epochs=10, batch_size=32, micro_batch_size=32, image_size=32),
+)

@@ -1,0 +1,23 @@
+"""What the loop asks of a task: a loss to minimise and a score to choose the best epoch by."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Task(ABC):
+    """Loss and score over cases, which are named by their index into the task's data."""
+
+    objective: ClassVar[str]
+    """Name of `score` in every curve; higher is better. Searches and ASHA take it from here."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
+        """Sum of the cases' losses, a scalar with gradient; `cases` is int64 (batch,)."""
+
+    @abstractmethod
+    def score(self, model: nn.Module, cases: np.ndarray) -> float:
+        """The objective over `cases`. Raises: DivergedError when an output is not finite."""

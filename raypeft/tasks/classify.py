@@ -1,0 +1,74 @@
+"""Image classification: cross-entropy, class probabilities, macro F1."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from raypeft.core.errors import DivergedError
+from raypeft.metrics import METRICS
+from raypeft.tasks.base import Task
+
+
+class Classify(Task):
+    """Classify uint8 images; normalisation happens in batches, on the device."""
+
+    objective: ClassVar[str] = "val/f1_macro"
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+        autocast: torch.dtype | None,
+        batch_size: int,
+    ) -> None:
+        """`images`: uint8 (n, height, width, 3), RGB; `labels`: int64 (n,); `batch_size` for scoring.
+
+        `mean` and `std` are per channel, of images in [0, 1]; `autocast` None computes in float32.
+        """
+        self._images, self._batch_size = images, batch_size
+        self._device, self._autocast = device, autocast
+        self._labels = torch.from_numpy(labels).to(device)
+        self._shift = 255 * torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self._scale = 255 * torch.tensor(std, device=device).view(1, 3, 1, 1)
+
+    def loss(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
+        """Sum of cross-entropies."""
+        logits = self._logits(model, cases)
+        return nn.functional.cross_entropy(logits, self._labels[cases], reduction="sum")
+
+    def score(self, model: nn.Module, cases: np.ndarray) -> float:
+        """Macro F1 over `cases`."""
+        value = METRICS["f1_macro"].compute(self._labels[cases].cpu(), self.predict(model, cases))
+        assert value is not None, "macro F1 is defined for every set of cases"
+        return value
+
+    def predict(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
+        """Class probabilities, float32 (cases, classes) on the CPU, rounded to float16.
+
+        Rounded because predictions are stored as float16: every score can be recomputed from the
+        store to the last digit.
+        Raises: DivergedError when a probability is not finite.
+        """
+        model.eval()
+        with torch.inference_mode():
+            parts = [
+                self._logits(model, cases[start : start + self._batch_size]).softmax(1)
+                for start in range(0, len(cases), self._batch_size)
+            ]
+        probabilities = torch.cat(parts).cpu()
+        if not probabilities.isfinite().all():
+            raise DivergedError("a predicted probability is not finite")
+        return probabilities.half().float()
+
+    def _logits(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
+        # (batch, height, width, 3) in memory seen as (batch, 3, height, width): channels_last for free
+        pixels = torch.from_numpy(self._images[cases]).to(self._device).permute(0, 3, 1, 2)
+        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
+            logits = model((pixels.float() - self._shift) / self._scale)
+        return logits.float()

@@ -1,0 +1,174 @@
+"""run_trial(): one spec in, one result out."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raypeft.core.errors import DivergedError
+from raypeft.core.result import Result
+from raypeft.core.spec import TrialSpec, dataset_label
+from raypeft.methods import set_train_mode
+from raypeft.train.adapter import save_adapter
+from raypeft.train.build import Trial, build_trial
+from raypeft.train.cost import PeakMemory
+from raypeft.train.loop import Fit, FitSettings, fit
+from raypeft.train.predictions import write_predictions
+
+LIBRARIES = ("torch", "timm", "torchmetrics", "numpy")
+
+
+def run_trial(
+    spec: TrialSpec,
+    *,
+    sweep: str,
+    store: Path,
+    device: torch.device,
+    report: Callable[[Result], None],
+    attempt: int = 1,
+) -> Result:
+    """Build, fit and score; a final run also leaves its predictions and its adapter in `store`.
+
+    `report` is called after each epoch with the row as it would be committed if the trial were
+    stopped there; it may raise to stop it. A loss that is not finite ends the trial as `diverged`.
+    """
+    clock, memory = time.perf_counter(), PeakMemory(device)
+    trial = build_trial(spec, cache_dir=store / "cache", device=device)
+    result = _blank(spec, trial, sweep=sweep, device=device, attempt=attempt)
+
+    def so_far(**changes: Any) -> Result:
+        return replace(
+            result,
+            seconds=time.perf_counter() - clock,
+            peak_memory_bytes=memory.peak_bytes(),
+            ended=_now(),
+            **changes,
+        )
+
+    curve: list[dict[str, float]] = []
+
+    def after_epoch(numbers: Any) -> None:
+        curve.append(dict(numbers))
+        report(so_far(curve=tuple(curve), epochs=len(curve)))
+
+    try:
+        fitted = fit(
+            trial.model,
+            trial.task,
+            train=trial.train,
+            val=trial.val,
+            settings=_settings(spec),
+            report=after_epoch,
+            train_mode=lambda model: set_train_mode(spec.cell.method, model),
+        )
+    except DivergedError as error:
+        return so_far(status="diverged", error=str(error), curve=tuple(curve), epochs=len(curve))
+    outcome = _score(spec, trial, fitted, store=store)
+    return so_far(status="done", **outcome)
+
+
+def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path) -> dict[str, Any]:
+    """Columns of a finished trial. The only place that reads test images, in final runs alone."""
+    columns: dict[str, Any] = {
+        "curve": fitted.curve,
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.curve),
+        "steps": fitted.steps,
+        "device_seconds": fitted.step_seconds,
+        "images_per_second": len(trial.train) * len(fitted.curve) / fitted.step_seconds,
+        "metrics": {trial.task.objective: fitted.best[trial.task.objective]},
+    }
+    if spec.stage == "final":
+        probabilities = trial.task.predict(trial.model, trial.test)
+        columns["metrics"] |= trial.scores("val", trial.val) | trial.scores("test", trial.test, probabilities)
+        write_predictions(
+            store / "predictions" / f"{spec.trial_id}.parquet",
+            table=trial.table,
+            cases=trial.test,
+            probabilities=probabilities.numpy(),
+        )
+        columns["adapter_bytes"] = save_adapter(
+            store / "adapters" / spec.trial_id, trial.model, spec=spec, classes=trial.table.classes
+        )
+    return columns
+
+
+def _settings(spec: TrialSpec) -> FitSettings:
+    recipe = spec.recipe
+    return FitSettings(
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        micro_batch_size=recipe.micro_batch_size,
+        lr=spec.lr,
+        weight_decay=recipe.weight_decay,
+        seed=spec.seed,
+    )
+
+
+def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, attempt: int) -> Result:
+    return Result(
+        trial_id=spec.trial_id,
+        sweep=sweep,
+        stage=spec.stage,
+        method=spec.cell.method,
+        model=spec.cell.model,
+        dataset=dataset_label(spec.cell.dataset),
+        fraction=spec.cell.fraction,
+        seed=spec.seed,
+        lr=spec.lr,
+        candidate=spec.candidate,
+        status="pruned",
+        n_train=len(trial.train),
+        n_val=len(trial.val),
+        n_test=len(trial.test),
+        n_classes=len(trial.table.classes),
+        classes=trial.table.classes,
+        **asdict(trial.counts),
+        spec=spec.to_dict(),
+        precision=trial.precision,
+        weights_digest=spec.weights_digest,
+        data_digest=spec.data_digest,
+        git=_git_commit(),
+        versions={name: version(name) for name in LIBRARIES},
+        hardware=_hardware(device),
+        attempt=attempt,
+        started=_now(),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@cache
+def _git_commit() -> str:
+    """Commit of the installed source, "-dirty" when changed; empty outside a checkout."""
+    described = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip()
+
+
+@cache
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}"
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    name = names[0] if names else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"

@@ -1,0 +1,112 @@
+"""Trial ids, grids and the checks that settings make on themselves."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.spec import Cell, LogUniform, Recipe, Search, Sweep, TrialSpec, dataset_label, grid
+
+
+def spec(**changes: object) -> TrialSpec:
+    base = TrialSpec(
+        cell=Cell(method="lora", model="vit_nano", dataset="folder:/data/busi", fraction=0.1),
+        stage="final",
+        seed=0,
+        lr=1e-3,
+        recipe=Recipe(image_size=32),
+        split_seed=0,
+        weights_digest="w",
+        data_digest="d",
+    )
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cell": Cell(method="full", model="vit_nano", dataset="folder:/data/busi", fraction=0.1)},
+        {"cell": Cell(method="lora", model="vit_nano", dataset="folder:/data/busi", fraction=0.2)},
+        {"stage": "search"},
+        {"seed": 1},
+        {"lr": 1.1e-3},
+        {"recipe": Recipe(image_size=64)},
+        {"recipe": Recipe(image_size=32, precision="fp32")},
+        {"split_seed": 1},
+        {"weights_digest": "other"},
+        {"data_digest": "other"},
+        {"search": Search()},
+        {"candidate": 0},
+        {"protocol": 99},
+    ],
+)
+def test_whatever_can_change_a_result_changes_the_trial_id(changes):
+    assert spec(**changes).trial_id != spec().trial_id
+
+
+def test_a_moved_data_folder_keeps_the_trial_id():
+    moved = replace(spec().cell, dataset="folder:/elsewhere/busi")
+    assert spec(cell=moved).trial_id == spec().trial_id
+
+
+def test_a_spec_survives_json_with_the_same_trial_id():
+    for original in (spec(), spec(stage="search", search=Search(trials=5), candidate=3)):
+        copy = TrialSpec.from_dict(json.loads(json.dumps(original.to_dict())))
+        assert copy.trial_id == original.trial_id
+        assert copy.search == original.search
+
+
+def test_a_written_spec_does_not_say_where_the_data_lie():
+    assert "/data" not in json.dumps(spec().to_dict())
+
+
+@given(st.integers(0, 2**31), st.floats(1e-8, 1.0))
+def test_trial_ids_are_twelve_hex_digits(seed, lr):
+    trial_id = spec(seed=seed, lr=lr).trial_id
+    assert len(trial_id) == 12
+    int(trial_id, 16)
+
+
+def test_a_grid_holds_every_combination_once():
+    cells = grid(method=("a", "b"), model=("m",), dataset=("x", "y"), fraction=(0.1, 1.0))
+    assert len(set(cells)) == len(cells) == 8
+
+
+@pytest.mark.parametrize(
+    ("source", "label"),
+    [
+        ("digits", "digits"),
+        ("folder:/data/busi/", "busi"),
+        ("csv:/data/ham.csv", "ham"),
+        ("csv:x.y.csv", "x.y"),
+    ],
+)
+def test_a_dataset_is_called_by_the_last_part_of_its_path(source, label):
+    assert dataset_label(source) == label
+
+
+def one_cell() -> tuple[Cell, ...]:
+    return grid(method=("full",), model=("m",), dataset=("d",))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Cell(method="a", model="b", dataset="c", fraction=0.0), "fraction=0.0"),
+        (lambda: Cell(method="a", model="b", dataset="c", fraction=1.5), "fraction=1.5"),
+        (lambda: LogUniform(low=1.0, high=0.1), "low < high"),
+        (lambda: Search(trials=0), "candidates=0"),
+        (lambda: Recipe(epochs=-1), "epochs=-1"),
+        (lambda: Recipe(precision="fp8"), "precision='fp8'"),
+        (lambda: Sweep(name="s", cells=()), "no cells"),
+        (lambda: Sweep(name="s", cells=one_cell() * 2), "names a cell twice"),
+        (lambda: Sweep(name="s", cells=one_cell(), final_seeds=(0, 0)), "names a final seed twice"),
+        (lambda: Sweep(name="s", cells=one_cell(), final_seeds=(1000,)), "final runs need fresh seeds"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_value(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -1,0 +1,225 @@
+"""A real sweep through Ray Tune, Optuna, ASHA and MLflow: as typed, killed, resumed, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+SWEEP = """
+from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+SWEEP = Sweep(
+    name="tiny",
+    cells=grid(method=("linear", "bitfit"), model=("vit_nano",), dataset=("digits",), fraction=(0.1,)),
+    search=Search(trials=4, lr=LogUniform(low=1e-4, high=1e-1), lookback=2, grace_epochs=1),
+    recipe=Recipe(epochs=3, batch_size=32, micro_batch_size=32),
+    final_seeds=(0, 1),
+)
+"""
+TRIALS = 2 * (4 + 2)
+
+
+@pytest.fixture(scope="module")
+def sweep_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("sweep") / "tiny.py"
+    path.write_text(SWEEP)
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "raypeft", *map(str, arguments)]
+
+
+def rows(store: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in (store / "ledger").glob("*.json")}
+
+
+def science(store: Path) -> dict[str, tuple]:
+    """What must not depend on time, machine load or faults."""
+    return {
+        trial_id: tuple(
+            json.dumps(row[name]) for name in ("status", "lr", "seed", "metrics", "curve", "best_epoch")
+        )
+        for trial_id, row in rows(store).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, sweep_file) -> Path:
+    store = tmp_path_factory.mktemp("finished") / "store"
+    run = subprocess.run(command("run", sweep_file, "--store", store), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (
+        run.stderr.rstrip().splitlines()[-1]
+        == f"raypeft: exit 0 (DONE) {TRIALS} of {TRIALS} trials committed"
+    )
+    return store
+
+
+@pytest.mark.ray
+def test_every_planned_trial_is_committed_once_with_what_it_left(finished):
+    committed = rows(finished)
+    assert len(committed) == TRIALS
+    finals = [row for row in committed.values() if row["stage"] == "final"]
+    assert len(finals) == 4
+    for row in finals:
+        predictions = pq.read_table(finished / "predictions" / f"{row['trial_id']}.parquet").to_pandas()
+        assert len(predictions) == row["n_test"]
+        probabilities = predictions[[f"prob/{name}" for name in row["classes"]]].to_numpy(np.float32)
+        accuracy = (probabilities.argmax(1) == predictions["label"]).mean()
+        assert accuracy == pytest.approx(row["metrics"]["test/accuracy"], abs=1e-6)
+        folder = finished / "adapters" / row["trial_id"]
+        assert sum(path.stat().st_size for path in folder.iterdir()) == row["adapter_bytes"]
+
+
+@pytest.mark.ray
+def test_search_rows_hold_no_test_score(finished):
+    searched = [row for row in rows(finished).values() if row["stage"] == "search"]
+    assert searched
+    assert not any(name.startswith("test/") for row in searched for name in row["metrics"])
+
+
+@pytest.mark.ray
+def test_finals_take_the_rate_of_the_best_candidate_of_their_cell(finished):
+    for method in ("linear", "bitfit"):
+        cell = [row for row in rows(finished).values() if row["method"] == method]
+        done = [row for row in cell if row["stage"] == "search" and row["status"] == "done"]
+        best = max(done, key=lambda row: (row["metrics"]["val/f1_macro"], -row["candidate"]))
+        assert {row["lr"] for row in cell if row["stage"] == "final"} == {best["lr"]}
+
+
+@pytest.mark.ray
+def test_running_a_finished_sweep_again_changes_nothing(finished, sweep_file):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "ledger").iterdir()}
+    run = subprocess.run(command("run", sweep_file, "--store", finished), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert {path: path.stat().st_mtime_ns for path in (finished / "ledger").iterdir()} == before
+
+
+@pytest.mark.ray
+def test_a_changed_plan_is_refused_with_a_diff(finished, sweep_file):
+    run = subprocess.run(
+        command("run", sweep_file, "--store", finished, "--epochs", 4), capture_output=True, text=True
+    )
+    assert run.returncode == 7
+    assert '-   "epochs": 3' in run.stderr
+    assert '+   "epochs": 4' in run.stderr
+
+
+@pytest.mark.ray
+def test_an_adapter_loads_in_this_fresh_process_to_the_stored_probabilities(finished):
+    import torch
+
+    from raypeft.datasets import open_prepared
+    from raypeft.train import load_adapter
+
+    row = next(row for row in rows(finished).values() if row["stage"] == "final")
+    model, about = load_adapter(finished / "adapters" / row["trial_id"])
+    table, images = open_prepared(
+        row["data_digest"],
+        image_size=about["image_size"],
+        interpolation=about["interpolation"],
+        cache_dir=finished / "cache",
+    )
+    stored = pq.read_table(finished / "predictions" / f"{row['trial_id']}.parquet").to_pandas()
+    cases = [table.case_ids.index(case) for case in stored["case_id"]]
+    pixels = torch.from_numpy(images[cases]).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(about[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=row["precision"] == "bf16"):
+        probabilities = model((pixels - mean) / std).float().softmax(1).numpy()
+    columns = [f"prob/{name}" for name in about["classes"]]
+    np.testing.assert_allclose(probabilities, stored[columns].to_numpy(np.float32), atol=0.02)
+
+
+@pytest.mark.ray
+def test_a_killed_driver_resumes_to_the_same_rows(finished, sweep_file, tmp_path):
+    store = tmp_path / "store"
+    kills = 0
+    for committed_before_kill in (2, 6):
+        driver = subprocess.Popen(
+            command("run", sweep_file, "--store", store), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        while driver.poll() is None and len(list((store / "ledger").glob("*.json"))) < committed_before_kill:
+            time.sleep(0.05)
+        if driver.poll() is None:
+            os.kill(driver.pid, signal.SIGKILL)
+            kills += 1
+        driver.wait()
+    assert kills == 2
+    before = {path: path.read_bytes() for path in (store / "ledger").glob("*.json")}
+    run = subprocess.run(command("run", sweep_file, "--store", store), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert {path: path.read_bytes() for path in before} == before  # nothing committed ran again
+    assert science(store) == science(finished)
+
+
+@pytest.mark.ray
+def test_sigterm_drains_and_says_how_to_resume(sweep_file, tmp_path):
+    driver = subprocess.Popen(
+        command("run", sweep_file, "--store", tmp_path / "s"), stderr=subprocess.PIPE, text=True
+    )
+    while driver.poll() is None and not list((tmp_path / "s" / "ledger").glob("*.json")):
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGTERM)
+    _, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 143, stderr
+    assert "run the same command again to resume" in stderr.splitlines()[-1]
+
+
+def refused(*arguments: object) -> tuple[int, str]:
+    run = subprocess.run(command("run", *arguments), capture_output=True, text=True)
+    assert not list(Path(arguments[-1]).glob("ledger/*.json"))
+    return run.returncode, run.stderr
+
+
+def own_images(root: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for name in ("benign", "malignant"):
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+def test_a_method_that_does_not_fit_and_an_unknown_one_are_refused_together(sweep_file, tmp_path):
+    code, message = refused(sweep_file, "--methods", "bn,lroa,full", "--store", tmp_path)
+    assert code == 2
+    assert "'bn' does not fit model 'vit_nano'" in message
+    assert "did you mean 'lora'" in message
+
+
+def test_an_empty_class_folder_is_refused(sweep_file, tmp_path):
+    root = own_images(tmp_path / "images")
+    (root / "normal").mkdir()
+    code, message = refused(sweep_file, "--datasets", f"folder:{root}", "--store", tmp_path / "s")
+    assert code == 4
+    assert "class 'normal' has 0 images" in message
+
+
+def test_a_missing_image_is_refused_with_its_line(sweep_file, tmp_path):
+    root = own_images(tmp_path / "images")
+    table = root / "labels.csv"
+    names = [path.relative_to(root) for path in sorted(root.rglob("*.png"))]
+    table.write_text("image,label\n" + "".join(f"{name},{name.parent}\n" for name in names))
+    names_missing = root / names[4]
+    names_missing.unlink()
+    code, message = refused(sweep_file, "--datasets", f"csv:{table}", "--store", tmp_path / "s")
+    assert code == 4
+    assert "labels.csv:6" in message  # header is line 1, the fifth image is line 6
+
+
+def test_a_corrupt_image_is_refused_by_name(sweep_file, tmp_path):
+    root = own_images(tmp_path / "images")
+    bad = root / "benign" / "3.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    code, message = refused(sweep_file, "--datasets", f"folder:{root}", "--store", tmp_path / "s")
+    assert code == 4
+    assert "benign/3.png" in message

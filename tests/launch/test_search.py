@@ -1,0 +1,168 @@
+"""The search of a cell is a function of the ledger, whatever the order of completion and the faults."""
+
+import itertools
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raypeft.core.result import Result
+from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.launch.ledger import Ledger
+from raypeft.launch.plan import Plan
+from raypeft.launch.search import CellSearch, suggest_rate
+
+OBJECTIVE = "val/f1_macro"
+SEARCH = Search(trials=9, lr=LogUniform(low=1e-4, high=1e-1), lookback=3, grace_epochs=2, reduction_factor=3)
+SWEEP = Sweep(
+    name="s",
+    cells=grid(method=("full",), model=("vit_nano",), dataset=("digits",)),
+    search=SEARCH,
+    recipe=Recipe(epochs=9, image_size=32),
+)
+PLAN = Plan(sweep=SWEEP, weights_digests={"vit_nano": "w"}, data_digests={"digits": "d"})
+
+
+def score(spec: TrialSpec, epoch: int) -> float:
+    """A smooth optimum at 3e-3, reached as epochs go by, with a wobble that belongs to the spec."""
+    distance = abs(math.log10(spec.lr) - math.log10(3e-3))
+    wobble = random.Random(f"{spec.trial_id}/{epoch}").gauss(0, 0.01)
+    return max(0.0, 0.9 - 0.3 * distance) * (1 - 0.5**epoch) + wobble
+
+
+class Cluster:
+    """Runs a cell's trials epoch by epoch in a random order, with faults, on a real ledger."""
+
+    def __init__(self, store: Path, *, seed: int, slots: int, faults: float) -> None:
+        self.store, self.random, self.slots, self.faults = store, random.Random(seed), slots, faults
+        self.commits = 0
+
+    def run(self) -> Ledger:
+        while self._run_until_fault():
+            pass
+        return Ledger(self.store)
+
+    def _run_until_fault(self) -> bool:
+        ledger = Ledger(self.store)
+        cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
+        running: dict[str, tuple[TrialSpec, list]] = {}
+        while True:
+            while len(running) < self.slots and (spec := cell.next_spec()):
+                running[spec.trial_id] = spec, []
+            if not running:
+                return False
+            if self.random.random() < self.faults:
+                return True  # the driver dies with everything that it knew
+            spec, curve = running[self.random.choice(sorted(running))]
+            curve.append({"epoch": len(curve) + 1, OBJECTIVE: score(spec, len(curve) + 1)})
+            if len(curve) == spec.recipe.epochs:
+                self._commit(ledger, running, spec, curve, "done")
+            elif cell.should_prune(spec, curve):
+                self._commit(ledger, running, spec, curve, "pruned")
+
+    def _commit(self, ledger: Ledger, running: dict, spec: TrialSpec, curve: list, status: str) -> None:
+        del running[spec.trial_id]
+        self.commits += 1
+        best = max(numbers[OBJECTIVE] for numbers in curve)
+        ledger.commit(
+            Result(
+                trial_id=spec.trial_id,
+                sweep="s",
+                stage=spec.stage,
+                method="full",
+                model="vit_nano",
+                dataset="digits",
+                fraction=1.0,
+                seed=spec.seed,
+                lr=spec.lr,
+                candidate=spec.candidate,
+                status=status,
+                metrics={OBJECTIVE: best} if status == "done" else {},
+                curve=tuple(curve),
+            )
+        )
+
+
+def rows(ledger: Ledger, store: Path) -> dict[str, tuple]:
+    ids = [path.stem for path in (store / "ledger").glob("*.json")]
+    return {i: (ledger[i].status, ledger[i].lr, ledger[i].metrics, ledger[i].curve) for i in ids}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    store = tmp_path_factory.mktemp("undisturbed")
+    return rows(Cluster(store, seed=0, slots=1, faults=0).run(), store)
+
+
+def test_an_undisturbed_search_prunes_some_and_runs_every_final_seed(undisturbed):
+    statuses = [status for status, *_ in undisturbed.values()]
+    assert len(undisturbed) == SEARCH.trials + len(SWEEP.final_seeds)
+    assert 1 <= statuses.count("pruned") <= SEARCH.trials - 2
+    assert statuses.count("done") >= 1 + len(SWEEP.final_seeds)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_neither_order_nor_workers_nor_faults_change_a_single_row(tmp_path, undisturbed, seed):
+    cluster = Cluster(tmp_path, seed=seed, slots=1 + seed % 4, faults=0.02 * seed)
+    assert rows(cluster.run(), tmp_path) == undisturbed
+    assert cluster.commits == len(undisturbed)  # nothing that was committed ran again
+
+
+def test_tpe_goes_where_the_even_half_was_best(undisturbed):
+    placed = [lr for _, lr, *_ in undisturbed.values()]
+    assert len(set(placed)) >= SEARCH.trials - 1
+    assert any(1e-3 < lr < 1e-2 for lr in placed)
+
+
+def test_the_even_half_covers_the_range_evenly_on_a_log_scale():
+    rates = [suggest_rate(replace(SEARCH, trials=20), number, [], OBJECTIVE) for number in range(10)]
+    places = sorted(math.log(rate / 1e-4) / math.log(1e3) for rate in rates)
+    gaps = [b - a for a, b in itertools.pairwise(places)]
+    assert rates[0] == pytest.approx(math.sqrt(1e-4 * 1e-1), rel=0.01)  # the middle first
+    # Three-distance theorem: multiples of the golden ratio leave gaps of at most phi^2 / n.
+    assert max(gaps) <= 2.62 / 10
+
+
+def test_at_most_lookback_candidates_are_handed_out_before_a_result(tmp_path):
+    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=Ledger(tmp_path), objective=OBJECTIVE)
+    handed = [cell.next_spec() for _ in range(6)]
+    assert [spec.candidate for spec in handed if spec] == [0, 1, 2]
+
+
+def test_final_runs_take_the_first_best_rate_and_are_never_pruned(tmp_path, undisturbed):
+    store = tmp_path
+    ledger = Cluster(store, seed=1, slots=2, faults=0).run()
+    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
+    searched = [row for row in cell.committed() if row.stage == "search" and row.status == "done"]
+    best = max(searched, key=lambda row: row.metrics[OBJECTIVE])
+    finals = [row for row in cell.committed() if row.stage == "final"]
+    assert {row.lr for row in finals} == {best.lr}
+    assert {row.seed for row in finals} == {0, 1, 2}
+    spec = PLAN.final_spec(SWEEP.cells[0], seed=0, lr=best.lr)
+    assert not cell.should_prune(spec, [{"epoch": 1, OBJECTIVE: -1.0}])
+
+
+def test_a_cell_whose_candidates_all_diverged_has_no_final_runs(tmp_path):
+    ledger = Ledger(tmp_path)
+    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
+    while spec := cell.next_spec():
+        assert spec.stage == "search"
+        ledger.commit(
+            Result(
+                trial_id=spec.trial_id,
+                sweep="s",
+                stage="search",
+                method="full",
+                model="vit_nano",
+                dataset="digits",
+                fraction=1.0,
+                seed=spec.seed,
+                lr=spec.lr,
+                candidate=spec.candidate,
+                status="diverged",
+            )
+        )
+    assert len(cell.committed()) == SEARCH.trials
+    assert cell.best is None

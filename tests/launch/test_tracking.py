@@ -1,0 +1,424 @@
+import json
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raypeft.core.errors import StorageError
+from raypeft.core.result import Result
+from raypeft.core.spec import Cell, Recipe, Search, TrialSpec, dataset_label
+from raypeft.launch.tracking import SyncCount, Tracker, default_tracking_uri, ui_command
+
+SWEEP = "two_cells"
+CLASSES = ("benign", "malignant, in situ", "normal")
+DATA = "folder:/mnt/st_elsewhere/busi"
+FULL = Cell(method="lora", model="vit_nano", dataset=DATA, fraction=0.1)
+PART = Cell(method="linear", model="vit_nano", dataset=DATA, fraction=1.0)
+TEST_F1 = (0.70, 0.80, 0.75)
+STARTED, ENDED = "2026-01-02T03:04:05.678+00:00", "2026-01-02T03:05:05.678+00:00"
+MS = 1767323045678  # STARTED, by `date -u -d 2026-01-02T03:04:05.678 +%s%3N`
+
+
+def make_row(cell, *, seed=None, candidate=None, lr=1e-3, status="done", metrics=None, error=None):
+    """A committed row: a final run if `seed` is given, else search candidate `candidate`."""
+    stage = "search" if seed is None else "final"
+    spec = TrialSpec(
+        cell=cell,
+        stage=stage,
+        seed=1000 if seed is None else seed,
+        lr=lr,
+        recipe=Recipe(epochs=3),
+        split_seed=0,
+        weights_digest="w" * 12,
+        data_digest="d" * 12,
+        search=Search(trials=3) if seed is None else None,
+        candidate=candidate,
+    )
+    scores = (0.5, 0.7, 0.6)
+    return Result(
+        trial_id=spec.trial_id,
+        sweep=SWEEP,
+        stage=stage,
+        method=cell.method,
+        model=cell.model,
+        dataset=dataset_label(cell.dataset),
+        fraction=cell.fraction,
+        seed=spec.seed,
+        lr=lr,
+        candidate=candidate,
+        status=status,
+        error=error,
+        metrics=metrics or {},
+        curve=tuple(
+            {"epoch": epoch, "train/loss": 1 / epoch, "val/f1_macro": score}
+            for epoch, score in enumerate(scores, 1)
+        ),
+        best_epoch=2,
+        classes=CLASSES,
+        trainable=123,
+        seconds=60.0,
+        spec=asdict(spec),
+        precision="fp32",
+        started=STARTED,
+        ended=ENDED,
+    )
+
+
+def final(cell, seed):
+    return make_row(cell, seed=seed, metrics={"val/f1_macro": 0.7, "test/f1_macro": TEST_F1[seed]})
+
+
+def commit(store: Path, row: Result) -> None:
+    path = store / "ledger" / f"{row.trial_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(row.to_dict()))
+    if row.stage == "final":
+        adapter = store / "adapters" / row.trial_id
+        adapter.mkdir(parents=True)
+        (adapter / "adapter_config.json").write_text("{}")
+        write_predictions(store / "predictions" / f"{row.trial_id}.parquet")
+
+
+def write_predictions(path: Path) -> None:
+    """Five cases: a benign one right and one taken for normal, two malignant right, one normal right."""
+    path.parent.mkdir(exist_ok=True)
+    labels, predicted = [0, 0, 1, 1, 2], [0, 2, 1, 1, 2]
+    probabilities = np.eye(3)[predicted] * 0.8 + 0.1
+    columns = {"case_id": list("abcde"), "label": labels}
+    columns |= {f"prob/{c}": probabilities[:, i].astype(np.float16) for i, c in enumerate(CLASSES)}
+    pq.write_table(pa.table(columns), path)
+
+
+def write_plan(store: Path) -> Path:
+    store.mkdir(exist_ok=True)
+    (store / "plan.json").write_text(json.dumps({"sweep": {"name": SWEEP, "final_seeds": [0, 1, 2]}}))
+    return store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store with one complete cell and one that lacks two final runs, synced once."""
+    store = write_plan(tmp_path_factory.mktemp("tracking") / "a store")
+    commit(store, make_row(FULL, candidate=0, lr=1e-4, metrics={"val/f1_macro": 0.7}))
+    commit(store, make_row(FULL, candidate=1, lr=1e-3, status="pruned"))
+    commit(store, make_row(FULL, candidate=2, lr=1e-1, status="diverged", error="epoch 3: loss is nan"))
+    commit(store, make_row(PART, candidate=0, lr=1e-2))
+    for seed in (0, 1, 2):
+        commit(store, final(FULL, seed))
+    commit(store, final(PART, 0))
+    assert sync(store) == SyncCount(synced=8, already=0)
+    return store
+
+
+def sync(store: Path) -> SyncCount:
+    return Tracker(store, default_tracking_uri(store), SWEEP).sync()
+
+
+@pytest.fixture(scope="module")
+def client(store):
+    from mlflow import MlflowClient
+
+    return MlflowClient(default_tracking_uri(store))
+
+
+def all_runs(client):
+    return list(client.search_runs([client.get_experiment_by_name(SWEEP).experiment_id]))
+
+
+def parents(client):
+    return {run.info.run_name: run for run in all_runs(client) if "raypeft.cell" in run.data.tags}
+
+
+def children(client, cell_name):
+    parent = parents(client)[cell_name].info.run_id
+    runs = [run for run in all_runs(client) if run.data.tags.get("mlflow.parentRunId") == parent]
+    return {run.info.run_name: run for run in runs}
+
+
+def assert_mirrors(client, store):
+    """Exactly one finished run per committed trial, none running, each (key, step) once."""
+    runs = all_runs(client)
+    committed = {path.stem for path in (store / "ledger").glob("*.json")}
+    finished = [run.data.tags.get("raypeft.trial_id") for run in runs if run.info.status == "FINISHED"]
+    assert Counter(filter(None, finished)) == Counter(committed)
+    assert {run.info.status for run in runs} <= {"FINISHED", "SCHEDULED"}
+    for run in runs:
+        for key in run.data.metrics:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
+            assert len(steps) == len(set(steps)), f"{run.info.run_name}: {key} at steps {steps}"
+
+
+def test_every_committed_trial_is_a_finished_run_under_its_cell(store, client):
+    assert_mirrors(client, store)
+    assert set(parents(client)) == {"lora / vit_nano / busi / 0.1", "linear / vit_nano / busi / 1"}
+    assert {
+        name: run.data.tags["raypeft.status"]
+        for name, run in children(client, "lora / vit_nano / busi / 0.1").items()
+    } == {
+        "search 00 lr=1.0e-04": "done",
+        "search 01 lr=1.0e-03": "pruned",
+        "search 02 lr=1.0e-01": "diverged",
+        "final seed=0": "done",
+        "final seed=1": "done",
+        "final seed=2": "done",
+    }
+
+
+def test_a_run_carries_the_spec_the_curve_by_epoch_and_the_scores(store, client):
+    run = children(client, "lora / vit_nano / busi / 0.1")["final seed=1"]
+    params = {
+        "method": "lora",
+        "lr": "0.001",
+        "epochs": "3",
+        "batch_size": "512",
+        "fraction": "0.1",
+        "seed": "1",
+    }
+    assert params.items() <= run.data.params.items()
+    history = client.get_metric_history(run.info.run_id, "val/f1_macro")
+    assert sorted((point.step, point.value) for point in history) == [(1, 0.5), (2, 0.7), (3, 0.6)]
+    expected = {
+        "test/f1_macro": 0.8,
+        "best/val/f1_macro": 0.7,
+        "best_epoch": 2,
+        "trainable": 123,
+        "seconds": 60,
+    }
+    assert expected.items() <= run.data.metrics.items()
+    tags = {
+        "raypeft.method": "lora",
+        "raypeft.dataset": "busi",
+        "raypeft.stage": "final",
+        "raypeft.fraction": "0.1",
+    }
+    assert tags.items() <= run.data.tags.items()
+
+
+def test_a_search_run_carries_the_settings_of_its_search(store, client):
+    run = children(client, "lora / vit_nano / busi / 0.1")["search 02 lr=1.0e-01"]
+    assert {
+        "search.trials": "3",
+        "search.lr.low": "1e-05",
+        "lr": "0.1",
+        "candidate": "2",
+    }.items() <= run.data.params.items()
+    assert run.data.tags["raypeft.error"] == "epoch 3: loss is nan"
+
+
+def test_times_are_those_of_the_trial_and_not_of_the_sync(store, client):
+    for run in all_runs(client):
+        assert run.info.start_time == MS
+        assert run.info.end_time in (MS + 60_000, None)  # None: a cell that is not complete
+    run = children(client, "lora / vit_nano / busi / 0.1")["final seed=0"]
+    assert {p.timestamp for p in client.get_metric_history(run.info.run_id, "train/loss")} == {MS + 60_000}
+
+
+def test_a_complete_cell_is_finished_with_mean_and_sd_over_its_seeds(store, client):
+    run = parents(client)["lora / vit_nano / busi / 0.1"]
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test/f1_macro/mean"] == pytest.approx(0.75)
+    assert run.data.metrics["test/f1_macro/sd"] == pytest.approx(0.05)  # sqrt((.05² + .05² + 0) / 2)
+    assert {"lr": "0.001", "epochs": "3", "method": "lora"}.items() <= run.data.params.items()
+    assert "seed" not in run.data.params
+
+
+def test_final_runs_hold_the_adapter_and_the_confusion_matrix(store, client):
+    run_id = children(client, "lora / vit_nano / busi / 0.1")["final seed=0"].info.run_id
+    names = {file.path for file in client.list_artifacts(run_id)}
+    assert names == {"adapter", "confusion_matrix.csv", "confusion_matrix.png"}
+    assert [file.path for file in client.list_artifacts(run_id, "adapter")] == ["adapter/adapter_config.json"]
+    table = Path(client.download_artifacts(run_id, "confusion_matrix.csv")).read_text()
+    assert table == (
+        'true / predicted,benign,"malignant, in situ",normal\n'
+        "benign,1,0,1\n"
+        '"malignant, in situ",0,2,0\n'
+        "normal,0,0,1\n"
+    )
+    with Image.open(client.download_artifacts(run_id, "confusion_matrix.png")) as image:
+        assert min(image.size) >= 300
+    search = children(client, "lora / vit_nano / busi / 0.1")["search 00 lr=1.0e-04"]
+    assert client.list_artifacts(search.info.run_id) == []
+
+
+def test_mlflow_never_learns_where_the_data_lie(store, client):
+    assert b"busi" in (store / "mlflow.db").read_bytes()
+    assert b"st_elsewhere" not in (store / "mlflow.db").read_bytes()
+
+
+def test_a_second_sync_sends_nothing(store, client):
+    before = {run.info.run_id: run.to_dictionary() for run in all_runs(client)}
+    assert sync(store) == SyncCount(synced=0, already=len(list((store / "ledger").iterdir())))
+    assert {run.info.run_id: run.to_dictionary() for run in all_runs(client)} == before
+
+
+def test_a_run_cut_short_is_written_again(store, client):
+    from mlflow.entities import Metric
+
+    experiment_id = client.get_experiment_by_name(SWEEP).experiment_id
+    whole = children(client, "lora / vit_nano / busi / 0.1")["final seed=2"]
+    trial_id = whole.data.tags["raypeft.trial_id"]
+    client.delete_run(whole.info.run_id)
+    half = client.create_run(experiment_id, tags={"raypeft.trial_id": trial_id})
+    client.log_batch(half.info.run_id, metrics=[Metric("train/loss", 1.0, MS, 1)])
+
+    count = sync(store)
+
+    assert count.synced == 1
+    assert_mirrors(client, store)
+    again = children(client, "lora / vit_nano / busi / 0.1")["final seed=2"]
+    assert again.info.run_id != half.info.run_id
+    assert again.data.metrics == whole.data.metrics
+
+
+def test_a_cell_cut_short_while_it_was_settled_is_completed(store, client):
+    run = parents(client)["lora / vit_nano / busi / 0.1"]
+    client.update_run(run.info.run_id, status="RUNNING")
+    sync(store)
+    assert_mirrors(client, store)
+    assert parents(client)["lora / vit_nano / busi / 0.1"].data.metrics == run.data.metrics
+
+
+def test_a_trial_sent_twice_is_reduced_to_one_run(store, client):
+    run = children(client, "lora / vit_nano / busi / 0.1")["final seed=0"]
+    twin = client.create_run(
+        run.info.experiment_id, tags={"raypeft.trial_id": run.data.tags["raypeft.trial_id"]}
+    )
+    client.set_terminated(twin.info.run_id)
+    sync(store)
+    assert_mirrors(client, store)
+
+
+def test_a_childless_twin_of_a_cell_is_removed(store, client):
+    name = "lora / vit_nano / busi / 0.1"
+    run = parents(client)[name]
+    for _ in range(4):  # ids are random: one of four is likely to sort before the cell's own
+        client.create_run(
+            run.info.experiment_id, tags={"raypeft.cell": run.data.tags["raypeft.cell"]}, run_name="twin"
+        )
+    sync(store)
+    assert parents(client)[name].info.run_id == run.info.run_id
+    assert "twin" not in parents(client)
+    assert_mirrors(client, store)
+
+
+def test_a_cell_is_scheduled_until_its_last_final_run_is_committed(store, client):
+    name = "linear / vit_nano / busi / 1"
+    run = parents(client)[name]
+    assert run.info.status == "SCHEDULED"
+    assert run.data.metrics == {}
+    tracker = Tracker(store, default_tracking_uri(store), SWEEP)
+    for seed, status in ((1, "SCHEDULED"), (2, "FINISHED")):
+        commit(store, final(PART, seed))
+        assert tracker.sync().synced == 1
+        assert parents(client)[name].info.status == status
+    assert parents(client)[name].data.metrics["test/f1_macro/sd"] == pytest.approx(statistics.stdev(TEST_F1))
+    assert_mirrors(client, store)
+
+
+def test_the_thread_sends_what_is_committed_while_it_runs(store, client):
+    tracker = Tracker(store, default_tracking_uri(store), SWEEP)
+    tracker.start()
+    row = make_row(PART, candidate=1, lr=3e-2)
+    commit(store, row)
+    tracker.notify()
+    tracker.close(timeout_s=60)
+    assert "search 01 lr=3.0e-02" in children(client, "linear / vit_nano / busi / 1")
+    assert_mirrors(client, store)
+
+
+def test_one_unreadable_result_does_not_hold_up_the_other_cells(store, client):
+    other = Cell(method="full", model="vit_nano", dataset=DATA)
+    broken = final(Cell(method="bitfit", model="vit_nano", dataset=DATA), 0)
+    for row in (final(other, 0), broken):
+        commit(store, row)
+    predictions = store / "predictions" / f"{broken.trial_id}.parquet"
+    predictions.write_bytes(b"damaged")
+    with pytest.raises(StorageError, match=r"1 runs wait; send later with: raypeft sync '.*a store'"):
+        sync(store)
+    assert "final seed=0" in children(client, "full / vit_nano / busi / 1")
+    write_predictions(predictions)
+    assert sync(store).synced == 1
+    assert_mirrors(client, store)
+
+
+def test_a_moved_store_is_refused_with_the_cure(store, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(store, moved)
+    with pytest.raises(StorageError, match=r"the store was moved.*delete mlflow\.db and mlflow-artifacts"):
+        sync(moved)
+
+
+def test_an_unreachable_server_costs_seconds_and_one_warning_that_hides_the_password(tmp_path, caplog):
+    store = write_plan(tmp_path)
+    commit(store, final(FULL, 0))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tracker = Tracker(store, f"http://someone:pa55word@127.0.0.1:{port}", SWEEP)
+    started = time.monotonic()
+    tracker.start()
+    for _ in range(100):
+        tracker.notify()
+    tracker.close(timeout_s=60)
+    assert time.monotonic() - started < 30
+    assert 1 <= len(caplog.records) <= 2  # while it runs, and at the end
+    warning = caplog.records[-1].getMessage()
+    assert warning.startswith(f"warning: tracking server unreachable (http://127.0.0.1:{port}: ")
+    assert warning.endswith(f"1 runs wait; send later with: raypeft sync {store}")
+    assert "pa55word" not in caplog.text
+
+
+def test_a_server_that_never_answers_does_not_hold_up_the_end_of_a_sweep(tmp_path, caplog):
+    store = write_plan(tmp_path)
+    commit(store, final(FULL, 0))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        tracker = Tracker(store, f"http://127.0.0.1:{silent.getsockname()[1]}", SWEEP)
+        tracker.start()
+        started = time.monotonic()
+        tracker.close(timeout_s=0.2)
+        assert time.monotonic() - started < 2
+    assert "not done within 0.2 s): 1 runs wait" in caplog.text
+
+
+def test_two_sweeps_may_start_at_once_on_a_fresh_database(tmp_path):
+    database = f"sqlite:///{tmp_path}/shared.db"
+    code = (
+        "import sys, pathlib; from raypeft.launch.tracking import Tracker; "
+        "print(Tracker(pathlib.Path(sys.argv[1]), sys.argv[2], 'shared').sync())"
+    )
+    stores = [write_plan(tmp_path / name) for name in ("a", "b")]
+    for seed, store in enumerate(stores):
+        commit(store, final(FULL, seed))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(store), database],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for store in stores
+    ]
+    ends = [(*process.communicate(timeout=300), process.returncode) for process in processes]
+    # nothing on stderr: MLflow's migrations are silent
+    assert ends == [("SyncCount(synced=1, already=0)\n", "", 0)] * 2
+
+
+def test_the_viewer_listens_on_this_machine_only(tmp_path):
+    command = ui_command(tmp_path, default_tracking_uri(tmp_path), port=5001)
+    assert command[-4:] == ["--host", "127.0.0.1", "--port", "5001"]
+    assert f"MLFLOW_BACKEND_STORE_URI=sqlite:///{tmp_path}/mlflow.db" in command
+
+
+def test_the_viewer_of_a_server_is_the_browser(tmp_path):
+    assert ui_command(tmp_path, "https://mlflow.example.org")[-1] == "https://mlflow.example.org"
