@@ -53,7 +53,9 @@ def load_plan(store: Path) -> dict[str, Any]:
 
 def _check_store(store: Path) -> None:
     if not store.is_dir():
-        raise ConfigError(f"no store {store}; name the folder that `raypeft run` printed, e.g. runs/quickstart")
+        raise ConfigError(
+            f"no store {store}; name the folder that `raypeft run` printed, e.g. runs/quickstart"
+        )
     if not (store / "ledger").is_dir():
         raise ConfigError(f"{store} holds no ledger; name the store of a sweep, e.g. runs/quickstart")
 
@@ -63,7 +65,7 @@ def _read_row(path: Path) -> Result:
         content = json.loads(path.read_text())
         if content["schema"] > SCHEMA:
             raise StorageError(
-                f"{path}: row of schema {content['schema']}, this raypeft reads up to {SCHEMA}; update raypeft"
+                f"{path}: row of schema {content['schema']}, raypeft here reads up to {SCHEMA}; update it"
             )
         return Result.from_dict(content)
     except (ValueError, KeyError, TypeError) as error:

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from analysis.scores import BLOCK, CELL, cell_scores, is_known_metric
+from analysis.scores import CELL, blocks_of, cell_scores, is_known_metric
 from raypeft.core.errors import ConfigError
 
 Ties = Literal["average", "dense", "min"]
@@ -24,12 +24,18 @@ def rank_table(
     """
     if ties not in get_args(Ties):
         raise ConfigError(f"ties='{ties}': allowed are {', '.join(get_args(Ties))}")
-    scores = cell_scores(frame, metric)
-    scores["block"] = [f"{m} / {d} / {f:g}" for m, d, f in scores[BLOCK].itertuples(index=False)]
-    scores["rank"] = scores.groupby("block")["mean"].rank(method=ties, ascending=not higher_is_better)
-    ranks = scores.pivot(index="method", columns="block", values="rank")[scores["block"].unique()]
-    table = pd.concat([ranks.mean(axis=1).rename("mean_rank"), ranks.count(axis=1).rename("n_blocks"), ranks], axis=1)
-    return table.rename_axis(index="method", columns=None).sort_values(["mean_rank", "method"])
+    cells = cell_scores(frame, metric)
+    blocks = [f"{model} / {dataset} / {fraction:g}" for model, dataset, fraction in blocks_of(cells)]
+    means = pd.DataFrame(
+        [
+            {"method": c.method, "block": f"{c.model} / {c.dataset} / {c.fraction:g}", "mean": c.mean}
+            for c in cells
+        ]
+    ).pivot(index="method", columns="block", values="mean")[blocks]
+    ranks = means.rank(method=ties, ascending=not higher_is_better)
+    ranks.insert(0, "n_blocks", ranks.count(axis=1))
+    ranks.insert(0, "mean_rank", ranks[blocks].mean(axis=1))
+    return ranks.rename_axis(columns=None).sort_values(["mean_rank", "method"])
 
 
 def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame, str]:
@@ -56,6 +62,8 @@ def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame,
     table[metric] = _numbers(path, table[metric])
     table["fraction"] = _numbers(path, table["fraction"]) if "fraction" in table.columns else 1.0
     _refuse_repeats(path, table)
+    if "seed" not in table.columns:
+        table["seed"] = "0"
     return table.assign(stage="final", status="done"), metric
 
 

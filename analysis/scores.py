@@ -1,16 +1,18 @@
 """Which runs count, what a cell scored over its seeds, and how a metric is called and directed."""
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pandas as pd
 
 from raypeft.core.errors import ConfigError
 
-BLOCK = ["model", "dataset", "fraction"]
-"""What is the same for methods that are compared."""
+Block = tuple[str, str, float]
+"""(model, dataset, fraction): what is the same for methods that are compared."""
 
-CELL = [*BLOCK, "method"]
+CELL = ["model", "dataset", "fraction", "method"]
 
 _LABELS = {
     "f1_macro": "macro F1",
@@ -41,38 +43,84 @@ def higher_is_better(metric: str) -> bool:
     return metric.rpartition("/")[2] not in _LOWER_IS_BETTER
 
 
-def cell_scores(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row per cell of `frame`, sorted; `frame` is load_results' or read_scores'.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellScore:
+    """What one cell scored on its final runs."""
 
-    Columns: model, dataset, fraction, method, mean, sd (sample standard deviation over seeds, NaN
-    for one seed), n (finished final runs with this score), diverged (final runs that diverged).
-    Only rows of stage final and status done are averaged; a cell without any has n = 0.
-    Raises: ConfigError when no row has the metric.
+    model: str
+    dataset: str
+    fraction: float
+    method: str
+    scores: tuple[float, ...]  # of the finished final runs, by seed
+    diverged: int  # final runs that diverged
+
+    @property
+    def block(self) -> Block:
+        """What the methods that it is compared with share."""
+        return self.model, self.dataset, self.fraction
+
+    @property
+    def n(self) -> int:
+        """Finished final runs."""
+        return len(self.scores)
+
+    @property
+    def mean(self) -> float:
+        """NaN without scores; exactly rounded, so that equal sets of scores tie in any order."""
+        return statistics.fmean(self.scores) if self.scores else math.nan
+
+    @property
+    def sd(self) -> float:
+        """Sample standard deviation; NaN below two scores."""
+        return statistics.stdev(self.scores) if self.n > 1 else math.nan
+
+    def __str__(self) -> str:
+        return format_score(self.mean, self.sd)
+
+
+def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
+    """Every cell that `frame` (load_results' or read_scores') has a row of, sorted.
+
+    Only rows of stage final and status done count. Raises: ConfigError when no row has the metric.
     """
     if metric not in frame.columns:
         known = ", ".join(column for column in frame.columns if "/" in column) or "none yet"
         raise ConfigError(f"no final run is scored by '{metric}'; scores in this frame: {known}")
-    finals = frame["stage"] == "final"
-    scored = finals & (frame["status"] == "done") & frame[metric].notna()
-    diverged = finals & (frame["status"] == "diverged")
-    rows = []
-    for key, cell in frame.groupby(CELL, sort=True):
-        scores = cell.loc[scored[cell.index], metric].tolist()
-        rows.append((*key, _mean(scores), _sample_sd(scores), len(scores), int(diverged[cell.index].sum())))
-    return pd.DataFrame(rows, columns=[*CELL, "mean", "sd", "n", "diverged"])
+    cells = []
+    for (model, dataset, fraction, method), rows in frame.groupby(CELL):
+        finals = rows[rows["stage"] == "final"]
+        done = finals[finals["status"] == "done"].sort_values("seed")
+        cells.append(
+            CellScore(
+                model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
+                scores=tuple(done[metric].dropna().astype(float)),
+                diverged=int((finals["status"] == "diverged").sum()),
+            )
+        )  # fmt: skip
+    return cells
 
 
-def format_score(mean: float, sd: float) -> str:
+def blocks_of(cells: Iterable[CellScore]) -> dict[Block, list[CellScore]]:
+    """The cells of each (model, dataset, fraction), sorted."""
+    blocks: dict[Block, list[CellScore]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.block):
+        blocks.setdefault(cell.block, []).append(cell)
+    return blocks
+
+
+def best_of(cells: Iterable[CellScore], metric: str) -> CellScore | None:
+    """The scored cell with the best mean, the first of equals; None when none is scored."""
+    sign = 1 if higher_is_better(metric) else -1
+    return max((cell for cell in cells if cell.n), key=lambda cell: sign * cell.mean, default=None)
+
+
+def format_score(mean: float, sd: float = math.nan) -> str:
     """ "0.912 ± 0.013", without a spread where there is none; 2 decimals from 10 on (FID)."""
     digits = 3 if abs(mean) < 10 else 2
     text = f"{mean:.{digits}f}"
-    return text if pd.isna(sd) else f"{text} ± {sd:.{digits}f}"
+    return text if math.isnan(sd) else f"{text} ± {sd:.{digits}f}"
 
 
-def _mean(scores: Sequence[float]) -> float:
-    # exactly rounded: equal sets of scores tie whatever their order
-    return statistics.fmean(scores) if scores else float("nan")
-
-
-def _sample_sd(scores: Sequence[float]) -> float:
-    return statistics.stdev(scores) if len(scores) > 1 else float("nan")
+def format_fraction(fraction: float) -> str:
+    """0.1 is "10%"."""
+    return f"{100 * fraction:g}%"

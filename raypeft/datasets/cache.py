@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from raypeft.core.errors import DataError, list_problems
+from raypeft.core.files import write_file
 from raypeft.datasets.base import Table
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def decode(table: Table, *, image_size: int, interpolation: str, cache_path: Pat
         else:
             assert table.images is not None, "a table has paths or images"
             pixels = [load(image) for image in table.images]
-        _write(cache_path, lambda file: np.save(file, np.stack(pixels)))
+        write_file(cache_path, lambda file: np.save(file, np.stack(pixels)))
     return np.load(cache_path, mmap_mode="r")
 
 
@@ -78,28 +78,9 @@ def to_rgb(path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` at once, so that readers see the old file or the new one. Raises: OSError."""
-    _write(path, lambda file: file.write(content))
-
-
-def _write(path: Path, fill: Callable[..., object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with open(descriptor, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _is_complete(path: Path, shape: tuple[int, ...]) -> bool:
     try:
-        return np.load(path, mmap_mode="r").shape == shape  # a truncated file cannot be mapped
+        return bool(np.load(path, mmap_mode="r").shape == shape)  # a truncated file cannot be mapped
     except (OSError, ValueError):
         return False
 

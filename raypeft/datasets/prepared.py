@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from raypeft.core.errors import DataError
+from raypeft.core.files import write_json
 from raypeft.datasets.base import Table, open_dataset
-from raypeft.datasets.cache import data_digest, decode, write_atomically
+from raypeft.datasets.cache import data_digest, decode
 from raypeft.datasets.splits import split_table, subset
 
 
@@ -36,7 +37,7 @@ def prepare(
     for image_size, interpolation in sizes:
         path = _images_path(cache_dir, digest, image_size, interpolation)
         decode(table, image_size=image_size, interpolation=interpolation, cache_path=path)
-    write_atomically(cache_dir / f"{digest}.json", json.dumps(_without_places(table)).encode())
+    write_json(cache_dir / f"{digest}.json", _without_places(table))
     return digest
 
 

@@ -4,11 +4,10 @@ import fcntl
 import json
 import os
 import socket
-import tempfile
 from pathlib import Path
-from typing import Any
 
 from raypeft.core.errors import StorageError, StoreInUseError
+from raypeft.core.files import sync_folder, temporary_file, write_json
 from raypeft.core.result import SCHEMA, Result
 
 
@@ -47,14 +46,13 @@ class Ledger:
         """
         path = self._rows_dir / f"{result.trial_id}.json"
         try:
-            temporary = _write_temporary(path, result.to_dict())
-            try:
-                os.link(temporary, path)  # atomic, and refuses to replace a row
-            except FileExistsError:
-                result = _read(path)
-            finally:
-                temporary.unlink()
-            _sync_folder(self._rows_dir)
+            text = json.dumps(result.to_dict(), indent=1, allow_nan=False)
+            with temporary_file(path, lambda file: file.write(text.encode())) as temporary:
+                try:
+                    os.link(temporary, path)  # atomic, and refuses to replace a row
+                except FileExistsError:
+                    result = _read(path)
+            sync_folder(self._rows_dir)
             self._rows[result.trial_id] = result
             (self._failed_dir / path.name).unlink(missing_ok=True)
         except OSError as error:
@@ -101,12 +99,6 @@ class Lease:
         self._file.close()
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Replace `path` atomically and durably. Raises: OSError."""
-    os.replace(_write_temporary(path, content), path)
-    _sync_folder(path.parent)
-
-
 def _read(path: Path) -> Result:
     try:
         content = json.loads(path.read_text())
@@ -117,21 +109,3 @@ def _read(path: Path) -> Result:
         return Result.from_dict(content)
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error
-
-
-def _write_temporary(path: Path, content: Any) -> Path:
-    """A synced file with `content` beside `path`."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    with open(descriptor, "w") as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return Path(name)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

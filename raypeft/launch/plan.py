@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
+from raypeft.core.files import write_json
 from raypeft.core.spec import PROTOCOL, Cell, Sweep, TrialSpec, dataset_label
 from raypeft.datasets import prepare
-from raypeft.launch.ledger import write_json
 from raypeft.methods import check_family
 from raypeft.models import MODELS, check_image_size, weights_digest
 

@@ -1,5 +1,6 @@
 """One Tuner over all cells: check everything, run what is missing, drain on signals."""
 
+import logging
 import os
 import shutil
 import signal
@@ -12,8 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
+from raypeft.core.files import write_json
 from raypeft.core.spec import Sweep
-from raypeft.launch.ledger import Lease, Ledger, write_json
+from raypeft.launch.ledger import Lease, Ledger
 from raypeft.launch.plan import Plan, make_plan, settle_plan
 
 QUIET = {
@@ -94,7 +96,7 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
     with progress, _draining(state) as received:
         progress.show(state.cells)
         if any(len(cell.committed()) < plan.trials_per_cell for cell in state.cells):
-            _tune(state, resources, objective=Classify.objective)
+            _tune(state, resources)
     tracker.close(timeout_s=600)
     if state.storage_error:
         raise state.storage_error
@@ -111,20 +113,22 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
     return outcome
 
 
-def _tune(state: Any, resources: Resources, *, objective: str) -> None:
+def _tune(state: Any, resources: Resources) -> None:
     import ray
     from ray import tune
 
     from raypeft.launch.engine import LostTrials, SweepScheduler, SweepSearcher, SweepStopper
     from raypeft.launch.worker import train_trial
 
+    # Tune looks for files that its switched-off loggers would have written, and warns for each trial.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     scratch = Path(tempfile.mkdtemp(prefix="raypeft-"))  # Ray's and Tune's files; nothing here is kept
     local = not os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"address": "local", "include_dashboard": False, "_temp_dir": str(scratch)}
     ray.init(
         **(options if local else {}),
         log_to_driver=False,
-        logging_level="WARNING",
+        logging_level=logging.WARNING,
         runtime_env={
             "env_vars": {
                 "OMP_NUM_THREADS": str(resources.cpus_per_trial),
@@ -134,14 +138,14 @@ def _tune(state: Any, resources: Resources, *, objective: str) -> None:
         },
     )
     try:
-        slots = _num_slots(ray.cluster_resources(), resources)
+        slots = _num_slots(ray.cluster_resources(), resources)  # type: ignore[no-untyped-call]
         # Tune asks a custom searcher for one trial at a time unless told otherwise.
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
         bundle = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
         tune.Tuner(
             tune.with_resources(train_trial, tune.PlacementGroupFactory([bundle])),
             tune_config=tune.TuneConfig(
-                search_alg=SweepSearcher(state, objective=objective),
+                search_alg=SweepSearcher(state),
                 scheduler=SweepScheduler(state),
                 num_samples=10**9,  # the searcher says when it is finished
                 reuse_actors=True,

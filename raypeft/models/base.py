@@ -59,22 +59,23 @@ def build_model(name: str, *, num_classes: int) -> nn.Module:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a state dict whose tensors, in order, have the shapes of the network's.
+    """Load a state dict by name, or in order where the file names its tensors in another way.
 
-    In order, because published files keep the key names of the code that made them; shapes are
-    compared one by one. Raises: WeightsError naming the first tensor that does not fit.
+    Published files keep the key names of the code that made them; either way every shape is
+    compared. Raises: WeightsError naming the first tensor that does not fit.
     """
     state, wanted = read_weights(path), network.state_dict()
-    pairs = list(zip(state.items(), wanted.items(), strict=False))
-    for (found_name, found), (wanted_name, tensor) in pairs:
+    names = dict(zip(wanted, wanted if state.keys() == wanted.keys() else state, strict=False))
+    for name, found_name in names.items():
+        found, tensor = state[found_name], wanted[name]
         if found.shape != tensor.shape:
             raise WeightsError(
-                f"{path}: '{found_name}' has shape {tuple(found.shape)}, but '{wanted_name}' of the model "
+                f"{path}: '{found_name}' has shape {tuple(found.shape)}, but '{name}' of the model "
                 f"has {tuple(tensor.shape)}; these are the weights of another architecture"
             )
     if len(state) != len(wanted):
         raise WeightsError(f"{path}: holds {len(state)} tensors, the model has {len(wanted)}")
-    network.load_state_dict({name: found for (_, found), (name, _) in pairs})
+    network.load_state_dict({name: state[found_name] for name, found_name in names.items()})
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -57,10 +57,11 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Tr
     seed_everything(spec)
     model = build_model(spec.cell.model, num_classes=len(table.classes))
     counts = apply_method(spec.cell.method, model)
-    precision = resolve_precision(spec.recipe.precision, family=entry.family, device=device)
-    memory_format = torch.channels_last if entry.family == "conv" else torch.contiguous_format
+    precision = resolve_precision(spec.recipe.precision, model=model, device=device)
+    if entry.family == "conv":
+        model = model.to(memory_format=torch.channels_last)
     return Trial(
-        model=model.to(device, memory_format=memory_format),
+        model=model.to(device),
         counts=counts,
         task=Classify(
             images,

@@ -54,7 +54,7 @@ def fit(
     val: np.ndarray,
     settings: FitSettings,
     report: Report,
-    train_mode: Callable[[nn.Module], None] = nn.Module.train,
+    train_mode: Callable[[nn.Module], object] = nn.Module.train,
 ) -> Fit:
     """Train what requires a gradient, score `val` after each epoch, keep the best epoch's weights.
 
@@ -144,7 +144,7 @@ def _step(
     total = torch.zeros((), device=next(model.parameters()).device)
     for micro_batch in np.array_split(batch, math.ceil(len(batch) / micro_batch_size)):
         loss = task.loss(model, micro_batch)
-        (loss / len(batch)).backward()
+        torch.autograd.backward(loss / len(batch))
         total += loss.detach()
     optimizer.step()
     return total

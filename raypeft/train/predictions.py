@@ -1,12 +1,12 @@
 """Per-case predictions: any later metric, test or fairness question is answered from these."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raypeft.core.files import write_file
 from raypeft.datasets import Table
 
 
@@ -24,9 +24,4 @@ def write_predictions(path: Path, *, table: Table, cases: np.ndarray, probabilit
         columns[f"prob/{name}"] = pa.array(probabilities[:, index].astype(np.float16))
     for name, values in table.subgroups.items():
         columns[name] = pa.array([values[case] for case in cases])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(pa.table(columns), temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_file(path, lambda file: pq.write_table(pa.table(columns), file))

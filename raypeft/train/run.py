@@ -78,6 +78,7 @@ def run_trial(
 
 def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path) -> dict[str, Any]:
     """Columns of a finished trial. The only place that reads test images, in final runs alone."""
+    metrics = {trial.task.objective: fitted.best[trial.task.objective]}
     columns: dict[str, Any] = {
         "curve": fitted.curve,
         "best_epoch": fitted.best_epoch,
@@ -85,11 +86,12 @@ def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path) -> dict[s
         "steps": fitted.steps,
         "device_seconds": fitted.step_seconds,
         "images_per_second": len(trial.train) * len(fitted.curve) / fitted.step_seconds,
-        "metrics": {trial.task.objective: fitted.best[trial.task.objective]},
+        "metrics": metrics,
     }
     if spec.stage == "final":
         probabilities = trial.task.predict(trial.model, trial.test)
-        columns["metrics"] |= trial.scores("val", trial.val) | trial.scores("test", trial.test, probabilities)
+        metrics |= trial.scores("val", trial.val)
+        metrics |= trial.scores("test", trial.test, probabilities)
         write_predictions(
             store / "predictions" / f"{spec.trial_id}.parquet",
             table=trial.table,

@@ -5,8 +5,11 @@ import random
 
 import numpy as np
 import torch
+from torch import nn
 
 from raypeft.core.spec import TrialSpec
+
+AMX_PAYS_FROM_WIDTH = 192  # embedding width of a ViT
 
 
 def seed_everything(spec: TrialSpec) -> None:
@@ -21,17 +24,18 @@ def seed_everything(spec: TrialSpec) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def resolve_precision(asked: str, *, family: str, device: torch.device) -> str:
+def resolve_precision(asked: str, *, model: nn.Module, device: torch.device) -> str:
     """What `auto` means here: bf16 autocast where it is faster, else fp32.
 
-    A GPU gains; a CPU gains with AMX tiles on matrix products (ViT: 1.55 times full tuning's rate),
-    while depthwise convolutions run slower in bf16 (0.79 times): figures in docs/log.md.
+    A GPU gains. A CPU gains where it has AMX tiles and the matrix products are large enough to pay
+    for the casts: figures in docs/log.md.
     """
     if asked != "auto":
         return asked
     if device.type == "cuda":
         return "bf16"
-    return "bf16" if family == "vit" and torch.cpu._is_amx_tile_supported() else "fp32"
+    wide = getattr(model, "embed_dim", 0) >= AMX_PAYS_FROM_WIDTH
+    return "bf16" if wide and torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:

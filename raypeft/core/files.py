@@ -1,0 +1,46 @@
+"""Files that readers see whole or not at all."""
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Replace `path` with what `fill` writes: atomically, and durably. Raises: OSError."""
+    with temporary_file(path, fill) as temporary:
+        os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` with `content` as JSON. Raises: OSError; ValueError for NaN."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    write_file(path, lambda file: file.write(text.encode()))
+
+
+@contextmanager
+def temporary_file(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[Path]:
+    """A synced file beside `path`, gone afterwards unless it was moved. Raises: OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable. Raises: OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

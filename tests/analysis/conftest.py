@@ -1,0 +1,95 @@
+"""Stores written through Result.to_dict(), as the engine writes them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypeft.core.result import Result
+from raypeft.core.spec import Cell, Recipe, Search, Sweep
+
+PARAMETERS = {"full": 1000, "linear": 20, "bn": 60, "bias": 50, "bitfit": 50, "lora": 120}
+"""Trainable parameters by method, of a model of 1,000."""
+
+
+def make_row(
+    *,
+    method: str = "linear",
+    seed: int = 0,
+    score: float | None = None,
+    stage: str = "final",
+    status: str = "done",
+    **changes: Any,
+) -> Result:
+    """One row; `score` is its macro F1, on val in a search and on test in a final run."""
+    fields: dict[str, Any] = {
+        "trial_id": "", "sweep": "tiny", "model": "vit_nano", "dataset": "digits", "fraction": 1.0, "lr": 1e-3,
+        "n_classes": 10, "trainable": PARAMETERS[method], "total": 1000, "head": 20, "seconds": 2.0,
+        "device_seconds": 1.5, "git": "abc123def456", "versions": {"torch": "2.15.0"}, "hardware": "a CPU",
+        "weights_digest": "aaaa", "data_digest": "bbbb", "precision": "fp32",
+        "started": "2026-11-20T10:00:00.000+00:00", "ended": "2026-11-20T10:00:02.000+00:00",
+    }  # fmt: skip
+    if score is not None:
+        fields["metrics"] = {("test" if stage == "final" else "val") + "/f1_macro": score}
+    fields |= changes
+    name = (
+        method,
+        fields["model"],
+        fields["dataset"],
+        fields["fraction"],
+        stage,
+        seed,
+        changes.get("candidate"),
+    )
+    fields["trial_id"] = fields["trial_id"] or "-".join(map(str, name)).replace("/", "_")
+    return Result(method=method, seed=seed, stage=stage, status=status, **fields)  # type: ignore[arg-type]
+
+
+def final_rows(scores: dict[str, list[float]], **changes: Any) -> list[Result]:
+    """Final rows of several methods, seeds 0, 1, 2, ..."""
+    return [
+        make_row(method=method, seed=seed, score=score, **changes)
+        for method, values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+
+
+@pytest.fixture
+def write_store(tmp_path: Path) -> Callable[..., Path]:
+    """write_store(rows, trials=...) -> a store that holds them; failed rows lie under failed/."""
+
+    def write(rows: list[Result], *, trials: int | None = None, name: str = "store") -> Path:
+        store = tmp_path / name
+        for folder in ("ledger", "failed"):
+            (store / folder).mkdir(parents=True)
+        for row in rows:
+            folder = "failed" if row.status == "failed" else "ledger"
+            (store / folder / f"{row.trial_id}.json").write_text(json.dumps(row.to_dict()))
+        cells = dict.fromkeys(
+            Cell(
+                method=r.method,
+                model=r.model,
+                dataset=f"folder:/home/someone/{r.dataset}",
+                fraction=r.fraction,
+            )
+            for r in rows
+        )
+        sweep = Sweep(
+            name="tiny",
+            cells=tuple(cells) or (Cell(method="full", model="vit_nano", dataset="digits"),),
+            search=Search(trials=4),
+            recipe=Recipe(epochs=10),
+        )
+        plan = {
+            "protocol": 1,
+            "sweep": asdict(sweep),
+            "trials": len(rows) if trials is None else trials,
+            "digests": {"weights": {"vit_nano": "w" * 64}, "data": {"digits": "d" * 64}},
+        }
+        (store / "plan.json").write_text(json.dumps(plan))
+        return store
+
+    return write
