@@ -81,19 +81,22 @@ class CellScore:
 def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
     """Every cell that `frame` (load_results' or read_scores') has a row of, sorted.
 
-    Only rows of stage final and status done count. Raises: ConfigError when no row has the metric.
+    Only rows of stage final and status done count.
+    Raises: ConfigError when there are such rows but none has the metric.
     """
+    is_scored = (frame["stage"] == "final") & (frame["status"] == "done")
     if metric not in frame.columns:
-        known = ", ".join(column for column in frame.columns if "/" in column) or "none yet"
-        raise ConfigError(f"no final run is scored by '{metric}'; scores in this frame: {known}")
+        if is_scored.any():
+            known = ", ".join(column for column in frame.columns if "/" in column)
+            raise ConfigError(f"no final run is scored by '{metric}'; there are {known}")
+        frame = frame.assign(**{metric: math.nan})
     cells = []
     for (model, dataset, fraction, method), rows in frame.groupby(CELL):
-        finals = rows[rows["stage"] == "final"]
-        done = finals[finals["status"] == "done"].sort_values("seed")
+        finals = rows[rows["stage"] == "final"].sort_values("seed")
         cells.append(
             CellScore(
                 model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
-                scores=tuple(done[metric].dropna().astype(float)),
+                scores=tuple(finals.loc[is_scored[finals.index], metric].dropna().astype(float)),
                 diverged=int((finals["status"] == "diverged").sum()),
             )
         )  # fmt: skip

@@ -41,12 +41,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """A table ready to print, by any renderer.
-
-    Columns: method, trainable, share, one per (dataset, fraction), mean score, mean rank.
-    """
+    """A table ready to print, by any renderer."""
 
     title: str
+    columns: tuple[str, ...]  # method, trainable, share, one per (dataset, fraction), mean score, mean rank
     rows: tuple[Row, ...]  # those of a model together
     notes: tuple[str, ...]
 
@@ -61,16 +59,18 @@ class ScoreTable:
 def score_table(frame: pd.DataFrame, metric: str) -> ScoreTable:
     """Methods of each model, best mean rank first, by (dataset, fraction); `frame` is load_results'.
 
-    Raises: ConfigError when no row has the metric.
+    Raises: ConfigError when no final run is scored by the metric though some are finished.
     """
     cells = cell_scores(frame, metric)
     usual_n = max((cell.n for cell in cells), default=0)
-    columns = sorted({(cell.dataset, cell.fraction) for cell in cells})
+    names = {
+        (dataset, fraction): f"{dataset} {format_fraction(fraction)}"
+        for dataset, fraction in sorted({(cell.dataset, cell.fraction) for cell in cells})
+    }
     best = {block: best_of(of_block, metric) for block, of_block in blocks_of(cells).items()}
     rows = []
     for model, method, rank in _ranks(frame, cells, metric):
         own = {(c.dataset, c.fraction): c for c in cells if (c.model, c.method) == (model, method)}
-        names = {key: f"{key[0]} {format_fraction(key[1])}" for key in columns}
         leads = {names[key] for key, cell in own.items() if (b := best[cell.block]) and cell.mean == b.mean}
         texts = {
             "method": method,
@@ -82,6 +82,7 @@ def score_table(frame: pd.DataFrame, metric: str) -> ScoreTable:
         rows.append(Row(model=model, texts=texts, bold=frozenset(leads)))
     return ScoreTable(
         title=f"{metric.rpartition('/')[0]} {metric_label(metric)}".strip(),
+        columns=("method", "trainable", "share", *names.values(), "mean score", "mean rank"),
         rows=tuple(rows),
         notes=(*_reading_notes(metric, usual_n), count_runs(frame)),
     )
@@ -104,7 +105,8 @@ def headline(frame: pd.DataFrame, metric: str = "test/f1_macro") -> list[str]:
 
     Empty while nothing is scored. Claims no significance: see the last sentence.
     """
-    if metric not in frame.columns or not any(cell.n for cell in (cells := cell_scores(frame, metric))):
+    cells = cell_scores(frame, metric)
+    if not any(cell.n for cell in cells):
         return []
     sentences, verdicts = [], Counter[str]()
     for (model, dataset, fraction), block in blocks_of(cells).items():
@@ -124,7 +126,7 @@ def to_rich(table: ScoreTable) -> Table:
     """For a terminal; a line with the model's name opens its methods."""
     grid = Table(title=table.title, caption="\n".join(table.notes), box=box.SIMPLE_HEAD, show_edge=False,
                  title_justify="left", caption_justify="left", padding=(0, 1, 0, 0))  # fmt: skip
-    for name in table.rows[0].texts:
+    for name in table.columns:
         if name == "method":
             grid.add_column(name, no_wrap=True)
         else:  # may wrap: a crop would hide scores
@@ -143,16 +145,16 @@ def to_rich(table: ScoreTable) -> Table:
 
 def to_html(table: ScoreTable) -> Markup:
     """A <table>, every text escaped; the notes are left to the page."""
-    names = list(table.rows[0].texts)
-    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in names)
+    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in table.columns)
     parts = [Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead>").format(table.title, heads)]
     for model, rows in table.by_model().items():
         group = Markup('<tbody><tr><th scope="rowgroup" colspan="{}">{}</th></tr>')
-        parts.append(group.format(len(names), model))
+        parts.append(group.format(len(table.columns), model))
         for row in rows:
             cells = Markup("").join(
                 Markup("<td><strong>{}</strong></td>" if name in row.bold else "<td>{}</td>").format(text)
-                for name, text in list(row.texts.items())[1:]
+                for name, text in row.texts.items()
+                if name != "method"
             )
             parts.append(Markup('<tr><th scope="row">{}</th>{}</tr>').format(row.texts["method"], cells))
         parts.append(Markup("</tbody>"))
@@ -163,7 +165,7 @@ def to_csv(table: ScoreTable) -> str:
     """One header line, the model first, without bold and notes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", *table.rows[0].texts])
+    writer.writerow(["model", *table.columns])
     writer.writerows([row.model, *row.texts.values()] for row in table.rows)
     return text.getvalue()
 

@@ -1,9 +1,9 @@
 """The manifest of a data set, and the sources that can give one."""
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from raypeft.core.spec import dataset_label
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One row per image, ordered by case id. All columns have n entries."""
+    """One row per image, ordered by case id, whatever the order of files. All columns have n entries."""
 
     name: str  # what tables call it
     classes: tuple[str, ...]
@@ -26,8 +26,26 @@ class Table:
     paths: tuple[Path, ...] | None = None  # None: the pixels are in `images`
     images: np.ndarray | None = None  # uint8 (n, height, width)
 
+    def __post_init__(self) -> None:
+        ids = self.case_ids
+        assert all(a < b for a, b in zip(ids, ids[1:], strict=False)), f"{self.name}: case ids not ascending"
+        columns = [self.labels, self.groups, self.splits, self.paths, self.images, *self.subgroups.values()]
+        assert all(len(column) == len(ids) for column in columns if column is not None), self.name
+
     def __len__(self) -> int:
         return len(self.case_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One image on its way into a table; `group`, `split` and the subgroups stand in all rows or in none."""
+
+    path: Path
+    case_id: str
+    label: str
+    group: str | None = None
+    split: str | None = None
+    subgroups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +94,12 @@ def open_dataset(source: str) -> Table:
     Raises: UnknownNameError; DataError listing every bad row, folder or file name.
     """
     kind, colon, path = source.partition(":")
-    if not colon:
+    if not colon and source in DATASETS:
         return DATASETS[source].open()
-    if kind not in SOURCES:
+    if not colon or kind not in SOURCES:
+        known = [*DATASETS, *(f"{kind}:PATH" for kind in SOURCES)]
         raise UnknownNameError(
-            f"'{source}': no kind '{kind}'; known: {', '.join(f'{k}:PATH' for k in SOURCES)}"
+            f"no dataset named '{source}';{_nearest(source)} known: {', '.join(known)} (see: raypeft datasets)"
         )
     if not path:
         raise DataError(f"'{source}': a path must follow the colon")
@@ -96,19 +115,32 @@ def describe_datasets() -> list[dict[str, str]]:
     return built_in + kinds
 
 
-def make_table(source: str, rows: list[dict[str, Any]], *, classes: tuple[str, ...] | None = None) -> Table:
-    """A table from rows with path, case_id, label and, in all rows or none, group, split, subgroups."""
-    rows = sorted(rows, key=lambda row: str(row["case_id"]))
-    names = classes or tuple(sorted({row["label"] for row in rows}))
-    number = {name: index for index, name in enumerate(names)}
-    extra = [name for name in rows[0] if name not in ("path", "case_id", "label", "group", "split")]
+def make_table(source: str, rows: Sequence[Row]) -> Table:
+    """A table of one or more rows; the classes are their labels, sorted."""
+    rows = sorted(rows, key=lambda row: row.case_id)
+    classes = tuple(sorted({row.label for row in rows}))
+    number = {name: index for index, name in enumerate(classes)}
+    groups = tuple(row.group for row in rows if row.group is not None)
+    splits = tuple(row.split for row in rows if row.split is not None)
     return Table(
         name=dataset_label(source),
-        classes=names,
-        case_ids=tuple(row["case_id"] for row in rows),
-        labels=np.array([number[row["label"]] for row in rows], dtype=np.int64),
-        groups=tuple(row["group"] for row in rows) if "group" in rows[0] else None,
-        splits=tuple(row["split"] for row in rows) if "split" in rows[0] else None,
-        subgroups={name: tuple(row[name] for row in rows) for name in extra},
-        paths=tuple(row["path"] for row in rows),
+        classes=classes,
+        case_ids=tuple(row.case_id for row in rows),
+        labels=np.array([number[row.label] for row in rows], dtype=np.int64),
+        groups=groups or None,
+        splits=splits or None,
+        subgroups={name: tuple(row.subgroups[name] for row in rows) for name in rows[0].subgroups},
+        paths=tuple(row.path for row in rows),
     )
+
+
+def _nearest(source: str) -> str:
+    """A hint at what `source` may have meant: a name, a kind, or a path without its kind."""
+    kind, _, path = source.partition(":")
+    if not path and Path(source).exists():
+        return f" did you mean '{'folder' if Path(source).is_dir() else 'csv'}:{source}'?"
+    near = difflib.get_close_matches(kind, [*DATASETS, *SOURCES], n=1)
+    if not near:
+        return ""
+    meant = near[0] if near[0] in DATASETS else f"{near[0]}:{path or 'PATH'}"
+    return f" did you mean '{meant}'?"

@@ -56,7 +56,8 @@ def decode(table: Table, *, image_size: int, interpolation: str, cache_path: Pat
             assert table.images is not None, "a table has paths or images"
             pixels = [load(image) for image in table.images]
         write_file(cache_path, lambda file: np.save(file, np.stack(pixels)))
-    return np.load(cache_path, mmap_mode="r")
+    images: np.ndarray = np.load(cache_path, mmap_mode="r")
+    return images
 
 
 def to_rgb(path: Path) -> Image.Image:

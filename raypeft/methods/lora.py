@@ -33,4 +33,5 @@ def lora(model: nn.Module) -> None:
 
 def _add_low_rank(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
     # A module-level hook, not a closure: deepcopy and pickling of the model keep working.
-    return output + module.lora_B(module.lora_A(inputs[0])) * (ALPHA / RANK)  # type: ignore[operator]
+    low_rank: torch.Tensor = module.lora_B(module.lora_A(inputs[0]))  # type: ignore[operator]
+    return output + low_rank * (ALPHA / RANK)

@@ -70,5 +70,5 @@ class Classify(Task):
         # (batch, height, width, 3) in memory seen as (batch, 3, height, width): channels_last for free
         pixels = torch.from_numpy(self._images[cases]).to(self._device).permute(0, 3, 1, 2)
         with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
-            logits = model((pixels.float() - self._shift) / self._scale)
+            logits: torch.Tensor = model((pixels.float() - self._shift) / self._scale)
         return logits.float()

@@ -1,0 +1,137 @@
+"""What a user points at is read as it is, or refused with every fault and its place."""
+
+import pytest
+
+from raypeft.core.errors import DataError, UnknownNameError
+from raypeft.datasets import describe_datasets, open_dataset
+
+
+def test_digits_are_the_1797_of_scikit_learn_in_ten_classes():
+    table = open_dataset("digits")
+    assert len(table) == 1797
+    assert table.classes == tuple("0123456789")
+    # scikit-learn's documentation: about 180 per class; class sizes are those of the UCI test part
+    assert [int((table.labels == digit).sum()) for digit in range(10)] == [
+        178, 182, 177, 183, 181, 182, 181, 179, 174, 180,
+    ]  # fmt: skip
+    assert table.images.dtype == "uint8"
+    assert (table.images.min(), table.images.max()) == (0, 255)
+
+
+def test_a_folder_gives_its_class_names_and_relative_paths(class_folders):
+    table = open_dataset(f"folder:{class_folders}")
+    assert table.name == "busi"
+    assert table.classes == ("benign", "malignant")
+    assert len(table) == 40
+    assert table.case_ids[0] == "benign/0.png"
+    assert table.labels.tolist() == [0] * 20 + [1] * 20
+
+
+def test_a_folder_leaves_out_masks_hidden_files_and_what_is_no_image(class_folders, caplog, write_image):
+    write_image(class_folders / "benign" / "0_mask.png")
+    write_image(class_folders / "benign" / "0_mask_1.png")
+    write_image(class_folders / "benign" / ".thumb.png")
+    (class_folders / "benign" / "notes.txt").write_text("x")
+    (class_folders / "all_captions.csv").write_text("x")
+    assert len(open_dataset(f"folder:{class_folders}")) == 40
+    assert "left out 2 segmentation masks" in caplog.text
+
+
+def test_images_may_lie_deeper_than_their_class_folder(class_folders, write_image):
+    write_image(class_folders / "benign" / "site_a" / "x.png")
+    assert "benign/site_a/x.png" in open_dataset(f"folder:{class_folders}").case_ids
+
+
+def test_every_empty_class_is_named(class_folders):
+    (class_folders / "normal").mkdir()
+    (class_folders / "other").mkdir()
+    with pytest.raises(DataError, match=r"'normal' has 0 images.*(?s:.)*'other' has 0 images"):
+        open_dataset(f"folder:{class_folders}")
+
+
+@pytest.mark.parametrize("source", ["folder:/nowhere/at/all", "csv:/nowhere.csv", "folder:"])
+def test_a_missing_place_is_refused(source):
+    with pytest.raises(DataError):
+        open_dataset(source)
+
+
+def test_unknown_names_and_kinds_are_answered():
+    with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
+        open_dataset("digit")
+    with pytest.raises(UnknownNameError, match="no kind 'zip'; known: folder:PATH, csv:PATH"):
+        open_dataset("zip:/data")
+
+
+def write_table(root, text: str, *, encoding: str = "utf-8"):
+    path = root / "labels.csv"
+    path.write_text(text, encoding=encoding)
+    return f"csv:{path}"
+
+
+def test_a_table_gives_labels_groups_splits_and_subgroups(class_folders):
+    source = write_table(
+        class_folders,
+        "image,label,group,split,sex\nmalignant/0.png,bad,p2,test,f\nbenign/1.png,good,p1,train,m\n",
+        encoding="utf-8-sig",  # as Excel writes it
+    )
+    table = open_dataset(source)
+    assert table.classes == ("bad", "good")
+    assert table.case_ids == ("benign/1.png", "malignant/0.png")
+    assert table.labels.tolist() == [1, 0]
+    assert (table.groups, table.splits) == (("p1", "p2"), ("train", "test"))
+    assert table.subgroups == {"sex": ("m", "f")}
+
+
+def test_a_missing_column_is_named_with_what_was_found(class_folders):
+    with pytest.raises(
+        DataError, match=r"column 'label' missing; found: image, lable; did you mean 'lable'\?"
+    ):
+        open_dataset(write_table(class_folders, "image,lable\nbenign/0.png,a\n"))
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("benign/none.png,good", "labels.csv:3: image 'benign/none.png' not found"),
+        ("benign/1.png,", "labels.csv:3: label is empty"),
+        (",good", "labels.csv:3: image is empty"),
+        ("benign/0.png,good", "labels.csv:3: image 'benign/0.png' stands in line 2 already"),
+        ("../secret.png,good", "labels.csv:3: '../secret.png' lies outside the table's folder"),
+        ("/etc/passwd,good", "labels.csv:3: '/etc/passwd' lies outside the table's folder"),
+        ("benign/1.png,good,surplus", "labels.csv:3: more or fewer cells"),
+        ("benign/1.png", "labels.csv:3: more or fewer cells"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_line(class_folders, row, problem):
+    with pytest.raises(DataError) as caught:
+        open_dataset(write_table(class_folders, f"image,label\nbenign/0.png,good\n{row}\n"))
+    assert problem in str(caught.value)
+
+
+def test_all_bad_rows_are_told_at_once_and_counted(class_folders):
+    rows = "".join(f"none{number}.png,good\n" for number in range(13))
+    with pytest.raises(DataError) as caught:
+        open_dataset(write_table(class_folders, f"image,label\n{rows}"))
+    assert str(caught.value).count("not found") == 10
+    assert "and 3 more" in str(caught.value)
+
+
+def test_a_patient_in_two_given_splits_is_refused(class_folders):
+    rows = "benign/0.png,good,p1,train\nbenign/1.png,bad,p1,test\n"
+    with pytest.raises(DataError, match="1 groups lie in more than one split, 'p1' first"):
+        open_dataset(write_table(class_folders, f"image,label,group,split\n{rows}"))
+
+
+def test_a_split_of_another_name_is_refused(class_folders):
+    with pytest.raises(DataError, match="split 'valid'; allowed: train, val, test"):
+        open_dataset(write_table(class_folders, "image,label,split\nbenign/0.png,good,valid\n"))
+
+
+def test_a_table_in_another_encoding_is_refused(class_folders):
+    with pytest.raises(DataError, match="not a UTF-8 CSV table"):
+        open_dataset(write_table(class_folders, "image,label\nbenign/0.png,schädel\n", encoding="latin-1"))
+
+
+def test_every_source_and_data_set_is_described():
+    names = {row["dataset"] for row in describe_datasets()}
+    assert {"digits", "folder:PATH", "csv:PATH"} <= names
