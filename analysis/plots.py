@@ -4,13 +4,14 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 
 from analysis.scores import CellScore, blocks_of, cell_scores, format_fraction, metric_label
@@ -19,9 +20,10 @@ from analysis.scores import CellScore, blocks_of, cell_scores, format_fraction, 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # seven: with six colours, 42 methods differ
 _INK = "#010203"  # stands for the page's text colour, so that a figure follows light and dark
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "raypeft",
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
@@ -80,7 +82,7 @@ def data_score_by_parameters(frame: pd.DataFrame, metric: str) -> tuple[Panel, .
 
 
 def draw_score_by_parameters(panels: Sequence[Panel], metric: str) -> list[str]:
-    """One SVG per panel: mean, spread bar and each seed of each method; axes shared, so that panels compare."""
+    """One SVG per panel: mean, spread bar and seeds of each method; axes shared, so that panels compare."""
     points = [point for panel in panels for point in panel.points]
     methods = sorted({point.cell.method for point in points})
     styles = {
@@ -107,14 +109,14 @@ def _draw_panel(
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=_INK, alpha=0.15, linewidth=0.6)
     axes.xaxis.set_major_formatter(FuncFormatter(_short_number))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     beside = axes.transData + ScaledTranslation(-8 / 72, 0, figure.dpi_scale_trans)
     for point in panel.points:
         cell, (colour, marker) = point.cell, styles[point.cell.method]
         axes.plot([point.trainable] * cell.n, cell.scores, ".", color=_INK, markersize=4, transform=beside)
         axes.errorbar(
             point.trainable, cell.mean, yerr=cell.sd if cell.n > 1 else None, fmt=marker, color=colour,
-            markersize=8, markeredgecolor=_INK, markeredgewidth=0.7, capsize=3,
+            markersize=6.5, markeredgecolor=_INK, markeredgewidth=0.7, ecolor=_INK, elinewidth=1, capsize=3,
         )  # fmt: skip
     _label(axes, panel.points)
     return figure
@@ -182,5 +184,9 @@ def _to_svg(figure: Figure, *, prefix: str) -> str:
     figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     opening, _, rest = text.getvalue().partition("<svg")[2].partition(">")
     opening = re.sub(r' (xmlns(:xlink)?|version|width|height)="[^"]*"', "", opening)
-    svg = f"<svg{opening}>{rest}".replace("xlink:href", "href").replace(_INK, "currentColor")
+    svg = (
+        f"<svg{opening}>{rest}".replace("xlink:href", "href")
+        .replace(_INK, "currentColor")
+        .replace("*{", "svg *{")
+    )
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", svg)

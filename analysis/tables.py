@@ -152,7 +152,7 @@ def to_html(table: ScoreTable) -> Markup:
         parts.append(group.format(len(table.columns), model))
         for row in rows:
             cells = Markup("").join(
-                Markup("<td><strong>{}</strong></td>" if name in row.bold else "<td>{}</td>").format(text)
+                _html_cell(text, is_bold=name in row.bold)
                 for name, text in row.texts.items()
                 if name != "method"
             )
@@ -213,6 +213,14 @@ def _parameters(rows: pd.DataFrame) -> dict[str, str]:
 
 def _percent(share: float) -> str:
     return f"{share:.{2 if share < 10 else 3}g}%"
+
+
+def _html_cell(text: str, *, is_bold: bool) -> Markup:
+    score, opening, remark = text.partition(" (")
+    content = Markup("<strong>{}</strong>" if is_bold else "{}").format(score)
+    return Markup("<td>{}{}</td>").format(
+        content, Markup("<br><small>({}</small>").format(remark) if opening else ""
+    )
 
 
 def _reading_notes(metric: str, usual_n: int) -> tuple[str, str]:

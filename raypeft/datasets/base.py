@@ -14,7 +14,7 @@ from raypeft.core.spec import dataset_label
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One row per image, ordered by case id, whatever the order of files. All columns have n entries."""
+    """One row per image; the sources order them by case id, not by file order. All columns have n entries."""
 
     name: str  # what tables call it
     classes: tuple[str, ...]
@@ -28,9 +28,11 @@ class Table:
 
     def __post_init__(self) -> None:
         ids = self.case_ids
-        assert all(a < b for a, b in zip(ids, ids[1:], strict=False)), f"{self.name}: case ids not ascending"
+        assert len(set(ids)) == len(ids), f"{self.name}: a case id stands twice"
         columns = [self.labels, self.groups, self.splits, self.paths, self.images, *self.subgroups.values()]
-        assert all(len(column) == len(ids) for column in columns if column is not None), self.name
+        assert all(len(column) == len(ids) for column in columns if column is not None), (
+            f"{self.name}: a column's length differs from the number of case ids"
+        )
 
     def __len__(self) -> int:
         return len(self.case_ids)
@@ -97,9 +99,9 @@ def open_dataset(source: str) -> Table:
     if not colon and source in DATASETS:
         return DATASETS[source].open()
     if not colon or kind not in SOURCES:
-        known = [*DATASETS, *(f"{kind}:PATH" for kind in SOURCES)]
+        known = ", ".join([*DATASETS, *(f"{kind}:PATH" for kind in SOURCES)])
         raise UnknownNameError(
-            f"no dataset named '{source}';{_nearest(source)} known: {', '.join(known)} (see: raypeft datasets)"
+            f"no dataset named '{source}';{_nearest(source)} known: {known} (see: raypeft datasets)"
         )
     if not path:
         raise DataError(f"'{source}': a path must follow the colon")

@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -24,13 +24,11 @@ def data_digest(table: Table) -> str:
 
     Neither the place of the files nor their times enter it. Raises: DataError for unreadable files.
     """
-    if table.paths is not None:
-        contents = _for_every_file(table.paths, _file_digest)
-    else:
-        assert table.images is not None, "a table has paths or images"
-        contents = [hashlib.sha256(image.tobytes()).hexdigest() for image in table.images]
-    columns = [table.case_ids, table.labels.tolist(), contents]
-    columns += [column for column in (table.groups, table.splits) if column is not None]
+    contents = list(_for_each(_sources(table), _content_digest))
+    columns: list[object] = [table.case_ids, table.labels.tolist(), contents]
+    for name, column in (("group", table.groups), ("split", table.splits)):
+        if column is not None:
+            columns.append([name, column])
     text = json.dumps([table.classes, columns, sorted(table.subgroups.items())])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -39,40 +37,47 @@ def decode(table: Table, *, image_size: int, interpolation: str, cache_path: Pat
     """Images uint8 (n, image_size, image_size, 3), RGB, as a memory map of `cache_path` (.npy).
 
     The whole image is resized to a square, antialiased: a crop could lose a lesion at the border.
-    The file is written at once or not at all, and written again when its size is wrong.
+    The file appears whole or not at all, and is written again when its size is wrong.
     Raises: DataError naming every file that cannot be decoded; nothing is cached then.
     """
     shape = (len(table), image_size, image_size, 3)
     if not _is_complete(cache_path, shape):
         resample = Image.Resampling[interpolation.upper()]
 
-        def load(source: Path | np.ndarray) -> np.ndarray:
+        def load(source: Path | np.ndarray) -> bytes:
             image = to_rgb(source) if isinstance(source, Path) else Image.fromarray(source).convert("RGB")
-            return np.asarray(image.resize((image_size, image_size), resample))
+            return image.resize((image_size, image_size), resample).tobytes()
 
-        if table.paths is not None:
-            pixels = _for_every_file(table.paths, load)
-        else:
-            assert table.images is not None, "a table has paths or images"
-            pixels = [load(image) for image in table.images]
-        write_file(cache_path, lambda file: np.save(file, np.stack(pixels)))
+        def fill(file: BinaryIO) -> None:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for pixels in _for_each(_sources(table), load):  # one at a time: a data set may exceed memory
+                file.write(pixels)
+
+        # Filters belong to the process, not to a thread: set them here, around all threads.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            write_file(cache_path, fill)
     images: np.ndarray = np.load(cache_path, mmap_mode="r")
     return images
 
 
 def to_rgb(path: Path) -> Image.Image:
-    """One image as RGB: upright by EXIF, transparency on black, 16 bits scaled to 8.
+    """One image as RGB: upright by EXIF, transparency on black, 0 to 65,535 of 16 bits as 0 to 255.
 
-    Raises: OSError, or another error of PIL, when the file is damaged; a half image is an error.
+    Raises: OSError, or another error of PIL, when the file is damaged, a half image included;
+    ValueError for pixels that are no 8-bit or 16-bit numbers.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            image.load()
-    if image.mode.startswith("I"):  # PIL's own conversion would clip 16-bit values at 255
-        deep = np.asarray(image).astype(np.float64)
-        image = Image.fromarray((deep / 257).round().clip(0, 255).astype(np.uint8))
+    with Image.open(path) as opened:
+        opened.verify()  # PNG's checksums, which decoding skips: flipped bits can pass as pixels
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        image.load()
+    if image.mode.startswith(("I", "F")):  # PIL's own conversion would clip at 255
+        deep = np.asarray(image)
+        if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
+            raise ValueError(f"pixels from {deep.min()} to {deep.max()}; save it with 8 or 16 bits")
+        image = Image.fromarray((deep.astype(np.float64) / 257).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layers = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layers.size, (0, 0, 0, 255)), layers)
@@ -82,33 +87,44 @@ def to_rgb(path: Path) -> Image.Image:
 def _is_complete(path: Path, shape: tuple[int, ...]) -> bool:
     try:
         return bool(np.load(path, mmap_mode="r").shape == shape)  # a truncated file cannot be mapped
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return False
 
 
-def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _sources(table: Table) -> Sequence[Path | np.ndarray]:
+    if table.paths is not None:
+        return table.paths
+    assert table.images is not None, "a table has paths or images"
+    return list(table.images)
 
 
-def _for_every_file(paths: tuple[Path, ...], work: Callable[[Path], T]) -> list[T]:
-    """`work` on every path, in threads; all failures in one DataError."""
+def _content_digest(source: Path | np.ndarray) -> str:
+    content = source.read_bytes() if isinstance(source, Path) else source.tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _for_each(sources: Sequence[Path | np.ndarray], work: Callable[[Path | np.ndarray], T]) -> Iterator[T]:
+    """`work` on every image, in threads, yielded in order; then all failures in one DataError."""
     problems: list[str] = []
 
-    def attempt(path: Path) -> T | None:
+    def attempt(source: Path | np.ndarray) -> T | None:
         try:
-            return work(path)
+            return work(source)
         except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, ...
-            problems.append(_why(path, error))
+            if not isinstance(source, Path):
+                raise
+            problems.append(_why(source, error))
             return None
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        results = list(threads.map(attempt, paths))
+        for result in threads.map(attempt, sources):
+            if result is not None:
+                yield result
     if problems:
         raise DataError(
-            f"{len(problems)} of {len(paths)} images cannot be used; repair or remove them:\n"
+            f"{len(problems)} of {len(sources)} images cannot be used; repair or remove them:\n"
             f"{list_problems(sorted(problems))}"
         )
-    return [result for result in results if result is not None]
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -52,7 +52,7 @@ def open_prepared(
     try:
         content = json.loads((cache_dir / f"{digest}.json").read_text())
         images = np.load(_images_path(cache_dir, digest, image_size, interpolation), mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"prepared data {digest} cannot be read: {error}; run the sweep again") from error
     table = Table(
         name=content["name"],

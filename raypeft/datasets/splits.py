@@ -105,9 +105,10 @@ def _check_classes(table: Table, sides: np.ndarray) -> None:
             size = _count(len(members), "image")
             if table.groups:
                 size += f" in {_count(len({table.groups[case] for case in members}), 'group')}"
+            verb = "the split column gives" if table.splits else "cannot appear in train, val and test:"
             problems.append(
-                f"class '{name}' has {size}: cannot appear in train, val and test (none in "
-                f"{', '.join(lacking)}); add images, merge it with another class, or leave it out"
+                f"class '{name}' has {size}: {verb} none in {', '.join(lacking)}; "
+                "add images, merge it with another class, or leave it out"
             )
     if problems:
         raise DataError(f"{table.name}: train, val and test need every class:\n{list_problems(problems)}")

@@ -21,6 +21,8 @@ from raypeft.launch.plan import Plan
 
 GOLDEN_RATIO = 0.6180339887498949
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study; here one per candidate
+
 
 class CellSearch:
     """The candidates and final runs of one cell: what is committed, what runs, what comes next."""

@@ -128,7 +128,7 @@ def _tune(state: Any, resources: Resources) -> None:
     ray.init(
         **(options if local else {}),
         log_to_driver=False,
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         runtime_env={
             "env_vars": {
                 "OMP_NUM_THREADS": str(resources.cpus_per_trial),

@@ -31,6 +31,7 @@ def test_a_folder_leaves_out_masks_hidden_files_and_what_is_no_image(class_folde
     write_image(class_folders / "benign" / "0_mask.png")
     write_image(class_folders / "benign" / "0_mask_1.png")
     write_image(class_folders / "benign" / ".thumb.png")
+    write_image(class_folders / "benign" / ".ipynb_checkpoints" / "0-checkpoint.png")
     (class_folders / "benign" / "notes.txt").write_text("x")
     (class_folders / "all_captions.csv").write_text("x")
     assert len(open_dataset(f"folder:{class_folders}")) == 40
@@ -49,6 +50,13 @@ def test_every_empty_class_is_named(class_folders):
         open_dataset(f"folder:{class_folders}")
 
 
+def test_train_and_test_folders_are_not_taken_for_classes(tmp_path, write_image):
+    for side in ("train", "val", "Test"):
+        write_image(tmp_path / side / "benign" / "0.png")
+    with pytest.raises(DataError, match="Test, train, val are splits, not classes"):
+        open_dataset(f"folder:{tmp_path}")
+
+
 @pytest.mark.parametrize("source", ["folder:/nowhere/at/all", "csv:/nowhere.csv", "folder:"])
 def test_a_missing_place_is_refused(source):
     with pytest.raises(DataError):
@@ -58,8 +66,15 @@ def test_a_missing_place_is_refused(source):
 def test_unknown_names_and_kinds_are_answered():
     with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
         open_dataset("digit")
-    with pytest.raises(UnknownNameError, match="no kind 'zip'; known: folder:PATH, csv:PATH"):
+    with pytest.raises(UnknownNameError, match="known: digits, folder:PATH, csv:PATH"):
         open_dataset("zip:/data")
+    with pytest.raises(UnknownNameError, match="did you mean 'folder:/data'"):
+        open_dataset("floder:/data")
+
+
+def test_a_path_without_its_kind_is_answered_with_the_kind(class_folders):
+    with pytest.raises(UnknownNameError, match=f"did you mean 'folder:{class_folders}'"):
+        open_dataset(str(class_folders))
 
 
 def write_table(root, text: str, *, encoding: str = "utf-8"):
@@ -84,7 +99,7 @@ def test_a_table_gives_labels_groups_splits_and_subgroups(class_folders):
 
 def test_a_missing_column_is_named_with_what_was_found(class_folders):
     with pytest.raises(
-        DataError, match=r"column 'label' missing; found: image, lable; did you mean 'lable'\?"
+        DataError, match=r"column 'label' missing; found: image, lable. did you mean 'lable'\?"
     ):
         open_dataset(write_table(class_folders, "image,lable\nbenign/0.png,a\n"))
 
@@ -95,9 +110,12 @@ def test_a_missing_column_is_named_with_what_was_found(class_folders):
         ("benign/none.png,good", "labels.csv:3: image 'benign/none.png' not found"),
         ("benign/1.png,", "labels.csv:3: label is empty"),
         (",good", "labels.csv:3: image is empty"),
-        ("benign/0.png,good", "labels.csv:3: image 'benign/0.png' stands in line 2 already"),
+        ("benign/0.png,good", "labels.csv:3: duplicate path 'benign/0.png', lines 2 and 3"),
         ("../secret.png,good", "labels.csv:3: '../secret.png' lies outside the table's folder"),
+        ("./malignant/../benign/0.png,good", "duplicate path 'benign/0.png', lines 2 and 3"),
         ("/etc/passwd,good", "labels.csv:3: '/etc/passwd' lies outside the table's folder"),
+        (f"{'x' * 300}.png,good", "not found"),
+        ("a\0b.png,good", "lies outside the table's folder"),
         ("benign/1.png,good,surplus", "labels.csv:3: more or fewer cells"),
         ("benign/1.png", "labels.csv:3: more or fewer cells"),
     ],
@@ -106,6 +124,62 @@ def test_a_bad_row_is_refused_with_its_line(class_folders, row, problem):
     with pytest.raises(DataError) as caught:
         open_dataset(write_table(class_folders, f"image,label\nbenign/0.png,good\n{row}\n"))
     assert problem in str(caught.value)
+
+
+def test_a_link_out_of_the_folder_is_refused(class_folders, tmp_path, write_image):
+    secret = write_image(tmp_path / "secret.png")
+    (class_folders / "link.png").symlink_to(secret)
+    with pytest.raises(DataError, match=r"'link\.png' lies outside"):
+        open_dataset(write_table(class_folders, "image,label\nbenign/0.png,good\nlink.png,bad\n"))
+
+
+def test_an_absolute_path_below_the_folder_has_the_case_id_of_a_relative_one(class_folders):
+    rows = f"{class_folders}/benign/0.png,good\n./malignant/0.png,bad\n"
+    table = open_dataset(write_table(class_folders, f"image,label\n{rows}"))
+    assert table.case_ids == ("benign/0.png", "malignant/0.png")
+
+
+def test_a_column_called_path_is_a_subgroup_and_never_the_image(class_folders):
+    rows = "benign/0.png,good,/etc/passwd\nmalignant/0.png,bad,x\n"
+    table = open_dataset(write_table(class_folders, f"image,label,path\n{rows}"))
+    assert table.paths == (class_folders / "benign/0.png", class_folders / "malignant/0.png")
+    assert table.subgroups == {"path": ("/etc/passwd", "x")}
+
+
+def test_the_index_that_pandas_writes_is_left_out(class_folders):
+    table = open_dataset(write_table(class_folders, ",image,label\n0,benign/0.png,a\n1,malignant/0.png,b\n"))
+    assert table.subgroups == {}
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("path,lable", "column 'image' missing; found: path, lable"),
+        ("path,lable", "column 'label' missing; found: path, lable. did you mean 'lable'?"),
+        ("image,label,label", "column 'label' stands 2 times"),
+        ("image,label,case_id", "column 'case_id': predictions need this name"),
+    ],
+)
+def test_every_wrong_column_is_named(class_folders, header, problem):
+    with pytest.raises(DataError) as caught:
+        open_dataset(write_table(class_folders, f"{header}\nbenign/0.png,a,b\n"))
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("", "missing"), ("image,label\n", "no rows")])
+def test_an_empty_table_is_refused(class_folders, text, problem):
+    with pytest.raises(DataError, match=problem):
+        open_dataset(write_table(class_folders, text))
+
+
+def test_one_label_alone_is_refused(class_folders):
+    with pytest.raises(DataError, match="one label only, 'good'"):
+        open_dataset(write_table(class_folders, "image,label\nbenign/0.png,good\nbenign/1.png,good\n"))
+
+
+def test_an_empty_group_is_refused_with_its_line(class_folders):
+    with pytest.raises(DataError, match=r"labels\.csv:2: group is empty"):
+        open_dataset(write_table(class_folders, "image,label,group\nbenign/0.png,good,\n"))
 
 
 def test_all_bad_rows_are_told_at_once_and_counted(class_folders):
@@ -118,7 +192,7 @@ def test_all_bad_rows_are_told_at_once_and_counted(class_folders):
 
 def test_a_patient_in_two_given_splits_is_refused(class_folders):
     rows = "benign/0.png,good,p1,train\nbenign/1.png,bad,p1,test\n"
-    with pytest.raises(DataError, match="1 groups lie in more than one split, 'p1' first"):
+    with pytest.raises(DataError, match=r"leakage: 1 groups lie in more than one split \('p1'\)"):
         open_dataset(write_table(class_folders, f"image,label,group,split\n{rows}"))
 
 
@@ -128,7 +202,7 @@ def test_a_split_of_another_name_is_refused(class_folders):
 
 
 def test_a_table_in_another_encoding_is_refused(class_folders):
-    with pytest.raises(DataError, match="not a UTF-8 CSV table"):
+    with pytest.raises(DataError, match=r"labels\.csv:2: not UTF-8"):
         open_dataset(write_table(class_folders, "image,label\nbenign/0.png,schädel\n", encoding="latin-1"))
 
 

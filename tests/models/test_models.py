@@ -1,0 +1,155 @@
+"""Backbones carry the weights they claim, and refuse others."""
+
+import gzip
+import hashlib
+import pickle
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from matplotlib import cbook
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.datasets import load_sample_image
+
+from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
+from raypeft.datasets.cache import to_rgb
+from raypeft.models import MODELS, build_model, check_image_size, load_weights, weights_digest
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+ACCURACY = 0.8802  # on the 10,000 test images: docs/vit_nano.md
+
+
+def pretrained(name: str) -> torch.nn.Module:
+    network = MODELS[name].make()
+    load_weights(network, MODELS[name].weights())
+    return network.eval()
+
+
+def normalised(pixels: np.ndarray, name: str) -> torch.Tensor:
+    mean, std = (torch.tensor(getattr(MODELS[name], part)).view(1, 3, 1, 1) for part in ("mean", "std"))
+    return (torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2) / 255 - mean) / std
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("photo", "expected"),
+    [
+        # ImageNet-1k class indices: 652 military uniform (Rear Admiral Hopper), 698 palace (the Summer
+        # Palace), 985 daisy (the nearest of the classes to scikit-learn's dahlia).
+        ("grace_hopper.jpg", 652),
+        ("china.jpg", 698),
+        ("flower.jpg", 985),
+    ],
+)
+def test_efficientnet_lite0_recognises_photos(photo, expected):
+    if photo == "grace_hopper.jpg":
+        image = to_rgb(Path(cbook.get_sample_data(photo, asfileobj=False)))
+    else:
+        image = Image.fromarray(load_sample_image(photo))
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side)).resize((224, 224), Image.Resampling.BICUBIC)
+    logits = pretrained("efficientnet_lite0")(normalised(np.asarray(square)[None], "efficientnet_lite0"))
+    assert logits.argmax().item() == expected
+
+
+@pytest.mark.skipif(not FASHION.exists(), reason="needs the Debian package dataset-fashion-mnist")
+@torch.inference_mode()
+def test_vit_nano_is_as_accurate_as_its_card_says():
+    with gzip.open(FASHION / "t10k-images-idx3-ubyte.gz") as file:
+        _, count, height, width = struct.unpack(">4I", file.read(16))
+        images = np.frombuffer(file.read(), np.uint8).reshape(count, height, width)
+    with gzip.open(FASHION / "t10k-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None].repeat(3, axis=3)
+    network = pretrained("vit_nano")
+    answers = [network(normalised(part, "vit_nano")).argmax(1) for part in np.array_split(padded, 20)]
+    assert (torch.cat(answers).numpy() == labels).mean() == pytest.approx(ACCURACY, abs=5e-4)
+
+
+def test_vit_nano_has_the_parameters_of_its_shape():
+    width, depth, patches = 128, 5, (32 // 8) ** 2
+    embedding = 3 * 8 * 8 * width + width + (patches + 1) * width + width  # patches, positions, class token
+    block = 12 * width**2 + 13 * width  # Dosovitskiy et al., with biases and two LayerNorms
+    expected = embedding + depth * block + 2 * width + 10 * width + 10
+    network = MODELS["vit_nano"].make()
+    assert sum(parameter.numel() for parameter in network.parameters()) == expected
+    assert MODELS["vit_nano"].weights().stat().st_size <= 6_000_000
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_takes_images_gives_logits_and_names_its_weights(name):
+    network = build_model(name, num_classes=3).eval()
+    size = MODELS[name].input_size
+    assert network(torch.zeros(2, 3, size, size)).shape == (2, 3)
+    content = MODELS[name].weights().read_bytes()
+    assert weights_digest(name) == hashlib.sha256(content).hexdigest()[:16]
+
+
+def test_the_new_head_is_a_function_of_the_seed():
+    heads = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        heads.append(build_model("vit_nano", num_classes=3).get_classifier().weight)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_weights_that_changed_on_disk_are_refused(tmp_path, monkeypatch):
+    damaged = tmp_path / "vit_nano.safetensors"
+    content = bytearray(MODELS["vit_nano"].weights().read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    entry = replace(MODELS["vit_nano"], name="damaged", weights=lambda: damaged)
+    monkeypatch.setitem(MODELS._entries, "damaged", entry)
+    with pytest.raises(WeightsError, match="damaged or of another version"):
+        build_model("damaged", num_classes=2)
+
+
+def test_weights_of_another_architecture_are_refused_by_tensor(tmp_path):
+    save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="these are the weights of another architecture"):
+        load_weights(MODELS["vit_nano"].make(), tmp_path / "w.safetensors")
+
+
+class _Canary:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pickled_code_in_weights_is_refused_and_not_run(tmp_path):
+    canary, path = tmp_path / "canary", tmp_path / "w.pth"
+    torch.save({"a": torch.zeros(1), "b": _Canary(canary)}, path)
+    with pytest.raises(WeightsError, match="never runs pickled code"):
+        load_weights(MODELS["vit_nano"].make(), path)
+    assert not canary.exists()
+    pickle.loads(pickle.dumps(_Canary(canary)))  # the canary does sing when a pickle is loaded
+    assert canary.exists()
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_text_file_is_not_weights(tmp_path, name):
+    (tmp_path / name).write_text("epoch 1: loss 0.3")
+    with pytest.raises(WeightsError, match=name):
+        load_weights(MODELS["vit_nano"].make(), tmp_path / name)
+    with pytest.raises(WeightsError, match="not found"):
+        load_weights(MODELS["vit_nano"].make(), tmp_path / "absent.pth")
+
+
+def test_image_sizes_that_a_model_cannot_take_are_refused():
+    check_image_size("efficientnet_lite0", 64)
+    check_image_size("vit_nano", 32)
+    with pytest.raises(ConfigError, match="vit_nano takes 32 px only"):
+        check_image_size("vit_nano", 64)
+    with pytest.raises(ConfigError, match="needs at least 32 px"):
+        check_image_size("efficientnet_lite0", 16)
+    with pytest.raises(UnknownNameError, match="did you mean 'vit_nano'"):
+        build_model("vit_nan", num_classes=2)
