@@ -73,5 +73,5 @@ def _read_row(path: Path) -> Result:
 
 
 def _flatten(row: Result) -> Mapping[str, Any]:
-    content = {field.name: getattr(row, field.name) for field in fields(Result)}
-    return {**content, **content.pop("metrics")}
+    content = {field.name: getattr(row, field.name) for field in fields(Result) if field.name != "metrics"}
+    return {**content, **row.metrics}

@@ -1,6 +1,7 @@
 """write_report(): a store -> one HTML file that needs no network and no script."""
 
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -143,6 +144,7 @@ def _setup(plan: Mapping[str, Any]) -> Facts:
     """What was asked for, from the plan."""
     sweep = plan["sweep"]
     search, recipe, rates = sweep["search"], sweep["recipe"], sweep["search"]["lr"]
+    final_seeds = ", ".join(map(str, sweep["final_seeds"]))
     return {
         "datasets": _join(dataset_label(cell["dataset"]) for cell in sweep["cells"]),
         "cells": (
@@ -155,7 +157,7 @@ def _setup(plan: Mapping[str, Any]) -> Facts:
         "batch size": f"{recipe['batch_size']} (micro-batches of {recipe['micro_batch_size']})",
         "weight decay": f"{recipe['weight_decay']:g}",
         "image size": f"{recipe['image_size']} px" if recipe["image_size"] else "the model's own",
-        "seeds": f"final {_join(sweep['final_seeds'])}; search {search['seed']}; split {sweep['split_seed']}",
+        "seeds": f"final {final_seeds}; search {search['seed']}; split {sweep['split_seed']}",
     }
 
 
@@ -177,10 +179,10 @@ def _provenance(frame: pd.DataFrame, plan: Mapping[str, Any]) -> Facts:
 
 def _command(sweep: str, store: Path) -> str:
     """Runs what is missing. An absolute path is cut: a report travels, and the path is nobody's business."""
-    where = store.name if store.is_absolute() else str(store)
+    where = shlex.quote(store.name if store.is_absolute() else str(store))
     if sweep == "quickstart":
         return f"raypeft quickstart --out {where}"
-    return f"raypeft run {sweep}.py --store {where}"
+    return f"raypeft run sweeps/{sweep}.py --store {where}"
 
 
 def _cell_columns(key: Sequence[Any]) -> Facts:

@@ -258,7 +258,7 @@ def _compare(block: Sequence[CellScore], metric: str) -> tuple[str, str]:
     which = f"the best of {len(peft)} PEFT methods" if len(peft) > 1 else "the only PEFT method"
     text = f"{which} is {best.method}, {metric_label(metric)} {best} (n={best.n})"
     if full is None or not full.n:
-        how = "diverged" if full and full.diverged else "has no finished final run"
+        how = "diverged" if full and full.diverged else "has no finished final run" if full else "was not run"
         return f"{text}; full tuning {how}", NOT_COMPARED
     gap = best.mean - full.mean
     verdict = _verdict(gap if higher_is_better(metric) else -gap, best, full)

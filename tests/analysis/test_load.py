@@ -1,13 +1,12 @@
 import json
 
 import pytest
-from ledger_rows import final_rows, make_row
 
 from analysis.load import load_plan, load_results
 from raypeft.core.errors import ConfigError, StorageError
 
 
-def test_every_committed_and_failed_trial_is_one_row_with_a_column_per_metric(write_store):
+def test_every_committed_and_failed_trial_is_one_row_with_a_column_per_metric(write_store, make_row):
     store = write_store(
         [
             make_row(seed=0, metrics={"test/f1_macro": 0.5, "val/f1_macro": 0.6}),
@@ -23,7 +22,7 @@ def test_every_committed_and_failed_trial_is_one_row_with_a_column_per_metric(wr
     assert "metrics" not in frame.columns
 
 
-def test_a_trial_that_failed_and_was_committed_later_counts_once_as_committed(write_store):
+def test_a_trial_that_failed_and_was_committed_later_counts_once_as_committed(write_store, make_row):
     row = make_row(score=0.7)
     store = write_store([row])
     (store / "failed" / f"{row.trial_id}.json").write_text(json.dumps(row.to_dict() | {"status": "failed"}))
@@ -36,7 +35,7 @@ def test_an_empty_ledger_is_an_empty_frame_with_the_columns_of_a_row(write_store
     assert {"stage", "status", "method", "curve"} <= set(frame.columns)
 
 
-def test_half_written_files_are_not_rows(write_store):
+def test_half_written_files_are_not_rows(write_store, final_rows):
     store = write_store(final_rows({"linear": [0.5]}))
     (store / "ledger" / ".x.json.abc.tmp").write_text("{")
     assert len(load_results(store)) == 1
@@ -54,14 +53,14 @@ def test_a_folder_without_a_ledger_is_a_configuration_error(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["{not json", "[]", "{}", '{"schema": 1, "colour": "red"}'])
-def test_a_row_that_cannot_be_read_is_named(damage, write_store):
+def test_a_row_that_cannot_be_read_is_named(damage, write_store, final_rows):
     store = write_store(final_rows({"linear": [0.5]}))
     (store / "ledger" / "broken.json").write_text(damage)
     with pytest.raises(StorageError, match=r"ledger/broken\.json"):
         load_results(store)
 
 
-def test_a_row_of_a_newer_schema_is_refused_by_name(write_store):
+def test_a_row_of_a_newer_schema_is_refused_by_name(write_store, make_row):
     row = make_row(score=0.5)
     store = write_store([row])
     path = store / "ledger" / f"{row.trial_id}.json"
@@ -70,7 +69,7 @@ def test_a_row_of_a_newer_schema_is_refused_by_name(write_store):
         load_results(store)
 
 
-def test_the_plan_is_read_and_a_missing_or_damaged_one_is_named(write_store):
+def test_the_plan_is_read_and_a_missing_or_damaged_one_is_named(write_store, final_rows):
     store = write_store(final_rows({"linear": [0.5]}), trials=120)
     assert load_plan(store)["trials"] == 120
     (store / "plan.json").write_text('{"trials": 3}')

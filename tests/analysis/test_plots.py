@@ -1,8 +1,6 @@
 import re
 from xml.etree import ElementTree
 
-from ledger_rows import final_rows, make_row
-
 from analysis.load import load_results
 from analysis.plots import data_score_by_parameters, draw_score_by_parameters
 
@@ -19,7 +17,7 @@ def panels_of(store):
     return data_score_by_parameters(load_results(store), F1)
 
 
-def test_there_is_a_panel_per_scored_block_fewest_parameters_first(write_store):
+def test_there_is_a_panel_per_scored_block_fewest_parameters_first(write_store, make_row, final_rows):
     rows = [
         *final_rows(SCORES),
         *final_rows({"full": [0.5]}, fraction=0.1),
@@ -36,7 +34,7 @@ def test_there_is_a_panel_per_scored_block_fewest_parameters_first(write_store):
     assert "full 0.860 ± 0.060 at 1,000" in panels[1].describe(F1)
 
 
-def test_every_method_is_labelled_and_every_seed_is_a_dot(write_store):
+def test_every_method_is_labelled_and_every_seed_is_a_dot(write_store, final_rows):
     (svg,) = draw_score_by_parameters(panels_of(write_store(final_rows(SCORES))), F1)
     texts = {element.text for element in ElementTree.fromstring(svg).iter("text")}
     assert set(SCORES) <= texts
@@ -45,7 +43,7 @@ def test_every_method_is_labelled_and_every_seed_is_a_dot(write_store):
     assert len(dots_and_markers) >= num_scores
 
 
-def test_a_drawing_is_the_same_bytes_each_time_and_refers_to_nothing_outside(write_store):
+def test_a_drawing_is_the_same_bytes_each_time_and_refers_to_nothing_outside(write_store, final_rows):
     panels = panels_of(write_store([*final_rows(SCORES), *final_rows(SCORES, fraction=0.1)]))
     first, second = draw_score_by_parameters(panels, F1), draw_score_by_parameters(panels, F1)
     assert first == second
@@ -56,7 +54,7 @@ def test_a_drawing_is_the_same_bytes_each_time_and_refers_to_nothing_outside(wri
         assert reference in ids
 
 
-def test_methods_at_one_place_have_labels_that_do_not_overlap(write_store):
+def test_methods_at_one_place_have_labels_that_do_not_overlap(write_store, final_rows):
     rows = final_rows({"bias": [0.80, 0.82], "bitfit": [0.80, 0.82], "bn": [0.81, 0.82]})
     (svg,) = draw_score_by_parameters(panels_of(write_store(rows)), F1)
     places = [

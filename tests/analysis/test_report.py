@@ -4,7 +4,6 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from ledger_rows import final_rows, make_row
 
 from analysis.load import load_results
 from analysis.report import cost_rows, failure_rows, search_rows, wall_clock, write_report
@@ -13,13 +12,19 @@ from raypeft.core.errors import ConfigError, StorageError
 SCORES = {"full": [0.80, 0.86, 0.92], "linear": [0.50, 0.50, 0.56], "lora": [0.87, 0.90, 0.93]}
 
 
-def search_of(method: str, ends: list[tuple[str, float | None]]):
-    return [
-        make_row(
-            method=method, stage="search", seed=1000, candidate=i, status=status, score=score, lr=10.0**-i
-        )
-        for i, (status, score) in enumerate(ends)
-    ]
+@pytest.fixture
+def search_of(make_row):
+    """search_of(method, [(status, score), ...]) -> its candidates."""
+
+    def rows(method, ends):
+        return [
+            make_row(
+                method=method, stage="search", seed=1000, candidate=i, status=status, score=score, lr=10.0**-i
+            )
+            for i, (status, score) in enumerate(ends)
+        ]
+
+    return rows
 
 
 class Balance(HTMLParser):
@@ -44,7 +49,7 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_offline_and_small(write_store, tmp_path):
+def test_the_page_is_whole_offline_and_small(write_store, tmp_path, final_rows, search_of):
     rows = [*final_rows(SCORES), *search_of("full", [("done", 0.8), ("pruned", None)])]
     page = write_report(write_store(rows), tmp_path / "out" / "report.html").read_text()
     parser = Balance()
@@ -59,7 +64,7 @@ def test_the_page_is_whole_offline_and_small(write_store, tmp_path):
         assert text in page
 
 
-def test_every_foreign_text_is_escaped(write_store, tmp_path):
+def test_every_foreign_text_is_escaped(write_store, tmp_path, make_row, final_rows):
     evil = "<script>alert(1)</script>"
     rows = [
         *final_rows({"full": [0.5], "lora": [0.6]}, dataset=evil, hardware=evil, versions={"torch": evil}),
@@ -70,7 +75,7 @@ def test_every_foreign_text_is_escaped(write_store, tmp_path):
     assert page.count("&lt;script&gt;") >= 6
 
 
-def test_the_same_ledger_gives_the_same_bytes(write_store, tmp_path):
+def test_the_same_ledger_gives_the_same_bytes(write_store, tmp_path, final_rows):
     rows = final_rows(SCORES)
     pages = [
         write_report(write_store(r, name=f"{n}/store"), tmp_path / f"{n}.html").read_bytes()
@@ -79,7 +84,9 @@ def test_the_same_ledger_gives_the_same_bytes(write_store, tmp_path):
     assert re.sub(rb"--store \S+", b"", pages[0]) == re.sub(rb"--store \S+", b"", pages[1])
 
 
-def test_an_unfinished_sweep_says_so_at_the_top_and_a_finished_one_does_not(write_store, tmp_path):
+def test_an_unfinished_sweep_says_so_at_the_top_and_a_finished_one_does_not(
+    write_store, tmp_path, make_row, final_rows
+):
     rows = [*final_rows(SCORES), make_row(method="bias", status="failed", error="x")]
     page = write_report(write_store(rows, trials=120, name="a"), tmp_path / "a.html").read_text()
     assert page.index("incomplete: 9 of 120 trials committed") < page.index("<h2>")
@@ -93,13 +100,13 @@ def test_a_store_with_nothing_committed_has_a_report(write_store, tmp_path):
     assert "No final run is finished yet" in page
 
 
-def test_where_the_data_lie_is_not_told(write_store, tmp_path):
+def test_where_the_data_lie_is_not_told(write_store, tmp_path, final_rows):
     page = write_report(write_store(final_rows(SCORES)), tmp_path / "report.html").read_text()
     assert "/home/someone" not in page
     assert str(tmp_path) not in page
 
 
-def test_a_report_is_replaced_whole_and_leaves_no_litter(write_store, tmp_path):
+def test_a_report_is_replaced_whole_and_leaves_no_litter(write_store, tmp_path, final_rows):
     output = tmp_path / "report.html"
     output.write_text("old")
     write_report(write_store(final_rows(SCORES)), output)
@@ -108,7 +115,7 @@ def test_a_report_is_replaced_whole_and_leaves_no_litter(write_store, tmp_path):
     assert output.stat().st_mode & 0o777 == 0o644
 
 
-def test_an_output_that_cannot_be_written_is_named(write_store, tmp_path):
+def test_an_output_that_cannot_be_written_is_named(write_store, tmp_path, final_rows):
     store = write_store(final_rows(SCORES))
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file/report\.html"):
@@ -120,7 +127,7 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path):
         write_report(tmp_path, tmp_path / "report.html")
 
 
-def test_the_search_section_counts_candidates_and_names_the_chosen_rate(write_store):
+def test_the_search_section_counts_candidates_and_names_the_chosen_rate(write_store, make_row, search_of):
     rows = search_of("full", [("done", 0.7), ("done", 0.8), ("pruned", None), ("diverged", None)])
     rows += [make_row(method="full", seed=seed, score=0.75, lr=0.1) for seed in range(3)]
     (row,) = search_rows(load_results(write_store(rows)))
@@ -131,7 +138,7 @@ def test_the_search_section_counts_candidates_and_names_the_chosen_rate(write_st
     }  # fmt: skip
 
 
-def test_cost_sums_seconds_and_takes_medians_of_final_runs(write_store):
+def test_cost_sums_seconds_and_takes_medians_of_final_runs(write_store, make_row):
     rows = [
         make_row(
             seed=seed, score=0.5, seconds=s, device_seconds=s / 2, images_per_second=v, peak_memory_bytes=5e8
@@ -146,7 +153,7 @@ def test_cost_sums_seconds_and_takes_medians_of_final_runs(write_store):
     assert (row["images/s"], row["peak memory, MB"], row["adapter, kB"]) == ("200", "500", "—")
 
 
-def test_wall_clock_runs_from_the_first_start_to_the_last_end(write_store):
+def test_wall_clock_runs_from_the_first_start_to_the_last_end(write_store, make_row):
     times = [("10:00:00", "10:00:30"), ("10:00:10", "11:02:05")]
     rows = [
         make_row(seed=i, score=0.5, started=f"2026-11-20T{a}.000+00:00", ended=f"2026-11-20T{b}.000+00:00")
@@ -155,7 +162,7 @@ def test_wall_clock_runs_from_the_first_start_to_the_last_end(write_store):
     assert wall_clock(load_results(write_store(rows))).startswith("1:02:05 ")
 
 
-def test_failures_are_grouped_by_the_last_line_of_their_error(write_store):
+def test_failures_are_grouped_by_the_last_line_of_their_error(write_store, make_row):
     rows = [
         make_row(seed=0, status="failed", error="Traceback\n  line\nOutOfMemoryError: 2 GiB"),
         make_row(seed=1, status="failed", error="Other\nOutOfMemoryError: 2 GiB"),
