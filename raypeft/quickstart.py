@@ -16,6 +16,8 @@ SWEEP = Sweep(
         *grid(method=VIT, model=("vit_nano",), dataset=("digits",), fraction=(0.1, 1.0)),
         *grid(method=CONV, model=("efficientnet_lite0",), dataset=("digits",), fraction=(0.1,)),
     ),
-    search=Search(trials=6, lr=LogUniform(low=1e-4, high=1e-1), lookback=2, grace_epochs=4),
-    recipe=Recipe(epochs=10, batch_size=32, micro_batch_size=32, image_size=32),
+    search=Search(
+        trials=5, lr=LogUniform(low=3e-4, high=3e-2), lookback=2, grace_epochs=2, reduction_factor=2
+    ),
+    recipe=Recipe(epochs=4, batch_size=16, micro_batch_size=16, image_size=40),
 )

@@ -80,7 +80,7 @@ class Recipe:
     batch_size: int = 512
     micro_batch_size: int = 64  # accumulated up to batch_size; part of the result where BatchNorm trains
     weight_decay: float = 0.01
-    image_size: int | None = None  # pixels; None: the model's own
+    image_size: int | None = None  # pixels, of models that take any size; None: the model's own
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device gains
 
     def __post_init__(self) -> None:

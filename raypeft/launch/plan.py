@@ -12,7 +12,7 @@ from raypeft.core.files import write_json
 from raypeft.core.spec import PROTOCOL, Cell, Sweep, TrialSpec, dataset_label
 from raypeft.datasets import prepare
 from raypeft.methods import check_family
-from raypeft.models import MODELS, check_image_size, weights_digest
+from raypeft.models import MODELS, image_size_of, weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Plan:
         return self._spec(cell, seed=seed, lr=lr)
 
     def _spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
-        size = self.sweep.recipe.image_size or MODELS[cell.model].input_size
+        size = image_size_of(cell.model, self.sweep.recipe.image_size)
         return TrialSpec(
             cell=cell,
             stage="final",
@@ -86,8 +86,13 @@ def check_names(sweep: Sweep) -> None:
             continue
         family = MODELS[cell.model].family
         check(lambda cell=cell, family=family: check_family(cell.method, model=cell.model, family=family))  # type: ignore[misc]
-        if (size := sweep.recipe.image_size) is not None:
-            check(lambda cell=cell, size=size: check_image_size(cell.model, size))  # type: ignore[misc]
+        check(lambda cell=cell: image_size_of(cell.model, sweep.recipe.image_size))  # type: ignore[misc]
+    models = {cell.model for cell in sweep.cells}
+    if sweep.recipe.image_size and models <= {name for name, entry in MODELS.items() if entry.fixed_size}:
+        problems[
+            f"image_size={sweep.recipe.image_size} has no effect: {', '.join(sorted(models))} of fixed size; "
+            "leave it out"
+        ] = None
     labels: dict[str, str] = {}
     for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
         if (other := labels.setdefault(dataset_label(source), source)) != source:
@@ -150,8 +155,7 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
 
 
 def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:
-    model = MODELS[cell.model]
-    return sweep.recipe.image_size or model.input_size, model.interpolation
+    return image_size_of(cell.model, sweep.recipe.image_size), MODELS[cell.model].interpolation
 
 
 def _without_places(plan: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Model:
     architecture: str  # timm's name, or raypeft's own where timm has none
     source: str  # pre-training data, paper, licence
     input_size: int  # pixels
-    fixed_size: bool  # whether images must have exactly input_size
+    fixed_size: bool  # takes images of input_size only, whatever a sweep asks for
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bilinear", "bicubic"]
@@ -123,13 +123,14 @@ def weights_digest(name: str) -> str:
     return digest[:16]
 
 
-def check_image_size(name: str, size: int) -> None:
-    """Raises: ConfigError when the model cannot take images of `size` pixels."""
+def image_size_of(name: str, asked: int | None) -> int:
+    """Pixels that `name` gets when a sweep asks for `asked`; a model of fixed size keeps its own.
+
+    Raises: ConfigError below the smallest image that a network can take.
+    """
     entry = MODELS[name]
-    if entry.fixed_size and size != entry.input_size:
-        raise ConfigError(
-            f"image_size={size}: {name} takes {entry.input_size} px only; leave image_size out, "
-            f"or put {name} in a sweep of its own"
-        )
-    if size < SMALLEST_IMAGE:
-        raise ConfigError(f"image_size={size}: {name} needs at least {SMALLEST_IMAGE} px")
+    if asked is None or entry.fixed_size:
+        return entry.input_size
+    if asked < SMALLEST_IMAGE:
+        raise ConfigError(f"image_size={asked}: {name} needs at least {SMALLEST_IMAGE} px")
+    return asked

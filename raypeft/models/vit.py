@@ -27,6 +27,6 @@ register_model(
         interpolation="bicubic",
         make=make_vit_nano,
         weights=lambda: Path(__file__).parent / "weights" / "vit_nano.safetensors",
-        sha256="15dc02c42e7f0e693ffd4b7fa4ba7df6010e632a568892b445e3522c492e6c1f",
+        sha256="c8309122c587ee9b1e556512f98f097f34d81b06ed96b3defda6860be7d17983",
     )
 )
