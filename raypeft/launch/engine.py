@@ -132,11 +132,21 @@ class SweepSearcher(Searcher):
 
 
 class SweepScheduler(FIFOScheduler):
-    """Tune's scheduler: asks each candidate's own bracket."""
+    """Tune's scheduler: asks each candidate's own bracket, and keeps idle workers warm."""
 
-    def __init__(self, state: SweepState) -> None:
+    def __init__(self, state: SweepState, *, num_workers: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._state = state
+        self._state, self._num_workers, self._keeps_workers = state, num_workers, False
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Let Tune keep as many idle workers as can run at once.
+
+        On its own it ends a worker whenever no trial is waiting, as between a cell's search and its
+        final runs; the next trial then pays for a new process and ten seconds of imports.
+        """
+        if not self._keeps_workers:  # once: Tune itself adds and takes one per trial
+            tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._num_workers)
+            self._keeps_workers = True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """STOP when the trial's bracket says so."""

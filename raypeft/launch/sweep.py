@@ -146,7 +146,7 @@ def _tune(state: Any, resources: Resources) -> None:
             tune.with_resources(train_trial, tune.PlacementGroupFactory([bundle])),
             tune_config=tune.TuneConfig(
                 search_alg=SweepSearcher(state),
-                scheduler=SweepScheduler(state),
+                scheduler=SweepScheduler(state, num_workers=slots),
                 num_samples=10**9,  # the searcher says when it is finished
                 reuse_actors=True,
             ),
