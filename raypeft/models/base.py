@@ -1,19 +1,23 @@
 """What a backbone is, and how it is built with weights that were checked."""
 
+# Torch takes seconds to import: it is imported where a network is built, so that listing models,
+# checking names and comparing digests do without.
+from __future__ import annotations
+
 import functools
 import hashlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
-
-from raypeft.core.errors import ConfigError, WeightsError
+from raypeft.core.errors import ConfigError, WeightsError, list_problems
 from raypeft.core.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 SMALLEST_IMAGE = 32  # pixels; a stride-32 network has nothing left to convolve below
 
@@ -61,21 +65,23 @@ def build_model(name: str, *, num_classes: int) -> nn.Module:
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load a state dict by name, or in order where the file names its tensors in another way.
 
-    Published files keep the key names of the code that made them; either way every shape is
-    compared. Raises: WeightsError naming the first tensor that does not fit.
+    Published files keep the key names of the code that made them. In order, every shape is compared
+    and the last part of every name: a BatchNorm's weight, bias, mean and variance have one shape.
+    Raises: WeightsError naming the first tensors that do not fit.
     """
     state, wanted = read_weights(path), network.state_dict()
-    names = dict(zip(wanted, wanted if state.keys() == wanted.keys() else state, strict=False))
-    for name, found_name in names.items():
-        found, tensor = state[found_name], wanted[name]
-        if found.shape != tensor.shape:
-            raise WeightsError(
-                f"{path}: '{found_name}' has shape {tuple(found.shape)}, but '{name}' of the model "
-                f"has {tuple(tensor.shape)}; these are the weights of another architecture"
-            )
-    if len(state) != len(wanted):
-        raise WeightsError(f"{path}: holds {len(state)} tensors, the model has {len(wanted)}")
-    network.load_state_dict({name: state[found_name] for name, found_name in names.items()})
+    found = wanted if state.keys() == wanted.keys() else state
+    problems = [
+        f"the file has {_describe(other, state)}, the model {_describe(name, wanted)}"
+        for name, other in itertools.zip_longest(wanted, found)
+        if not _fits(name, wanted, other, state)
+    ]
+    if problems:
+        raise WeightsError(
+            f"weights {path}: of another architecture\n{list_problems(problems, limit=3)}\n"
+            "give the file that was made for this model, or reinstall raypeft"
+        )
+    network.load_state_dict({name: state[other] for name, other in zip(wanted, found, strict=True)})
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -83,6 +89,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
     Raises: WeightsError.
     """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -91,9 +101,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(f"weights {path}: not found; reinstall raypeft or give the right path") from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"weights {path}: not a readable weights file ({error})") from error
-    except (
-        Exception
-    ) as error:  # torch.load raises KeyError, EOFError, UnpicklingError, ... for one and the same
+    except Exception as error:  # torch.load has no error of its own: KeyError, EOFError, UnpicklingError...
         raise WeightsError(
             f"weights {path}: refused, not a plain state dict ({type(error).__name__}); raypeft never runs "
             "pickled code: save the tensors with safetensors"
@@ -134,3 +142,16 @@ def image_size_of(name: str, asked: int | None) -> int:
     if asked < SMALLEST_IMAGE:
         raise ConfigError(f"image_size={asked}: {name} needs at least {SMALLEST_IMAGE} px")
     return asked
+
+
+def _fits(
+    name: str | None, wanted: Mapping[str, torch.Tensor], other: str | None, state: Mapping[str, torch.Tensor]
+) -> bool:
+    if name is None or other is None:
+        return False
+    same_role = name.rpartition(".")[2] == other.rpartition(".")[2]
+    return same_role and wanted[name].shape == state[other].shape
+
+
+def _describe(name: str | None, tensors: Mapping[str, torch.Tensor]) -> str:
+    return "no more tensors" if name is None else f"'{name}' {tuple(tensors[name].shape)}"

@@ -1,10 +1,14 @@
 """EfficientNet-Lite0 with real ImageNet-1k weights that come as a Python package."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from torch import nn
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raypeft.models.base import Model, register_model
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def _make() -> nn.Module:

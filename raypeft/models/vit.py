@@ -1,10 +1,14 @@
 """vit_nano: a ViT of a million parameters for 32-pixel images, pre-trained on Fashion-MNIST."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from torch import nn
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raypeft.models.base import Model, register_model
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def make_vit_nano() -> nn.Module:
