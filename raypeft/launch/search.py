@@ -96,19 +96,17 @@ class CellSearch:
 def suggest_rate(search: Search, candidate: int, history: Sequence[Result], objective: str) -> float:
     """The learning rate of candidate number `candidate`, given the rows it may look back on.
 
-    The first half of the candidates covers the range evenly, in an order that is spread from the
-    start (multiples of the golden ratio), the same for every method; Optuna's TPE places the rest.
+    The first half of the candidates, at least four, are the centres of equal parts of the range on
+    a log scale, the same for every method; Optuna's TPE places the rest.
     """
     space = FloatDistribution(search.lr.low, search.lr.high, log=True)
-    exploring = candidate < (search.trials + 1) // 2
-    spread = (0.5 + candidate * GOLDEN_RATIO) % 1.0
+    even = _even_rates(search)
+    exploring = candidate < len(even)
     study = OptunaSearch(
         {"lr": space},
         metric=objective,
         mode="max",
-        points_to_evaluate=[{"lr": search.lr.low * (search.lr.high / search.lr.low) ** spread}]
-        if exploring
-        else None,
+        points_to_evaluate=[{"lr": even[candidate]}] if exploring else None,
         # one startup trial: the even half has already explored
         sampler=optuna.samplers.TPESampler(seed=search.seed + candidate, n_startup_trials=1),
     )
@@ -123,6 +121,13 @@ def suggest_rate(search: Search, candidate: int, history: Sequence[Result], obje
     suggestion = study.suggest(f"candidate-{candidate}")
     assert suggestion is not None, "OptunaSearch suggests until it is told to stop"
     return float(f"{suggestion['lr']:.3g}")  # three digits: what a table prints is what was run
+
+
+def _even_rates(search: Search) -> list[float]:
+    """In the order of multiples of the golden ratio, in which neighbours in time are far apart."""
+    number = min(search.trials, max(4, (search.trials + 1) // 2))
+    parts = sorted(range(number), key=lambda part: part * GOLDEN_RATIO % 1)
+    return [search.lr.low * (search.lr.high / search.lr.low) ** ((part + 0.5) / number) for part in parts]
 
 
 def _bracket(search: Search, history: Sequence[Result], objective: str, epochs: int) -> ASHAScheduler:

@@ -1,6 +1,5 @@
 """The search of a cell is a function of the ledger, whatever the order of completion and the faults."""
 
-import itertools
 import math
 import random
 from dataclasses import replace
@@ -116,13 +115,12 @@ def test_tpe_goes_where_the_even_half_was_best(undisturbed):
     assert any(1e-3 < lr < 1e-2 for lr in placed)
 
 
-def test_the_even_half_covers_the_range_evenly_on_a_log_scale():
-    rates = [suggest_rate(replace(SEARCH, trials=20), number, [], OBJECTIVE) for number in range(10)]
+@pytest.mark.parametrize(("trials", "even"), [(3, 3), (5, 4), (9, 5), (20, 10)])
+def test_the_even_half_are_the_centres_of_equal_parts_of_the_range(trials, even):
+    search = replace(SEARCH, trials=trials)
+    rates = [suggest_rate(search, number, [], OBJECTIVE) for number in range(even)]
     places = sorted(math.log(rate / 1e-4) / math.log(1e3) for rate in rates)
-    gaps = [b - a for a, b in itertools.pairwise(places)]
-    assert rates[0] == pytest.approx(math.sqrt(1e-4 * 1e-1), rel=0.01)  # the middle first
-    # Three-distance theorem: multiples of the golden ratio leave gaps of at most phi^2 / n.
-    assert max(gaps) <= 2.62 / 10
+    assert places == pytest.approx([(part + 0.5) / even for part in range(even)], abs=1e-3)
 
 
 def test_at_most_lookback_candidates_are_handed_out_before_a_result(tmp_path):
