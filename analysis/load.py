@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from raypeft.core.errors import ConfigError, StorageError
-from raypeft.core.result import SCHEMA, Result
+from raypeft.core.result import Result, read_result
 
 
 def load_results(store: Path) -> pd.DataFrame:
@@ -21,8 +21,8 @@ def load_results(store: Path) -> pd.DataFrame:
     """
     store = Path(store)
     _check_store(store)
-    committed = {path.stem: _read_row(path) for path in sorted((store / "ledger").glob("*.json"))}
-    failed = {path.stem: _read_row(path) for path in sorted((store / "failed").glob("*.json"))}
+    committed = {path.stem: read_result(path) for path in sorted((store / "ledger").glob("*.json"))}
+    failed = {path.stem: read_result(path) for path in sorted((store / "failed").glob("*.json"))}
     # a driver that died between commit and clean-up leaves a crash beside its later result
     rows = {**failed, **committed}
     columns = [field.name for field in fields(Result) if field.name != "metrics"]
@@ -58,18 +58,6 @@ def _check_store(store: Path) -> None:
         )
     if not (store / "ledger").is_dir():
         raise ConfigError(f"{store} holds no ledger; name the store of a sweep, e.g. runs/quickstart")
-
-
-def _read_row(path: Path) -> Result:
-    try:
-        content = json.loads(path.read_text())
-        if content["schema"] > SCHEMA:
-            raise StorageError(
-                f"{path}: row of schema {content['schema']}, raypeft here reads up to {SCHEMA}; update it"
-            )
-        return Result.from_dict(content)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error
 
 
 def _flatten(row: Result) -> Mapping[str, Any]:

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
+from raypeft.core.files import write_file
 from raypeft.models.vit import make_vit_nano
 
 OUTPUT = Path(__file__).parents[1] / "raypeft" / "models" / "weights" / "vit_nano.safetensors"
@@ -60,9 +61,10 @@ def main() -> None:
         "timm": timm.__version__,
         "script": "benchmarks/pretrain_vit_nano.py",
     }
-    save_file(model.state_dict(), options.output, {name: str(value) for name, value in about.items()})
+    content = save(model.state_dict(), {name: str(value) for name, value in about.items()})
+    write_file(options.output, lambda file: file.write(content))
     print(f"test accuracy {test:.4f}; {options.output}")
-    print(f"sha256 {hashlib.sha256(options.output.read_bytes()).hexdigest()}")
+    print(f"sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 def read_split(folder: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,10 +1,13 @@
 """One row of the ledger, and its columns in order."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from raypeft.core.spec import Stage
+from raypeft.core.errors import StorageError
+from raypeft.core.spec import Stage, TrialSpec, dataset_label
 
 Status = Literal["done", "pruned", "diverged", "failed"]
 
@@ -64,6 +67,27 @@ class Result:
     ended: str = ""
     schema: int = SCHEMA
 
+    @classmethod
+    def of(cls, spec: TrialSpec, *, sweep: str, status: Status, **columns: Any) -> "Result":
+        """The row of a spec: its columns, and what came out."""
+        return cls(
+            trial_id=spec.trial_id,
+            sweep=sweep,
+            stage=spec.stage,
+            method=spec.cell.method,
+            model=spec.cell.model,
+            dataset=dataset_label(spec.cell.dataset),
+            fraction=spec.cell.fraction,
+            seed=spec.seed,
+            lr=spec.lr,
+            candidate=spec.candidate,
+            status=status,
+            spec=spec.to_dict(),
+            weights_digest=spec.weights_digest,
+            data_digest=spec.data_digest,
+            **columns,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)
@@ -74,3 +98,16 @@ class Result:
         return cls(
             **{**content, "curve": tuple(content["curve"]), "classes": tuple(content["classes"])},
         )
+
+
+def read_result(path: Path) -> Result:
+    """The row in a file. Raises: StorageError naming the file when it is damaged or too new."""
+    try:
+        content = json.loads(path.read_text())
+        if content["schema"] > SCHEMA:
+            raise StorageError(
+                f"{path}: row of schema {content['schema']}, raypeft here reads up to {SCHEMA}; update it"
+            )
+        return Result.from_dict(content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error

@@ -15,7 +15,6 @@ from raypeft.core.spec import TrialSpec
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
-from raypeft.launch.worker import failed_row
 
 
 class SweepState:
@@ -78,9 +77,10 @@ class SweepState:
             return
         _, spec = self._running.pop(tune_id)
         if row is None and not self.stopping:
-            row = failed_row(
+            row = Result.of(
                 spec,
                 sweep=self._plan.sweep.name,
+                status="failed",
                 attempt=self._ledger.num_failures(spec.trial_id) + 1,
                 error="worker died: its process was killed or crashed, twice",
             )

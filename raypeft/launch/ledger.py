@@ -8,7 +8,7 @@ from pathlib import Path
 
 from raypeft.core.errors import StorageError, StoreInUseError
 from raypeft.core.files import sync_folder, temporary_file, write_json
-from raypeft.core.result import SCHEMA, Result
+from raypeft.core.result import Result, read_result
 
 
 class Ledger:
@@ -26,7 +26,7 @@ class Ledger:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{store}: {error.strerror}; choose a writable --store") from error
-        self._rows = {path.stem: _read(path) for path in sorted(self._rows_dir.glob("*.json"))}
+        self._rows = {path.stem: read_result(path) for path in sorted(self._rows_dir.glob("*.json"))}
 
     def __contains__(self, trial_id: str) -> bool:
         """Whether the trial is committed."""
@@ -51,7 +51,7 @@ class Ledger:
                 try:
                     os.link(temporary, path)  # atomic, and refuses to replace a row
                 except FileExistsError:
-                    result = _read(path)
+                    result = read_result(path)
             sync_folder(self._rows_dir)
             self._rows[result.trial_id] = result
             (self._failed_dir / path.name).unlink(missing_ok=True)
@@ -70,7 +70,7 @@ class Ledger:
     def num_failures(self, trial_id: str) -> int:
         """How often the trial crashed so far."""
         path = self._failed_dir / f"{trial_id}.json"
-        return _read(path).attempt if path.exists() else 0
+        return read_result(path).attempt if path.exists() else 0
 
 
 class Lease:
@@ -97,15 +97,3 @@ class Lease:
     def release(self) -> None:
         """Give the store back."""
         self._file.close()
-
-
-def _read(path: Path) -> Result:
-    try:
-        content = json.loads(path.read_text())
-        if content["schema"] > SCHEMA:
-            raise StorageError(
-                f"{path}: row of schema {content['schema']}, this raypeft reads up to {SCHEMA}"
-            )
-        return Result.from_dict(content)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error

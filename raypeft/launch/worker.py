@@ -10,7 +10,7 @@ import torch
 from ray import tune
 
 from raypeft.core.result import Result
-from raypeft.core.spec import TrialSpec, dataset_label
+from raypeft.core.spec import TrialSpec
 from raypeft.train import run_trial
 
 
@@ -33,30 +33,9 @@ def train_trial(config: dict[str, Any]) -> None:
             attempt=config["attempt"],
         )
     except Exception as error:
-        result = failed_row(spec, sweep=config["sweep"], attempt=config["attempt"], error=_describe(error))
+        failure = {"error": _describe(error), "attempt": config["attempt"]}
+        result = Result.of(spec, sweep=config["sweep"], status="failed", **failure)
     _report(result)
-
-
-def failed_row(spec: TrialSpec, *, sweep: str, attempt: int, error: str) -> Result:
-    """The row of a trial that crashed."""
-    return Result(
-        trial_id=spec.trial_id,
-        sweep=sweep,
-        stage=spec.stage,
-        method=spec.cell.method,
-        model=spec.cell.model,
-        dataset=dataset_label(spec.cell.dataset),
-        fraction=spec.cell.fraction,
-        seed=spec.seed,
-        lr=spec.lr,
-        candidate=spec.candidate,
-        status="failed",
-        error=error,
-        spec=spec.to_dict(),
-        weights_digest=spec.weights_digest,
-        data_digest=spec.data_digest,
-        attempt=attempt,
-    )
 
 
 def _report(result: Result) -> None:

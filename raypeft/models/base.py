@@ -63,25 +63,27 @@ def build_model(name: str, *, num_classes: int) -> nn.Module:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a state dict by name, or in order where the file names its tensors in another way.
+    """Load a state dict by name, or in order where the file shares no name with the model.
 
-    Published files keep the key names of the code that made them. In order, every shape is compared
-    and the last part of every name: a BatchNorm's weight, bias, mean and variance have one shape.
-    Raises: WeightsError naming the first tensors that do not fit.
+    Published files keep the key names of the code that made them. Every shape is compared, and in
+    order also the last part of every name: a BatchNorm's weight, bias, mean and variance have one
+    shape. Raises: WeightsError naming the first tensors that do not fit.
     """
     state, wanted = read_weights(path), network.state_dict()
-    found = wanted if state.keys() == wanted.keys() else state
+    by_name = [(name, name) for name in wanted | state]
+    in_order = list(itertools.zip_longest(wanted, state, fillvalue=""))
+    pairs = by_name if wanted.keys() & state.keys() else in_order
     problems = [
-        f"the file has {_describe(other, state)}, the model {_describe(name, wanted)}"
-        for name, other in itertools.zip_longest(wanted, found)
-        if not _fits(name, wanted, other, state)
+        f"the file has {_describe(found, state)}, the model {_describe(name, wanted)}"
+        for name, found in pairs
+        if not _fits(name, wanted, found, state)
     ]
     if problems:
         raise WeightsError(
             f"weights {path}: of another architecture\n{list_problems(problems, limit=3)}\n"
             "give the file that was made for this model, or reinstall raypeft"
         )
-    network.load_state_dict({name: state[other] for name, other in zip(wanted, found, strict=True)})
+    network.load_state_dict({name: state[found] for name, found in pairs})
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -106,7 +108,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"weights {path}: refused, not a plain state dict ({type(error).__name__}); raypeft never runs "
             "pickled code: save the tensors with safetensors"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise WeightsError(f"weights {path}: not a state dict; save model.state_dict() with safetensors")
     return state
 
@@ -145,13 +149,13 @@ def image_size_of(name: str, asked: int | None) -> int:
 
 
 def _fits(
-    name: str | None, wanted: Mapping[str, torch.Tensor], other: str | None, state: Mapping[str, torch.Tensor]
+    name: str, wanted: Mapping[str, torch.Tensor], found: str, state: Mapping[str, torch.Tensor]
 ) -> bool:
-    if name is None or other is None:
+    if name not in wanted or found not in state:
         return False
-    same_role = name.rpartition(".")[2] == other.rpartition(".")[2]
-    return same_role and wanted[name].shape == state[other].shape
+    same_role = name.rpartition(".")[2] == found.rpartition(".")[2]
+    return same_role and wanted[name].shape == state[found].shape
 
 
-def _describe(name: str | None, tensors: Mapping[str, torch.Tensor]) -> str:
-    return "no more tensors" if name is None else f"'{name}' {tuple(tensors[name].shape)}"
+def _describe(name: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    return f"'{name}' {tuple(tensors[name].shape)}" if name in tensors else "no such tensor"

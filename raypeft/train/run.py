@@ -16,7 +16,7 @@ import torch
 
 from raypeft.core.errors import DivergedError
 from raypeft.core.result import Result
-from raypeft.core.spec import TrialSpec, dataset_label
+from raypeft.core.spec import TrialSpec
 from raypeft.methods import set_train_mode
 from raypeft.train.adapter import save_adapter
 from raypeft.train.build import Trial, build_trial
@@ -117,17 +117,9 @@ def _settings(spec: TrialSpec) -> FitSettings:
 
 
 def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, attempt: int) -> Result:
-    return Result(
-        trial_id=spec.trial_id,
+    return Result.of(
+        spec,
         sweep=sweep,
-        stage=spec.stage,
-        method=spec.cell.method,
-        model=spec.cell.model,
-        dataset=dataset_label(spec.cell.dataset),
-        fraction=spec.cell.fraction,
-        seed=spec.seed,
-        lr=spec.lr,
-        candidate=spec.candidate,
         status="pruned",
         n_train=len(trial.train),
         n_val=len(trial.val),
@@ -135,10 +127,7 @@ def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, a
         n_classes=len(trial.table.classes),
         classes=trial.table.classes,
         **asdict(trial.counts),
-        spec=spec.to_dict(),
         precision=trial.precision,
-        weights_digest=spec.weights_digest,
-        data_digest=spec.data_digest,
         git=_git_commit(),
         versions={name: version(name) for name in LIBRARIES},
         hardware=_hardware(device),

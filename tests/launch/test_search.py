@@ -66,17 +66,9 @@ class Cluster:
         self.commits += 1
         best = max(numbers[OBJECTIVE] for numbers in curve)
         ledger.commit(
-            Result(
-                trial_id=spec.trial_id,
+            Result.of(
+                spec,
                 sweep="s",
-                stage=spec.stage,
-                method="full",
-                model="vit_nano",
-                dataset="digits",
-                fraction=1.0,
-                seed=spec.seed,
-                lr=spec.lr,
-                candidate=spec.candidate,
                 status=status,
                 metrics={OBJECTIVE: best} if status == "done" else {},
                 curve=tuple(curve),
@@ -148,17 +140,9 @@ def test_a_cell_whose_candidates_all_diverged_has_no_final_runs(tmp_path):
     while spec := cell.next_spec():
         assert spec.stage == "search"
         ledger.commit(
-            Result(
-                trial_id=spec.trial_id,
+            Result.of(
+                spec,
                 sweep="s",
-                stage="search",
-                method="full",
-                model="vit_nano",
-                dataset="digits",
-                fraction=1.0,
-                seed=spec.seed,
-                lr=spec.lr,
-                candidate=spec.candidate,
                 status="diverged",
             )
         )

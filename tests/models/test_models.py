@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import pickle
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from matplotlib import cbook
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
+from timm.models import VisionTransformer
 
 from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
 from raypeft.datasets.cache import to_rgb
@@ -82,6 +85,19 @@ def test_vit_nano_has_the_parameters_of_its_shape():
     assert MODELS["vit_nano"].weights().stat().st_size <= 6_000_000
 
 
+def test_efficientnet_lite0_has_its_published_parameters():
+    network = MODELS["efficientnet_lite0"].make()
+    assert (
+        sum(parameter.numel() for parameter in network.parameters()) == 4_652_008
+    )  # "4.652M", TensorFlow's table
+
+
+def test_models_are_listed_without_importing_torch_or_timm():
+    code = "import sys, raypeft.models as m; print(*m.MODELS, {'torch', 'timm'} & set(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.split() == [*MODELS, "set()"]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_takes_images_gives_logits_and_names_its_weights(name):
     network = build_model(name, num_classes=3).eval()
@@ -111,10 +127,49 @@ def test_weights_that_changed_on_disk_are_refused(tmp_path, monkeypatch):
         build_model("damaged", num_classes=2)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_half_a_weights_file_is_refused(tmp_path, name):
+    whole = MODELS[name].weights()
+    half = tmp_path / f"half{whole.suffix}"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(WeightsError, match="half"):
+        load_weights(MODELS[name].make(), half)
+
+
 def test_weights_of_another_architecture_are_refused_by_tensor(tmp_path):
     save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="these are the weights of another architecture"):
+    with pytest.raises(WeightsError, match=r"of another architecture\n.*the model 'cls_token' \(1, 1, 128\)"):
         load_weights(MODELS["vit_nano"].make(), tmp_path / "w.safetensors")
+
+
+def test_weights_of_a_deeper_network_name_the_first_tensor_too_many(tmp_path):
+    shallow, deep = (
+        VisionTransformer(img_size=32, patch_size=8, embed_dim=16, depth=n, num_heads=2) for n in (1, 2)
+    )
+    save_file(deep.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(
+        WeightsError, match=r"the file has 'blocks\.1\.[\w.]+' \(.*\), the model no such tensor"
+    ):
+        load_weights(shallow, tmp_path / "w.safetensors")
+
+
+def test_other_names_load_in_order_but_never_into_another_role(tmp_path):
+    source = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    torch.nn.init.uniform_(source[1].running_var)
+    state = {f"_published.{name}": tensor for name, tensor in source.state_dict().items()}
+    torch.save(state, tmp_path / "w.pth")
+    target = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    load_weights(target, tmp_path / "w.pth")
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True)
+    )
+    names = list(state)
+    mean, var = names.index("_published.1.running_mean"), names.index("_published.1.running_var")
+    names[mean], names[var] = names[var], names[mean]  # same shapes, exchanged places
+    torch.save({name: state[name] for name in names}, tmp_path / "exchanged.pth")
+    with pytest.raises(WeightsError, match=r"_published\.1\.running_var.*, the model '1\.running_mean'"):
+        load_weights(target, tmp_path / "exchanged.pth")
 
 
 class _Canary:
