@@ -154,11 +154,59 @@ def ui(store: Path, tracking_uri: str | None = None, port: int = 5000) -> None:
 
 
 @app.command()
+def params(
+    model: Annotated[str | None, typer.Option(help="One backbone; default: the paper's.")] = None,
+    classes: Annotated[int, typer.Option(help="Classes of the head.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Trainable parameters of every method, in seconds and without weights, beside what the paper prints."""
+    from dataclasses import asdict
+
+    from analysis.paper_counts import read_paper_counts
+    from raypeft.train import count_trainable
+
+    paper = read_paper_counts()
+    names = [model] if model else list(dict.fromkeys(name for name, _ in paper))
+    counts = count_trainable(names, num_classes=classes)
+    if as_json:
+        _print_json([asdict(count) for count in counts])
+        return
+    rows, remarks = [], []
+    for count in counts:
+        printed, verdict = paper.get((count.model, count.method), ("", ""))
+        trainable = f"{count.total_trainable:,}"
+        rows.append(
+            {
+                "model": count.model,
+                "method": count.method,
+                "backbone": f"{count.backbone:,}",
+                "trainable": trainable,
+                "paper": printed,
+            }
+        )
+        if verdict and not verdict.startswith("matches"):
+            remarks.append(
+                f"{count.model} {count.method}: {trainable}; the paper prints {printed}: {verdict}"
+            )
+    _print_rows(rows, as_json=False)
+    for remark in remarks:
+        facts.print(remark, markup=False, highlight=False)
+
+
+@app.command()
 def methods(as_json: AsJson = False) -> None:
     """The fine-tuning methods, the model families that each fits, and their sources."""
     from raypeft.methods import METHODS
 
-    rows = [{"method": m.name, "families": sorted(m.families), "paper": m.paper} for m in METHODS.values()]
+    rows = [
+        {
+            "method": m.name,
+            "families": sorted(m.families),
+            "options": [f"{option}={default!r}" for option, default in m.options.items()],
+            "paper": m.paper,
+        }
+        for m in METHODS.values()
+    ]
     _print_rows(rows, as_json=as_json)
 
 
@@ -285,9 +333,8 @@ def _print_plan(sweep: Sweep, store: Path, *, as_json: bool) -> None:
 
 def _show_results(store: Path, tracking_uri: str | None) -> None:
     """The ranking table on stdout; where everything lies and how to open it on stderr."""
-    from analysis.report import write_report
-
     from analysis.load import load_results
+    from analysis.report import write_report
     from analysis.tables import headline, score_table, to_rich
 
     frame = load_results(store)
@@ -309,7 +356,9 @@ def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table(*rows[0])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in rows[0]:
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
     facts.print(table)

@@ -9,6 +9,11 @@ from torch import nn
 from raypeft.methods.base import register_method
 
 
-@register_method("linear", families={"conv", "vit"}, paper="the lower reference of Dutt et al., MIDL 2024")
+@register_method(
+    "linear",
+    families={"conv", "vit"},
+    paper="the lower reference of Dutt et al., MIDL 2024",
+    count=lambda model: 0,
+)
 def linear(model: nn.Module) -> None:
     """Unfreeze nothing: the frame unfreezes the head."""

@@ -1,11 +1,12 @@
 """LoRA: add a trainable low-rank product beside the attention projections.
 
 Paper:   Hu et al., ICLR 2022, arXiv:2106.09685, section 4.1: h = W x + (alpha / r) B A x.
-Adds:    A (r, in) and B (out, r) per fused qkv projection.
+Adds:    A (r, in) and B (out, r) per projection.
 Step 0: output unchanged (B = 0).     Buffers: BatchNorm statistics frozen.
 
-The fused qkv matrix of timm gets one pair, as `peft` does it: at r = 16 the count is that of
-separate pairs on q and v, which is how the counts of Dutt et al., Table 3, come about.
+On a ViT the fused qkv matrix gets one pair, as `peft` does it: at r = 16 the count is that of
+separate pairs on q and v, which is how the counts of Dutt et al., Table 3, come about. On the U-Net
+to_q, to_k, to_v and to_out of both attentions get one each, at r = 4 (Table 4).
 """
 
 import math
@@ -13,25 +14,49 @@ import math
 import torch
 from torch import nn
 
-from raypeft.methods.base import register_method
+from raypeft.methods.base import backbone_modules, register_method
 
-RANK = 16
-ALPHA = 16.0
+VIT_TARGETS, UNET_TARGETS = ("qkv",), ("to_q", "to_k", "to_v", "to_out.0")
+VIT_RANK, UNET_RANK = 16, 4
 
 
-@register_method("lora", families={"vit"}, paper="Hu et al., ICLR 2022, section 4.1")
-def lora(model: nn.Module) -> None:
-    """Insert `lora_A` and `lora_B` under every qkv projection, named as `peft` names them."""
-    for name, module in model.named_modules():
-        if name.rpartition(".")[-1] == "qkv" and isinstance(module, nn.Linear):
-            module.lora_A = nn.Linear(module.in_features, RANK, bias=False)
-            module.lora_B = nn.Linear(RANK, module.out_features, bias=False)
-            nn.init.kaiming_uniform_(module.lora_A.weight, a=math.sqrt(5))
-            nn.init.zeros_(module.lora_B.weight)
-            module.register_forward_hook(_add_low_rank)
+def targets(model: nn.Module) -> tuple[list[nn.Linear], int]:
+    """The projections that get a pair, and the default rank."""
+    is_unet = hasattr(model, "down_blocks")
+    suffixes, rank = (UNET_TARGETS, UNET_RANK) if is_unet else (VIT_TARGETS, VIT_RANK)
+    found = [
+        module
+        for name, module in backbone_modules(model)
+        if isinstance(module, nn.Linear) and name.endswith(tuple(f".{suffix}" for suffix in suffixes))
+    ]
+    return found, rank
+
+
+def _count(model: nn.Module, *, rank: int | None = None, alpha: float = 16.0) -> int:
+    linears, default = targets(model)
+    return sum((rank or default) * (linear.in_features + linear.out_features) for linear in linears)
+
+
+@register_method("lora", families={"vit", "unet"}, paper="Hu et al., ICLR 2022, section 4.1", count=_count)
+def lora(model: nn.Module, *, rank: int | None = None, alpha: float = 16.0) -> None:
+    """Insert `lora_A` and `lora_B`, named as `peft` names them; rank None: 16 on a ViT, 4 on a U-Net."""
+    linears, default = targets(model)
+    for linear in linears:
+        width = rank or default
+        weight = linear.weight
+        linear.lora_A = nn.Linear(
+            linear.in_features, width, bias=False, device=weight.device, dtype=weight.dtype
+        )
+        linear.lora_B = nn.Linear(
+            width, linear.out_features, bias=False, device=weight.device, dtype=weight.dtype
+        )
+        linear.lora_scaling = alpha / width  # type: ignore[assignment]
+        nn.init.kaiming_uniform_(linear.lora_A.weight, a=math.sqrt(5))
+        nn.init.zeros_(linear.lora_B.weight)
+        linear.register_forward_hook(_add_low_rank)
 
 
 def _add_low_rank(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
     # A module-level hook, not a closure: deepcopy and pickling of the model keep working.
     low_rank: torch.Tensor = module.lora_B(module.lora_A(inputs[0]))  # type: ignore[operator]
-    return output + low_rank * (ALPHA / RANK)
+    return output + low_rank * module.lora_scaling  # type: ignore[operator]

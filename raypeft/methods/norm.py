@@ -1,18 +1,35 @@
 """Normalisation tuning: train scale and shift of the normalisation layers.
 
-Paper:   Frankle et al., "Training BatchNorm and Only BatchNorm", ICLR 2021, arXiv:2003.00152.
-Adds:    nothing.     Step 0: output unchanged.     Buffers: BatchNorm statistics keep updating.
+Paper:   Frankle et al., "Training BatchNorm and Only BatchNorm", ICLR 2021, arXiv:2003.00152 (bn);
+         Basu et al., "Strong Baselines for Parameter-Efficient Few-Shot Fine-Tuning", AAAI 2024,
+         arXiv:2304.01917 (layernorm); Dutt et al., MIDL 2024, listing 5 (U-Net).
+Adds:    nothing.     Step 0: output unchanged.
+Buffers: BatchNorm statistics keep updating (bn).
 """
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raypeft.methods.base import register_method
+from raypeft.methods.base import backbone_modules, register_method
+
+# By isinstance, because timm's BatchNormAct2d is a subclass.
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-@register_method("bn", families={"conv"}, paper="Frankle et al., ICLR 2021", trains_batch_norm=True)
-def bn(model: nn.Module) -> None:
-    """Unfreeze every BatchNorm; by isinstance, because timm's BatchNormAct2d is a subclass."""
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
+def _count(model: nn.Module) -> int:
+    """Weight and bias of each norm: two numbers per normalised channel."""
+    return sum(
+        2 * module.weight.numel() for _, module in backbone_modules(model) if isinstance(module, NORMS)
+    )
+
+
+@register_method(
+    "bn", families={"conv"}, paper="Frankle et al., ICLR 2021", count=_count, trains_batch_norm=True
+)
+@register_method("layernorm", families={"vit"}, paper="Basu et al., AAAI 2024", count=_count)
+@register_method("norm", families={"unet"}, paper="Dutt et al., MIDL 2024, listing 5", count=_count)
+def norm(model: nn.Module) -> None:
+    """Unfreeze every BatchNorm, LayerNorm and GroupNorm."""
+    for _, module in backbone_modules(model):
+        if isinstance(module, NORMS):
             module.requires_grad_(True)

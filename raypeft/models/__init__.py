@@ -1,6 +1,6 @@
 """One backbone family per file; importing this room registers them."""
 
-from raypeft.models import efficientnet, vit
+from raypeft.models import efficientnet, hub, vit
 from raypeft.models.base import (
     MODELS,
     Model,
@@ -16,6 +16,7 @@ __all__ = [
     "Model",
     "build_model",
     "efficientnet",
+    "hub",
     "image_size_of",
     "load_weights",
     "read_weights",

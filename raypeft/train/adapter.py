@@ -12,7 +12,7 @@ from torch import nn
 
 from raypeft.core.errors import WeightsError
 from raypeft.core.spec import TrialSpec
-from raypeft.methods import apply_method, lora
+from raypeft.methods import apply_method, bind_method, lora
 from raypeft.models import MODELS, build_model
 from raypeft.train.loop import trained_state
 
@@ -61,16 +61,18 @@ def load_adapter(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 def _config(spec: TrialSpec, classes: tuple[str, ...]) -> dict[str, Any]:
     model = MODELS[spec.cell.model]
+    bound = bind_method(spec.cell.method)
     config: dict[str, Any] = {
-        "peft_type": spec.cell.method.upper(),
+        "peft_type": bound.method.name.upper(),
         "base_model_name_or_path": model.architecture,
         "task_type": None,
     }
-    if spec.cell.method == "lora":
+    if bound.method.name == "lora":
+        options = {**bound.method.options, **bound.options}
         config |= {
-            "r": lora.RANK,
-            "lora_alpha": lora.ALPHA,
-            "target_modules": ["qkv"],
+            "r": options["rank"] or lora.VIT_RANK,
+            "lora_alpha": options["alpha"],
+            "target_modules": list(lora.VIT_TARGETS),
             "modules_to_save": ["head"],
             "bias": "none",
         }

@@ -1,0 +1,58 @@
+"""Attention tuning: train the attention layers, freeze the rest.
+
+Paper:   Touvron et al., "Three things everyone should know about Vision Transformers", ECCV 2022,
+         arXiv:2203.09795, section 4; Dutt et al., MIDL 2024, listings 3 (ViT) and 7 (U-Net).
+Adds:    nothing.     Step 0: output unchanged.     Buffers: none.
+
+Listing 3 trains the position embedding too. Listing 7 takes whole spatial transformers, feed-forward
+and norms included: 31 % of Stable Diffusion's U-Net.
+"""
+
+from torch import nn
+
+from raypeft.methods.base import count_parameters, register_method
+from raypeft.methods.bias import bias
+from raypeft.methods.norm import NORMS, norm
+
+
+def _spatial_transformers(model: nn.Module) -> list[nn.Module]:
+    """Those of a U-Net; none in a ViT."""
+    return [module for module in model.modules() if type(module).__name__ == "Transformer2DModel"]
+
+
+def _count(model: nn.Module) -> int:
+    if transformers := _spatial_transformers(model):
+        return sum(count_parameters(module) for module in transformers)
+    position = getattr(model, "pos_embed", None)
+    blocks = [count_parameters(block.attn) for block in model.blocks]  # type: ignore[union-attr]
+    return sum(blocks) + (position.numel() if position is not None else 0)
+
+
+def _count_union(model: nn.Module) -> int:
+    inside = {id(part) for module in _spatial_transformers(model) for part in module.modules()}
+    outside = [module for module in model.modules() if id(module) not in inside]
+    weights = sum(module.weight.numel() for module in outside if isinstance(module, NORMS))
+    biases = (getattr(module, "bias", None) for module in outside)
+    return _count(model) + weights + sum(b.numel() for b in biases if isinstance(b, nn.Parameter))
+
+
+@register_method(
+    "attention", families={"vit", "unet"}, paper="Touvron et al., ECCV 2022, section 4", count=_count
+)
+def attention(model: nn.Module) -> None:
+    """Unfreeze a ViT's attention and position embedding, or a U-Net's spatial transformers."""
+    for name, parameter in model.named_parameters():
+        if ".attn." in name or name == "pos_embed" or ".attentions." in name:
+            parameter.requires_grad = True
+
+
+@register_method(
+    "bias_norm_attention",
+    families={"unet"},
+    paper="Dutt et al., MIDL 2024, listings 5 to 7",
+    count=_count_union,
+)
+def bias_norm_attention(model: nn.Module) -> None:
+    """Unfreeze the union of the three."""
+    for method in (bias, norm, attention):
+        method(model)

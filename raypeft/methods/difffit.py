@@ -1,0 +1,53 @@
+"""DiffFit: biases, norms, and a scale on every sub-layer of the transformer blocks.
+
+Paper:   Xie et al., ICCV 2023, arXiv:2304.06648, section 3.2; Dutt et al., MIDL 2024, listing 8.
+Adds:    eleven gamma vectors per transformer block: on attn1, attn2, ff, and on to_q, to_k, to_v,
+         to_out.0 of both attentions.
+Step 0: output unchanged (gamma = 1).     Buffers: none.
+"""
+
+import torch
+from torch import nn
+
+from raypeft.methods.base import backbone_modules, register_method
+from raypeft.methods.norm import NORMS
+
+PROJECTIONS = ("to_q", "to_k", "to_v")
+
+
+def _sites(model: nn.Module) -> list[tuple[nn.Module, int]]:
+    """The modules whose output a gamma scales, and its width."""
+    sites: list[tuple[nn.Module, int]] = []
+    for _, block in backbone_modules(model):
+        if type(block).__name__ != "BasicTransformerBlock":
+            continue
+        for attention in (block.attn1, block.attn2):
+            linears = [*(getattr(attention, name) for name in PROJECTIONS), attention.to_out[0]]  # type: ignore[index, union-attr]
+            sites += [(linear, linear.out_features) for linear in linears]
+            sites.append((attention, attention.to_out[0].out_features))  # type: ignore[arg-type, index, union-attr]
+        sites.append((block.ff, block.attn1.to_out[0].out_features))  # type: ignore[arg-type, index, union-attr]
+    return sites
+
+
+def _count(model: nn.Module) -> int:
+    modules = [module for _, module in backbone_modules(model)]
+    biases = (getattr(module, "bias", None) for module in modules)
+    weights = sum(module.weight.numel() for module in modules if isinstance(module, NORMS))
+    gammas = sum(width for _, width in _sites(model))
+    return gammas + weights + sum(b.numel() for b in biases if isinstance(b, nn.Parameter))
+
+
+@register_method("difffit", families={"unet"}, paper="Xie et al., ICCV 2023, section 3.2", count=_count)
+def difffit(model: nn.Module) -> None:
+    """Insert the gammas, then unfreeze by listing 8's substrings."""
+    device = next(model.parameters()).device
+    for module, width in _sites(model):
+        module.gamma = nn.Parameter(torch.ones(width, device=device))
+        module.register_forward_hook(_scale)
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in ("bias", "norm", "gamma")):
+            parameter.requires_grad = True
+
+
+def _scale(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    return output * module.gamma  # type: ignore[operator]
