@@ -17,8 +17,8 @@ SWEEP = Sweep(
         dataset=("digits",),
         fraction=(1.0, 0.1),
     ),
-    search=Search(trials=8, lr=LogUniform(low=1e-4, high=1e-1), lookback=3, grace_epochs=6),
-    recipe=Recipe(epochs=12, batch_size=32, micro_batch_size=32, image_size=64),
+    search=Search(trials=6, lr=LogUniform(low=1e-4, high=1e-1), lookback=3, grace_epochs=5),
+    recipe=Recipe(epochs=10, batch_size=32, micro_batch_size=32, image_size=64),
 )
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """One Tuner over all cells: check everything, run what is missing, drain on signals."""
 
+from __future__ import annotations
+
 import logging
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,14 +93,19 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
     )
     write_json(store / "status.json", {"state": "running", "planned": plan.num_trials, "pid": os.getpid()})
     tracker.start()
-    with progress, _draining(state) as received:
-        progress.show(state.cells)
-        if any(len(cell.committed()) < plan.trials_per_cell for cell in state.cells):
-            _tune(state, resources)
+    drain = _Drain(state)
+    drain.install()
+    try:
+        with progress:
+            progress.show(state.cells)
+            if any(len(cell.committed()) < plan.trials_per_cell for cell in state.cells):
+                _tune(state, resources, drain)
+    finally:
+        drain.restore()
     tracker.close(timeout_s=600)
     if state.storage_error:
         raise state.storage_error
-    outcome = _outcome(plan, state, received, store)
+    outcome = _outcome(plan, state, drain.received, store)
     write_json(
         store / "status.json",
         {
@@ -113,7 +118,7 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
     return outcome
 
 
-def _tune(state: Any, resources: Resources) -> None:
+def _tune(state: Any, resources: Resources, drain: _Drain) -> None:
     import ray
     from ray import tune
 
@@ -137,6 +142,7 @@ def _tune(state: Any, resources: Resources) -> None:
             }
         },
     )
+    drain.install()
     try:
         slots = _num_slots(ray.cluster_resources(), resources)  # type: ignore[no-untyped-call]
         # Tune asks a custom searcher for one trial at a time unless told otherwise.
@@ -172,33 +178,38 @@ def _num_slots(cluster: dict[str, float], resources: Resources) -> int:
     return max(1, int(slots))
 
 
-@contextmanager
-def _draining(state: Any) -> Iterator[list[int]]:
-    """On SIGTERM or SIGINT start no further trial and stop the running ones; a second one ends at once."""
-    received: list[int] = []
+class _Drain:
+    """SIGTERM or SIGINT ends the sweep in order; a second one ends it at once."""
 
-    def drain(number: int, frame: object) -> None:
-        if received:
-            os._exit(128 + number)  # the ledger is valid at every instant
-        received.append(number)
-        state.stopping = signal.Signals(number).name
+    def __init__(self, state: Any) -> None:
+        self.received: int | None = None
+        self._state = state
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    before = {number: signal.signal(number, drain) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
+    def install(self) -> None:
+        """Called again after ray.init, which takes SIGTERM for itself and aborts on it."""
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def _handle(self, number: int, frame: object) -> None:
+        if self.received is not None:
+            os._exit(128 + number)  # the ledger is valid at every instant
+        self.received = number
+        self._state.stopping = signal.Signals(number).name
 
-def _outcome(plan: Plan, state: Any, received: list[int], store: Path) -> Outcome:
+
+def _outcome(plan: Plan, state: Any, received: int | None, store: Path) -> Outcome:
     committed = sum(len(cell.committed()) for cell in state.cells)
     counts = f"{committed} of {plan.num_trials} trials committed"
     if committed == plan.num_trials:
         return Outcome(exit_code=0, summary=f"raypeft: exit 0 (DONE) {counts}")
     again = f"run the same command again to resume; store: {store}"
-    if received:
-        code = 128 + received[0]
-        name = signal.Signals(received[0]).name
+    if received is not None:
+        code, name = 128 + received, signal.Signals(received).name
         return Outcome(exit_code=code, summary=f"raypeft: exit {code} ({name}) {counts}; {again}")
     return Outcome(exit_code=3, summary=f"raypeft: exit 3 (PARTIAL) {counts}; {again}")

