@@ -25,6 +25,8 @@ from raypeft.models import MODELS, build_model, image_size_of, load_weights, wei
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 ACCURACY = 0.8690  # on the 10,000 test images: docs/vit_nano.md
+INSTALLED = [name for name, model in MODELS.items() if model.sha256]  # the others' weights lie on the hub
+ON_HUB = [name for name in MODELS if name not in INSTALLED]
 
 
 def pretrained(name: str) -> torch.nn.Module:
@@ -112,13 +114,32 @@ def test_models_are_listed_without_importing_torch_or_timm():
     assert output.split() == [*MODELS, "set()"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_a_model_takes_images_gives_logits_and_names_its_weights(name):
     network = build_model(name, num_classes=3).eval()
     size = MODELS[name].input_size
     assert network(torch.zeros(2, 3, size, size)).shape == (2, 3)
     content = MODELS[name].weights().read_bytes()
     assert weights_digest(name) == hashlib.sha256(content).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", ON_HUB)
+def test_a_model_of_the_hub_is_prepared_as_timm_prepares_it(name):
+    model = MODELS[name]
+    published = timm.get_pretrained_cfg(model.architecture)
+    assert (model.mean, model.std, model.interpolation) == (
+        published.mean,
+        published.std,
+        published.interpolation,
+    )
+    assert (3, model.input_size, model.input_size) == published.input_size
+    assert published.hf_hub_id == f"timm/{model.architecture}"  # where weights() looks
+
+
+def test_weights_that_the_hub_cannot_give_say_how_to_fetch_them(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match=r"hf download timm/resnet18\.a1_in1k model\.safetensors"):
+        MODELS["resnet18"].weights()
 
 
 def test_the_new_head_is_a_function_of_the_seed():
@@ -141,7 +162,7 @@ def test_weights_that_changed_on_disk_are_refused(tmp_path, monkeypatch):
         build_model("damaged", num_classes=2)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_half_a_weights_file_is_refused(tmp_path, name):
     whole = MODELS[name].weights()
     half = tmp_path / f"half{whole.suffix}"
