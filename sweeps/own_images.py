@@ -3,7 +3,7 @@
 
 Run:      raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound
           (one folder per class; or csv:TABLE.csv with columns image,label[,group][,split])
-Cost:     28 minutes on two CPU cores for 780 images at 64 px
+Cost:     14 minutes on two CPU cores for 780 images at 64 px
 Expected: README.md, "Real images"
 """
 
