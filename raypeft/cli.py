@@ -1,7 +1,9 @@
 """The commands: each a few lines that call a room. Heavy imports wait until a command needs them."""
 
+import itertools
 import json
 import os
+import re
 import runpy
 import sys
 import traceback
@@ -15,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raypeft.core.errors import ConfigError, RaypeftError
-from raypeft.core.spec import Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -193,21 +195,58 @@ def params(
         facts.print(remark, markup=False, highlight=False)
 
 
-@app.command()
-def methods(as_json: AsJson = False) -> None:
+methods_app = typer.Typer(invoke_without_command=True, help="The fine-tuning methods; check one of your own.")
+app.add_typer(methods_app, name="methods")
+
+
+@methods_app.callback()
+def methods(context: typer.Context, as_json: AsJson = False) -> None:
     """The fine-tuning methods, the model families that each fits, and their sources."""
     from raypeft.methods import METHODS
 
+    if context.invoked_subcommand:
+        return
     rows = [
         {
             "method": m.name,
             "families": sorted(m.families),
             "options": [f"{option}={default!r}" for option, default in m.options.items()],
+            "merges": m.merge is not None,
             "paper": m.paper,
         }
         for m in METHODS.values()
     ]
     _print_rows(rows, as_json=as_json)
+
+
+@methods_app.command("check")
+def methods_check(
+    name: Annotated[str, typer.Argument(help="A method, or a .py file that registers some.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run a method through the conformance kit: counts, freezing, saving, merging, DDP, compile.
+
+    raypeft methods check "lora(rank=4)"; raypeft methods check my_method.py
+    """
+    from dataclasses import asdict
+
+    from raypeft.train.conformance import check_methods, import_methods
+
+    path = Path(name)
+    if path.suffix == ".py" and not path.is_file():
+        raise ConfigError(f"no file {path}; give a method's name or a .py file that registers one")
+    names = import_methods([path.resolve()]) if path.suffix == ".py" else [name]
+    if not names:
+        raise ConfigError(f"{path} registers no method; decorate a function with @register_method(...)")
+    findings = check_methods(names)
+    rows = [asdict(finding) for finding in findings]
+    words = {True: "passed", False: "FAILED", None: "does not apply"}
+    _print_rows(
+        rows if as_json else [row | {"passed": words[row["passed"]]} for row in rows], as_json=as_json
+    )
+    failed = sum(finding.passed is False for finding in findings)
+    if failed:
+        _finish(3, f"raypeft: exit 3 ({failed} of {len(findings)} checks failed)")
 
 
 @app.command()
@@ -271,15 +310,19 @@ def _override(
     search: dict[str, Any],
     recipe: dict[str, Any],
 ) -> Sweep:
-    """The sweep with what was asked for; an axis that is given makes the cells a full grid."""
-    cells = sweep.cells
-    if any(values is not None for values in axes.values()):
-        cells = grid(
-            **{
-                axis: values or list(dict.fromkeys(getattr(cell, axis) for cell in cells))
-                for axis, values in axes.items()
-            }
+    """The sweep with what was asked for: each cell with every combination of the values that are given.
+
+    A cell keeps the axes that are not given, so that a sweep of some methods on one model and others
+    on another stays one on other data.
+    """
+    given = {axis: values for axis, values in axes.items() if values}
+    cells = tuple(
+        dict.fromkeys(
+            replace(cell, **dict(zip(given, values, strict=True)))
+            for values in itertools.product(*given.values())
+            for cell in sweep.cells
         )
+    )
     return replace(
         sweep,
         cells=cells,
@@ -293,7 +336,8 @@ def _split(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
     if text is None:
         return None
     try:
-        return [kind(part.strip()) for part in text.split(",") if part.strip()]
+        parts = re.split(r",(?![^(]*\))", text)  # not within the brackets of a name's options
+        return [kind(part.strip()) for part in parts if part.strip()]
     except ValueError as error:
         raise ConfigError(f"'{text}': {error}; give comma-separated values") from None
 

@@ -1,10 +1,11 @@
-"""A dict of plug-ins that refuses duplicates and answers typos."""
+"""A dict of plug-ins that refuses duplicates and answers typos; names that carry options."""
 
+import ast
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from raypeft.core.errors import DuplicateNameError, UnknownNameError
+from raypeft.core.errors import ConfigError, DuplicateNameError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -43,3 +44,20 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def parse_call(text: str, *, kind: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of `name` or `name(option=value, ...)`, values as Python literals.
+
+    Raises: ConfigError.
+    """
+    name, bracket, _ = text.partition("(")
+    if not bracket:
+        return text, {}
+    try:
+        call = ast.parse(f"_{text[len(name) :]}", mode="eval").body  # a name may hold dots and colons
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("options are given by name")
+        return name, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"{kind} '{text}': {error}; write it as {name}(option=value)") from None

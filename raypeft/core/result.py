@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raypeft.core.errors import StorageError
-from raypeft.core.spec import Stage, TrialSpec, dataset_label
+from raypeft.core.spec import Stage, TrialSpec, dataset_label, model_label
 
 Status = Literal["done", "pruned", "diverged", "failed"]
 
@@ -75,7 +75,7 @@ class Result:
             sweep=sweep,
             stage=spec.stage,
             method=spec.cell.method,
-            model=spec.cell.model,
+            model=model_label(spec.cell.model),
             dataset=dataset_label(spec.cell.dataset),
             fraction=spec.cell.fraction,
             seed=spec.seed,

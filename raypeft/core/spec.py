@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.registry import parse_call
 
 Stage = Literal["search", "final"]
 
@@ -31,7 +33,9 @@ class Cell:
             raise ConfigError(f"fraction={self.fraction} of {self.dataset}: must be above 0 and at most 1")
 
     def __str__(self) -> str:
-        return f"{self.method} / {self.model} / {dataset_label(self.dataset)} / {self.fraction:g}"
+        return (
+            f"{self.method} / {model_label(self.model)} / {dataset_label(self.dataset)} / {self.fraction:g}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +99,15 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """How images become the model's input: resized, scaled to [0, 1], normalised per channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialSpec:
     """One training run. Equal specs give equal results on equal hardware."""
 
@@ -103,6 +116,7 @@ class TrialSpec:
     seed: int
     lr: float
     recipe: Recipe
+    preprocessing: Preprocessing
     split_seed: int
     weights_digest: str
     data_digest: str
@@ -114,27 +128,33 @@ class TrialSpec:
     def trial_id(self) -> str:
         """Twelve hex digits that name this spec in every file, log and MLflow run.
 
-        The data are named by their digest, not by where they lie, so a moved folder keeps its results.
+        Data and weights are named by their digests, not by where they lie: a moved folder keeps its
+        results.
         """
         content = asdict(self)
         del content["cell"]["dataset"]
+        content["cell"]["model"] = parse_call(self.cell.model, kind="model")[0]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, the dataset by its label: where data lie is nobody else's business."""
+        """Plain JSON types, dataset and model by their labels: where files lie is nobody else's business."""
         content = asdict(self)
         content["cell"]["dataset"] = dataset_label(self.cell.dataset)
+        content["cell"]["model"] = model_label(self.cell.model)
         return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
-        """The inverse of to_dict, up to the place of the data."""
-        search = content["search"]
+        """The inverse of to_dict, up to the places of data and weights."""
+        search, shown = content["search"], content["preprocessing"]
         return cls(
             **{
                 **content,
                 "cell": Cell(**content["cell"]),
                 "recipe": Recipe(**content["recipe"]),
+                "preprocessing": Preprocessing(
+                    **{**shown, "mean": tuple(shown["mean"]), "std": tuple(shown["std"])}
+                ),
                 "search": search and Search(**{**search, "lr": LogUniform(**search["lr"])}),
             }
         )
@@ -188,6 +208,13 @@ def dataset_label(source: str) -> str:
         return kind
     name = path.rstrip("/").rsplit("/", 1)[-1]
     return name.removesuffix(f".{kind}") or path
+
+
+def model_label(model: str) -> str:
+    """The name that tables show: a weights file without its folders."""
+    name, options = parse_call(model, kind="model")
+    weights = options.get("weights")
+    return f"{name}(weights={PurePath(weights).name!r})" if isinstance(weights, str) else name
 
 
 def canonical_json(content: object) -> str:

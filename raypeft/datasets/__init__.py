@@ -1,6 +1,6 @@
 """One source of images per file; splits, fractions and decoding are shared. Importing registers them."""
 
-from raypeft.datasets import digits, sources
+from raypeft.datasets import digits, npz, sources
 from raypeft.datasets.base import DATASETS, SOURCES, Dataset, Table, describe_datasets, open_dataset
 from raypeft.datasets.cache import data_digest, decode
 from raypeft.datasets.prepared import open_prepared, prepare
@@ -16,6 +16,7 @@ __all__ = [
     "decode",
     "describe_datasets",
     "digits",
+    "npz",
     "open_dataset",
     "open_prepared",
     "prepare",

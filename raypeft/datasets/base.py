@@ -24,7 +24,7 @@ class Table:
     splits: tuple[str, ...] | None = None  # train, val or test, where the source says so
     subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # age, sex, ...
     paths: tuple[Path, ...] | None = None  # None: the pixels are in `images`
-    images: np.ndarray | None = None  # uint8 (n, height, width)
+    images: np.ndarray | None = None  # uint8 (n, height, width) or (n, height, width, 3)
 
     def __post_init__(self) -> None:
         ids = self.case_ids

@@ -9,10 +9,10 @@ from typing import Any
 
 from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
 from raypeft.core.files import write_json
-from raypeft.core.spec import PROTOCOL, Cell, Sweep, TrialSpec, dataset_label
+from raypeft.core.spec import PROTOCOL, Cell, Sweep, TrialSpec, dataset_label, model_label
 from raypeft.datasets import prepare
 from raypeft.methods import check_family
-from raypeft.models import MODELS, image_size_of, weights_digest
+from raypeft.models import bind_model, image_size_of, store_weights, weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ class Plan:
             seed=seed,
             lr=lr,
             recipe=replace(self.sweep.recipe, image_size=size),
+            preprocessing=bind_model(cell.model).preprocessing,
             split_seed=self.sweep.split_seed,
             weights_digest=self.weights_digests[cell.model],
             data_digest=self.data_digests[cell.dataset],
@@ -64,7 +65,7 @@ class Plan:
             "sweep": json.loads(json.dumps(asdict(self.sweep))),
             "trials": self.num_trials,
             "digests": {
-                "weights": self.weights_digests,
+                "weights": {model_label(model): digest for model, digest in self.weights_digests.items()},
                 "data": {dataset_label(source): digest for source, digest in self.data_digests.items()},
             },
         }
@@ -81,25 +82,22 @@ def check_names(sweep: Sweep) -> None:
             problems[str(error)] = None
 
     for cell in sweep.cells:
-        if cell.model not in MODELS:
-            check(lambda cell=cell: MODELS[cell.model])  # type: ignore[misc]
-            continue
-        family = MODELS[cell.model].family
-        check(lambda cell=cell, family=family: check_family(cell.method, model=cell.model, family=family))  # type: ignore[misc]
+        check(lambda cell=cell: _check_cell(cell, sweep))  # type: ignore[misc]
         check(lambda cell=cell: image_size_of(cell.model, sweep.recipe.image_size))  # type: ignore[misc]
     models = {cell.model for cell in sweep.cells}
-    if sweep.recipe.image_size and models <= {name for name, entry in MODELS.items() if entry.fixed_size}:
+    if not problems and sweep.recipe.image_size and all(bind_model(name).fixed_size for name in models):
         problems[
             f"image_size={sweep.recipe.image_size} has no effect: {', '.join(sorted(models))} of fixed size; "
             "leave it out"
         ] = None
-    labels: dict[str, str] = {}
-    for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
-        if (other := labels.setdefault(dataset_label(source), source)) != source:
-            problems[
-                f"datasets '{other}' and '{source}' would both be called '{dataset_label(source)}' in the "
-                "tables; rename one of the folders or files"
-            ] = None
+    for what, label in (("dataset", dataset_label), ("model", model_label)):
+        labels: dict[str, str] = {}
+        for source in dict.fromkeys(getattr(cell, what) for cell in sweep.cells):
+            if (other := labels.setdefault(label(source), source)) != source:
+                problems[
+                    f"{what}s '{other}' and '{source}' would both be called '{label(source)}' in the "
+                    "tables; rename one of the files or folders"
+                ] = None
     if problems:
         raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
 
@@ -111,6 +109,8 @@ def make_plan(sweep: Sweep, *, store: Path) -> Plan:
     """
     check_names(sweep)
     digests = {model: weights_digest(model) for model in dict.fromkeys(cell.model for cell in sweep.cells)}
+    for model in digests:
+        store_weights(model, cache_dir=store / "cache")
     data_digests: dict[str, str] = {}
     problems: list[RaypeftError] = []
     for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
@@ -154,13 +154,18 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
         )
 
 
+def _check_cell(cell: Cell, sweep: Sweep) -> None:
+    check_family(cell.method, model=cell.model, family=bind_model(cell.model).family)
+
+
 def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:
-    return image_size_of(cell.model, sweep.recipe.image_size), MODELS[cell.model].interpolation
+    return image_size_of(cell.model, sweep.recipe.image_size), bind_model(cell.model).interpolation
 
 
 def _without_places(plan: dict[str, Any]) -> dict[str, Any]:
-    """The plan with datasets by label: their digests tell whether they changed, not where they lie."""
+    """The plan with datasets and models by label: digests tell whether they changed, not where they lie."""
     plan = json.loads(json.dumps(plan))
     for cell in plan["sweep"]["cells"]:
         cell["dataset"] = dataset_label(cell["dataset"])
+        cell["model"] = model_label(cell["model"])
     return plan

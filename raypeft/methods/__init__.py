@@ -1,18 +1,8 @@
-"""One PEFT idea per file; importing this room registers them."""
+"""One PEFT idea per file; importing this room registers every file in it."""
 
-from raypeft.methods import (
-    adaptformer,
-    attention,
-    bias,
-    difffit,
-    full,
-    linear,
-    lora,
-    norm,
-    ssf,
-    svdiff,
-    tsa,
-)
+import importlib
+import pkgutil
+
 from raypeft.methods.base import (
     METHODS,
     BoundMethod,
@@ -21,27 +11,22 @@ from raypeft.methods.base import (
     apply_method,
     bind_method,
     check_family,
+    merge_method,
     set_train_mode,
 )
+
+# Alphabetically, whatever the file system answers: the order of the registry is the order of tables.
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")
 
 __all__ = [
     "METHODS",
     "BoundMethod",
     "Method",
     "ParameterCounts",
-    "adaptformer",
     "apply_method",
-    "attention",
-    "bias",
     "bind_method",
     "check_family",
-    "difffit",
-    "full",
-    "linear",
-    "lora",
-    "norm",
+    "merge_method",
     "set_train_mode",
-    "ssf",
-    "svdiff",
-    "tsa",
 ]

@@ -41,7 +41,9 @@ def _count(model: nn.Module, *, bottleneck: int = 64) -> int:
     return sum(2 * width * bottleneck + bottleneck + width for width in widths)
 
 
-@register_method("adaptformer", families={"vit"}, paper="Chen et al., NeurIPS 2022, equation 2", count=_count)
+@register_method(
+    "adaptformer", families={"vit"}, paper="Chen et al., NeurIPS 2022, equation 2", count=_count, merge=None
+)
 def adaptformer(model: nn.Module, *, bottleneck: int = 64) -> None:
     """Insert an `adapter` into every block's MLP, which gets LN(x) as the paper's adapter does."""
     for block in model.blocks:  # type: ignore[union-attr]

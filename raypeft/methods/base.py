@@ -4,21 +4,28 @@ A method is a function that receives a fully frozen network and unfreezes or add
 it trains. Everything that methods have in common happens here, once.
 """
 
-import ast
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raypeft.core.errors import ConfigError, IncompatibleError
-from raypeft.core.registry import Registry
+from raypeft.core.registry import Registry, parse_call
 
 Family = Literal["conv", "vit", "unet"]
 Apply = Callable[..., None]
 Count = Callable[..., int]
+Merge = Callable[[nn.Module], None]
+Hook = Callable[..., torch.Tensor]
+BLOCKS = ("layer1", "layer2", "layer3", "layer4", "blocks")  # timm's ResNets; EfficientNets and kin
+
+
+def already_plain(model: nn.Module) -> None:
+    """The merge of a method that inserts nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,10 @@ class Method:
     count: Count  # (plain model, **options) -> trainable parameters without the head, from layer shapes
     trains_batch_norm: bool  # True: batch statistics, running ones updated; False: BatchNorm in eval mode
     keeps_output: bool  # whether the output is unchanged before the first step
+    merge: Merge | None  # folds what was inserted into plain weights; None: it cannot be folded
+    peft_config: (
+        Callable[..., dict[str, Any]] | None
+    )  # (model, **options) -> adapter_config.json, if `peft` reads it
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -69,6 +80,8 @@ def register_method(
     count: Count,
     trains_batch_norm: bool = False,
     keeps_output: bool = True,
+    merge: Merge | None = already_plain,
+    peft_config: Callable[..., dict[str, Any]] | None = None,
 ) -> Callable[[Apply], Apply]:
     """Register the decorated function as the method `name`; one function may carry several names."""
 
@@ -83,6 +96,8 @@ def register_method(
                 count=count,
                 trains_batch_norm=trains_batch_norm,
                 keeps_output=keeps_output,
+                merge=merge,
+                peft_config=peft_config,
             ),
         )
         return apply
@@ -95,17 +110,8 @@ def bind_method(text: str) -> BoundMethod:
 
     Raises: UnknownNameError; ConfigError for an unknown option or one of another type than its default.
     """
-    name, bracket, _ = text.partition("(")
+    name, options = parse_call(text, kind="method")
     method = METHODS[name]
-    if not bracket:
-        return BoundMethod(method=method)
-    try:
-        call = ast.parse(text, mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError("options are given by name")
-        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"method '{text}': {error}; write it as {name}(option=value)") from None
     for option, value in options.items():
         if option not in method.options:
             known = ", ".join(f"{key}={default!r}" for key, default in method.options.items()) or "none"
@@ -137,6 +143,10 @@ def apply_method(text: str, model: nn.Module) -> ParameterCounts:
     backbone = count_parameters(model)
     model.requires_grad_(False)
     bound.method.apply(model, **bound.options)
+    if bound.method.name != "linear" and not any(p.requires_grad for p in model.parameters()):
+        raise IncompatibleError(
+            f"method '{text}' finds nothing to train in {type(model).__name__}; choose another method"
+        )
     head = classifier(model)
     if head is not None:
         head.requires_grad_(True)
@@ -147,6 +157,20 @@ def apply_method(text: str, model: nn.Module) -> ParameterCounts:
         head=count_parameters(head) if head is not None else 0,
         total=total,
     )
+
+
+def merge_method(text: str, model: nn.Module) -> None:
+    """Fold what the method inserted into the weights: afterwards `model` has the backbone's own tensors.
+
+    Raises: IncompatibleError for a method whose insertions are no function of the weights.
+    """
+    method = bind_method(text).method
+    if method.merge is None:
+        raise IncompatibleError(
+            f"method '{text}' cannot be merged: what it inserts is not linear; keep the adapter"
+        )
+    with torch.no_grad():
+        method.merge(model)
 
 
 def set_train_mode(text: str, model: nn.Module) -> None:
@@ -176,6 +200,38 @@ def backbone_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
     head = classifier(model)
     outside = {id(module) for module in head.modules()} if head is not None else set()
     return [(name, module) for name, module in model.named_modules() if id(module) not in outside]
+
+
+def block_convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    """The convolutions inside a convolutional network's blocks; neither stem nor downsampling nor head."""
+    return [
+        (name, module)
+        for name, module in backbone_modules(model)
+        if isinstance(module, nn.Conv2d) and name.split(".")[0] in BLOCKS and "downsample" not in name
+    ]
+
+
+def remove_hook(module: nn.Module, hook: Hook) -> None:
+    """Take a forward hook away again; by function, since the handle does not survive a deepcopy."""
+    for key, registered in list(module._forward_hooks.items()):
+        if registered is hook:
+            del module._forward_hooks[key]
+
+
+def scale_rows(module: nn.Module, scale: torch.Tensor, shift: torch.Tensor | None = None) -> None:
+    """Fold `output * scale + shift`, per channel, into a layer's weight and bias.
+
+    Raises: IncompatibleError when there is a shift and no bias to hold it.
+    """
+    weight, bias = module.weight, getattr(module, "bias", None)
+    assert isinstance(weight, nn.Parameter), "a layer with a weight"
+    weight.mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
+    if isinstance(bias, nn.Parameter):
+        bias.mul_(scale)
+        if shift is not None:
+            bias.add_(shift)
+    elif shift is not None:
+        raise IncompatibleError(f"{module} has no bias to merge a shift into; keep the adapter")
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -9,23 +9,23 @@ Step 0: output unchanged (gamma = 1).     Buffers: none.
 import torch
 from torch import nn
 
-from raypeft.methods.base import backbone_modules, register_method
+from raypeft.methods.base import backbone_modules, register_method, remove_hook, scale_rows
 from raypeft.methods.norm import NORMS
 
 PROJECTIONS = ("to_q", "to_k", "to_v")
 
 
-def _sites(model: nn.Module) -> list[tuple[nn.Module, int]]:
-    """The modules whose output a gamma scales, and its width."""
-    sites: list[tuple[nn.Module, int]] = []
+def _sites(model: nn.Module) -> list[tuple[nn.Module, nn.Linear]]:
+    """The modules whose output a gamma scales, and the linear layer that this output comes from."""
+    sites: list[tuple[nn.Module, nn.Linear]] = []
     for _, block in backbone_modules(model):
         if type(block).__name__ != "BasicTransformerBlock":
             continue
         for attention in (block.attn1, block.attn2):
             linears = [*(getattr(attention, name) for name in PROJECTIONS), attention.to_out[0]]  # type: ignore[index, union-attr]
-            sites += [(linear, linear.out_features) for linear in linears]
-            sites.append((attention, attention.to_out[0].out_features))  # type: ignore[arg-type, index, union-attr]
-        sites.append((block.ff, block.attn1.to_out[0].out_features))  # type: ignore[arg-type, index, union-attr]
+            sites += [(linear, linear) for linear in linears]
+            sites.append((attention, attention.to_out[0]))  # type: ignore[arg-type, index, union-attr]
+        sites.append((block.ff, block.ff.net[-1]))  # type: ignore[arg-type, index, union-attr]
     return sites
 
 
@@ -33,16 +33,25 @@ def _count(model: nn.Module) -> int:
     modules = [module for _, module in backbone_modules(model)]
     biases = (getattr(module, "bias", None) for module in modules)
     weights = sum(module.weight.numel() for module in modules if isinstance(module, NORMS))
-    gammas = sum(width for _, width in _sites(model))
+    gammas = sum(last.out_features for _, last in _sites(model))
     return gammas + weights + sum(b.numel() for b in biases if isinstance(b, nn.Parameter))
 
 
-@register_method("difffit", families={"unet"}, paper="Xie et al., ICCV 2023, section 3.2", count=_count)
+def _merge(model: nn.Module) -> None:
+    for module, last in _sites(model):
+        scale_rows(last, module.gamma)  # type: ignore[arg-type]
+        del module.gamma
+        remove_hook(module, _scale)
+
+
+@register_method(
+    "difffit", families={"unet"}, paper="Xie et al., ICCV 2023, section 3.2", count=_count, merge=_merge
+)
 def difffit(model: nn.Module) -> None:
     """Insert the gammas, then unfreeze by listing 8's substrings."""
     device = next(model.parameters()).device
-    for module, width in _sites(model):
-        module.gamma = nn.Parameter(torch.ones(width, device=device))
+    for module, last in _sites(model):
+        module.gamma = nn.Parameter(torch.ones(last.out_features, device=device))
         module.register_forward_hook(_scale)
     for name, parameter in model.named_parameters():
         if any(part in name for part in ("bias", "norm", "gamma")):

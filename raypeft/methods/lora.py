@@ -10,11 +10,12 @@ to_q, to_k, to_v and to_out of both attentions get one each, at r = 4 (Table 4).
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
-from raypeft.methods.base import backbone_modules, register_method
+from raypeft.methods.base import backbone_modules, register_method, remove_hook
 
 VIT_TARGETS, UNET_TARGETS = ("qkv",), ("to_q", "to_k", "to_v", "to_out.0")
 VIT_RANK, UNET_RANK = 16, 4
@@ -37,7 +38,34 @@ def _count(model: nn.Module, *, rank: int | None = None, alpha: float = 16.0) ->
     return sum((rank or default) * (linear.in_features + linear.out_features) for linear in linears)
 
 
-@register_method("lora", families={"vit", "unet"}, paper="Hu et al., ICLR 2022, section 4.1", count=_count)
+def _merge(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and hasattr(module, "lora_A"):
+            module.weight.add_(module.lora_scaling * module.lora_B.weight @ module.lora_A.weight)  # type: ignore[operator, union-attr]
+            del module.lora_A, module.lora_B, module.lora_scaling
+            remove_hook(module, _add_low_rank)
+
+
+def _peft_config(model: nn.Module, *, rank: int | None = None, alpha: float = 16.0) -> dict[str, Any]:
+    names = [name for name, module in model.named_modules() if hasattr(module, "lora_A")]
+    _, default = targets(model)
+    return {
+        "peft_type": "LORA",
+        "r": rank or default,
+        "lora_alpha": alpha,
+        "target_modules": names,
+        "bias": "none",
+    }
+
+
+@register_method(
+    "lora",
+    families={"vit", "unet"},
+    paper="Hu et al., ICLR 2022, section 4.1",
+    count=_count,
+    merge=_merge,
+    peft_config=_peft_config,
+)
 def lora(model: nn.Module, *, rank: int | None = None, alpha: float = 16.0) -> None:
     """Insert `lora_A` and `lora_B`, named as `peft` names them; rank None: 16 on a ViT, 4 on a U-Net."""
     linears, default = targets(model)

@@ -42,11 +42,17 @@ def _sites(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
     return [module for _, module in backbone_modules(model) if isinstance(module, (nn.Linear, nn.Conv2d))]
 
 
+def _merge(model: nn.Module) -> None:
+    for site in _sites(model):
+        parametrize.remove_parametrizations(site, "weight", leave_parametrized=True)
+
+
 @register_method(
     "svdiff",
     families={"unet"},
     paper="Han et al., ICCV 2023, section 3.2",
     count=lambda model: sum(min(site.weight.shape[0], site.weight[0].numel()) for site in _sites(model)),
+    merge=_merge,
 )
 def svdiff(model: nn.Module) -> None:
     """Parametrize every linear and convolution weight."""

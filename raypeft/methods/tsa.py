@@ -11,19 +11,29 @@ it is and gets the same gradient. Depthwise and grouped convolutions get an alph
 """
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
-from raypeft.methods.base import backbone_modules, register_method
-
-BLOCKS = ("layer1", "layer2", "layer3", "layer4", "blocks")  # timm's ResNets; EfficientNets and kin
+from raypeft.core.errors import IncompatibleError
+from raypeft.methods.base import block_convolutions, register_method, remove_hook
 
 
 def _sites(model: nn.Module) -> list[nn.Conv2d]:
-    return [
-        module
-        for name, module in backbone_modules(model)
-        if isinstance(module, nn.Conv2d) and name.split(".")[0] in BLOCKS and "downsample" not in name
-    ]
+    return [conv for _, conv in block_convolutions(model)]
+
+
+def _merge(model: nn.Module) -> None:
+    """alpha is the centre tap of a kernel that is padded evenly."""
+    for conv in _sites(model):
+        centre = tuple((size - 1) // 2 for size in conv.kernel_size)
+        even = tuple(dilation * tap for dilation, tap in zip(conv.dilation, centre, strict=True))
+        if (isinstance(conv, Conv2dSame) and max(conv.stride) > 1) or conv.padding not in (even, "same"):
+            raise IncompatibleError(
+                f"tsa cannot be merged into {conv}: its padding depends on the image's size; keep the adapter"
+            )
+        conv.weight[:, :, centre[0], centre[1]] += conv.alpha[:, :, 0, 0]  # type: ignore[index]
+        del conv.alpha
+        remove_hook(conv, _add_parallel)
 
 
 @register_method(
@@ -31,6 +41,7 @@ def _sites(model: nn.Module) -> list[nn.Conv2d]:
     families={"conv"},
     paper="Li et al., CVPR 2022, equation 4",
     count=lambda model: sum(conv.out_channels * (conv.in_channels // conv.groups) for conv in _sites(model)),
+    merge=_merge,
 )
 def tsa(model: nn.Module) -> None:
     """Insert `alpha` into every convolution of the blocks."""

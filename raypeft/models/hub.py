@@ -1,20 +1,21 @@
-"""The paper's backbones and two small ones: timm's networks with weights from the Hugging Face hub.
+"""The paper's backbones, two small ones, and any other classifier of timm, with the hub's weights.
 
 The hub's cache is asked first, so a machine without a network can be given the files beforehand.
 """
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from raypeft.core.errors import WeightsError
-from raypeft.models.base import Model, register_model
+from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
+from raypeft.models.base import Model, Triple, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
-Triple = tuple[float, float, float]
+TIMM = "timm:"
 IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF: tuple[Triple, Triple] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP: tuple[Triple, Triple] = (
@@ -63,6 +64,62 @@ def _download(timm_id: str) -> Path:
             f"({type(error).__name__}); fetch them where there is a network: "
             f"hf download {repository} model.safetensors"
         ) from error
+
+
+def timm_model(identifier: str) -> Model:
+    """The classifier that timm knows by `identifier`, e.g. `convnext_tiny.fb_in22k`.
+
+    Raises: UnknownNameError; ConfigError for a network that is neither convolutional nor a plain ViT.
+    """
+    import timm
+    import torch
+
+    architecture = identifier.partition(".")[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=1)
+        hint = f"; did you mean '{TIMM}{near[0]}'?" if near else ""
+        raise UnknownNameError(f"timm has no model '{architecture}'{hint} see timm.list_models()")
+    try:
+        with torch.device("meta"):
+            network = timm.create_model(identifier)
+    except RuntimeError as error:  # a tag that the architecture does not have
+        known = ", ".join(timm.list_pretrained(f"{architecture}.*")) or "none"
+        raise UnknownNameError(f"timm has no '{identifier}' ({error}); its weights: {known}") from error
+    cfg: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    family = _family(identifier, network)
+    return Model(
+        name=f"{TIMM}{identifier}",
+        family=family,
+        architecture=identifier,
+        source=f"timm; {cfg.get('license') or 'licence not named'}",
+        input_size=cfg["input_size"][-1],
+        fixed_size=family == "vit" or bool(cfg.get("fixed_input_size")),
+        mean=cfg["mean"],
+        std=cfg["std"],
+        interpolation="bilinear" if cfg["interpolation"] == "bilinear" else "bicubic",
+        make=lambda: _make(identifier),
+        weights=lambda: _download(identifier),
+        sha256=None,
+    )
+
+
+def _family(identifier: str, network: nn.Module) -> Literal["conv", "vit"]:
+    from timm.models import VisionTransformer
+    from torch import nn
+
+    if not isinstance(network.get_classifier(), nn.Linear):  # type: ignore[operator]
+        raise ConfigError(
+            f"model '{TIMM}{identifier}': its classifier is not one linear layer; choose another"
+        )
+    if isinstance(network, VisionTransformer):
+        return "vit"
+    kinds = {type(module).__name__.lower() for module in network.modules()}
+    if any(isinstance(m, nn.Conv2d) for m in network.modules()) and not any("attention" in k for k in kinds):
+        return "conv"
+    raise ConfigError(
+        f"model '{TIMM}{identifier}' ({type(network).__name__}) is neither convolutional nor a plain "
+        "VisionTransformer; raypeft's methods do not know its layers"
+    )
 
 
 _register("resnet50", "conv", "resnet50.a1_in1k", IMAGENET, "ImageNet-1k; Wightman et al. 2021; Apache-2.0")

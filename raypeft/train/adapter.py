@@ -12,80 +12,116 @@ from torch import nn
 
 from raypeft.core.errors import WeightsError
 from raypeft.core.spec import TrialSpec
-from raypeft.methods import apply_method, bind_method, lora
-from raypeft.models import MODELS, build_model
-from raypeft.train.loop import trained_state
+from raypeft.methods import apply_method, bind_method
+from raypeft.methods.base import classifier
+from raypeft.models import bind_model, build_model, stored_weights
 
 PREFIX = "base_model.model."  # as `peft` names the tensors of a wrapped model
+TENSORS, CONFIG, ABOUT = "adapter_model.safetensors", "adapter_config.json", "raypeft.json"
 
 
 def save_adapter(folder: Path, model: nn.Module, *, spec: TrialSpec, classes: tuple[str, ...]) -> int:
-    """Write adapter_config.json and adapter_model.safetensors, head included; returns their bytes.
+    """Write the tensors, head included, `peft`'s configuration and raypeft.json; returns their bytes.
 
     The folder appears at once or not at all.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    tensors = {PREFIX + name: tensor.contiguous() for name, tensor in trained_state(model).items()}
-    save_file(tensors, temporary / "adapter_model.safetensors", metadata={"format": "pt"})
-    (temporary / "adapter_config.json").write_text(json.dumps(_config(spec, classes), indent=1))
+    save_tensors(temporary / TENSORS, model, method=spec.cell.method)
+    for name, content in ((CONFIG, _config(spec, model)), (ABOUT, _about(spec, classes))):
+        (temporary / name).write_text(json.dumps(content, indent=1))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def load_adapter(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The fine-tuned model in eval mode, and what it needs: classes, mean, std, image_size.
 
-    Its logits equal those of the trained model bit for bit.
+    Its logits equal those of the trained model bit for bit. `weights`: the backbone's file, where it
+    was a local one and the adapter no longer lies in its store.
     Raises: WeightsError when the folder is damaged or belongs to another model.
     """
     try:
-        about = json.loads((folder / "adapter_config.json").read_text())["raypeft"]
-        tensors = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError, KeyError) as error:
+        about = json.loads((folder / ABOUT).read_text())
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{folder} holds no raypeft adapter: {error}") from error
-    model = build_model(about["model"], num_classes=len(about["classes"]))
+    store = folder.parent.parent
+    model = build_model(
+        about["model"],
+        num_classes=len(about["classes"]),
+        weights=weights or stored_weights(store / "cache", about["spec"]["weights_digest"]),
+    )
     apply_method(about["method"], model)
-    state: dict[str, torch.Tensor] = {name.removeprefix(PREFIX): value for name, value in tensors.items()}
-    wanted, shapes = trained_state(model), {name: value.shape for name, value in state.items()}
-    if shapes != {name: tensor.shape for name, tensor in wanted.items()}:
-        raise WeightsError(
-            f"{folder}: tensors do not fit {about['method']} on {about['model']}; "
-            "load it with the raypeft version that wrote it"
-        )
-    model.load_state_dict(state, strict=False)
+    load_tensors(folder / TENSORS, model, method=about["method"])
     return model.eval(), about
 
 
-def _config(spec: TrialSpec, classes: tuple[str, ...]) -> dict[str, Any]:
-    model = MODELS[spec.cell.model]
+def save_tensors(path: Path, model: nn.Module, *, method: str) -> None:
+    """Write what the method trained, as `peft` names it."""
+    tensors = {_public(name): tensor.contiguous() for name, tensor in _adapted(model, method).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def load_tensors(path: Path, model: nn.Module, *, method: str) -> None:
+    """Put them back into a model to which the method was applied. Raises: WeightsError."""
+    try:
+        found = load_file(path)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a readable adapter ({error})") from error
+    names = {_public(name): name for name in _adapted(model, method)}
+    state = {names.get(name, name): tensor for name, tensor in found.items()}
+    shapes = {name: tensor.shape for name, tensor in _adapted(model, method).items()}
+    if {name: tensor.shape for name, tensor in state.items()} != shapes:
+        raise WeightsError(
+            f"{path}: tensors do not fit {method} on {type(model).__name__}; "
+            "load it with the raypeft version that wrote it"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _adapted(model: nn.Module, method: str) -> dict[str, torch.Tensor]:
+    """Trained parameters; and buffers where the method moves them: elsewhere they are the backbone's."""
+    keeps = bind_method(method).method.trains_batch_norm
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    trained |= {name for name, _ in model.named_buffers() if keeps}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in trained}
+
+
+def _public(name: str) -> str:
+    """`peft` drops the adapter's own name on disk, and with DoRA's magnitude also the word weight."""
+    name = name.replace(".default", "")
+    if name.endswith("lora_magnitude_vector.weight"):
+        name = name.removesuffix(".weight")
+    return PREFIX + name
+
+
+def _config(spec: TrialSpec, model: nn.Module) -> dict[str, Any]:
     bound = bind_method(spec.cell.method)
-    config: dict[str, Any] = {
-        "peft_type": bound.method.name.upper(),
-        "base_model_name_or_path": model.architecture,
-        "task_type": None,
-    }
-    if bound.method.name == "lora":
-        options = {**bound.method.options, **bound.options}
-        config |= {
-            "r": options["rank"] or lora.VIT_RANK,
-            "lora_alpha": options["alpha"],
-            "target_modules": list(lora.VIT_TARGETS),
-            "modules_to_save": ["head"],
-            "bias": "none",
-        }
+    config: dict[str, Any] = {"peft_type": bound.method.name.upper()}
+    if bound.method.peft_config is not None:
+        head = classifier(model)
+        names = [name for name, module in model.named_modules() if module is head]
+        config = {**bound.method.peft_config(model, **bound.options), "modules_to_save": names}
     return config | {
-        "raypeft": {
-            "trial_id": spec.trial_id,
-            "method": spec.cell.method,
-            "model": spec.cell.model,
-            "classes": list(classes),
-            "image_size": spec.recipe.image_size,
-            "mean": model.mean,
-            "std": model.std,
-            "interpolation": model.interpolation,
-            "spec": spec.to_dict(),
-        }
+        "base_model_name_or_path": bind_model(spec.cell.model).architecture,
+        "task_type": None,
+        "inference_mode": True,
+    }
+
+
+def _about(spec: TrialSpec, classes: tuple[str, ...]) -> dict[str, Any]:
+    preprocessing = spec.preprocessing
+    content = spec.to_dict()
+    return {
+        "trial_id": spec.trial_id,
+        "method": spec.cell.method,
+        "model": content["cell"]["model"],
+        "classes": list(classes),
+        "image_size": spec.recipe.image_size,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "interpolation": preprocessing.interpolation,
+        "spec": content,
     }

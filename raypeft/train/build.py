@@ -12,7 +12,7 @@ from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Table, open_prepared, split_table, subset
 from raypeft.methods import ParameterCounts, apply_method
 from raypeft.metrics import score
-from raypeft.models import MODELS, build_model
+from raypeft.models import bind_model, build_model, stored_weights
 from raypeft.tasks import Classify
 from raypeft.train.state import autocast_dtype, resolve_precision, seed_everything
 
@@ -45,20 +45,24 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Tr
 
     `cache_dir` holds the data that the plan prepared.
     """
-    entry = MODELS[spec.cell.model]
+    preprocessing = spec.preprocessing
     assert spec.recipe.image_size is not None, "the plan resolves the image size"
     table, images = open_prepared(
         spec.data_digest,
         image_size=spec.recipe.image_size,
-        interpolation=entry.interpolation,
+        interpolation=preprocessing.interpolation,
         cache_dir=cache_dir,
     )
     split = split_table(table, seed=spec.split_seed)
     seed_everything(spec)
-    model = build_model(spec.cell.model, num_classes=len(table.classes))
+    model = build_model(
+        spec.cell.model,
+        num_classes=len(table.classes),
+        weights=stored_weights(cache_dir, spec.weights_digest),
+    )
     counts = apply_method(spec.cell.method, model)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
-    if entry.family == "conv":
+    if bind_model(spec.cell.model).family == "conv":
         model = model.to(memory_format=torch.channels_last)
     return Trial(
         model=model.to(device),
@@ -66,8 +70,8 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Tr
         task=Classify(
             images,
             table.labels,
-            mean=entry.mean,
-            std=entry.std,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
             device=device,
             autocast=autocast_dtype(precision),
             # Scoring keeps no activations for a backward pass: four times as many images fit.

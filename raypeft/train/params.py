@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from raypeft.core.errors import UnknownNameError
 from raypeft.methods import METHODS, apply_method
-from raypeft.models import MODELS
+from raypeft.models import MODELS, bind_model
 
 SD_UNET = "sd_unet"  # counted here; trained by the text-to-image task
 SD1_CONFIG = {
@@ -57,9 +56,7 @@ def countable_models() -> list[str]:
 def _family(model: str) -> str:
     if model == SD_UNET:
         return "unet"
-    if model not in MODELS:
-        raise UnknownNameError(f"no model named '{model}'; known: {', '.join(countable_models())}")
-    return MODELS[model].family
+    return bind_model(model).family
 
 
 def _count(model: str, method: str, num_classes: int) -> TrainableCount:
@@ -83,6 +80,6 @@ def _network(model: str, num_classes: int) -> nn.Module:
 
         unet: nn.Module = UNet2DConditionModel(**SD1_CONFIG)  # type: ignore[no-untyped-call, assignment]
         return unet
-    network = MODELS[model].make()
+    network = bind_model(model).make()
     network.reset_classifier(num_classes)  # type: ignore[operator]
     return network

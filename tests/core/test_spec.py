@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypeft.core.errors import ConfigError
-from raypeft.core.spec import Cell, LogUniform, Recipe, Search, Sweep, TrialSpec, dataset_label, grid
+from raypeft.core.spec import (
+    Cell,
+    LogUniform,
+    Preprocessing,
+    Recipe,
+    Search,
+    Sweep,
+    TrialSpec,
+    dataset_label,
+    grid,
+)
 
 
 def spec(**changes: object) -> TrialSpec:
@@ -18,6 +28,7 @@ def spec(**changes: object) -> TrialSpec:
         seed=0,
         lr=1e-3,
         recipe=Recipe(image_size=32),
+        preprocessing=Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic"),
         split_seed=0,
         weights_digest="w",
         data_digest="d",
@@ -35,6 +46,8 @@ def spec(**changes: object) -> TrialSpec:
         {"lr": 1.1e-3},
         {"recipe": Recipe(image_size=64)},
         {"recipe": Recipe(image_size=32, precision="fp32")},
+        {"preprocessing": Preprocessing(mean=(0.4,) * 3, std=(0.5,) * 3, interpolation="bicubic")},
+        {"preprocessing": Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")},
         {"split_seed": 1},
         {"weights_digest": "other"},
         {"data_digest": "other"},
@@ -50,6 +63,16 @@ def test_whatever_can_change_a_result_changes_the_trial_id(changes):
 def test_a_moved_data_folder_keeps_the_trial_id():
     moved = replace(spec().cell, dataset="folder:/elsewhere/busi")
     assert spec(cell=moved).trial_id == spec().trial_id
+
+
+def test_a_moved_weights_file_keeps_the_trial_id_and_its_folder_leaves_no_trace():
+    here, there = (
+        spec(cell=replace(spec().cell, model=f"vit_nano(weights='/{place}/mine.safetensors')"))
+        for place in ("home/jane_doe", "mnt")
+    )
+    assert here.trial_id == there.trial_id
+    assert here.to_dict()["cell"]["model"] == "vit_nano(weights='mine.safetensors')"
+    assert TrialSpec.from_dict(here.to_dict()).trial_id == here.trial_id
 
 
 def test_a_spec_survives_json_with_the_same_trial_id():

@@ -17,7 +17,7 @@ from PIL import Image
 
 from raypeft.core.errors import StorageError
 from raypeft.core.result import Result
-from raypeft.core.spec import Cell, Recipe, Search, TrialSpec, dataset_label
+from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, TrialSpec, dataset_label
 from raypeft.launch.tracking import SyncCount, Tracker, default_tracking_uri, ui_command
 
 SWEEP = "two_cells"
@@ -39,6 +39,7 @@ def make_row(cell, *, seed=None, candidate=None, lr=1e-3, status="done", metrics
         seed=1000 if seed is None else seed,
         lr=lr,
         recipe=Recipe(epochs=3),
+        preprocessing=Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic"),
         split_seed=0,
         weights_digest="w" * 12,
         data_digest="d" * 12,

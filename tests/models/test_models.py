@@ -21,7 +21,14 @@ from timm.models import VisionTransformer
 
 from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
 from raypeft.datasets.cache import to_rgb
-from raypeft.models import MODELS, build_model, image_size_of, load_weights, weights_digest
+from raypeft.models import (
+    MODELS,
+    bind_model,
+    build_model,
+    image_size_of,
+    load_weights,
+    weights_digest,
+)
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 ACCURACY = 0.8690  # on the 10,000 test images: docs/vit_nano.md
@@ -158,6 +165,7 @@ def test_weights_that_changed_on_disk_are_refused(tmp_path, monkeypatch):
     damaged.write_bytes(content)
     entry = replace(MODELS["vit_nano"], name="damaged", weights=lambda: damaged)
     monkeypatch.setitem(MODELS._entries, "damaged", entry)
+    bind_model.cache_clear()
     with pytest.raises(WeightsError, match="damaged or of another version"):
         build_model("damaged", num_classes=2)
 

@@ -1,0 +1,69 @@
+"""MedMNIST's layout: one .npz file with the arrays {train,val,test}_images and {train,val,test}_labels.
+
+Source:  Yang et al., "MedMNIST v2", Scientific Data 2023.     Licence: the file's.
+Layout:  images uint8 (n, height, width) or (n, height, width, 3); labels integers (n,) or (n, 1).
+Splits:  the file's own.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from raypeft.core.errors import DataError, list_problems
+from raypeft.core.spec import dataset_label
+from raypeft.datasets.base import Table, register_source
+
+SPLITS = ("train", "val", "test")
+
+
+@register_source("npz", meaning="MedMNIST's layout: {train,val,test}_{images,labels}")
+def npz(path: Path) -> Table:
+    """Classes are the label numbers, as text. Pickled objects in the file are never loaded.
+
+    Raises: DataError naming every array that is missing or of another shape or type.
+    """
+    arrays = _read(path)
+    if problems := [problem for split in SPLITS for problem in _problems(split, arrays)]:
+        raise DataError(f"npz:{path}:\n{list_problems(problems)}")
+    labels = np.concatenate([arrays[f"{split}_labels"].reshape(-1) for split in SPLITS]).astype(np.int64)
+    numbers = np.unique(labels)
+    if len(numbers) < 2:
+        raise DataError(f"npz:{path}: one label only, {numbers[0]}; classification needs two")
+    sizes = {split: len(arrays[f"{split}_images"]) for split in SPLITS}
+    return Table(
+        name=dataset_label(f"npz:{path}"),
+        classes=tuple(str(number) for number in numbers),
+        case_ids=tuple(f"{split}-{index:06d}" for split, size in sizes.items() for index in range(size)),
+        labels=np.searchsorted(numbers, labels).astype(np.int64),
+        splits=tuple(split for split, size in sizes.items() for _ in range(size)),
+        images=np.concatenate([arrays[f"{split}_images"] for split in SPLITS]),
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except FileNotFoundError:
+        raise DataError(f"npz:{path}: no such file") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(f"npz:{path}: not a readable .npz file of plain arrays ({error})") from error
+
+
+def _problems(split: str, arrays: dict[str, np.ndarray]) -> list[str]:
+    images, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
+    if images is None or labels is None:
+        missing = [f"{split}_{what}" for what in ("images", "labels") if f"{split}_{what}" not in arrays]
+        return [f"{', '.join(missing)} missing; found: {', '.join(arrays) or 'nothing'}"]
+    problems = []
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        problems.append(
+            f"{split}_images is {images.dtype} {images.shape}; allowed: uint8 (n, height, width[, 3])"
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in ((len(images),), (len(images), 1)):
+        problems.append(
+            f"{split}_labels is {labels.dtype} {labels.shape}; allowed: integers ({len(images)},) or "
+            f"({len(images)}, 1): one class per image"
+        )
+    return problems

@@ -1,0 +1,60 @@
+"""Visual prompt tuning, deep: trainable tokens beside the image's, fresh ones before every block.
+
+Paper:   Jia et al., "Visual Prompt Tuning", ECCV 2022, arXiv:2203.12119, equation 6 (VPT-Deep).
+Adds:    `prompts` (num_tokens, width) per block.
+Step 0: output changed (random prompts take part in the attention).     Buffers: none.
+
+Differs from the paper: the prompts stand after the image's tokens, not after the class token, which
+attention cannot tell.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from raypeft.methods.base import register_method
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    return list(model.blocks)  # type: ignore[arg-type]
+
+
+def _width(model: nn.Module) -> int:
+    width = model.embed_dim
+    assert isinstance(width, int), "timm's VisionTransformer names its width"
+    return width
+
+
+def _count(model: nn.Module, *, num_tokens: int = 10) -> int:
+    return num_tokens * _width(model) * len(_blocks(model))
+
+
+@register_method(
+    "vpt",
+    families={"vit"},
+    paper="Jia et al., ECCV 2022, equation 6",
+    count=_count,
+    keeps_output=False,
+    merge=None,
+)
+def vpt(model: nn.Module, *, num_tokens: int = 10) -> None:
+    """Insert `prompts` before every block and take what became of them away after it."""
+    width, patch = _width(model), model.get_parameter("patch_embed.proj.weight")
+    reach = math.sqrt(6 / (patch[0].numel() + width))  # of the patch embedding's Xavier initialisation
+    for block in _blocks(model):
+        block.prompts = nn.Parameter(torch.empty(num_tokens, width, device=patch.device, dtype=patch.dtype))
+        nn.init.uniform_(block.prompts, -reach, reach)
+        block.register_forward_pre_hook(_append)
+        block.register_forward_hook(_cut)
+
+
+def _append(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    tokens, *rest = inputs  # (batch, tokens, width)
+    prompts = module.prompts.expand(len(tokens), -1, -1).to(tokens.dtype)  # type: ignore[operator]
+    return (torch.cat([tokens, prompts], dim=1), *rest)
+
+
+def _cut(module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+    return output[:, : -len(module.prompts)]  # type: ignore[arg-type]

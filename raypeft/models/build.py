@@ -1,0 +1,133 @@
+"""A model's name, with its options, to a network with the weights that the name asks for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raypeft.core.errors import ConfigError, WeightsError
+from raypeft.core.registry import parse_call
+from raypeft.models.base import MODELS, Model
+from raypeft.models.hub import TIMM, timm_model
+from raypeft.models.weights import load_weights, read_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SMALLEST_IMAGE = 32  # pixels; a stride-32 network has nothing left to convolve below
+RANDOM = "random"
+
+
+@functools.cache
+def bind_model(text: str) -> Model:
+    """The model of `name`, `name(weights='random')`, `name(weights='/path/w.safetensors')` or `timm:ID`.
+
+    Raises: UnknownNameError; ConfigError for another option.
+    """
+    name, options = parse_call(text, kind="model")
+    entry = timm_model(name.removeprefix(TIMM)) if name.startswith(TIMM) else MODELS[name]
+    if not options:
+        return entry
+    weights = options.get("weights")
+    if list(options) != ["weights"] or not isinstance(weights, str):
+        raise ConfigError(f"model '{text}': the one option is weights='random' or weights='FILE'")
+    return replace(entry, name=text, sha256=None, weights=lambda: Path(weights).expanduser())
+
+
+def build_model(text: str, *, num_classes: int, weights: Path | None = None) -> nn.Module:
+    """The backbone with a fresh head, drawn from torch's global generator.
+
+    Takes images (batch, 3, height, width), normalised with the model's mean and std; gives logits
+    (batch, num_classes). `weights`: where the file lies on this machine, for a name that gives one.
+    Raises: UnknownNameError, ConfigError, WeightsError.
+    """
+    import torch
+
+    entry = bind_model(text)
+    if _is_random(text):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # one random network, whatever the trial's seed: its digest names it
+            network = entry.make()
+    else:
+        network = entry.make()
+        if weights is None:
+            weights_digest(text)
+        load_weights(network, weights or entry.weights())
+    network.reset_classifier(num_classes)  # type: ignore[operator]
+    return network
+
+
+@functools.cache
+def weights_digest(text: str) -> str:
+    """Sixteen hex digits of the weights file's sha256, or "random"; it enters every trial's id.
+
+    Raises: UnknownNameError; WeightsError when the file is missing, or another than the pinned one.
+    """
+    entry = bind_model(text)
+    if _is_random(text):
+        return RANDOM
+    path = entry.weights()
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(
+            f"weights of {text}: {path}: {error.strerror}; give a file that exists, or reinstall raypeft"
+        ) from error
+    if entry.sha256 is not None and digest != entry.sha256:
+        raise WeightsError(
+            f"weights of {text}: {path} has sha256 {digest[:16]}..., expected {entry.sha256[:16]}...; "
+            "the file is damaged or of another version: reinstall raypeft"
+        )
+    return digest[:16]
+
+
+def store_weights(text: str, *, cache_dir: Path) -> None:
+    """Copy a file that the name gives to where every worker finds it, after loading it once.
+
+    Raises: WeightsError when it does not fit.
+    """
+    from safetensors.torch import save_file
+
+    if "weights" not in parse_call(text, kind="model")[1] or _is_random(text):
+        return
+    target = _stored(cache_dir, weights_digest(text))
+    if target.exists():
+        return
+    entry = bind_model(text)
+    load_weights(entry.make(), entry.weights())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    state = read_weights(entry.weights())
+    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, temporary)
+    temporary.replace(target)
+
+
+def stored_weights(cache_dir: Path, digest: str) -> Path | None:
+    """The copy that store_weights made; None where the weights come with the model's name."""
+    path = _stored(cache_dir, digest)
+    return path if path.exists() else None
+
+
+def image_size_of(text: str, asked: int | None) -> int:
+    """Pixels that a model gets when a sweep asks for `asked`; a model of fixed size keeps its own.
+
+    Raises: ConfigError below the smallest image that a network can take.
+    """
+    entry = bind_model(text)
+    if asked is None or entry.fixed_size:
+        return entry.input_size
+    if asked < SMALLEST_IMAGE:
+        raise ConfigError(f"image_size={asked}: {text} needs at least {SMALLEST_IMAGE} px")
+    return asked
+
+
+def _is_random(text: str) -> bool:
+    return parse_call(text, kind="model")[1].get("weights") == RANDOM
+
+
+def _stored(cache_dir: Path, digest: str) -> Path:
+    return cache_dir / "weights" / f"{digest}.safetensors"

@@ -1,0 +1,452 @@
+"""What every method must hold, built in or the user's own: checks on small networks, no weights, no data.
+
+Two of the checks need other processes: loading what was saved, and data-parallel training. They are
+made for all methods at once, in `python -m raypeft.train.conformance`.
+"""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from raypeft.core.errors import IncompatibleError
+from raypeft.methods import METHODS, apply_method, bind_method, merge_method, set_train_mode
+from raypeft.methods.base import Family, classifier
+from raypeft.train.adapter import load_tensors, save_tensors
+
+CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
+FAMILIES: tuple[Family, ...] = ("conv", "vit", "unet")
+
+
+class NotConformingError(Exception):
+    """A check that failed; the message says by how much or where."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check of one method on one family; `passed` is None where the check does not apply."""
+
+    method: str
+    family: Family
+    check: str
+    passed: bool | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A method, as a sweep names it, on a family of networks."""
+
+    method: str
+    family: Family
+
+    def network(self, variant: int = 0) -> nn.Module:
+        """A small network of the family, the same one on every call; two variants differ in shape."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(variant)
+            return NETWORKS[self.family][variant]()
+
+    def adapted(self, variant: int = 0) -> nn.Module:
+        """That network with the method applied, the same on every call."""
+        model = self.network(variant)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            apply_method(self.method, model)
+        return model
+
+    def trained(self) -> nn.Module:
+        """The first variant after a few steps, in eval mode."""
+        model = self.adapted()
+        for _ in range(STEPS):
+            self.step(model)
+        return model.eval()
+
+    def step(self, model: nn.Module) -> None:
+        """One step of gradient descent in the method's training mode."""
+        set_train_mode(self.method, model)
+        self.backward(model)
+        descend(model)
+
+    def backward(self, model: nn.Module, part: slice = slice(None)) -> None:
+        """Gradients of a fixed target's mean squared error, on a part of the batch."""
+        output = self.output(model, part)
+        target = torch.randn(BATCH, *output.shape[1:], generator=_generator(2))
+        torch.autograd.backward((output.float() - target[part]).square().mean())
+
+    def output(self, model: nn.Module, part: slice = slice(None)) -> torch.Tensor:
+        """Logits, or the U-Net's predicted noise, of a fixed batch."""
+        if self.family == "unet":
+            latents = torch.randn(BATCH, 4, 8, 8, generator=_generator(1))
+            text = torch.randn(BATCH, 5, 16, generator=_generator(3))
+            noise: torch.Tensor = model(
+                latents[part], torch.tensor([10, 200, 500, 900])[part], encoder_hidden_states=text[part]
+            ).sample
+            return noise
+        logits: torch.Tensor = model(torch.randn(BATCH, 3, 32, 32, generator=_generator(1))[part])
+        return logits
+
+
+def check_methods(methods: Sequence[str]) -> list[Finding]:
+    """Every check of every method on every family that it fits.
+
+    Raises: UnknownNameError, ConfigError.
+    """
+    subjects = [
+        Subject(method=method, family=family)
+        for method in methods
+        for family in FAMILIES
+        if family in bind_method(method).method.families
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        workers = _start_workers(subjects, Path(folder))
+        findings = [_find(subject, name, check) for subject in subjects for name, check in CHECKS.items()]
+        return findings + _collect(workers, subjects, Path(folder))
+
+
+def import_methods(sources: Sequence[Path]) -> list[str]:
+    """Run files that register methods, but those of this package; the names that are new."""
+    import importlib.util
+
+    import raypeft.methods as room
+
+    before = set(METHODS)
+    for source in sources:
+        if source.parent == Path(room.__file__).parent:
+            continue
+        name = f"raypeft_method_{source.stem}"
+        spec = importlib.util.spec_from_file_location(name, source)
+        assert spec is not None, "a path ending in .py"
+        assert spec.loader is not None, "a path ending in .py"
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # so that the methods' hooks can be copied and pickled
+        spec.loader.exec_module(module)
+    return [name for name in METHODS if name not in before]
+
+
+def descend(model: nn.Module) -> None:
+    """A plain gradient step; clears the gradients."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.sub_(LR * parameter.grad)
+    model.zero_grad(set_to_none=True)
+
+
+def _resnet(channels: tuple[int, ...]) -> nn.Module:
+    from timm.models.resnet import Bottleneck, ResNet
+
+    # Not zero_init_last, timm's default: it makes every gradient inside a block zero.
+    return ResNet(
+        Bottleneck,  # type: ignore[arg-type]  # timm's annotation means the class
+        (1,) * len(channels),
+        num_classes=CLASSES,
+        channels=channels,
+        base_width=channels[0],
+        stem_width=channels[0],
+        zero_init_last=False,
+    )
+
+
+def _mobilenet() -> nn.Module:
+    import timm
+
+    return timm.create_model("mobilenetv2_035", num_classes=CLASSES)  # depthwise, BatchNorm with activation
+
+
+def _vit(width: int, depth: int) -> nn.Module:
+    from timm.models import VisionTransformer
+
+    return VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=width, depth=depth, num_heads=2, num_classes=CLASSES
+    )
+
+
+def _unet(channels: tuple[int, ...]) -> nn.Module:
+    from diffusers import UNet2DConditionModel  # takes seconds to import
+
+    unet: nn.Module = UNet2DConditionModel(  # type: ignore[no-untyped-call, assignment]
+        sample_size=8,
+        block_out_channels=channels,
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D")[: len(channels)],
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")[-len(channels) :],
+    )
+    return unet
+
+
+NETWORKS: dict[Family, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "conv": (lambda: _resnet((16, 32, 32, 64)), _mobilenet),
+    "vit": (lambda: _vit(32, 2), lambda: _vit(64, 3)),
+    "unet": (lambda: _unet((16,)), lambda: _unet((16, 32))),
+}
+
+
+def _keeps_output(subject: Subject) -> None:
+    if not bind_method(subject.method).method.keeps_output:
+        raise IncompatibleError("the method says that it changes the output")
+    for variant in (0, 1):
+        plain, model = subject.network(variant).eval(), subject.adapted(variant).eval()
+        _close(subject.output(model), subject.output(plain), "output", tolerance=1e-4)
+
+
+def _follows_formula(subject: Subject) -> None:
+    bound = bind_method(subject.method)
+    for variant in (0, 1):
+        with torch.random.fork_rng(devices=[]):
+            counts = apply_method(subject.method, subject.network(variant))
+        expected = bound.method.count(subject.network(variant), **bound.options)
+        if counts.trainable - counts.head != expected:
+            raise NotConformingError(
+                f"{counts.trainable - counts.head} parameters train, formula: {expected}"
+            )
+
+
+def _head_trains(subject: Subject) -> None:
+    head = classifier(subject.adapted())
+    if head is None:
+        raise IncompatibleError("the network has no head")
+    if not all(parameter.requires_grad for parameter in head.parameters()):
+        raise NotConformingError("a part of the head is frozen")
+
+
+def _moves_what_trains_alone(subject: Subject) -> None:
+    model = subject.adapted()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if bind_method(subject.method).method.trains_batch_norm:
+        trainable |= {name for name, _ in model.named_buffers()}
+    for _ in range(STEPS):
+        subject.step(model)
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    if moved != trainable:
+        raise NotConformingError(
+            f"frozen but moved: {sorted(moved - trainable)[:3]}; "
+            f"trainable but still: {sorted(trainable - moved)[:3]}"
+        )
+
+
+def _survives_deepcopy(subject: Subject) -> None:
+    model = subject.trained()
+    before, twin = subject.output(model), copy.deepcopy(model)
+    if not torch.equal(subject.output(twin), before):
+        raise NotConformingError("the copy computes something else")
+    set_train_mode(subject.method, twin)
+    subject.backward(twin)
+    if any(parameter.grad is not None for parameter in model.parameters()):
+        raise NotConformingError("the copy trains the original's parameters: a hook holds on to a module")
+    descend(twin)
+    if not torch.equal(subject.output(model), before):
+        raise NotConformingError("training the copy changes the original")
+
+
+def _survives_checkpointing(subject: Subject) -> None:
+    plain, saving = subject.adapted(), subject.adapted()
+    if subject.family == "unet":
+        saving.enable_gradient_checkpointing()  # type: ignore[operator]
+    else:
+        saving.set_grad_checkpointing(True)  # type: ignore[operator]
+    _same_gradients(subject, plain, saving)
+
+
+def _survives_compile(subject: Subject) -> None:
+    """Traced forward and backward; not lowered to machine code, which is the compiler's own business."""
+    plain, traced = subject.adapted(), subject.adapted()
+    torch.compiler.reset()
+    traced.compile(backend="aot_eager")
+    # A layer's code is traced anew per shape; past the limit the rest would run untraced, unchecked.
+    with torch._dynamo.config.patch(recompile_limit=64), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+        _same_gradients(subject, plain, traced)
+
+
+def _survives_autocast(subject: Subject) -> None:
+    model = subject.trained()
+    exact = subject.output(model)
+    set_train_mode(subject.method, model)
+    with torch.autocast("cpu", torch.bfloat16):
+        _close(subject.output(model.eval()), exact, "output in bf16", tolerance=0.05)
+        set_train_mode(subject.method, model)
+        subject.backward(model)
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            raise NotConformingError(f"the gradient of {name} is not finite")
+
+
+def _merges(subject: Subject) -> None:
+    model = subject.trained()
+    before = subject.output(model)
+    merge_method(subject.method, model)
+    _close(subject.output(model), before, "output", tolerance=1e-4)
+    wanted, found = subject.network().state_dict().keys(), model.state_dict().keys()
+    if found != wanted:
+        raise NotConformingError(
+            f"after the merge {sorted(found ^ wanted)[:3]} are not the plain network's tensors; register the "
+            "method with merge=..., or merge=None if it cannot be merged"
+        )
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    "output unchanged at step 0": _keeps_output,
+    "count equals the formula": _follows_formula,
+    "head trains": _head_trains,
+    "trainable tensors move, frozen ones and BatchNorm statistics do not": _moves_what_trains_alone,
+    "deepcopy": _survives_deepcopy,
+    "gradient checkpointing": _survives_checkpointing,
+    "torch.compile": _survives_compile,
+    "bf16 autocast": _survives_autocast,
+    "merge into plain weights": _merges,
+}
+LOADS, PARALLEL = "save, load in a fresh process, equal bits", "two data-parallel processes"
+
+
+def _find(subject: Subject, name: str, check: Callable[[Subject], None]) -> Finding:
+    passed: bool | None = True
+    detail = ""
+    try:
+        check(subject)
+    except IncompatibleError as error:
+        passed, detail = None, str(error)
+    except NotConformingError as error:
+        passed, detail = False, str(error)
+    except Exception as error:  # a method may fail in any way; the kit reports and goes on
+        passed, detail = False, f"{type(error).__name__}: {error}"
+    return Finding(method=subject.method, family=subject.family, check=name, passed=passed, detail=detail)
+
+
+def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subprocess.Popen[str]]:
+    """A process that loads what is saved here, and two that train in parallel."""
+    for number, subject in enumerate(subjects):
+        try:
+            model = subject.trained()
+            save_tensors(root / f"{number}.safetensors", model, method=subject.method)
+            torch.save(subject.output(model).detach(), root / f"{number}.pt")
+        except Exception as error:  # reported by the check that finds no file
+            (root / f"{number}.error").write_text(f"{type(error).__name__}: {error}")
+    registered = [METHODS[bind_method(subject.method).method.name] for subject in subjects]
+    sources = sorted({method.apply.__code__.co_filename for method in registered})
+    job = {"subjects": [[subject.method, subject.family] for subject in subjects], "sources": sources}
+    (root / "job.json").write_text(json.dumps(job))
+    # Equal bits need as many threads as here: a convolution's sum depends on how it is cut up.
+    return {
+        role: subprocess.Popen(
+            [sys.executable, "-m", "raypeft.train.conformance", role, str(root)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(num_threads)},
+        )
+        for role, num_threads in (("load", torch.get_num_threads()), ("0", 1), ("1", 1))
+    }
+
+
+def _collect(
+    workers: dict[str, subprocess.Popen[str]], subjects: Sequence[Subject], root: Path
+) -> list[Finding]:
+    errors = {role: worker.communicate()[1] for role, worker in workers.items()}
+    return [
+        Finding(method=subject.method, family=subject.family, check=check, passed=not detail, detail=detail)
+        for role, check in (("load", LOADS), ("0", PARALLEL))
+        for subject, detail in zip(
+            subjects, _answers(root / f"{role}.json", errors[role], subjects), strict=True
+        )
+    ]
+
+
+def _answers(path: Path, error: str, subjects: Sequence[Subject]) -> list[str]:
+    if path.exists():
+        details: list[str] = json.loads(path.read_text())
+        return details
+    return [f"the process ended: {error.strip().splitlines()[-1] if error.strip() else 'killed'}"] * len(
+        subjects
+    )
+
+
+def _loads(subject: Subject, root: Path, number: int) -> None:
+    if (problem := root / f"{number}.error").exists():
+        raise NotConformingError(problem.read_text())
+    model = subject.adapted()
+    load_tensors(root / f"{number}.safetensors", model, method=subject.method)
+    expected = torch.load(root / f"{number}.pt", weights_only=True)
+    if not torch.equal(subject.output(model.eval()), expected):
+        raise NotConformingError("the loaded model's output differs")
+
+
+def _trains_in_parallel(subject: Subject, rank: int) -> None:
+    """Against one process that accumulates both halves: BatchNorm sees halves in either."""
+    halves = (slice(0, BATCH // 2), slice(BATCH // 2, BATCH))
+    alone, model = subject.adapted(), subject.adapted()
+    parallel = nn.parallel.DistributedDataParallel(model)
+    for _ in range(2):  # an unused parameter is only noticed at the second step
+        for one in (alone, model):
+            set_train_mode(subject.method, one)
+        for half in halves:
+            subject.backward(alone, half)
+        for parameter in alone.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= len(halves)
+        subject.backward(parallel, halves[rank])
+        for one in (alone, model):
+            descend(one)
+    expected = dict(alone.named_parameters())
+    for name, parameter in model.named_parameters():
+        _close(parameter, expected[name], name, tolerance=1e-4)
+
+
+def _work(role: str, root: Path) -> None:
+    """One of the processes: `load`, or the rank of a data-parallel one."""
+    job: dict[str, Any] = json.loads((root / "job.json").read_text())
+    import_methods([Path(source) for source in job["sources"]])
+    if role != "load":
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{root / 'rendezvous'}", rank=int(role), world_size=2
+        )
+    details = []
+    for number, (method, family) in enumerate(job["subjects"]):
+        subject = Subject(method=method, family=family)
+        found = _find(
+            subject,
+            role,
+            (lambda s, n=number: _loads(s, root, n))  # type: ignore[misc]
+            if role == "load"
+            else (lambda s: _trains_in_parallel(s, int(role))),
+        )
+        details.append(found.detail)
+    (root / f"{role}.json").write_text(json.dumps(details))
+
+
+def _same_gradients(subject: Subject, plain: nn.Module, other: nn.Module) -> None:
+    for model in (plain, other):
+        set_train_mode(subject.method, model)
+        subject.backward(model)
+    for (name, one), (_, two) in zip(plain.named_parameters(), other.named_parameters(), strict=True):
+        if (one.grad is None) != (two.grad is None):
+            raise NotConformingError(f"{name} has a gradient in one and none in the other")
+        if one.grad is not None and two.grad is not None:
+            _close(two.grad, one.grad, f"gradient of {name}", tolerance=1e-4)
+
+
+def _close(found: torch.Tensor, wanted: torch.Tensor, what: str, *, tolerance: float) -> None:
+    """By the largest difference, as a share of the largest value."""
+    difference = (found.float() - wanted.float()).abs().max().item()
+    if difference > tolerance * max(wanted.abs().max().item(), 1e-3):
+        raise NotConformingError(f"{what} differs by {difference:.2g}")
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+if __name__ == "__main__":
+    _work(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,136 @@
+"""Every registered method through the conformance kit; and the kit against methods that are wrong."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raypeft.methods import METHODS
+from raypeft.train.conformance import CHECKS, LOADS, PARALLEL, check_methods, import_methods
+
+DOCS = Path(__file__).parents[2] / "docs" / "adding.md"
+NOT_MERGED = {"adaptformer", "vpt"}
+
+
+@pytest.fixture(scope="module")
+def findings():
+    names = [name for name in METHODS if not name.startswith("broken_")]
+    return {(found.method, found.family, found.check): found for found in check_methods(names)}
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_method_passes_every_check_on_every_family_that_it_fits(findings, method):
+    for family in METHODS[method].families:
+        for check in (*CHECKS, LOADS, PARALLEL):
+            found = findings[method, family, check]
+            assert found.passed is not False, f"{family}, {check}: {found.detail}"
+
+
+def test_only_what_cannot_apply_is_left_out(findings):
+    left_out = {(f.method, f.family, f.check) for f in findings.values() if f.passed is None}
+    no_head = {(m, "unet", "head trains") for m, entry in METHODS.items() if "unet" in entry.families}
+    no_merge = {(m, "vit", "merge into plain weights") for m in NOT_MERGED}
+    assert left_out == no_head | no_merge | {("vpt", "vit", "output unchanged at step 0")}
+
+
+BROKEN = """
+import os
+import torch
+from torch import nn
+from raypeft.methods.base import register_method
+
+def count(model):
+    return len(model.blocks) * model.embed_dim
+
+def gates(model, initial=1.0):
+    for block in model.blocks:
+        block.gate = nn.Parameter(torch.full((model.embed_dim,), initial))
+        yield block
+
+def scale(module, inputs, output):
+    return output * module.gate
+
+def drop(module, inputs, output):
+    return output
+
+def noise(module, inputs, output):
+    return output * module.gate + module.noise
+
+def stop(module, inputs, output):
+    return output.detach() * module.gate
+
+def move(module, inputs, output):
+    module.attn.qkv.weight.data += 1e-3
+    return output * module.gate
+
+def register(name, function, *, count=count, initial=1.0, merge=None):
+    def apply(model):
+        for block in gates(model, initial):
+            function(block)
+    register_method("broken_" + name, families={"vit"}, paper="none", count=count, merge=merge)(apply)
+
+def hook(function):
+    return lambda block: block.register_forward_hook(function)
+
+def closure(block):
+    block.register_forward_hook(lambda module, inputs, output: output * block.gate)
+
+def secret(block):
+    block.register_buffer("noise", torch.tensor(list(os.urandom(16))).float().mean(), persistent=False)
+    block.register_forward_hook(noise)
+
+def plain(model):
+    pass
+
+register("count", hook(scale), count=lambda model: 5)
+register("output", hook(scale), initial=1.1)
+register("unused", hook(drop))
+register("moves", hook(move))
+register("closure", closure)
+register("secret", secret)
+register("merge", hook(scale), merge=plain)
+"""
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    path = tmp_path_factory.mktemp("methods") / "broken.py"
+    path.write_text(BROKEN)
+    names = import_methods([path])
+    yield {(found.method, found.check): found for found in check_methods(names)}
+    for name in names:
+        del METHODS._entries[name]
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        ("count", "count equals the formula"),
+        ("output", "output unchanged at step 0"),
+        ("unused", "trainable tensors move, frozen ones and BatchNorm statistics do not"),
+        ("unused", PARALLEL),
+        ("moves", "trainable tensors move, frozen ones and BatchNorm statistics do not"),
+        ("closure", "deepcopy"),
+        ("secret", LOADS),
+        ("merge", "merge into plain weights"),
+    ],
+)
+def test_a_broken_method_fails_the_check_that_is_meant_for_it(broken, fault, check):
+    assert broken[f"broken_{fault}", check].passed is False
+
+
+def test_the_example_of_the_documentation_passes_from_the_command_line(tmp_path):
+    example = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (tmp_path / "gate.py").write_text(example[1])
+    output = subprocess.run(
+        [sys.executable, "-m", "raypeft", "methods", "check", str(tmp_path / "gate.py"), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = json.loads(output)
+    assert {row["method"] for row in found} == {"gate"}
+    assert all(row["passed"] for row in found)
