@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from raypeft.core.errors import WeightsError
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import apply_method, bind_method
 from raypeft.methods.base import classifier
-from raypeft.models import bind_model, build_model, stored_weights
+from raypeft.models import bind_model, build_model, read_weights, stored_weights
 
 PREFIX = "base_model.model."  # as `peft` names the tensors of a wrapped model
 TENSORS, CONFIG, ABOUT = "adapter_model.safetensors", "adapter_config.json", "raypeft.json"
@@ -66,10 +66,7 @@ def save_tensors(path: Path, model: nn.Module, *, method: str) -> None:
 
 def load_tensors(path: Path, model: nn.Module, *, method: str) -> None:
     """Put them back into a model to which the method was applied. Raises: WeightsError."""
-    try:
-        found = load_file(path)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: not a readable adapter ({error})") from error
+    found = read_weights(path)
     names = {_public(name): name for name in _adapted(model, method)}
     state = {names.get(name, name): tensor for name, tensor in found.items()}
     shapes = {name: tensor.shape for name, tensor in _adapted(model, method).items()}

@@ -66,7 +66,7 @@ def test_a_missing_place_is_refused(source):
 def test_unknown_names_and_kinds_are_answered():
     with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
         open_dataset("digit")
-    with pytest.raises(UnknownNameError, match="known: digits, folder:PATH, csv:PATH"):
+    with pytest.raises(UnknownNameError, match="known: digits, npz:PATH, folder:PATH, csv:PATH"):
         open_dataset("zip:/data")
     with pytest.raises(UnknownNameError, match="did you mean 'folder:/data'"):
         open_dataset("floder:/data")

@@ -27,6 +27,8 @@ from raypeft.models import (
     build_model,
     image_size_of,
     load_weights,
+    store_weights,
+    stored_weights,
     weights_digest,
 )
 
@@ -248,6 +250,72 @@ def test_a_model_of_fixed_size_keeps_it_and_others_take_what_is_asked():
     assert image_size_of("vit_nano", 64) == 32
     with pytest.raises(ConfigError, match="efficientnet_lite0 needs at least 32 px"):
         image_size_of("efficientnet_lite0", 16)
+
+
+def test_random_weights_are_one_network_with_the_trials_own_head():
+    networks = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        networks.append(build_model("vit_nano(weights='random')", num_classes=3))
+    assert torch.equal(networks[0].blocks[0].attn.qkv.weight, networks[1].blocks[0].attn.qkv.weight)
+    assert not torch.equal(networks[0].head.weight, networks[1].head.weight)
+    assert not torch.equal(
+        networks[0].blocks[0].attn.qkv.weight, pretrained("vit_nano").blocks[0].attn.qkv.weight
+    )
+    assert weights_digest("vit_nano(weights='random')") == "random"
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "epoch": 3}])
+@pytest.mark.parametrize("head", [None, 7])
+def test_a_file_of_ones_own_is_loaded_whatever_its_head(tmp_path, wrap, head):
+    source = MODELS["vit_nano"].make()
+    source.reset_classifier(head or 0)
+    torch.save(wrap(source.state_dict()), tmp_path / "own.pth")
+    model = f"vit_nano(weights='{tmp_path / 'own.pth'}')"
+    store_weights(model, cache_dir=tmp_path / "cache")
+    (tmp_path / "own.pth").rename(tmp_path / "elsewhere.pth")  # a worker finds the stored copy
+    weights = stored_weights(tmp_path / "cache", weights_digest(model))
+    network = build_model(model, num_classes=3, weights=weights)
+    assert network.head.out_features == 3
+    for name, tensor in source.state_dict().items():
+        assert name.startswith("head") or torch.equal(network.state_dict()[name], tensor)
+
+
+def test_a_file_that_does_not_fit_is_refused_before_a_sweep(tmp_path):
+    save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="of another architecture"):
+        store_weights(f"vit_nano(weights='{tmp_path / 'w.safetensors'}')", cache_dir=tmp_path)
+    with pytest.raises(WeightsError, match=r"absent\.pth: No such file"):
+        weights_digest(f"vit_nano(weights='{tmp_path / 'absent.pth'}')")
+
+
+@pytest.mark.parametrize(
+    ("identifier", "family", "size"),
+    [("mobilenetv3_small_100.lamb_in1k", "conv", 224), ("deit_tiny_patch16_224.fb_in1k", "vit", 224)],
+)
+def test_any_classifier_of_timm_joins_by_its_id(identifier, family, size):
+    model = bind_model(f"timm:{identifier}")
+    published = timm.get_pretrained_cfg(identifier)
+    assert (model.family, model.input_size, model.architecture) == (family, size, identifier)
+    assert (model.mean, model.std) == (published.mean, published.std)
+    network = build_model(f"timm:{identifier}(weights='random')", num_classes=5).eval()
+    assert network(torch.zeros(1, 3, size, size)).shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("timm:resnet51", UnknownNameError, "no model 'resnet51'; did you mean 'timm:resnet"),
+        ("timm:resnet18.no_such_tag", UnknownNameError, r"its weights: .*resnet18\.a1_in1k"),
+        ("timm:swin_tiny_patch4_window7_224", ConfigError, "neither convolutional nor a plain"),
+        ("vit_nano(size=3)", ConfigError, "the one option is weights="),
+        ("vit_nano(weights=3)", ConfigError, "the one option is weights="),
+        ("vit_nano('random')", ConfigError, "options are given by name"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_by_name(text, error, message):
+    with pytest.raises(error, match=message):
+        bind_model(text)
 
 
 def test_an_unknown_model_is_answered_with_the_nearest():

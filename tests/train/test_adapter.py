@@ -1,0 +1,133 @@
+"""Adapters on disk: read by plain `peft`, of the size that their parameters say, refused when damaged."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+
+from raypeft.core.errors import WeightsError
+from raypeft.core.spec import Cell, Recipe, TrialSpec
+from raypeft.methods import apply_method
+from raypeft.models import MODELS, bind_model, build_model, load_weights, store_weights, weights_digest
+from raypeft.train import load_adapter, save_adapter
+
+CLASSES = ("benign", "malignant", "normal")
+
+
+def spec_of(method: str, model: str) -> TrialSpec:
+    return TrialSpec(
+        cell=Cell(method=method, model=model, dataset="digits"),
+        stage="final",
+        seed=0,
+        lr=1e-3,
+        recipe=Recipe(image_size=32),
+        preprocessing=bind_model(model).preprocessing,
+        split_seed=0,
+        weights_digest=weights_digest(model),
+        data_digest="d",
+    )
+
+
+def changed(method: str, model: str) -> torch.nn.Module:
+    """A model whose trained parameters are all away from where they start."""
+    torch.manual_seed(0)
+    network = build_model(model, num_classes=len(CLASSES))
+    apply_method(method, network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.02 * torch.randn(parameter.shape))
+    return network.eval()
+
+
+def images() -> torch.Tensor:
+    return torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("method", "model"),
+    [
+        ("lora", "vit_nano"),
+        ("lora(rank=4, alpha=8.0)", "vit_nano"),
+        ("dora", "vit_nano"),
+        ("ia3", "vit_nano"),
+        ("oft", "vit_nano"),
+        ("lokr", "vit_nano"),
+        ("vera", "vit_nano"),
+        ("dora", "efficientnet_lite0"),
+        ("lokr", "efficientnet_lite0"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Specified to not save")
+def test_plain_peft_loads_the_adapter_and_its_head(tmp_path, method, model):
+    ours = changed(method, model)
+    save_adapter(tmp_path / "adapter", ours, spec=spec_of(method, model), classes=CLASSES)
+    base = MODELS[model].make()
+    load_weights(base, MODELS[model].weights())
+    base.reset_classifier(len(CLASSES))
+    theirs = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs(images()), ours(images()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["linear", "bn", "ssf", "tsa"])
+def test_an_adapter_holds_what_was_trained_and_no_more(tmp_path, method):
+    model = changed(method, "efficientnet_lite0")
+    folder = tmp_path / "adapter"
+    size = save_adapter(folder, model, spec=spec_of(method, "efficientnet_lite0"), classes=CLASSES)
+    assert size == sum(path.stat().st_size for path in folder.iterdir())
+    held = sum(tensor.numel() for tensor in load_file(folder / "adapter_model.safetensors").values())
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    statistics = sum(buffer.numel() for buffer in model.buffers()) if method == "bn" else 0
+    assert held == trainable + statistics
+
+
+def test_a_backbone_from_a_file_is_found_in_the_store_and_else_asked_for(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    save_file({name: tensor + 0.01 for name, tensor in MODELS["vit_nano"].make().state_dict().items()}, path)
+    model = f"vit_nano(weights='{path}')"
+    store = tmp_path / "store"
+    store_weights(model, cache_dir=store / "cache")
+    ours = changed("bitfit", model)
+    folder = store / "adapters" / "abc"
+    save_adapter(folder, ours, spec=spec_of("bitfit", model), classes=CLASSES)
+    assert str(tmp_path) not in (folder / "raypeft.json").read_text()
+    weights = tmp_path / "moved.safetensors"
+    path.rename(weights)
+    with torch.inference_mode():
+        wanted = ours(images())
+        assert torch.equal(load_adapter(folder)[0](images()), wanted)
+        alone = folder.rename(tmp_path / "alone")
+        assert torch.equal(load_adapter(alone, weights=weights)[0](images()), wanted)
+    with pytest.raises(WeightsError, match=r"mine\.safetensors"):
+        load_adapter(alone)
+
+
+def test_a_damaged_adapter_is_refused(tmp_path):
+    folder = tmp_path / "adapter"
+    save_adapter(folder, changed("lora", "vit_nano"), spec=spec_of("lora", "vit_nano"), classes=CLASSES)
+    tensors = folder / "adapter_model.safetensors"
+    whole = tensors.read_bytes()
+    tensors.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match=r"adapter_model\.safetensors: not a readable weights file"):
+        load_adapter(folder)
+    tensors.write_bytes(whole)
+    about = json.loads((folder / "raypeft.json").read_text())
+    (folder / "raypeft.json").write_text(json.dumps({**about, "method": "lora(rank=4)"}))
+    with pytest.raises(WeightsError, match=r"tensors do not fit lora\(rank=4\)"):
+        load_adapter(folder)
+    (folder / "raypeft.json").unlink()
+    with pytest.raises(WeightsError, match="holds no raypeft adapter"):
+        load_adapter(folder)
+
+
+def test_the_answers_of_a_loaded_adapter_name_their_preprocessing(tmp_path):
+    folder = tmp_path / "adapter"
+    save_adapter(folder, changed("lora", "vit_nano"), spec=spec_of("lora", "vit_nano"), classes=CLASSES)
+    _, about = load_adapter(folder)
+    assert about["classes"] == list(CLASSES)
+    np.testing.assert_allclose(about["mean"], MODELS["vit_nano"].mean)
+    assert (about["interpolation"], about["image_size"]) == ("bicubic", 32)
