@@ -61,7 +61,7 @@ def images() -> torch.Tensor:
         ("lokr", "efficientnet_lite0"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Specified to not save")
+@pytest.mark.filterwarnings("ignore:Specified to not (save|load) vera_A")
 def test_plain_peft_loads_the_adapter_and_its_head(tmp_path, method, model):
     ours = changed(method, model)
     save_adapter(tmp_path / "adapter", ours, spec=spec_of(method, model), classes=CLASSES)
