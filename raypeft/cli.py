@@ -230,7 +230,8 @@ def methods_check(
     """
     from dataclasses import asdict
 
-    from raypeft.train.conformance import check_methods, import_methods
+    from raypeft.train.conformance import check_methods
+    from raypeft.train.subjects import import_methods
 
     path = Path(name)
     if path.suffix == ".py" and not path.is_file():

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,7 @@ from raypeft.core.errors import IncompatibleError
 from raypeft.methods import METHODS, apply_method, bind_method, merge_method, set_train_mode
 from raypeft.methods.base import Family, classifier
 from raypeft.train.adapter import load_tensors, save_tensors
-
-CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
-FAMILIES: tuple[Family, ...] = ("conv", "vit", "unet")
+from raypeft.train.subjects import BATCH, FAMILIES, STEPS, Subject, descend, import_methods
 
 
 class NotConformingError(Exception):
@@ -43,59 +42,6 @@ class Finding:
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A method, as a sweep names it, on a family of networks."""
-
-    method: str
-    family: Family
-
-    def network(self, variant: int = 0) -> nn.Module:
-        """A small network of the family, the same one on every call; two variants differ in shape."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(variant)
-            return NETWORKS[self.family][variant]()
-
-    def adapted(self, variant: int = 0) -> nn.Module:
-        """That network with the method applied, the same on every call."""
-        model = self.network(variant)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(7)
-            apply_method(self.method, model)
-        return model
-
-    def trained(self) -> nn.Module:
-        """The first variant after a few steps, in eval mode."""
-        model = self.adapted()
-        for _ in range(STEPS):
-            self.step(model)
-        return model.eval()
-
-    def step(self, model: nn.Module) -> None:
-        """One step of gradient descent in the method's training mode."""
-        set_train_mode(self.method, model)
-        self.backward(model)
-        descend(model)
-
-    def backward(self, model: nn.Module, part: slice = slice(None)) -> None:
-        """Gradients of a fixed target's mean squared error, on a part of the batch."""
-        output = self.output(model, part)
-        target = torch.randn(BATCH, *output.shape[1:], generator=_generator(2))
-        torch.autograd.backward((output.float() - target[part]).square().mean())
-
-    def output(self, model: nn.Module, part: slice = slice(None)) -> torch.Tensor:
-        """Logits, or the U-Net's predicted noise, of a fixed batch."""
-        if self.family == "unet":
-            latents = torch.randn(BATCH, 4, 8, 8, generator=_generator(1))
-            text = torch.randn(BATCH, 5, 16, generator=_generator(3))
-            noise: torch.Tensor = model(
-                latents[part], torch.tensor([10, 200, 500, 900])[part], encoder_hidden_states=text[part]
-            ).sample
-            return noise
-        logits: torch.Tensor = model(torch.randn(BATCH, 3, 32, 32, generator=_generator(1))[part])
-        return logits
-
-
 def check_methods(methods: Sequence[str]) -> list[Finding]:
     """Every check of every method on every family that it fits.
 
@@ -107,91 +53,17 @@ def check_methods(methods: Sequence[str]) -> list[Finding]:
         for family in FAMILIES
         if family in bind_method(method).method.families
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        workers = _start_workers(subjects, Path(folder))
-        findings = [_find(subject, name, check) for subject in subjects for name, check in CHECKS.items()]
-        return findings + _collect(workers, subjects, Path(folder))
-
-
-def import_methods(sources: Sequence[Path]) -> list[str]:
-    """Run files that register methods, but those of this package; the names that are new."""
-    import importlib.util
-
-    import raypeft.methods as room
-
-    before = set(METHODS)
-    for source in sources:
-        if source.parent == Path(room.__file__).parent:
-            continue
-        name = f"raypeft_method_{source.stem}"
-        spec = importlib.util.spec_from_file_location(name, source)
-        assert spec is not None, "a path ending in .py"
-        assert spec.loader is not None, "a path ending in .py"
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # so that the methods' hooks can be copied and pickled
-        spec.loader.exec_module(module)
-    return [name for name in METHODS if name not in before]
-
-
-def descend(model: nn.Module) -> None:
-    """A plain gradient step; clears the gradients."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                parameter.sub_(LR * parameter.grad)
-    model.zero_grad(set_to_none=True)
-
-
-def _resnet(channels: tuple[int, ...]) -> nn.Module:
-    from timm.models.resnet import Bottleneck, ResNet
-
-    # Not zero_init_last, timm's default: it makes every gradient inside a block zero.
-    return ResNet(
-        Bottleneck,  # type: ignore[arg-type]  # timm's annotation means the class
-        (1,) * len(channels),
-        num_classes=CLASSES,
-        channels=channels,
-        base_width=channels[0],
-        stem_width=channels[0],
-        zero_init_last=False,
-    )
-
-
-def _mobilenet() -> nn.Module:
-    import timm
-
-    return timm.create_model("mobilenetv2_035", num_classes=CLASSES)  # depthwise, BatchNorm with activation
-
-
-def _vit(width: int, depth: int) -> nn.Module:
-    from timm.models import VisionTransformer
-
-    return VisionTransformer(
-        img_size=32, patch_size=8, embed_dim=width, depth=depth, num_heads=2, num_classes=CLASSES
-    )
-
-
-def _unet(channels: tuple[int, ...]) -> nn.Module:
-    from diffusers import UNet2DConditionModel  # takes seconds to import
-
-    unet: nn.Module = UNet2DConditionModel(  # type: ignore[no-untyped-call, assignment]
-        sample_size=8,
-        block_out_channels=channels,
-        layers_per_block=1,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-        norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D")[: len(channels)],
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")[-len(channels) :],
-    )
-    return unet
-
-
-NETWORKS: dict[Family, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
-    "conv": (lambda: _resnet((16, 32, 32, 64)), _mobilenet),
-    "vit": (lambda: _vit(32, 2), lambda: _vit(64, 3)),
-    "unet": (lambda: _unet((16,)), lambda: _unet((16, 32))),
-}
+    num_threads = torch.get_num_threads()
+    # One thread here and in the other processes: equal bits need equal numbers of threads, since a
+    # convolution's sum depends on how it is cut up, and small networks gain nothing from more.
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            workers = _start_workers(subjects, Path(folder))
+            findings = [_find(subject, name, check) for subject in subjects for name, check in CHECKS.items()]
+            return findings + _collect(workers, subjects, Path(folder))
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _keeps_output(subject: Subject) -> None:
@@ -339,15 +211,14 @@ def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproc
     sources = sorted({method.apply.__code__.co_filename for method in registered})
     job = {"subjects": [[subject.method, subject.family] for subject in subjects], "sources": sources}
     (root / "job.json").write_text(json.dumps(job))
-    # Equal bits need as many threads as here: a convolution's sum depends on how it is cut up.
     return {
         role: subprocess.Popen(
             [sys.executable, "-m", "raypeft.train.conformance", role, str(root)],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(num_threads)},
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        for role, num_threads in (("load", torch.get_num_threads()), ("0", 1), ("1", 1))
+        for role in ("load", "0", "1")
     }
 
 
@@ -410,7 +281,11 @@ def _work(role: str, root: Path) -> None:
     import_methods([Path(source) for source in job["sources"]])
     if role != "load":
         torch.distributed.init_process_group(
-            "gloo", init_method=f"file://{root / 'rendezvous'}", rank=int(role), world_size=2
+            "gloo",
+            init_method=f"file://{root / 'rendezvous'}",
+            rank=int(role),
+            world_size=2,
+            timeout=timedelta(minutes=2),  # of a rank that waits for one that failed alone
         )
     details = []
     for number, (method, family) in enumerate(job["subjects"]):
@@ -442,10 +317,6 @@ def _close(found: torch.Tensor, wanted: torch.Tensor, what: str, *, tolerance: f
     difference = (found.float() - wanted.float()).abs().max().item()
     if difference > tolerance * max(wanted.abs().max().item(), 1e-3):
         raise NotConformingError(f"{what} differs by {difference:.2g}")
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 if __name__ == "__main__":

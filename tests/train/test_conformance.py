@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from raypeft.methods import METHODS
-from raypeft.train.conformance import CHECKS, LOADS, PARALLEL, check_methods, import_methods
+from raypeft.train.conformance import CHECKS, LOADS, PARALLEL, check_methods
+from raypeft.train.subjects import import_methods
 
 DOCS = Path(__file__).parents[2] / "docs" / "adding.md"
 NOT_MERGED = {"adaptformer", "vpt"}

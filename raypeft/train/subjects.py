@@ -1,0 +1,151 @@
+"""What the conformance kit trains: a method on small networks that are the same in every process."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import raypeft.methods as room
+from raypeft.methods import METHODS, apply_method, set_train_mode
+from raypeft.methods.base import Family
+
+CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
+FAMILIES: tuple[Family, ...] = ("conv", "vit", "unet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A method, as a sweep names it, on a family of networks."""
+
+    method: str
+    family: Family
+
+    def network(self, variant: int = 0) -> nn.Module:
+        """A small network of the family, the same one on every call; two variants differ in shape."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(variant)
+            return NETWORKS[self.family][variant]()
+
+    def adapted(self, variant: int = 0) -> nn.Module:
+        """That network with the method applied, the same on every call."""
+        model = self.network(variant)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            apply_method(self.method, model)
+        return model
+
+    def trained(self) -> nn.Module:
+        """The first variant after a few steps, in eval mode."""
+        model = self.adapted()
+        for _ in range(STEPS):
+            self.step(model)
+        return model.eval()
+
+    def step(self, model: nn.Module) -> None:
+        """One step of gradient descent in the method's training mode."""
+        set_train_mode(self.method, model)
+        self.backward(model)
+        descend(model)
+
+    def backward(self, model: nn.Module, part: slice = slice(None)) -> None:
+        """Gradients of a fixed target's mean squared error, on a part of the batch."""
+        output = self.output(model, part)
+        target = torch.randn(BATCH, *output.shape[1:], generator=_generator(2))
+        torch.autograd.backward((output.float() - target[part]).square().mean())
+
+    def output(self, model: nn.Module, part: slice = slice(None)) -> torch.Tensor:
+        """Logits, or the U-Net's predicted noise, of a fixed batch."""
+        if self.family == "unet":
+            latents = torch.randn(BATCH, 4, 8, 8, generator=_generator(1))
+            text = torch.randn(BATCH, 5, 16, generator=_generator(3))
+            noise: torch.Tensor = model(
+                latents[part], torch.tensor([10, 200, 500, 900])[part], encoder_hidden_states=text[part]
+            ).sample
+            return noise
+        logits: torch.Tensor = model(torch.randn(BATCH, 3, 32, 32, generator=_generator(1))[part])
+        return logits
+
+
+def import_methods(sources: Sequence[Path]) -> list[str]:
+    """Run files that register methods, but those of this package; the names that are new."""
+    before = set(METHODS)
+    for source in sources:
+        if source.parent == Path(room.__file__).parent:
+            continue
+        name = f"raypeft_method_{source.stem}"
+        spec = importlib.util.spec_from_file_location(name, source)
+        assert spec is not None, "a path ending in .py"
+        assert spec.loader is not None, "a path ending in .py"
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # so that the methods' hooks can be copied and pickled
+        spec.loader.exec_module(module)
+    return [name for name in METHODS if name not in before]
+
+
+def descend(model: nn.Module) -> None:
+    """A plain gradient step; clears the gradients."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.sub_(LR * parameter.grad)
+    model.zero_grad(set_to_none=True)
+
+
+def _resnet(channels: tuple[int, ...]) -> nn.Module:
+    from timm.models.resnet import Bottleneck, ResNet
+
+    # Not zero_init_last, timm's default: it makes every gradient inside a block zero.
+    return ResNet(
+        Bottleneck,  # type: ignore[arg-type]  # timm's annotation means the class
+        (1,) * len(channels),
+        num_classes=CLASSES,
+        channels=channels,
+        base_width=channels[0],
+        stem_width=channels[0],
+        zero_init_last=False,
+    )
+
+
+def _mobilenet() -> nn.Module:
+    import timm
+
+    return timm.create_model("mobilenetv2_035", num_classes=CLASSES)  # depthwise, BatchNorm with activation
+
+
+def _vit(width: int, depth: int) -> nn.Module:
+    from timm.models import VisionTransformer
+
+    return VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=width, depth=depth, num_heads=2, num_classes=CLASSES
+    )
+
+
+def _unet(channels: tuple[int, ...]) -> nn.Module:
+    from diffusers import UNet2DConditionModel  # takes seconds to import
+
+    unet: nn.Module = UNet2DConditionModel(  # type: ignore[no-untyped-call, assignment]
+        sample_size=8,
+        block_out_channels=channels,
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D")[: len(channels)],
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")[-len(channels) :],
+    )
+    return unet
+
+
+NETWORKS: dict[Family, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "conv": (lambda: _resnet((16, 32, 32, 64)), _mobilenet),
+    "vit": (lambda: _vit(32, 2), lambda: _vit(64, 3)),
+    "unet": (lambda: _unet((16,)), lambda: _unet((16, 32))),
+}
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
