@@ -59,8 +59,6 @@ def measure(model: str, method: str, batch: int, micro_batch: int) -> dict[str, 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = build_model(f"{model}(weights='random')", num_classes=CLASSES)
     counts = apply_method(method, network)
-    if bind_model(model).family == "conv":
-        network = network.to(memory_format=torch.channels_last)
     network = network.to(device)
     memory = PeakMemory(device)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-4, fused=True)

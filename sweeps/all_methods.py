@@ -2,7 +2,7 @@
 """Every classification method on the two small backbones that come with the installation.
 
 Run:      raypeft run sweeps/all_methods.py --datasets folder:/data/ultrasound,npz:/data/pneumonia.npz
-Cost:     see benchmarks/all_methods_cpu_2026-11
+Cost:     half an hour a data set on two CPU cores
 Expected: benchmarks/all_methods_cpu_2026-11/README.md
 """
 

@@ -12,7 +12,7 @@ from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Table, open_prepared, split_table, subset
 from raypeft.methods import ParameterCounts, apply_method
 from raypeft.metrics import score
-from raypeft.models import bind_model, build_model, stored_weights
+from raypeft.models import build_model, stored_weights
 from raypeft.tasks import Classify
 from raypeft.train.state import autocast_dtype, resolve_precision, seed_everything
 
@@ -62,8 +62,6 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Tr
     )
     counts = apply_method(spec.cell.method, model)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
-    if bind_model(spec.cell.model).family == "conv":
-        model = model.to(memory_format=torch.channels_last)
     return Trial(
         model=model.to(device),
         counts=counts,

@@ -28,7 +28,9 @@ class Subject:
         """A small network of the family, the same one on every call; two variants differ in shape."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(variant)
-            return NETWORKS[self.family][variant]()
+            network = NETWORKS[self.family][variant]()
+        # as build_model makes it
+        return network.to(memory_format=torch.channels_last) if self.family == "conv" else network
 
     def adapted(self, variant: int = 0) -> nn.Module:
         """That network with the method applied, the same on every call."""

@@ -73,6 +73,15 @@ def test_plain_peft_loads_the_adapter_and_its_head(tmp_path, method, model):
         torch.testing.assert_close(theirs(images()), ours(images()), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["dora", "lokr", "ia3", "tsa"])
+def test_a_residual_network_with_kernels_of_three_trains_as_it_is_built(method):
+    # peft's DoRA views its 3 x 3 weights as matrices: they must not be in channels_last format.
+    network = build_model("timm:resnet10t(weights='random')", num_classes=len(CLASSES))
+    apply_method(method, network)
+    network(images()).sum().backward()
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+
+
 @pytest.mark.parametrize("method", ["linear", "bn", "ssf", "tsa"])
 def test_an_adapter_holds_what_was_trained_and_no_more(tmp_path, method):
     model = changed(method, "efficientnet_lite0")
