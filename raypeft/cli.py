@@ -3,21 +3,31 @@
 import itertools
 import json
 import os
-import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from raypeft.core.errors import ConfigError, RaypeftError
-from raypeft.core.spec import Search, Sweep
+from raypeft.core.spec import Search, SplitRule, Sweep
+from raypeft.data_commands import data_app
+from raypeft.output import (
+    EXITS,
+    AsJson,
+    Listed,
+    SharedCache,
+    facts,
+    finish,
+    print_json,
+    print_rows,
+    split_list,
+    talk,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,15 +35,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Which fine-tuning method should I use? Sweeps that benchmark PEFT on medical images.",
 )
-talk = Console(stderr=True)
-facts = Console()
-
-T = TypeVar("T")
-EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "STORAGE", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
+app.add_typer(data_app, name="data")
 
 Store = Annotated[Path, typer.Option(help="Where results go; the same store resumes.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]
-Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
 
 
 @app.command()
@@ -50,7 +54,7 @@ def quickstart(
 
     outcome = run_sweep(SWEEP, store=out, resources=Resources(), console=talk)
     _show_results(out, Resources().tracking_uri)
-    _finish(outcome.exit_code, outcome.summary)
+    finish(outcome.exit_code, outcome.summary)
 
 
 @app.command()
@@ -65,7 +69,12 @@ def run(
     epochs: int | None = None,
     batch_size: int | None = None,
     image_size: int | None = None,
+    split: Annotated[SplitRule | None, typer.Option(help="Default: the sweep file's.")] = None,
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="Go on with an official split that leaks.")
+    ] = False,
     store: Annotated[Path | None, typer.Option(help="Default: runs/NAME. The same store resumes.")] = None,
+    cache: SharedCache = None,
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: sqlite in the store.")] = None,
     cpus_per_trial: int = 1,
     gpus_per_trial: float = 0.0,
@@ -79,33 +88,45 @@ def run(
 
     asked = _override(
         _load(sweep),
-        axes={"method": _split(methods, str), "model": _split(models, str), "dataset": _split(datasets, str),
-              "fraction": _split(fractions, float)},
-        seeds=_split(seeds, int),
+        axes={
+            "method": split_list(methods, str),
+            "model": split_list(models, str),
+            "dataset": split_list(datasets, str),
+            "fraction": split_list(fractions, float),
+        },
+        seeds=split_list(seeds, int),
         search={"trials": candidates},
         recipe={"epochs": epochs, "batch_size": batch_size, "image_size": image_size},
-    )  # fmt: skip
+    )
+    asked = replace(asked, split=split or asked.split, allow_leakage=allow_leakage or asked.allow_leakage)
     where = store or Path("runs") / asked.name
     if dry_run:
-        _print_plan(asked, where, as_json=False)
+        _print_plan(asked, where, cache, as_json=False)
         return
     resources = Resources(
-        cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, tracking_uri=tracking_uri
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        tracking_uri=tracking_uri,
+        shared_cache=cache,
     )
     outcome = run_sweep(asked, store=where, resources=resources, console=talk)
     _show_results(where, tracking_uri)
-    _finish(outcome.exit_code, outcome.summary)
+    finish(outcome.exit_code, outcome.summary)
 
 
 @app.command()
 def plan(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py")],
     store: Annotated[Path | None, typer.Option(help="Default: runs/NAME.")] = None,
+    cache: SharedCache = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a sweep's names, weights and data; count its cells and trials. Starts nothing."""
+    """Check a sweep's names, weights and data; count its cells and trials. Starts nothing.
+
+    The JSON lists the images of every subset: what each seed sees at each fraction.
+    """
     asked = _load(sweep)
-    _print_plan(asked, store or Path("runs") / asked.name, as_json=as_json)
+    _print_plan(asked, store or Path("runs") / asked.name, cache, as_json=as_json)
 
 
 @app.command()
@@ -118,7 +139,7 @@ def status(store: Path, as_json: AsJson = False) -> None:
     content["committed"] = sum(1 for _ in (store / "ledger").glob("*.json"))
     content["failed"] = sum(1 for _ in (store / "failed").glob("*.json"))
     if as_json:
-        _print_json(content)
+        print_json(content)
         return
     done = f"{content['committed']} of {content['planned']} trials committed"
     facts.print(f"{done}, {content['failed']} failed", highlight=False)
@@ -171,7 +192,7 @@ def params(
     names = [model] if model else list(dict.fromkeys(name for name, _ in paper))
     counts = count_trainable(names, num_classes=classes)
     if as_json:
-        _print_json([asdict(count) for count in counts])
+        print_json([asdict(count) for count in counts])
         return
     rows, remarks = [], []
     for count in counts:
@@ -190,7 +211,7 @@ def params(
             remarks.append(
                 f"{count.model} {count.method}: {trainable}; the paper prints {printed}: {verdict}"
             )
-    _print_rows(rows, as_json=False)
+    print_rows(rows, as_json=False)
     for remark in remarks:
         facts.print(remark, markup=False, highlight=False)
 
@@ -216,7 +237,7 @@ def methods(context: typer.Context, as_json: AsJson = False) -> None:
         }
         for m in METHODS.values()
     ]
-    _print_rows(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
 
 
 @methods_app.command("check")
@@ -242,12 +263,10 @@ def methods_check(
     findings = check_methods(names)
     rows = [asdict(finding) for finding in findings]
     words = {True: "passed", False: "FAILED", None: "does not apply"}
-    _print_rows(
-        rows if as_json else [row | {"passed": words[row["passed"]]} for row in rows], as_json=as_json
-    )
+    print_rows(rows if as_json else [row | {"passed": words[row["passed"]]} for row in rows], as_json=as_json)
     failed = sum(finding.passed is False for finding in findings)
     if failed:
-        _finish(3, f"raypeft: exit 3 ({failed} of {len(findings)} checks failed)")
+        finish(3, f"raypeft: exit 3 ({failed} of {len(findings)} checks failed)")
 
 
 @app.command()
@@ -259,15 +278,28 @@ def models(as_json: AsJson = False) -> None:
         {"model": m.name, "family": m.family, "input_size": m.input_size, "source": m.source}
         for m in MODELS.values()
     ]
-    _print_rows(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
 
 
 @app.command()
 def datasets(as_json: AsJson = False) -> None:
-    """The data sets: source and licence, and the forms that your own images can have."""
+    """The data sets: source, licence, access and size, and the forms that your own images can have."""
     from raypeft.datasets import describe_datasets
 
-    _print_rows(describe_datasets(), as_json=as_json)
+    rows = describe_datasets()
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        facts.print(f"[bold]{row['dataset']}[/bold]  {row['what']}", highlight=False, soft_wrap=True)
+        if expected := row.get("expected"):
+            counts = ", ".join(f"{name} {count:,}" for name, count in expected.items())
+            facts.print(
+                f"    {row['images']:,} images: {counts}", markup=False, highlight=False, soft_wrap=True
+            )
+        for fact in ("source", "licence", "access", "layout"):
+            if row.get(fact):
+                facts.print(f"    {fact}: {row[fact]}", markup=False, highlight=False, soft_wrap=True)
 
 
 def run_sweep_file(path: str) -> None:
@@ -281,10 +313,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=arguments)
     except RaypeftError as error:
         talk.print(f"raypeft: error: {error}", markup=False, highlight=False, soft_wrap=True)
-        _finish(error.exit_code, f"raypeft: exit {error.exit_code} ({EXITS.get(error.exit_code, 'ERROR')})")
+        finish(error.exit_code, f"raypeft: exit {error.exit_code} ({EXITS.get(error.exit_code, 'ERROR')})")
     except Exception:
         traceback.print_exc()
-        _finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
+        finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
 
 
 def _load(path: Path) -> Sweep:
@@ -333,21 +365,13 @@ def _override(
     )
 
 
-def _split(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
-    if text is None:
-        return None
-    try:
-        parts = re.split(r",(?![^(]*\))", text)  # not within the brackets of a name's options
-        return [kind(part.strip()) for part in parts if part.strip()]
-    except ValueError as error:
-        raise ConfigError(f"'{text}': {error}; give comma-separated values") from None
-
-
-def _print_plan(sweep: Sweep, store: Path, *, as_json: bool) -> None:
+def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool) -> None:
+    from raypeft.launch.decoding import ImageBar
     from raypeft.launch.ledger import Ledger
     from raypeft.launch.plan import make_plan
 
-    plan = make_plan(sweep, store=store)
+    with ImageBar(talk) as bar:
+        plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
     search: Search = sweep.search
     content = {
         "sweep": sweep.name,
@@ -359,9 +383,9 @@ def _print_plan(sweep: Sweep, store: Path, *, as_json: bool) -> None:
         "committed": len(Ledger(store)),
     }
     if as_json:
-        _print_json(content | {"plan": plan.to_dict()})
+        print_json(content | {"plan": plan.to_dict(), "subsets": plan.subset_cases()})
         return
-    _print_rows(
+    print_rows(
         [
             {"method": c.method, "model": c.model, "dataset": c.dataset, "fraction": c.fraction}
             for c in sweep.cells
@@ -395,24 +419,3 @@ def _show_results(store: Path, tracking_uri: str | None) -> None:
         ("results", f"{store}/ledger (one JSON a trial), {store}/predictions, {store}/adapters"),
     ):
         talk.print(f"{what:8s} {where}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        _print_json(rows)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in rows[0]:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
-    facts.print(table)
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=1))
-
-
-def _finish(code: int, summary: str) -> None:
-    talk.print(summary, markup=False, highlight=False, soft_wrap=True)
-    raise SystemExit(code)

@@ -1,7 +1,9 @@
 """Files that readers see whole or not at all."""
 
+import fcntl
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,19 @@ def write_json(path: Path, content: Any) -> None:
     write_file(path, lambda file: file.write(text.encode()))
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Replace `target` with `source`, without a copy where both lie on one file system. Raises: OSError."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 @contextmanager
 def temporary_file(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[Path]:
     """A synced file beside `path`, gone afterwards unless it was moved. Raises: OSError."""
@@ -35,6 +50,15 @@ def temporary_file(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[P
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time, others wait; the system lets go when the process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sync_folder(folder: Path) -> None:

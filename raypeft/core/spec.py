@@ -7,15 +7,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_call
 
 Stage = Literal["search", "final"]
+SplitRule = Literal["auto", "grouped", "official", "paper"]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the training semantics: raised by every change that moves a number."""
+
+OWN_DATA = {"folder": "PATH", "csv": "PATH", "npz": "PATH", "medmnist": "FLAG"}
+"""Forms of a dataset whose part after the colon names it; `NAME:FOLDER` is named by what stands before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +81,43 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """Random changes to training images, in the terms of timm and torchvision; nothing by default.
+
+    `hflip`, `vflip`: probabilities. `degrees`: rotated by up to so many, either way. `scale`, `ratio`:
+    share of the area and aspect ratio that RandomResizedCrop keeps. `brightness`, `contrast`,
+    `saturation`: ColorJitter's factors lie within so much of 1.
+    """
+
+    hflip: float = 0.0
+    vflip: float = 0.0
+    degrees: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    ratio: tuple[float, float] = (1.0, 1.0)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Augmentation":
+        """The inverse of asdict, also after JSON, which has no tuples."""
+        return cls(**{**content, "scale": tuple(content["scale"]), "ratio": tuple(content["ratio"])})
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        for name, low, high in (
+            ("hflip", 0, 1), ("vflip", 0, 1), ("degrees", 0, 180),
+            ("brightness", 0, 1), ("contrast", 0, 1), ("saturation", 0, 1),
+        ):  # fmt: skip
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(f"augmentation {name}={getattr(self, name)}: must be {low} to {high}")
+        for name, most in (("scale", 1.0), ("ratio", math.inf)):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= most:
+                raise ConfigError(f"augmentation {name}=({low}, {high}): needs 0 < low <= high <= {most:g}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """How one model is trained: AdamW, linear warm-up over the first tenth of the steps, then cosine."""
 
@@ -86,6 +127,7 @@ class Recipe:
     weight_decay: float = 0.01
     image_size: int | None = None  # pixels, of models that take any size; None: the model's own
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device gains
+    augmentation: Augmentation | None = None  # of training images alone
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
@@ -117,6 +159,7 @@ class TrialSpec:
     lr: float
     recipe: Recipe
     preprocessing: Preprocessing
+    split: SplitRule  # never auto: the plan resolves it
     split_seed: int
     weights_digest: str
     data_digest: str
@@ -146,12 +189,15 @@ class TrialSpec:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
         """The inverse of to_dict, up to the places of data and weights."""
-        search, shown = content["search"], content["preprocessing"]
+        search, shown, recipe = content["search"], content["preprocessing"], content["recipe"]
+        augmentation = recipe["augmentation"]
         return cls(
             **{
                 **content,
                 "cell": Cell(**content["cell"]),
-                "recipe": Recipe(**content["recipe"]),
+                "recipe": Recipe(
+                    **{**recipe, "augmentation": augmentation and Augmentation.from_dict(augmentation)}
+                ),
                 "preprocessing": Preprocessing(
                     **{**shown, "mean": tuple(shown["mean"]), "std": tuple(shown["std"])}
                 ),
@@ -169,10 +215,16 @@ class Sweep:
     search: Search = field(default_factory=Search)
     recipe: Recipe = field(default_factory=Recipe)
     final_seeds: tuple[int, ...] = (0, 1, 2)
+    # auto: the source's own split where it has one, else grouped: drawn, patients never torn apart;
+    # paper: image by image, as Dutt et al. drew it
+    split: SplitRule = "auto"
     split_seed: int = 0
+    allow_leakage: bool = False  # go on where an official split has one patient or image on two sides
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
+        if self.split not in get_args(SplitRule):
+            raise ConfigError(f"split='{self.split}': allowed are {', '.join(get_args(SplitRule))}")
         if not self.cells:
             raise ConfigError(f"sweep '{self.name}' has no cells; give at least one with grid(...)")
         if not self.final_seeds:
@@ -202,9 +254,12 @@ def grid(
 
 
 def dataset_label(source: str) -> str:
-    """The name that tables show: `digits`, or the last part of a path (`csv:/data/busi.csv`: busi)."""
-    kind, colon, path = source.partition(":")
-    if not colon:
+    """The name that tables show: `ham10000`, wherever it lies, or the last part of one's own path.
+
+    `csv:/data/busi.csv`: busi.
+    """
+    kind, _, path = source.partition(":")
+    if kind not in OWN_DATA:
         return kind
     name = path.rstrip("/").rsplit("/", 1)[-1]
     return name.removesuffix(f".{kind}") or path

@@ -1,26 +1,35 @@
-"""One source of images per file; splits, fractions and decoding are shared. Importing registers them."""
+"""One data set or kind of source per file; splits, decoding and checks are shared.
 
-from raypeft.datasets import digits, npz, sources
-from raypeft.datasets.base import DATASETS, SOURCES, Dataset, Table, describe_datasets, open_dataset
-from raypeft.datasets.cache import data_digest, decode
-from raypeft.datasets.prepared import open_prepared, prepare
-from raypeft.datasets.splits import Split, split_table, subset
+Importing this package registers every data set in it: a new file is enough.
+"""
+
+import importlib
+import pkgutil
+
+from raypeft.datasets.base import (
+    DATASETS,
+    SOURCES,
+    Dataset,
+    Table,
+    describe_datasets,
+    find_dataset,
+    open_dataset,
+)
+from raypeft.datasets.prepared import Prepared, open_prepared, prepare
+
+# Alphabetically, whatever the file system answers: the order of the registry is the order of tables.
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")
 
 __all__ = [
     "DATASETS",
     "SOURCES",
     "Dataset",
-    "Split",
+    "Prepared",
     "Table",
-    "data_digest",
-    "decode",
     "describe_datasets",
-    "digits",
-    "npz",
+    "find_dataset",
     "open_dataset",
     "open_prepared",
     "prepare",
-    "sources",
-    "split_table",
-    "subset",
 ]

@@ -1,35 +1,62 @@
-"""The manifest of a data set, and the sources that can give one."""
+"""The manifest of a data set, and the registry of everything that can give one."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from raypeft.core.errors import DataError, UnknownNameError
 from raypeft.core.registry import Registry
-from raypeft.core.spec import dataset_label
+from raypeft.core.spec import OWN_DATA, dataset_label
+
+DATA_ROOT = "RAYPEFT_DATA"
+"""Environment variable: the folder in which each download lies under its data set's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Images of the source that the table does not hold, and why."""
+
+    reason: str
+    by_class: Mapping[str, int]  # images; "" for what is no image of a class
+
+    @property
+    def total(self) -> int:
+        """Images, of all classes."""
+        return sum(self.by_class.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """One row per image; the sources order them by case id, not by file order. All columns have n entries."""
 
-    name: str  # what tables call it
+    name: str  # what result tables call it
     classes: tuple[str, ...]
-    case_ids: tuple[str, ...]  # unique; the path below the source's folder
+    case_ids: tuple[str, ...]  # unique; a file's path below the source's folder, or the source's own id
     labels: np.ndarray  # int64 (n,), indices into classes
     groups: tuple[str, ...] | None = None  # patient or lesion: never on two sides of a split
+    sources: tuple[str, ...] | None = None  # site or collection, where several are mixed
     splits: tuple[str, ...] | None = None  # train, val or test, where the source says so
     subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # age, sex, ...
+    prompts: tuple[str, ...] | None = None  # text-to-image: what the image shows
     paths: tuple[Path, ...] | None = None  # None: the pixels are in `images`
+    origins: tuple[str, ...] | None = None  # "labels.csv:17": the line that a message points to
     images: np.ndarray | None = None  # uint8 (n, height, width) or (n, height, width, 3)
+    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
         ids = self.case_ids
         assert len(set(ids)) == len(ids), f"{self.name}: a case id stands twice"
-        columns = [self.labels, self.groups, self.splits, self.paths, self.images, *self.subgroups.values()]
+        columns = [
+            self.labels, self.groups, self.sources, self.splits, self.prompts, self.paths, self.origins,
+            self.images, *self.subgroups.values(),
+        ]  # fmt: skip
         assert all(len(column) == len(ids) for column in columns if column is not None), (
             f"{self.name}: a column's length differs from the number of case ids"
         )
@@ -37,103 +64,210 @@ class Table:
     def __len__(self) -> int:
         return len(self.case_ids)
 
+    def line(self, case: int) -> str:
+        """ " (labels.csv:17)", or nothing where no table names the image: the end of a message."""
+        return f" ({self.origins[case]})" if self.origins and self.origins[case] else ""
+
+    def place(self, case: int) -> str:
+        """An image's file, and the line that names it: for a message."""
+        return f"{self.paths[case] if self.paths else self.case_ids[case]}{self.line(case)}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One image on its way into a table; `group`, `split` and the subgroups stand in all rows or in none."""
+    """One image on its way into a table; each optional column stands in all rows or in none."""
 
     path: Path
     case_id: str
     label: str
     group: str | None = None
+    source: str | None = None
     split: str | None = None
+    prompt: str | None = None
     subgroups: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperSplit:
+    """How Dutt et al. (MIDL 2024) split a data set, image by image; see docs/protocol.md."""
+
+    train: int  # images, as the paper prints it
+    sizes: Callable[[int], tuple[int, int]]  # images -> images in train and in test; val gets the rest
+    leaves_out: Callable[[Table], np.ndarray] | None = None  # bool (n,): images that the paper did not use
+    remark: str = ""  # what is not explained
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A named data set that comes with raypeft."""
+    """A named data set, and what a user must know before using it."""
 
     name: str
-    source: str
+    what: str
+    source: str  # where to get it
     licence: str
-    open: Callable[[], Table]
+    access: str
+    layout: str  # what must lie in its folder
+    expected: Mapping[str, int]  # images per class of the whole download, those left out among them
+    open: Callable[..., Table]  # of the download's folder; of nothing, if the images are installed
+    paper_split: PaperSplit | None
+    similar: int | None  # pHash distance up to which two images count as one patient's, see splits.py
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its images come with the installation."""
+        return not inspect.signature(self.open).parameters
 
 
 DATASETS: Registry[Dataset] = Registry("dataset")
 
-SOURCES: dict[str, tuple[str, Callable[[Path], Table]]] = {}
-"""Forms that a user's own images can have: kind -> (what it means, how to open it)."""
+SOURCES: dict[str, tuple[str, Callable[[str], Table]]] = {}
+"""Forms that a user's own images can have: kind -> (what it means, how to open what follows the colon)."""
 
 
 def register_dataset(
-    name: str, *, source: str, licence: str
-) -> Callable[[Callable[[], Table]], Callable[[], Table]]:
-    """Register the decorated function as the built-in data set `name`."""
+    name: str,
+    *,
+    what: str,
+    source: str,
+    licence: str,
+    access: str = "installed with raypeft",
+    layout: str = "",
+    expected: Mapping[str, int],
+    paper_split: PaperSplit | None = None,
+    similar: int | None = None,
+) -> Callable[[Callable[..., Table]], Callable[..., Table]]:
+    """Register the decorated function, of the download's folder or of nothing, as the data set `name`."""
 
-    def register(open_table: Callable[[], Table]) -> Callable[[], Table]:
-        DATASETS.add(name, Dataset(name=name, source=source, licence=licence, open=open_table))
+    def register(open_table: Callable[..., Table]) -> Callable[..., Table]:
+        dataset = Dataset(
+            name=name,
+            what=what,
+            source=source,
+            licence=licence,
+            access=access,
+            layout=layout,
+            expected=expected,
+            open=open_table,
+            paper_split=paper_split,
+            similar=similar,
+        )
+        DATASETS.add(name, dataset)
         return open_table
 
     return register
 
 
-def register_source(
-    kind: str, *, meaning: str
-) -> Callable[[Callable[[Path], Table]], Callable[[Path], Table]]:
-    """Register the decorated function for sources written `kind:PATH`."""
+def register_source(kind: str, *, meaning: str) -> Callable[[Callable[[str], Table]], Callable[[str], Table]]:
+    """Register the decorated function for sources written `kind:ARGUMENT`; `kind` is one of OWN_DATA."""
+    assert kind in OWN_DATA, f"add '{kind}' to core.spec.OWN_DATA: result tables need to name its data"
 
-    def register(open_table: Callable[[Path], Table]) -> Callable[[Path], Table]:
+    def register(open_table: Callable[[str], Table]) -> Callable[[str], Table]:
         SOURCES[kind] = meaning, open_table
         return open_table
 
     return register
 
 
-def open_dataset(source: str) -> Table:
-    """The table of a built-in data set's name or of `kind:PATH`, ordered by case id.
+def find_dataset(source: str) -> Dataset | None:
+    """The named data set that `source` means; None for a user's own. Raises: UnknownNameError."""
+    kind, colon, _ = source.partition(":")
+    if colon and kind in SOURCES:
+        return None
+    if kind in DATASETS:
+        return DATASETS[kind]
+    known = ", ".join([*DATASETS, *(f"{kind}:..." for kind in SOURCES)])
+    raise UnknownNameError(
+        f"no dataset named '{source}';{_nearest(source)} known: {known} (see: raypeft datasets)"
+    )
 
+
+def open_dataset(source: str) -> Table:
+    """The table of `NAME`, `NAME:FOLDER` or `kind:ARGUMENT`, ordered by case id.
+
+    A download is looked for in FOLDER, or else in $RAYPEFT_DATA/NAME.
     Raises: UnknownNameError; DataError listing every bad row, folder or file name.
     """
-    kind, colon, path = source.partition(":")
-    if not colon and source in DATASETS:
-        return DATASETS[source].open()
-    if not colon or kind not in SOURCES:
-        known = ", ".join([*DATASETS, *(f"{kind}:PATH" for kind in SOURCES)])
-        raise UnknownNameError(
-            f"no dataset named '{source}';{_nearest(source)} known: {known} (see: raypeft datasets)"
-        )
-    if not path:
+    dataset = find_dataset(source)
+    kind, colon, argument = source.partition(":")
+    if colon and not argument:
         raise DataError(f"'{source}': a path must follow the colon")
-    return SOURCES[kind][1](Path(path))
+    if dataset is None:
+        return SOURCES[kind][1](argument)
+    if dataset.is_installed:
+        if argument:
+            raise DataError(f"'{source}': {kind} comes with raypeft; leave '{colon}{argument}' out")
+        return dataset.open()
+    return dataset.open(_download_root(dataset, argument))
 
 
-def describe_datasets() -> list[dict[str, str]]:
-    """One row per built-in data set and per kind of source."""
-    built_in = [{"dataset": d.name, "what": d.source, "licence": d.licence} for d in DATASETS.values()]
-    kinds = [
-        {"dataset": f"{k}:PATH", "what": meaning, "licence": "yours"} for k, (meaning, _) in SOURCES.items()
+def describe_datasets() -> list[dict[str, Any]]:
+    """One row per named data set and per form of a user's own data."""
+    named: list[dict[str, Any]] = [
+        {
+            "dataset": d.name,
+            "what": d.what,
+            "images": sum(d.expected.values()),
+            "classes": len(d.expected),
+            "paper_train": d.paper_split and d.paper_split.train,
+            "source": d.source,
+            "licence": d.licence,
+            "access": d.access,
+            "layout": d.layout,
+            "expected": dict(d.expected),
+        }
+        for d in DATASETS.values()
     ]
-    return built_in + kinds
+    own: list[dict[str, Any]] = [
+        {"dataset": f"{kind}:{OWN_DATA[kind]}", "what": meaning, "licence": "the data's own"}
+        for kind, (meaning, _) in SOURCES.items()
+    ]
+    return [*named, *own]
 
 
-def make_table(source: str, rows: Sequence[Row]) -> Table:
+def make_table(source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] = ()) -> Table:
     """A table of one or more rows; the classes are their labels, sorted."""
     rows = sorted(rows, key=lambda row: row.case_id)
     classes = tuple(sorted({row.label for row in rows}))
     number = {name: index for index, name in enumerate(classes)}
-    groups = tuple(row.group for row in rows if row.group is not None)
-    splits = tuple(row.split for row in rows if row.split is not None)
+
+    def column(name: str) -> tuple[str, ...] | None:
+        values = tuple(getattr(row, name) for row in rows if getattr(row, name) is not None)
+        return values or None
+
     return Table(
         name=dataset_label(source),
         classes=classes,
         case_ids=tuple(row.case_id for row in rows),
         labels=np.array([number[row.label] for row in rows], dtype=np.int64),
-        groups=groups or None,
-        splits=splits or None,
+        groups=column("group"),
+        sources=column("source"),
+        splits=column("split"),
+        prompts=column("prompt"),
         subgroups={name: tuple(row.subgroups[name] for row in rows) for name in rows[0].subgroups},
         paths=tuple(row.path for row in rows),
+        origins=tuple(row.origin for row in rows),
+        left_out=tuple(part for part in left_out if part.total),
     )
+
+
+def left_out(reason: str, labels: Iterable[str]) -> LeftOut:
+    """Images left out for one reason, by the label of each."""
+    return LeftOut(reason=reason, by_class=dict(sorted(Counter(labels).items())))
+
+
+def _download_root(dataset: Dataset, argument: str) -> Path:
+    base = os.environ.get(DATA_ROOT)
+    if not argument and not base:
+        raise DataError(
+            f"{dataset.name}: where does the download lie? Write {dataset.name}:FOLDER, or set {DATA_ROOT} "
+            f"to the folder that holds {dataset.name}/. Get it from {dataset.source} ({dataset.access}); "
+            f"layout: {dataset.layout}"
+        )
+    root = Path(argument) if argument else Path(str(base)) / dataset.name
+    if not root.is_dir():
+        raise DataError(f"{dataset.name}:{root}: no such folder; layout of the download: {dataset.layout}")
+    return root
 
 
 def _nearest(source: str) -> str:
@@ -144,5 +278,4 @@ def _nearest(source: str) -> str:
     near = difflib.get_close_matches(kind, [*DATASETS, *SOURCES], n=1)
     if not near:
         return ""
-    meant = near[0] if near[0] in DATASETS else f"{near[0]}:{path or 'PATH'}"
-    return f" did you mean '{meant}'?"
+    return f" did you mean '{near[0]}{f':{path}' if path else ':PATH' if near[0] in SOURCES else ''}'?"

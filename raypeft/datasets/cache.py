@@ -1,137 +1,195 @@
-"""Decode once: uint8 images at the model's size, memory-mapped by every trial."""
+"""Decode once: an Arrow IPC file of uint8 images at the model's size, memory-mapped by every trial."""
 
 import hashlib
 import json
+import logging
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pyarrow as pa
+from PIL import Image
 
 from raypeft.core.errors import DataError, list_problems
-from raypeft.core.files import write_file
+from raypeft.core.files import link_or_copy, locked, temporary_file, write_file
 from raypeft.datasets.base import Table
+from raypeft.datasets.decoder import decode_files, resized, why
+from raypeft.datasets.images import Fingerprint, fingerprint
 
-T = TypeVar("T")
+DECODING = 1
+"""Version of how a file becomes pixels: raised by every change in images.py that moves one."""
 
-
-def data_digest(table: Table) -> str:
-    """Sixteen hex digits over classes and, per case, id, label, group, split, subgroups and pixels' bytes.
-
-    Neither the place of the files nor their times enter it. Raises: DataError for unreadable files.
-    """
-    contents = list(_for_each(_sources(table), _content_digest))
-    columns: list[object] = [table.case_ids, table.labels.tolist(), contents]
-    for name, column in (("group", table.groups), ("split", table.splits)):
-        if column is not None:
-            columns.append([name, column])
-    text = json.dumps([table.classes, columns, sorted(table.subgroups.items())])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+Watch = Callable[[str, int, int], object]
+"""Called with what is done, the number of images done, and of how many."""
 
 
-def decode(table: Table, *, image_size: int, interpolation: str, cache_path: Path) -> np.ndarray:
-    """Images uint8 (n, image_size, image_size, 3), RGB, as a memory map of `cache_path` (.npy).
+def no_watch(what: str, num_done: int, num_images: int) -> None:
+    """Shows nothing."""
 
-    The whole image is resized to a square, antialiased: a crop could lose a lesion at the border.
-    The file appears whole or not at all, and is written again when its size is wrong.
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Images as the model sees them, and the fingerprints of the images that they were decoded from."""
+
+    images: np.ndarray  # uint8 (n, image_size, image_size, 3), RGB: a read-only view of the file's pages
+    fingerprints: tuple[Fingerprint, ...]
+
+
+def content_digests(table: Table) -> list[str]:
+    """Sixteen hex digits per image, over its file's bytes or its pixels. Raises: DataError."""
+    if table.paths is None:
+        assert table.images is not None, "a table has paths or images"
+        return [_digest(image.tobytes()) for image in table.images]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        digests = list(threads.map(_file_digest, table.paths))
+    raise_problems(table, [problem for _, problem in digests])
+    return [digest for digest, _ in digests]
+
+
+def images_digest(contents: Sequence[str]) -> str:
+    """Sixteen hex digits that name decoded images: the files' contents in order, and the decoding."""
+    return _digest(json.dumps([DECODING, *contents]).encode())
+
+
+def image_file(cache_dir: Path, digest: str, *, image_size: int, interpolation: str) -> Path:
+    """Where the images named by `digest` (images_digest) lie at one size."""
+    return cache_dir / "images" / f"{digest}-{image_size}-{interpolation}.arrow"
+
+
+def decode(
+    table: Table,
+    contents: Sequence[str],
+    *,
+    image_size: int,
+    interpolation: str,
+    cache_dir: Path,
+    shared_cache: Path | None = None,
+    watch: Watch = no_watch,
+) -> Decoded:
+    """The table's images from the cache, where they are put first if they are not there, or not whole.
+
+    One process builds, others that want the same file wait for it. With `shared_cache` the file lies
+    there, and `cache_dir` gets a link to it. `contents`: content_digests(table).
     Raises: DataError naming every file that cannot be decoded; nothing is cached then.
     """
-    shape = (len(table), image_size, image_size, 3)
-    if not _is_complete(cache_path, shape):
-        resample = Image.Resampling[interpolation.upper()]
-
-        def load(source: Path | np.ndarray) -> bytes:
-            image = to_rgb(source) if isinstance(source, Path) else Image.fromarray(source).convert("RGB")
-            return image.resize((image_size, image_size), resample).tobytes()
-
-        def fill(file: BinaryIO) -> None:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for pixels in _for_each(_sources(table), load):  # one at a time: a data set may exceed memory
-                file.write(pixels)
-
-        # Filters belong to the process, not to a thread: set them here, around all threads.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            write_file(cache_path, fill)
-    images: np.ndarray = np.load(cache_path, mmap_mode="r")
-    return images
-
-
-def to_rgb(path: Path) -> Image.Image:
-    """One image as RGB: upright by EXIF, transparency on black, 0 to 65,535 of 16 bits as 0 to 255.
-
-    Raises: OSError, or another error of PIL, when the file is damaged, a half image included;
-    ValueError for pixels that are no 8-bit or 16-bit numbers.
-    """
-    with Image.open(path) as opened:
-        opened.verify()  # PNG's checksums, which decoding skips: flipped bits can pass as pixels
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        image.load()
-    if image.mode.startswith(("I", "F")):  # PIL's own conversion would clip at 255
-        deep = np.asarray(image)
-        if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
-            raise ValueError(f"pixels from {deep.min()} to {deep.max()}; save it with 8 or 16 bits")
-        image = Image.fromarray((deep.astype(np.float64) / 257).round().astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layers = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layers.size, (0, 0, 0, 255)), layers)
-    return image.convert("RGB")
+    path = image_file(cache_dir, images_digest(contents), image_size=image_size, interpolation=interpolation)
+    with locked(path.with_suffix(".lock")):
+        if path.exists():
+            try:
+                return open_images(path)
+            except DataError as error:
+                _logger.warning("%s; decoding again", error)
+        if shared_cache is None:
+            _build(table, path, image_size=image_size, interpolation=interpolation, watch=watch)
+        else:
+            decode(
+                table,
+                contents,
+                image_size=image_size,
+                interpolation=interpolation,
+                cache_dir=shared_cache,
+                watch=watch,
+            )
+            link_or_copy(shared_cache / path.relative_to(cache_dir), path)
+    return open_images(path)
 
 
-def _is_complete(path: Path, shape: tuple[int, ...]) -> bool:
+def fingerprints(table: Table, *, watch: Watch = no_watch) -> list[Fingerprint | str]:
+    """Of every image, decoded and not kept; or what is wrong with its file."""
+    if table.paths is None:
+        assert table.images is not None, "a table has paths or images"
+        return [fingerprint(Image.fromarray(image).convert("RGB")) for image in table.images]
+    total = len(table)
+    return decode_files(table.paths, pixels=None, watch=lambda done: watch("checking images", done, total))
+
+
+def open_images(path: Path) -> Decoded:
+    """Raises: DataError for a file that is missing, truncated, or no such file."""
     try:
-        return bool(np.load(path, mmap_mode="r").shape == shape)  # a truncated file cannot be mapped
-    except (OSError, ValueError, EOFError):
-        return False
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        images = batch.column("image").to_numpy_ndarray()
+        pixels, phashes = batch.column("pixels").to_pylist(), batch.column("phash").to_pylist()
+    except (OSError, pa.ArrowException, KeyError, IndexError) as error:
+        raise DataError(f"{path}: damaged or truncated decoded images ({error})") from error
+    return Decoded(
+        images=images,
+        fingerprints=tuple(
+            Fingerprint(pixels=one, phash=other) for one, other in zip(pixels, phashes, strict=True)
+        ),
+    )
 
 
-def _sources(table: Table) -> Sequence[Path | np.ndarray]:
-    if table.paths is not None:
-        return table.paths
-    assert table.images is not None, "a table has paths or images"
-    return list(table.images)
-
-
-def _content_digest(source: Path | np.ndarray) -> str:
-    content = source.read_bytes() if isinstance(source, Path) else source.tobytes()
-    return hashlib.sha256(content).hexdigest()
-
-
-def _for_each(sources: Sequence[Path | np.ndarray], work: Callable[[Path | np.ndarray], T]) -> Iterator[T]:
-    """`work` on every image, in threads, yielded in order; then all failures in one DataError."""
-    problems: list[str] = []
-
-    def attempt(source: Path | np.ndarray) -> T | None:
-        try:
-            return work(source)
-        except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, ...
-            if not isinstance(source, Path):
-                raise
-            problems.append(_why(source, error))
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for result in threads.map(attempt, sources):
-            if result is not None:
-                yield result
-    if problems:
+def raise_problems(table: Table, problems: Sequence[str | None]) -> None:
+    """Raises: DataError with each image's problem and the line that names the image."""
+    bad = [f"{problem}{table.line(case)}" for case, problem in enumerate(problems) if problem is not None]
+    if bad:
         raise DataError(
-            f"{len(problems)} of {len(sources)} images cannot be used; repair or remove them:\n"
-            f"{list_problems(sorted(problems))}"
+            f"{len(bad)} of {len(table)} images cannot be used; repair or remove them:\n{list_problems(bad)}"
         )
 
 
-def _why(path: Path, error: Exception) -> str:
-    if not path.exists():
-        return f"{path}: not found"
-    if path.stat().st_size == 0:
-        return f"{path}: empty file"
-    if isinstance(error, UnidentifiedImageError):
-        return f"{path}: not an image"
-    return f"cannot decode {path}: {error}"
+def _build(table: Table, path: Path, *, image_size: int, interpolation: str, watch: Watch) -> None:
+    """Decode into a raw file that the decoders share, then copy it into the Arrow file."""
+    shape = (len(table), image_size, image_size, 3)
+    for left_behind in path.parent.glob(f".{path.stem}.raw.*.tmp"):  # by a process that was killed
+        left_behind.unlink()
+    with temporary_file(path.with_suffix(".raw"), lambda file: file.truncate(int(np.prod(shape)))) as raw:
+        found = _fill(table, raw, shape=shape, interpolation=interpolation, watch=watch)
+        _write(path, np.memmap(raw, dtype=np.uint8, mode="r", shape=shape), found)
+
+
+def _fill(
+    table: Table, raw: Path, *, shape: tuple[int, ...], interpolation: str, watch: Watch
+) -> list[Fingerprint]:
+    if table.paths is None:
+        assert table.images is not None, "a table has paths or images"
+        target = np.memmap(raw, dtype=np.uint8, mode="r+", shape=shape)
+        resample = Image.Resampling[interpolation.upper()]
+        rgb = [Image.fromarray(image).convert("RGB") for image in table.images]
+        for index, image in enumerate(rgb):
+            target[index] = np.asarray(resized(image, shape[1], resample))
+        target.flush()
+        return [fingerprint(image) for image in rgb]
+    results = decode_files(
+        table.paths,
+        pixels=raw,
+        image_size=shape[1],
+        interpolation=interpolation,
+        watch=lambda done: watch(f"decoding {table.name} at {shape[1]} px", done, len(table)),
+    )
+    raise_problems(table, [result if isinstance(result, str) else None for result in results])
+    return [result for result in results if not isinstance(result, str)]
+
+
+def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint]) -> None:
+    """One record batch, so that all images are one piece of memory."""
+    batch = pa.record_batch(
+        {
+            "image": pa.FixedShapeTensorArray.from_numpy_ndarray(images),
+            "pixels": pa.array([one.pixels for one in found], pa.binary(16)),
+            "phash": pa.array([one.phash for one in found], pa.binary(32)),
+        }
+    )
+
+    def fill(file: object) -> None:
+        with pa.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+
+    write_file(path, fill)
+
+
+def _file_digest(path: Path) -> tuple[str, str | None]:
+    try:
+        return _digest(path.read_bytes()), None
+    except OSError as error:
+        return "", why(path, error)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

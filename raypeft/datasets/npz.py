@@ -6,6 +6,7 @@ Splits:  the file's own.
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,37 +19,47 @@ SPLITS = ("train", "val", "test")
 
 
 @register_source("npz", meaning="MedMNIST's layout: {train,val,test}_{images,labels}")
-def npz(path: Path) -> Table:
+def npz(argument: str) -> Table:
     """Classes are the label numbers, as text. Pickled objects in the file are never loaded.
 
     Raises: DataError naming every array that is missing or of another shape or type.
     """
-    arrays = _read(path)
+    return read_npz(Path(argument), source=f"npz:{argument}")
+
+
+def read_npz(path: Path, *, source: str, classes: Sequence[str] = ()) -> Table:
+    """The file's table; `classes` names the labels 0, 1, ... Without it their numbers do.
+
+    Raises: DataError beginning with `source`.
+    """
+    arrays = _read(path, source)
     if problems := [problem for split in SPLITS for problem in _problems(split, arrays)]:
-        raise DataError(f"npz:{path}:\n{list_problems(problems)}")
+        raise DataError(f"{source}:\n{list_problems(problems)}")
     labels = np.concatenate([arrays[f"{split}_labels"].reshape(-1) for split in SPLITS]).astype(np.int64)
     numbers = np.unique(labels)
     if len(numbers) < 2:
-        raise DataError(f"npz:{path}: one label only, {numbers[0]}; classification needs two")
+        raise DataError(f"{source}: one label only, {numbers[0]}; classification needs two")
+    if classes and not 0 <= numbers[0] <= numbers[-1] < len(classes):
+        raise DataError(f"{source}: labels {numbers[0]} to {numbers[-1]}; allowed: 0 to {len(classes) - 1}")
     sizes = {split: len(arrays[f"{split}_images"]) for split in SPLITS}
     return Table(
-        name=dataset_label(f"npz:{path}"),
-        classes=tuple(str(number) for number in numbers),
+        name=dataset_label(source),
+        classes=tuple(classes or (str(number) for number in numbers)),
         case_ids=tuple(f"{split}-{index:06d}" for split, size in sizes.items() for index in range(size)),
-        labels=np.searchsorted(numbers, labels).astype(np.int64),
+        labels=labels if classes else np.searchsorted(numbers, labels).astype(np.int64),
         splits=tuple(split for split, size in sizes.items() for _ in range(size)),
         images=np.concatenate([arrays[f"{split}_images"] for split in SPLITS]),
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, source: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
     except FileNotFoundError:
-        raise DataError(f"npz:{path}: no such file") from None
+        raise DataError(f"{source}: no such file") from None
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"npz:{path}: not a readable .npz file of plain arrays ({error})") from error
+        raise DataError(f"{source}: not a readable .npz file of plain arrays ({error})") from error
 
 
 def _problems(split: str, arrays: dict[str, np.ndarray]) -> list[str]:

@@ -1,77 +1,215 @@
-"""A sweep's data made ready once: checked, split, decoded, and opened by every trial under one digest."""
+"""A sweep's data made ready once: checked, split, decoded, and opened by every trial under one digest.
+
+What lies in the cache names no file and no patient: cases and groups go by pseudonyms.
+"""
 
 import functools
+import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from raypeft.core.errors import DataError
-from raypeft.core.files import write_json
-from raypeft.datasets.base import Table, open_dataset
-from raypeft.datasets.cache import data_digest, decode
-from raypeft.datasets.splits import split_table, subset
+from raypeft.core.errors import DataError, list_problems
+from raypeft.core.files import write_file
+from raypeft.core.spec import SplitRule
+from raypeft.datasets.base import Table, find_dataset, open_dataset
+from raypeft.datasets.cache import (
+    Watch,
+    content_digests,
+    decode,
+    image_file,
+    images_digest,
+    no_watch,
+    open_images,
+)
+from raypeft.datasets.duplicates import find_units
+from raypeft.datasets.splits import leaks, resolve_split, split_table, subset
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A table as trials see it. All columns have n entries, ordered by the table's own case ids."""
+
+    name: str
+    classes: tuple[str, ...]
+    split: SplitRule  # grouped, official or paper
+    images_digest: str
+    case_ids: tuple[str, ...]  # pseudonyms: 16 hex digits
+    labels: np.ndarray  # int64 (n,), indices into classes
+    groups: tuple[str, ...]  # pseudonyms of the units that no split tears apart
+    sides: np.ndarray  # str (n,): train, val, test, or empty where the split leaves the image out
+    subgroups: Mapping[str, tuple[str, ...]]  # `source` among them where several are mixed
+
+    def cases(self, side: str) -> np.ndarray:
+        """Indices of one side's images, int64, ascending."""
+        return np.flatnonzero(self.sides == side)
+
+    def subset(self, *, fraction: float, seed: int) -> np.ndarray:
+        """Indices of the training images that a trial sees, int64, ascending: see splits.subset."""
+        train = self.cases("train")
+        return subset(train, labels=self.labels, case_ids=self.case_ids, fraction=fraction, seed=seed)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Sixteen hex digits over every column and every pixel; neither places nor times enter it."""
+        columns = [self.case_ids, self.labels.tolist(), self.groups, self.sides.tolist()]
+        content = [self.classes, self.images_digest, columns, sorted(self.subgroups.items())]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def prepare(
     source: str,
     *,
     sizes: Iterable[tuple[int, str]],
-    fractions: Iterable[float],
-    seeds: Iterable[int],
+    split: SplitRule,
     split_seed: int,
     cache_dir: Path,
-) -> str:
-    """Find every fault that could stop a trial, decode at each (pixels, interpolation); the digest.
+    shared_cache: Path | None = None,
+    allow_leakage: bool = False,
+    watch: Watch = no_watch,
+) -> Prepared:
+    """Find every fault that could stop a trial; decode at each (pixels, interpolation), one or more.
 
-    Raises: DataError naming each bad file, row or class.
+    Raises: DataError naming each bad file, row or class, or what leaks into test.
     """
     table = open_dataset(source)
-    split = split_table(table, seed=split_seed)
-    for fraction in fractions:
-        for seed in seeds:
-            subset(split.train, table, fraction=fraction, seed=seed)
-    digest = data_digest(table)
-    for image_size, interpolation in sizes:
-        path = _images_path(cache_dir, digest, image_size, interpolation)
-        decode(table, image_size=image_size, interpolation=interpolation, cache_path=path)
-    write_json(cache_dir / f"{digest}.json", _without_places(table))
-    return digest
+    if len(table.classes) < 2:
+        raise DataError(
+            f"{table.name}: one class only, '{table.classes[0]}'; classification needs two or more"
+        )
+    resolved = resolve_split(table, split)
+    contents = content_digests(table)
+    for image_size, interpolation in sorted(sizes):
+        decoded = decode(
+            table,
+            contents,
+            image_size=image_size,
+            interpolation=interpolation,
+            cache_dir=cache_dir,
+            shared_cache=shared_cache,
+            watch=watch,
+        )
+    dataset = find_dataset(source)
+    units = find_units(table, decoded.fingerprints, similar=dataset.similar if dataset else None)
+    sides = split_table(table, units, split=resolved, seed=split_seed)
+    check_leakage(table, units, sides, split=resolved, allow_leakage=allow_leakage)
+    prepared = _prepared(table, contents, units, sides, split=resolved)
+    _write(cache_dir / f"{prepared.digest}.parquet", prepared)
+    return prepared
+
+
+def check_leakage(
+    table: Table, units: np.ndarray, sides: np.ndarray, *, split: SplitRule, allow_leakage: bool
+) -> None:
+    """Of a split that was given, not drawn. Raises: DataError when train or val share a unit with test."""
+    into_test = [
+        *leaks(units, sides, between=("train", "test")),
+        *leaks(units, sides, between=("val", "test")),
+    ]
+    num_test = int((sides == "test").sum())
+    if into_test:
+        what = (
+            f"{table.name}: leakage: {len(into_test)} of {num_test} test images share a patient, a lesion or "
+            f"all pixels with training or validation images"
+        )
+        if split == "official" and not allow_leakage:
+            pairs = [f"{table.place(first)} and {table.place(second)}" for first, second in into_test]
+            raise DataError(
+                f"{what}; use split=grouped, or --allow-leakage to go on:\n{list_problems(pairs, limit=3)}"
+            )
+        _logger.warning("%s (split=%s)", what, split)
+    if into_val := leaks(units, sides, between=("train", "val")):
+        _logger.warning(
+            "%s: %d validation images share a patient, a lesion or all pixels with training ones (split=%s)",
+            table.name, len(into_val), split,
+        )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=8)
 def open_prepared(
     digest: str, *, image_size: int, interpolation: str, cache_dir: Path
-) -> tuple[Table, np.ndarray]:
-    """The table, without paths, and its images: uint8 (n, image_size, image_size, 3), memory-mapped.
+) -> tuple[Prepared, np.ndarray]:
+    """The table and its images: uint8 (n, image_size, image_size, 3), memory-mapped, read-only.
 
     Raises: DataError when `cache_dir` lacks them.
     """
     try:
-        content = json.loads((cache_dir / f"{digest}.json").read_text())
-        images = np.load(_images_path(cache_dir, digest, image_size, interpolation), mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+        content = pq.read_table(cache_dir / f"{digest}.parquet")
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"prepared data {digest} cannot be read: {error}; run the sweep again") from error
-    table = Table(
-        name=content["name"],
-        classes=tuple(content["classes"]),
-        case_ids=tuple(content["case_ids"]),
-        labels=np.asarray(content["labels"], dtype=np.int64),
-        groups=content["groups"] and tuple(content["groups"]),
-        splits=content["splits"] and tuple(content["splits"]),
-        subgroups={name: tuple(values) for name, values in content["subgroups"].items()},
+    prepared = _read(content)
+    path = image_file(cache_dir, prepared.images_digest, image_size=image_size, interpolation=interpolation)
+    return prepared, open_images(path).images
+
+
+def case_pseudonyms(table: Table, contents: Sequence[str]) -> tuple[str, ...]:
+    """Names of the images that tell nothing without the images: of the id and the file's content."""
+    return tuple(
+        _pseudonym(case_id, content) for case_id, content in zip(table.case_ids, contents, strict=True)
     )
-    return table, images
 
 
-def _images_path(cache_dir: Path, digest: str, image_size: int, interpolation: str) -> Path:
-    return cache_dir / f"{digest}-{image_size}-{interpolation}.npy"
+def _prepared(
+    table: Table, contents: Sequence[str], units: np.ndarray, sides: np.ndarray, *, split: SplitRule
+) -> Prepared:
+    members: dict[int, list[str]] = {}
+    for unit, content in zip(units.tolist(), contents, strict=True):
+        members.setdefault(unit, []).append(content)
+    names = {unit: _pseudonym("group", *sorted(own)) for unit, own in members.items()}
+    return Prepared(
+        name=table.name,
+        classes=table.classes,
+        split=split,
+        images_digest=images_digest(contents),
+        case_ids=case_pseudonyms(table, contents),
+        labels=table.labels,
+        groups=tuple(names[unit] for unit in units.tolist()),
+        sides=sides,
+        subgroups=dict(table.subgroups) | ({"source": table.sources} if table.sources else {}),
+    )
 
 
-def _without_places(table: Table) -> dict[str, object]:
-    content = asdict(table)
-    for place in ("paths", "images"):
-        content.pop(place)
-    return content | {"labels": table.labels.tolist()}
+def _pseudonym(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:16]
+
+
+def _write(path: Path, prepared: Prepared) -> None:
+    columns: dict[str, object] = {
+        "case_id": prepared.case_ids,
+        "label": prepared.labels,
+        "group": prepared.groups,
+        "side": prepared.sides.tolist(),
+        **{f"subgroup/{name}": values for name, values in prepared.subgroups.items()},
+    }
+    about = {"name": prepared.name, "classes": prepared.classes, "split": prepared.split}
+    about["images_digest"] = prepared.images_digest
+    table = pa.table(columns).replace_schema_metadata({"raypeft": json.dumps(about)})
+    write_file(path, lambda file: pq.write_table(table, file))
+
+
+def _read(content: pa.Table) -> Prepared:
+    about = json.loads(content.schema.metadata[b"raypeft"])
+    columns = content.to_pydict()
+    return Prepared(
+        name=about["name"],
+        classes=tuple(about["classes"]),
+        split=about["split"],
+        images_digest=about["images_digest"],
+        case_ids=tuple(columns["case_id"]),
+        labels=np.asarray(columns["label"], dtype=np.int64),
+        groups=tuple(columns["group"]),
+        sides=np.asarray(columns["side"], dtype="<U5"),
+        subgroups={
+            name.removeprefix("subgroup/"): tuple(values)
+            for name, values in columns.items()
+            if name.startswith("subgroup/")
+        },
+    )

@@ -4,108 +4,184 @@ import functools
 import hashlib
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from raypeft.core.errors import DataError, list_problems
-from raypeft.datasets.base import Table
+from raypeft.core.spec import SplitRule
+from raypeft.datasets.base import DATASETS, PaperSplit, Table
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
+SIDES = tuple(SHARES)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """Indices into a table, int64, ascending; together they are the table."""
+def resolve_split(table: Table, split: SplitRule) -> SplitRule:
+    """What `auto` means for a table. Raises: DataError when it has no such split."""
+    if split == "auto":
+        return "official" if table.splits else "grouped"
+    if split == "official" and not table.splits:
+        raise DataError(f"{table.name}: split='official', but its source has no split; use grouped")
+    if split == "paper" and (table.name not in DATASETS or not DATASETS[table.name].paper_split):
+        known = ", ".join(name for name, dataset in DATASETS.items() if dataset.paper_split)
+        raise DataError(f"{table.name}: split='paper', but the paper does not use it; it uses {known}")
+    return split
 
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
 
+def split_table(table: Table, units: np.ndarray, *, split: SplitRule, seed: int) -> np.ndarray:
+    """Which side each image is on: str (n,), train, val, test, or empty where the split leaves it out.
 
-def split_table(table: Table, *, seed: int) -> Split:
-    """The table's own split, or 70 / 15 / 15, stratified by class, groups never torn apart.
-
-    Units (groups, or images where there are none) queue in the order of a hash of (seed, name), so
-    neither the order of files nor the size of a group decides where it goes. Test takes from the
-    front each unit that brings the classes in it nearer to 15 %; then val; train keeps the rest.
-    A prescribed train and test without val give 15 % of train to val.
-    Raises: DataError when a class cannot appear in every split.
+    `units`: find_units(table, ...); `split` as resolve_split gives it. Raises: DataError when a class
+    cannot appear in every split.
     """
-    sides = np.array(table.splits) if table.splits else np.full(len(table), "train", dtype="<U5")
-    for missing in ("test", "val"):
-        if table.splits and missing == "test" and missing not in sides:
-            raise DataError(f"{table.name}: its split column has no 'test' rows; add some or drop the column")
-        if missing not in sides:
+    if split == "paper":
+        paper = DATASETS[table.name].paper_split
+        assert paper is not None, "resolve_split knows"
+        sides = draw_by_image(table, paper=paper, seed=seed)
+    elif split == "official":
+        sides = _official(table, units, seed=seed)
+    else:
+        sides = np.full(len(table), "train", dtype="<U5")
+        for side, leave, rest in (("test", 2, 1.0), ("val", 1, 1 - SHARES["test"])):
             pool = np.flatnonzero(sides == "train")
-            share = SHARES[missing] / (1 - SHARES["test"] if missing == "val" and not table.splits else 1)
-            leave = {"test": 2, "val": 1}[missing]  # units of each class that the other splits need
-            sides[_draw(table, pool, share=share, leave=leave, seed=seed)] = missing
-    _check_classes(table, sides)
-    return Split(**{side: np.flatnonzero(sides == side) for side in SHARES})
+            sides[_draw(table, units, pool, share=SHARES[side] / rest, leave=leave, seed=seed)] = side
+    _check_classes(table, units, sides, split=split)
+    return sides
 
 
-def subset(train: np.ndarray, table: Table, *, fraction: float, seed: int) -> np.ndarray:
+def draw_by_image(table: Table, *, paper: PaperSplit | None, seed: int) -> np.ndarray:
+    """Image by image, whoever's they are, stratified by class: as the paper, or 70 / 15 / 15.
+
+    Sizes are exact in total; each class's share is rounded by largest remainders.
+    """
+    used = np.ones(len(table), dtype=bool)
+    if paper is not None and paper.leaves_out is not None:
+        used = ~paper.leaves_out(table)
+    total = int(used.sum())
+    train, test = paper.sizes(total) if paper else (round(0.7 * total), round(0.15 * total))
+    sides = np.where(used, "val", "").astype("<U5")
+    for side, size in (("test", test), ("train", train)):
+        queues = _queues(
+            np.flatnonzero(sides == "val"), table.labels, table.case_ids, purpose=f"image/{seed}"
+        )
+        sizes = _apportion([len(queue) for queue in queues], size)
+        for queue, count in zip(queues, sizes, strict=True):
+            sides[queue[:count]] = side
+    return sides
+
+
+def subset(
+    train: np.ndarray, *, labels: np.ndarray, case_ids: Sequence[str], fraction: float, seed: int
+) -> np.ndarray:
     """The part of `train` (indices) that a fraction gives, int64, ascending.
 
     Each class's images queue in the order of a hash of (seed, case id) and the fraction takes the
     front, rounded up: at least one image a class, and a smaller fraction lies inside a larger one.
     """
-    queues = defaultdict(list)
-    for case in train:
-        queues[table.labels[case]].append(case)
-    taken = []
-    for queue in queues.values():
-        queue.sort(key=lambda case: _hash(f"subset/{seed}", table.case_ids[case]))
-        taken += queue[: math.ceil(round(fraction * len(queue), 9))]
+    queues = _queues(train, labels, case_ids, purpose=f"subset/{seed}")
+    taken = [case for queue in queues for case in queue[: math.ceil(round(fraction * len(queue), 9))]]
     return np.sort(np.array(taken, dtype=np.int64))
 
 
-def _draw(table: Table, pool: np.ndarray, *, share: float, leave: int, seed: int) -> np.ndarray:
-    """About `share` of each class in `pool`, as whole units; `leave` units of each class stay behind."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for case in pool.tolist():
-        members[table.groups[case] if table.groups else table.case_ids[case]].append(case)
-    # unit -> class -> images, in the order of the queue
-    units = {
-        name: Counter(table.labels[members[name]].tolist())
-        for name in sorted(members, key=lambda name: _hash(f"split/{seed}", name))
-    }
-    staying = Counter(label for counts in units.values() for label in counts)
-    wanted = {label: share * count for label, count in Counter(table.labels[pool].tolist()).items()}
-    taken: dict[str, Counter[int]] = {}
+def leaks(units: np.ndarray, sides: np.ndarray, *, between: tuple[str, str]) -> list[tuple[int, int]]:
+    """For each image of the second side that shares its unit with the first: (one of the first's, it)."""
+    first = {units[case]: int(case) for case in np.flatnonzero(sides == between[0])[::-1]}
+    return [
+        (first[units[case]], int(case))
+        for case in np.flatnonzero(sides == between[1])
+        if units[case] in first
+    ]
 
-    def take(name: str) -> None:
-        taken[name] = units[name]
-        for label, count in units[name].items():
+
+def _official(table: Table, units: np.ndarray, *, seed: int) -> np.ndarray:
+    """The source's own sides; without val, 15 % of train become it."""
+    sides = np.array(table.splits, dtype="<U5")
+    for side in ("train", "test"):
+        if side not in sides:
+            raise DataError(f"{table.name}: its split has no '{side}' images; add some, or use split=grouped")
+    if "val" not in sides:
+        pool = np.flatnonzero(sides == "train")
+        sides[_draw(table, units, pool, share=SHARES["val"], leave=1, seed=seed)] = "val"
+    return sides
+
+
+def _draw(
+    table: Table, units: np.ndarray, pool: np.ndarray, *, share: float, leave: int, seed: int
+) -> np.ndarray:
+    """About `share` of each class in `pool`, as whole units; `leave` units of each class stay behind.
+
+    Units queue in the order of a hash of (seed, name), so neither the order of files nor the size of
+    a unit decides where it goes. From the front each unit is taken that brings the classes in it
+    nearer to their share.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for case in pool.tolist():
+        members[units[case]].append(case)
+    names = {
+        unit: min((table.groups or table.case_ids)[case] for case in cases) for unit, cases in members.items()
+    }
+    # unit -> class -> images, in the order of the queue
+    counted = {
+        unit: Counter(table.labels[members[unit]].tolist())
+        for unit in sorted(members, key=lambda unit: _hash(f"split/{seed}", names[unit]))
+    }
+    staying = Counter(label for counts in counted.values() for label in counts)
+    wanted = {label: share * count for label, count in Counter(table.labels[pool].tolist()).items()}
+    taken: dict[int, Counter[int]] = {}
+
+    def take(unit: int) -> None:
+        taken[unit] = counted[unit]
+        for label, count in counted[unit].items():
             wanted[label] -= count
             staying[label] -= 1
 
-    def is_spare(name: str) -> bool:
-        return name not in taken and all(staying[label] > leave for label in units[name])
+    def is_spare(unit: int) -> bool:
+        return unit not in taken and all(staying[label] > leave for label in counted[unit])
 
-    for name, counts in units.items():
+    for unit, counts in counted.items():
         nearer = sum(abs(wanted[label]) - abs(wanted[label] - count) for label, count in counts.items())
-        if nearer > 0 and is_spare(name):
-            take(name)
+        if nearer > 0 and is_spare(unit):
+            take(unit)
     for label in sorted(wanted):  # a share that rounds to no unit still gets one, the smallest
         if not any(label in counts for counts in taken.values()):
-            candidates = [name for name in units if label in units[name] and is_spare(name)]
+            candidates = [unit for unit in counted if label in counted[unit] and is_spare(unit)]
             if candidates:
-                take(min(candidates, key=lambda name: units[name].total()))
-    return np.array([case for name in taken for case in members[name]], dtype=np.int64)
+                take(min(candidates, key=lambda unit: counted[unit].total()))
+    return np.array([case for unit in taken for case in members[unit]], dtype=np.int64)
 
 
-def _check_classes(table: Table, sides: np.ndarray) -> None:
+def _queues(
+    cases: np.ndarray, labels: np.ndarray, case_ids: Sequence[str], *, purpose: str
+) -> list[list[int]]:
+    """The cases of each class, in the order of a hash of (purpose, case id)."""
+    queues = defaultdict(list)
+    for case in cases.tolist():
+        queues[int(labels[case])].append(case)
+    for queue in queues.values():
+        queue.sort(key=lambda case: _hash(purpose, case_ids[case]))
+    return [queues[label] for label in sorted(queues)]
+
+
+def _apportion(counts: list[int], total: int) -> list[int]:
+    """`total` shared out in proportion to `counts`, whole numbers, largest remainders first."""
+    exact = [count * total / sum(counts) for count in counts]
+    shares = [int(share) for share in exact]
+    by_remainder = sorted(range(len(counts)), key=lambda index: shares[index] - exact[index])
+    for index in by_remainder[: total - sum(shares)]:
+        shares[index] += 1
+    return shares
+
+
+def _check_classes(table: Table, units: np.ndarray, sides: np.ndarray, *, split: SplitRule) -> None:
     problems = []
     for label, name in enumerate(table.classes):
         members = np.flatnonzero(table.labels == label)
-        lacking = [side for side in SHARES if side not in sides[members]]
+        lacking = [side for side in SIDES if side not in sides[members]]
         if lacking:
             size = _count(len(members), "image")
-            if table.groups:
-                size += f" in {_count(len({table.groups[case] for case in members}), 'group')}"
-            verb = "the split column gives" if table.splits else "cannot appear in train, val and test:"
+            if (num_units := len(set(units[members].tolist()))) < len(members):
+                size += f" in {_count(num_units, 'group')}"
+            verb = "cannot appear in train, val and test:" if split == "grouped" else "the split gives"
             problems.append(
                 f"class '{name}' has {size}: {verb} none in {', '.join(lacking)}; "
                 "add images, merge it with another class, or leave it out"

@@ -7,10 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
-from raypeft.core.files import write_json
+from raypeft.core.files import write_file, write_json
 from raypeft.core.spec import PROTOCOL, Cell, Sweep, TrialSpec, dataset_label, model_label
-from raypeft.datasets import prepare
+from raypeft.datasets import Prepared, prepare
+from raypeft.datasets.cache import Watch, no_watch
 from raypeft.methods import check_family
 from raypeft.models import bind_model, image_size_of, store_weights, weights_digest
 
@@ -21,7 +26,7 @@ class Plan:
 
     sweep: Sweep
     weights_digests: dict[str, str]  # by model
-    data_digests: dict[str, str]  # by dataset source
+    data: dict[str, Prepared]  # by dataset source
 
     @property
     def num_trials(self) -> int:
@@ -53,9 +58,10 @@ class Plan:
             lr=lr,
             recipe=replace(self.sweep.recipe, image_size=size),
             preprocessing=bind_model(cell.model).preprocessing,
+            split=self.data[cell.dataset].split,
             split_seed=self.sweep.split_seed,
             weights_digest=self.weights_digests[cell.model],
-            data_digest=self.data_digests[cell.dataset],
+            data_digest=self.data[cell.dataset].digest,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,8 +72,46 @@ class Plan:
             "trials": self.num_trials,
             "digests": {
                 "weights": {model_label(model): digest for model, digest in self.weights_digests.items()},
-                "data": {dataset_label(source): digest for source, digest in self.data_digests.items()},
+                "data": {data.name: data.digest for data in self.data.values()},
             },
+            "data": {data.name: self._data_facts(source) for source, data in self.data.items()},
+        }
+
+    def subsets(self, source: str) -> dict[tuple[float, int], np.ndarray]:
+        """(fraction, seed) -> the training images that trials of a dataset see, as indices."""
+        fractions = sorted({cell.fraction for cell in self.sweep.cells if cell.dataset == source})
+        seeds = (self.sweep.search.seed, *self.sweep.final_seeds)
+        return {
+            (fraction, seed): self.data[source].subset(fraction=fraction, seed=seed)
+            for fraction in fractions
+            for seed in seeds
+        }
+
+    def subset_cases(self) -> dict[str, list[dict[str, Any]]]:
+        """Dataset -> what each seed sees at each fraction, by case id."""
+        return {
+            data.name: [
+                {"fraction": fraction, "seed": seed, "case_ids": [data.case_ids[case] for case in cases]}
+                for (fraction, seed), cases in self.subsets(source).items()
+            ]
+            for source, data in self.data.items()
+        }
+
+    def _data_facts(self, source: str) -> dict[str, Any]:
+        """Split, its images and those of every subset: the ids, file by file, are in `subsets/`."""
+        data = self.data[source]
+        return {
+            "split": data.split,
+            "images": {side: len(data.cases(side)) for side in ("train", "val", "test")},
+            "subsets": [
+                {
+                    "fraction": fraction,
+                    "seed": seed,
+                    "images": len(cases),
+                    "per_class": np.bincount(data.labels[cases], minlength=len(data.classes)).tolist(),
+                }
+                for (fraction, seed), cases in self.subsets(source).items()
+            ],
         }
 
 
@@ -102,8 +146,12 @@ def check_names(sweep: Sweep) -> None:
         raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
 
 
-def make_plan(sweep: Sweep, *, store: Path) -> Plan:
+def make_plan(
+    sweep: Sweep, *, store: Path, shared_cache: Path | None = None, watch: Watch = no_watch
+) -> Plan:
     """Check names, weights and every image, and decode the images into the store's cache.
+
+    `shared_cache`: a folder where several stores look for decoded images first.
 
     Raises: ConfigError, WeightsError, DataError (all data sets' problems at once).
     """
@@ -111,31 +159,39 @@ def make_plan(sweep: Sweep, *, store: Path) -> Plan:
     digests = {model: weights_digest(model) for model in dict.fromkeys(cell.model for cell in sweep.cells)}
     for model in digests:
         store_weights(model, cache_dir=store / "cache")
-    data_digests: dict[str, str] = {}
+    data: dict[str, Prepared] = {}
     problems: list[RaypeftError] = []
     for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
-        cells = [cell for cell in sweep.cells if cell.dataset == source]
         try:
-            data_digests[source] = prepare(
+            data[source] = prepare(
                 source,
-                sizes={_size_and_interpolation(sweep, cell) for cell in cells},
-                fractions={cell.fraction for cell in cells},
-                seeds={sweep.search.seed, *sweep.final_seeds},
+                sizes={
+                    _size_and_interpolation(sweep, cell) for cell in sweep.cells if cell.dataset == source
+                },
+                split=sweep.split,
                 split_seed=sweep.split_seed,
                 cache_dir=store / "cache",
+                shared_cache=shared_cache,
+                allow_leakage=sweep.allow_leakage,
+                watch=watch,
             )
         except DataError as error:
             problems.append(error)
     if problems:
         raise DataError("\n".join(str(problem) for problem in problems))
-    return Plan(sweep=sweep, weights_digests=digests, data_digests=data_digests)
+    return Plan(sweep=sweep, weights_digests=digests, data=data)
 
 
 def settle_plan(plan: Plan, *, store: Path) -> None:
-    """Write `plan.json` in a new store. Raises: PlanDiffersError with a diff when it holds another plan."""
+    """Write `plan.json` and `subsets/` in a new store.
+
+    Raises: PlanDiffersError with a diff when it holds another plan.
+    """
     path = store / "plan.json"
     asked = plan.to_dict()
     if not path.exists():
+        for source, data in plan.data.items():
+            _write_subsets(store / "subsets" / f"{data.name}.parquet", plan, source)
         write_json(path, asked)
         return
     try:
@@ -152,6 +208,21 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
         raise PlanDiffersError(
             f"store {store} holds another plan; run the sweep as it was, or choose another --store\n{diff}"
         )
+
+
+def _write_subsets(path: Path, plan: Plan, source: str) -> None:
+    """case_id, label, side, and per seed and fraction (`seed=0/0.1`) whether trials see the image."""
+    data = plan.data[source]
+    columns: dict[str, Any] = {
+        "case_id": data.case_ids,
+        "label": [data.classes[label] for label in data.labels],
+        "side": data.sides.tolist(),
+    }
+    for (fraction, seed), cases in plan.subsets(source).items():
+        seen = np.zeros(len(data.case_ids), dtype=bool)
+        seen[cases] = True
+        columns[f"seed={seed}/{fraction:g}"] = seen
+    write_file(path, lambda file: pq.write_table(pa.table(columns), file))
 
 
 def _check_cell(cell: Cell, sweep: Sweep) -> None:

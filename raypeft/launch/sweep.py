@@ -15,6 +15,7 @@ from rich.console import Console
 
 from raypeft.core.files import write_json
 from raypeft.core.spec import Sweep
+from raypeft.launch.decoding import ImageBar
 from raypeft.launch.ledger import Lease, Ledger
 from raypeft.launch.plan import Plan, make_plan, settle_plan
 
@@ -41,6 +42,7 @@ class Resources:
     cpus_per_trial: int = 1
     gpus_per_trial: float = 0.0
     tracking_uri: str | None = None  # None: sqlite in the store
+    shared_cache: Path | None = None  # where several stores look for decoded images first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,8 @@ def run_sweep(sweep: Sweep, *, store: Path, resources: Resources, console: Conso
     lease = Lease(store)
     try:
         ledger = Ledger(store)
-        plan = make_plan(sweep, store=store)
+        with ImageBar(console) as bar:
+            plan = make_plan(sweep, store=store, shared_cache=resources.shared_cache, watch=bar)
         settle_plan(plan, store=store)
         return _run(plan, ledger, store=store, resources=resources, console=console)
     finally:

@@ -4,7 +4,6 @@ The ledger is the truth: what MLflow lacks, or lost, `raypeft sync` writes anew.
 what MLflow holds of a row; this file says when it is sent, and what happens when that fails.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -12,8 +11,6 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from raypeft.core.errors import StorageError
+from raypeft.core.files import locked
 from raypeft.core.result import Result
 from raypeft.launch import mirror
 
@@ -80,7 +78,7 @@ class Tracker:
         try:
             self._read_ledger()
             plan = json.loads((self._store / "plan.json").read_text())
-            with _locked(_lock_file(self._store, self._uri)):
+            with locked(_lock_file(self._store, self._uri)):
                 return self._send_missing(num_final_seeds=len(plan["sweep"]["final_seeds"]))
         # a server, a database driver and a disk raise what they like: none of it may end a sweep
         except Exception as error:
@@ -236,14 +234,6 @@ def _lock_file(store: Path, uri: str) -> Path:
     if uri.startswith("sqlite:///"):
         return Path(uri.removeprefix("sqlite:///").partition("?")[0] + ".lock")
     return store / "tracking.lock"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _all_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:

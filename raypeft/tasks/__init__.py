@@ -1,6 +1,7 @@
 """What a loss and a score mean."""
 
+from raypeft.tasks.augment import Augmenter
 from raypeft.tasks.base import Task
 from raypeft.tasks.classify import Classify
 
-__all__ = ["Classify", "Task"]
+__all__ = ["Augmenter", "Classify", "Task"]

@@ -15,8 +15,11 @@ class Task(ABC):
     """Name of `score` in every curve; higher is better. Searches and ASHA take it from here."""
 
     @abstractmethod
-    def loss(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
-        """Sum of the cases' losses, a scalar with gradient; `cases` is int64 (batch,)."""
+    def loss(self, model: nn.Module, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
+        """Sum of the cases' losses, a scalar with gradient; `cases` is int64 (batch,), `epoch` from 1.
+
+        What is random in it depends on (seed, epoch, case) alone, never on the batch.
+        """
 
     @abstractmethod
     def score(self, model: nn.Module, cases: np.ndarray) -> float:

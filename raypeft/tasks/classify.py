@@ -8,6 +8,7 @@ from torch import nn
 
 from raypeft.core.errors import DivergedError
 from raypeft.metrics import METRICS
+from raypeft.tasks.augment import Augmenter
 from raypeft.tasks.base import Task
 
 
@@ -26,20 +27,24 @@ class Classify(Task):
         device: torch.device,
         autocast: torch.dtype | None,
         batch_size: int,
+        augmenter: Augmenter | None = None,
     ) -> None:
         """`images`: uint8 (n, height, width, 3), RGB; `labels`: int64 (n,); `batch_size` for scoring.
 
         `mean` and `std` are per channel, of images in [0, 1]; `autocast` None computes in float32.
         """
         self._images, self._batch_size = images, batch_size
-        self._device, self._autocast = device, autocast
+        self._device, self._autocast, self._augmenter = device, autocast, augmenter
         self._labels = torch.from_numpy(labels).to(device)
         self._shift = 255 * torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._scale = 255 * torch.tensor(std, device=device).view(1, 3, 1, 1)
 
-    def loss(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
-        """Sum of cross-entropies."""
-        logits = self._logits(model, cases)
+    def loss(self, model: nn.Module, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
+        """Sum of cross-entropies, of augmented images where the recipe asks for it."""
+        pixels = self._pixels(cases)
+        if self._augmenter is not None:
+            pixels = self._augmenter(pixels, cases, epoch=epoch)
+        logits = self._logits(model, pixels)
         return nn.functional.cross_entropy(logits, self._labels[cases], reduction="sum")
 
     def score(self, model: nn.Module, cases: np.ndarray) -> float:
@@ -58,7 +63,7 @@ class Classify(Task):
         model.eval()
         with torch.inference_mode():
             parts = [
-                self._logits(model, cases[start : start + self._batch_size]).softmax(1)
+                self._logits(model, self._pixels(cases[start : start + self._batch_size])).softmax(1)
                 for start in range(0, len(cases), self._batch_size)
             ]
         probabilities = torch.cat(parts).cpu()
@@ -66,9 +71,12 @@ class Classify(Task):
             raise DivergedError("a predicted probability is not finite")
         return probabilities.half().float()
 
-    def _logits(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
+    def _pixels(self, cases: np.ndarray) -> torch.Tensor:
+        """Float (batch, 3, height, width) in [0, 255], on the device."""
         # (batch, height, width, 3) in memory seen as (batch, 3, height, width): channels_last for free
-        pixels = torch.from_numpy(self._images[cases]).to(self._device).permute(0, 3, 1, 2)
+        return torch.from_numpy(self._images[cases]).to(self._device).permute(0, 3, 1, 2).float()
+
+    def _logits(self, model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
-            logits: torch.Tensor = model((pixels.float() - self._shift) / self._scale)
+            logits: torch.Tensor = model((pixels - self._shift) / self._scale)
         return logits.float()

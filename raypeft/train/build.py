@@ -9,22 +9,22 @@ import torch
 from torch import nn
 
 from raypeft.core.spec import TrialSpec
-from raypeft.datasets import Table, open_prepared, split_table, subset
+from raypeft.datasets import Prepared, open_prepared
 from raypeft.methods import ParameterCounts, apply_method
 from raypeft.metrics import score
 from raypeft.models import build_model, stored_weights
-from raypeft.tasks import Classify
+from raypeft.tasks import Augmenter, Classify
 from raypeft.train.state import autocast_dtype, resolve_precision, seed_everything
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Everything that one training run needs; `train`, `val` and `test` index into `table`."""
+    """Everything that one training run needs; `train`, `val` and `test` index into `data`."""
 
     model: nn.Module
     counts: ParameterCounts
     task: Classify
-    table: Table
+    data: Prepared
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
@@ -36,7 +36,7 @@ class Trial:
         """Every registered metric over `cases`, keyed "<split>/<metric>"."""
         if probabilities is None:
             probabilities = self.task.predict(self.model, cases)
-        labels = torch.from_numpy(self.table.labels[cases])
+        labels = torch.from_numpy(self.data.labels[cases])
         return {f"{split}/{name}": value for name, value in score(labels, probabilities).items()}
 
 
@@ -47,17 +47,16 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Tr
     """
     preprocessing = spec.preprocessing
     assert spec.recipe.image_size is not None, "the plan resolves the image size"
-    table, images = open_prepared(
+    data, images = open_prepared(
         spec.data_digest,
         image_size=spec.recipe.image_size,
         interpolation=preprocessing.interpolation,
         cache_dir=cache_dir,
     )
-    split = split_table(table, seed=spec.split_seed)
     seed_everything(spec)
     model = build_model(
         spec.cell.model,
-        num_classes=len(table.classes),
+        num_classes=len(data.classes),
         weights=stored_weights(cache_dir, spec.weights_digest),
     )
     counts = apply_method(spec.cell.method, model)
@@ -67,17 +66,23 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Tr
         counts=counts,
         task=Classify(
             images,
-            table.labels,
+            data.labels,
             mean=preprocessing.mean,
             std=preprocessing.std,
             device=device,
             autocast=autocast_dtype(precision),
             # Scoring keeps no activations for a backward pass: four times as many images fit.
             batch_size=4 * spec.recipe.micro_batch_size,
+            augmenter=_augmenter(spec, num_cases=len(data.labels)),
         ),
-        table=table,
-        train=subset(split.train, table, fraction=spec.cell.fraction, seed=spec.seed),
-        val=split.val,
-        test=split.test,
+        data=data,
+        train=data.subset(fraction=spec.cell.fraction, seed=spec.seed),
+        val=data.cases("val"),
+        test=data.cases("test"),
         precision=precision,
     )
+
+
+def _augmenter(spec: TrialSpec, *, num_cases: int) -> Augmenter | None:
+    settings = spec.recipe.augmentation
+    return None if settings is None else Augmenter(settings, num_cases=num_cases, seed=spec.seed)

@@ -74,7 +74,7 @@ def fit(
         train_mode(model)
         total = torch.zeros((), device=next(model.parameters()).device)
         for batch in np.array_split(_shuffled(train, seed=settings.seed, epoch=epoch), num_batches):
-            total += _step(model, task, batch, settings.micro_batch_size, optimizer)
+            total += _step(model, task, batch, epoch, settings.micro_batch_size, optimizer)
             schedule.step()
         loss = total.item() / len(train)
         step_seconds += time.perf_counter() - started
@@ -132,6 +132,7 @@ def _step(
     model: nn.Module,
     task: Task,
     batch: np.ndarray,
+    epoch: int,
     micro_batch_size: int,
     optimizer: torch.optim.Optimizer,
 ) -> torch.Tensor:
@@ -143,7 +144,7 @@ def _step(
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=next(model.parameters()).device)
     for micro_batch in np.array_split(batch, math.ceil(len(batch) / micro_batch_size)):
-        loss = task.loss(model, micro_batch)
+        loss = task.loss(model, micro_batch, epoch=epoch)
         torch.autograd.backward(loss / len(batch))
         total += loss.detach()
     optimizer.step()

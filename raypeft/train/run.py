@@ -94,12 +94,12 @@ def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path) -> dict[s
         metrics |= trial.scores("test", trial.test, probabilities)
         write_predictions(
             store / "predictions" / f"{spec.trial_id}.parquet",
-            table=trial.table,
+            data=trial.data,
             cases=trial.test,
             probabilities=probabilities.numpy(),
         )
         columns["adapter_bytes"] = save_adapter(
-            store / "adapters" / spec.trial_id, trial.model, spec=spec, classes=trial.table.classes
+            store / "adapters" / spec.trial_id, trial.model, spec=spec, classes=trial.data.classes
         )
     return columns
 
@@ -124,8 +124,8 @@ def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, a
         n_train=len(trial.train),
         n_val=len(trial.val),
         n_test=len(trial.test),
-        n_classes=len(trial.table.classes),
-        classes=trial.table.classes,
+        n_classes=len(trial.data.classes),
+        classes=trial.data.classes,
         **asdict(trial.counts),
         precision=trial.precision,
         git=_git_commit(),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.spec import (
+    Augmentation,
     Cell,
     LogUniform,
     Preprocessing,
@@ -29,6 +30,7 @@ def spec(**changes: object) -> TrialSpec:
         lr=1e-3,
         recipe=Recipe(image_size=32),
         preprocessing=Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic"),
+        split="grouped",
         split_seed=0,
         weights_digest="w",
         data_digest="d",
@@ -76,10 +78,12 @@ def test_a_moved_weights_file_keeps_the_trial_id_and_its_folder_leaves_no_trace(
 
 
 def test_a_spec_survives_json_with_the_same_trial_id():
-    for original in (spec(), spec(stage="search", search=Search(trials=5), candidate=3)):
+    augmented = Recipe(augmentation=Augmentation(hflip=0.5, scale=(0.8, 1.0)))
+    searched = spec(stage="search", search=Search(trials=5), candidate=3)
+    for original in (spec(), searched, spec(recipe=augmented)):
         copy = TrialSpec.from_dict(json.loads(json.dumps(original.to_dict())))
         assert copy.trial_id == original.trial_id
-        assert copy.search == original.search
+        assert (copy.search, copy.recipe) == (original.search, original.recipe)
 
 
 def test_a_written_spec_does_not_say_where_the_data_lie():
@@ -105,9 +109,12 @@ def test_a_grid_holds_every_combination_once():
         ("folder:/data/busi/", "busi"),
         ("csv:/data/ham.csv", "ham"),
         ("csv:x.y.csv", "x.y"),
+        ("medmnist:dermamnist_64", "dermamnist_64"),
+        ("ham10000", "ham10000"),
+        ("ham10000:/data/downloads/skin", "ham10000"),  # tables of two machines join by name
     ],
 )
-def test_a_dataset_is_called_by_the_last_part_of_its_path(source, label):
+def test_a_dataset_is_called_by_its_name_or_the_last_part_of_its_path(source, label):
     assert dataset_label(source) == label
 
 
@@ -125,6 +132,10 @@ def one_cell() -> tuple[Cell, ...]:
         (lambda: Recipe(epochs=-1), "epochs=-1"),
         (lambda: Recipe(precision="fp8"), "precision='fp8'"),
         (lambda: Sweep(name="s", cells=()), "no cells"),
+        (
+            lambda: Sweep(name="s", cells=one_cell(), split="random"),
+            "split='random': allowed are auto, grouped",
+        ),
         (lambda: Sweep(name="s", cells=one_cell() * 2), "names a cell twice"),
         (lambda: Sweep(name="s", cells=one_cell(), final_seeds=(0, 0)), "names a final seed twice"),
         (lambda: Sweep(name="s", cells=one_cell(), final_seeds=(1000,)), "final runs need fresh seeds"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raypeft.core.errors import DataError
-from raypeft.datasets import decode, open_dataset, split_table
+from raypeft.datasets import open_dataset, open_prepared, prepare
 
 
 def arrays(shape=(8, 8), sizes=(6, 4, 4)):
@@ -23,10 +23,14 @@ def test_images_labels_and_the_files_own_split_are_read(tmp_path, shape):
     table = open_dataset(f"npz:{tmp_path / 'mini.npz'}")
     assert (table.name, table.classes) == ("mini", ("1", "4"))
     assert table.labels.tolist() == [0, 1, 0, 1, 0, 1] + [0, 1, 0, 1] * 2
-    split = split_table(table, seed=0)
-    assert [len(part) for part in (split.train, split.val, split.test)] == [6, 4, 4]
-    assert table.case_ids[split.test[0]] == "test-000000"
-    pixels = decode(table, image_size=8, interpolation="bicubic", cache_path=tmp_path / "cache.npy")
+    assert table.splits == ("train",) * 6 + ("val",) * 4 + ("test",) * 4
+    size = {"image_size": 8, "interpolation": "bicubic"}
+    prepared = prepare(
+        f"npz:{tmp_path / 'mini.npz'}", sizes=[(8, "bicubic")], split="auto", split_seed=0, cache_dir=tmp_path
+    )
+    assert prepared.split == "official"
+    assert [prepared.cases(side).tolist() for side in ("val", "test")] == [[6, 7, 8, 9], [10, 11, 12, 13]]
+    _, pixels = open_prepared(prepared.digest, **size, cache_dir=tmp_path)
     wanted = content["test_images"][0]
     np.testing.assert_array_equal(pixels[10], wanted if wanted.ndim == 3 else wanted[..., None].repeat(3, 2))
 

@@ -66,7 +66,7 @@ def test_a_missing_place_is_refused(source):
 def test_unknown_names_and_kinds_are_answered():
     with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
         open_dataset("digit")
-    with pytest.raises(UnknownNameError, match="known: digits, npz:PATH, folder:PATH, csv:PATH"):
+    with pytest.raises(UnknownNameError, match=r"known: .*digits.*folder:\.\.\."):
         open_dataset("zip:/data")
     with pytest.raises(UnknownNameError, match="did you mean 'folder:/data'"):
         open_dataset("floder:/data")
@@ -116,8 +116,8 @@ def test_a_missing_column_is_named_with_what_was_found(class_folders):
         ("/etc/passwd,good", "labels.csv:3: '/etc/passwd' lies outside the table's folder"),
         (f"{'x' * 300}.png,good", "not found"),
         ("a\0b.png,good", "lies outside the table's folder"),
-        ("benign/1.png,good,surplus", "labels.csv:3: more or fewer cells"),
-        ("benign/1.png", "labels.csv:3: more or fewer cells"),
+        ("benign/1.png,good,surplus", "labels.csv:3: 3 cells; the header has 2 columns"),
+        ("benign/1.png", "labels.csv:3: 1 cells; the header has 2 columns"),
     ],
 )
 def test_a_bad_row_is_refused_with_its_line(class_folders, row, problem):
@@ -157,7 +157,7 @@ def test_the_index_that_pandas_writes_is_left_out(class_folders):
         ("path,lable", "column 'image' missing; found: path, lable"),
         ("path,lable", "column 'label' missing; found: path, lable. did you mean 'lable'?"),
         ("image,label,label", "column 'label' stands 2 times"),
-        ("image,label,case_id", "column 'case_id': predictions need this name"),
+        ("image,label,case_id", "predictions need the column name case_id"),
     ],
 )
 def test_every_wrong_column_is_named(class_folders, header, problem):
@@ -188,12 +188,6 @@ def test_all_bad_rows_are_told_at_once_and_counted(class_folders):
         open_dataset(write_table(class_folders, f"image,label\n{rows}"))
     assert str(caught.value).count("not found") == 10
     assert "and 3 more" in str(caught.value)
-
-
-def test_a_patient_in_two_given_splits_is_refused(class_folders):
-    rows = "benign/0.png,good,p1,train\nbenign/1.png,bad,p1,test\n"
-    with pytest.raises(DataError, match=r"leakage: 1 groups lie in more than one split \('p1'\)"):
-        open_dataset(write_table(class_folders, f"image,label,group,split\n{rows}"))
 
 
 def test_a_split_of_another_name_is_refused(class_folders):

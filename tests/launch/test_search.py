@@ -5,10 +5,12 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raypeft.core.result import Result
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.datasets import Prepared
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch, suggest_rate
@@ -21,7 +23,18 @@ SWEEP = Sweep(
     search=SEARCH,
     recipe=Recipe(epochs=9, image_size=32),
 )
-PLAN = Plan(sweep=SWEEP, weights_digests={"vit_nano": "w"}, data_digests={"digits": "d"})
+DATA = Prepared(
+    name="digits",
+    classes=("0", "1"),
+    split="grouped",
+    images_digest="i",
+    case_ids=("a", "b"),
+    labels=np.array([0, 1]),
+    groups=("a", "b"),
+    sides=np.array(["train", "train"]),
+    subgroups={},
+)
+PLAN = Plan(sweep=SWEEP, weights_digests={"vit_nano": "w"}, data={"digits": DATA})
 
 
 def score(spec: TrialSpec, epoch: int) -> float:

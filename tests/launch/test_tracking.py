@@ -40,6 +40,7 @@ def make_row(cell, *, seed=None, candidate=None, lr=1e-3, status="done", metrics
         lr=lr,
         recipe=Recipe(epochs=3),
         preprocessing=Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic"),
+        split="grouped",
         split_seed=0,
         weights_digest="w" * 12,
         data_digest="d" * 12,

@@ -25,6 +25,7 @@ def spec_of(method: str, model: str) -> TrialSpec:
         lr=1e-3,
         recipe=Recipe(image_size=32),
         preprocessing=bind_model(model).preprocessing,
+        split="grouped",
         split_seed=0,
         weights_digest=weights_digest(model),
         data_digest="d",

@@ -28,7 +28,7 @@ class Lines(Task):
         self.y = 2 * self.x - 1
         self._scores = iter(scores) if scores else None
 
-    def loss(self, model, cases):
+    def loss(self, model, cases, *, epoch):
         return (model(self.x[cases]) - self.y[cases]).square().sum()
 
     def score(self, model, cases):
@@ -115,8 +115,8 @@ def test_frozen_parameters_do_not_move():
 def test_biases_are_not_decayed_and_matrices_are():
     # With a gradient of zero AdamW only decays: w <- w (1 - lr_t * decay), summed over the schedule.
     class Nothing(Lines):
-        def loss(self, model, cases):
-            return 0.0 * super().loss(model, cases)
+        def loss(self, model, cases, *, epoch):
+            return 0.0 * super().loss(model, cases, epoch=epoch)
 
     model = line()
     weight, bias = model.weight.item(), model.bias.item()
@@ -143,9 +143,9 @@ class _PoisonedFrom(Lines):
         super().__init__()
         self._good_batches = 4 * (epoch - 1)  # 30 cases in batches of at most 8
 
-    def loss(self, model, cases):
+    def loss(self, model, cases, *, epoch):
         self._good_batches -= 1
-        return super().loss(model, cases) * (1 if self._good_batches >= 0 else math.nan)
+        return super().loss(model, cases, epoch=epoch) * (1 if self._good_batches >= 0 else math.nan)
 
 
 def test_the_train_room_loads_neither_ray_nor_mlflow_nor_optuna():

@@ -1,0 +1,171 @@
+"""`raypeft data`: look at a data set, decode it ahead of a sweep, find the image of a prediction."""
+
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.spec import SplitRule
+from raypeft.output import CACHE, EXITS, AsJson, facts, finish, print_json, print_rows, split_list, talk
+
+if TYPE_CHECKING:
+    from raypeft.datasets.check import Report
+
+Source = Annotated[
+    str, typer.Argument(metavar="SRC", help="A name, folder:PATH, csv:PATH, ... as in sweeps.")
+]
+Root = Annotated[Path | None, typer.Option(help="Where the download of a named data set lies.")]
+
+SHOWN = 10  # lines of a kind, for people; JSON holds them all
+
+data_app = typer.Typer(no_args_is_help=True, help="Look at a data set; decode it ahead of a sweep.")
+
+
+@data_app.command("check")
+def data_check(
+    source: Source,
+    root: Root = None,
+    split: Annotated[SplitRule, typer.Option(help="How a sweep would split it.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Counts, groups, duplicates, leakage, damaged files. Exit 4 when a sweep could not use the data.
+
+    raypeft data check ham10000 --root /data/ham10000; raypeft data check folder:/data/ultrasound
+    """
+    from raypeft.datasets.check import check_dataset
+    from raypeft.launch.decoding import ImageBar
+
+    with ImageBar(talk) as bar:
+        report = check_dataset(_at_root(source, root), split=split, watch=bar)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _print_check(report)
+    if report.problems:
+        finish(4, f"raypeft: exit 4 ({EXITS[4]}) {len(report.problems)} problems in {report.dataset}")
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: Source,
+    cache: Annotated[Path, typer.Option(envvar=CACHE, help="Where decoded images go.")],
+    root: Root = None,
+    models: Annotated[str, typer.Option(metavar="A,B,...", help="At the sizes of these.")] = "vit_base",
+    image_size: Annotated[int | None, typer.Option(help="Pixels, of models that take any size.")] = None,
+) -> None:
+    """Decode a data set once, for every sweep that runs with the same --cache.
+
+    raypeft data prepare rsna --root /data/rsna --cache /data/cache --models resnet50,vit_base
+    """
+    from raypeft.datasets import open_dataset
+    from raypeft.datasets.cache import content_digests, decode, image_file, images_digest
+    from raypeft.launch.decoding import ImageBar
+    from raypeft.models import bind_model, image_size_of
+
+    names = split_list(models, str) or []
+    sizes = {(image_size_of(name, image_size), bind_model(name).interpolation) for name in names}
+    table = open_dataset(_at_root(source, root))
+    contents = content_digests(table)
+    for pixels, interpolation in sorted(sizes):
+        size: dict[str, Any] = {"image_size": pixels, "interpolation": interpolation}
+        with ImageBar(talk) as bar:
+            decode(table, contents, **size, cache_dir=cache, watch=bar)
+        path = image_file(cache, images_digest(contents), **size)
+        facts.print(f"{path} ({path.stat().st_size / 2**20:,.0f} MiB)", highlight=False, soft_wrap=True)
+
+
+@data_app.command("cases")
+def data_cases(source: Source, root: Root = None) -> None:
+    """Which image each case id of the predictions is, as CSV on stdout: case_id,image,label.
+
+    Case ids are pseudonyms; only who holds the images can make this table.
+    """
+    from raypeft.datasets import open_dataset
+    from raypeft.datasets.cache import content_digests
+    from raypeft.datasets.prepared import case_pseudonyms
+
+    table = open_dataset(_at_root(source, root))
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["case_id", "image", "label"])
+    for pseudonym, case_id, label in zip(
+        case_pseudonyms(table, content_digests(table)), table.case_ids, table.labels, strict=True
+    ):
+        writer.writerow([pseudonym, case_id, table.classes[label]])
+
+
+def _at_root(source: str, root: Path | None) -> str:
+    if root is not None and ":" in source:
+        raise ConfigError(f"--root {root} goes with a name, not with '{source}'; write one of them")
+    return source if root is None else f"{source}:{root}"
+
+
+def _print_check(report: "Report") -> None:
+    """The report in the order of a reader's questions: what is there, who, twice, leaking, wrong."""
+    facts.print(f"{report.dataset}: {report.images:,} images, {len(report.classes)} classes", highlight=False)
+    if report.classes:
+        print_rows(_class_rows(report), as_json=False)
+        for line in _fact_lines(report):
+            facts.print(line, markup=False, highlight=False, soft_wrap=True)
+    for kind, texts in (("warning", report.warnings), ("problem", report.problems)):
+        for text in texts[:SHOWN]:
+            facts.print(f"{kind}: {text}", markup=False, highlight=False, soft_wrap=True)
+        if len(texts) > SHOWN:
+            facts.print(f"{kind}: and {len(texts) - SHOWN} more (all of them: --json)", highlight=False)
+
+
+def _class_rows(report: "Report") -> list[dict[str, Any]]:
+    return [
+        {"class": name, "images": f"{count:,}"}
+        | ({"whole download": f"{report.expected.get(name, 0):,}"} if report.expected else {})
+        | {side: f"{counts[name]:,}" for side, counts in report.splits.items()}
+        | {
+            source: f"{counts[name]:,}"
+            for source, counts in report.sources.items()
+            if len(report.sources) <= 4
+        }
+        for name, count in report.classes.items()
+    ]
+
+
+def _fact_lines(report: "Report") -> Iterator[str]:
+    groups = report.groups
+    yield (
+        f"split: {report.split}; {groups['units']:,} units that it keeps whole ({groups['named']:,} named "
+        f"groups), {groups['of_several_images']:,} of several images, the largest of {groups['largest']}, "
+        f"{groups['of_several_classes']:,} of several classes"
+    )
+    for part in report.left_out:
+        yield f"left out: {part['images']:,} images: {part['reason']} {part['by_class']}"
+    if len(report.sources) > 4:
+        for source, counts in report.sources.items():
+            yield f"source {source}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    for column, values in report.subgroups.items():
+        shown = ", ".join(f"{value or '(empty)'} {count:,}" for value, count in list(values.items())[:8])
+        yield f"{column}: {shown}{', ...' if len(values) > 8 else ''}"
+    for what, found in (
+        ("identical", report.identical),
+        (f"similar (pHash <= {report.similar_distance} bits)", report.similar),
+    ):
+        if found is not None:
+            yield (
+                f"{what}: {len(found.sets):,} sets of {found.images:,} images; {len(found.across_classes)} "
+                f"across classes, {found.across_splits} across the split"
+            )
+            for names in found.across_classes[:SHOWN]:
+                yield f"  different labels: {' = '.join(names)}"
+    if report.leakage:
+        sizes = "/".join(f"{size:,}" for size in report.leakage.by_image_sizes)
+        yield (
+            f"leakage: split by image ({sizes}), {report.leakage.by_image:.1%} of test images share a "
+            f"patient, a lesion or all pixels with training; split={report.split}: {report.leakage.ours:.1%}"
+        )
+    if report.source_baseline:
+        yield (
+            f"the source alone, no image: macro F1 {report.source_baseline.by_source:.3f} on test "
+            f"(the most frequent class alone: {report.source_baseline.majority:.3f})"
+        )

@@ -1,0 +1,65 @@
+"""Images that belong together: same pixels, similar ones, one patient."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from raypeft.datasets.base import Table
+from raypeft.datasets.images import Fingerprint
+
+BLOCK = 2048  # images compared at a time: 2048 x n distances
+
+
+def identical_images(found: Sequence[Fingerprint]) -> list[list[int]]:
+    """Each set of two or more images with equal pixels, as indices."""
+    same = defaultdict(list)
+    for case, one in enumerate(found):
+        same[one.pixels].append(case)
+    return [cases for cases in same.values() if len(cases) > 1]
+
+
+def similar_images(found: Sequence[Fingerprint], *, distance: int) -> np.ndarray:
+    """Pairs (m, 2), first < second, whose pHashes differ in at most `distance` of 256 bits.
+
+    Images of equal pixels are among them.
+    """
+    bits = np.unpackbits(
+        np.frombuffer(b"".join(one.phash for one in found), np.uint8).reshape(-1, 32), axis=1
+    )
+    signs = bits.astype(np.float32) * 2 - 1
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for start in range(0, len(signs), BLOCK):
+        # equal bits minus unequal ones: 256 - 2 x distance
+        agreement = signs[start : start + BLOCK] @ signs[start:].T
+        first, second = np.nonzero(agreement >= bits.shape[1] - 2 * distance)
+        keep = first < second
+        pairs.append(np.stack([first[keep], second[keep]], axis=1) + start)
+    return np.concatenate(pairs)
+
+
+def find_units(table: Table, found: Sequence[Fingerprint], *, similar: int | None) -> np.ndarray:
+    """Units that no split may tear apart: int64 (n,), a number per image.
+
+    Images are of one unit when they share a group or all pixels, or, where `similar` says up to
+    which pHash distance, look alike; also through others.
+    """
+    from scipy.sparse import coo_array  # half a second, and decoding processes import this module
+    from scipy.sparse.csgraph import connected_components
+
+    links = [np.empty((0, 2), dtype=np.int64)]
+    together = identical_images(found)
+    if table.groups is not None:
+        members = defaultdict(list)
+        for case, group in enumerate(table.groups):
+            members[group].append(case)
+        together += members.values()
+    links += [
+        np.array([(cases[0], other) for other in cases[1:]], np.int64).reshape(-1, 2) for cases in together
+    ]
+    if similar is not None:
+        links.append(similar_images(found, distance=similar))
+    first, second = np.concatenate(links).T
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(table), len(table)))
+    units: np.ndarray = connected_components(graph, directed=False)[1].astype(np.int64)
+    return units

@@ -1,0 +1,43 @@
+"""What a person sees while images are decoded: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+QUIET_SECONDS = 30.0  # between two lines in a log
+
+
+class ImageBar:
+    """Called with what is done and how far: the `watch` of datasets.prepare. Use it as a context."""
+
+    def __init__(self, console: Console) -> None:
+        """`console` should write to stderr: stdout is for the result."""
+        self._console = console
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._spoken = time.monotonic()
+        self._what = ""
+
+    def __call__(self, what: str, num_done: int, num_images: int) -> None:
+        """Show how far it is."""
+        if self._console.is_terminal:
+            if what != self._what:
+                self._task = self._bar.add_task(what, total=num_images)
+            self._bar.update(self._task, completed=num_done)
+        elif time.monotonic() - self._spoken > QUIET_SECONDS:
+            self._spoken = time.monotonic()
+            self._console.print(f"{what}: {num_done} of {num_images}", markup=False, highlight=False)
+        self._what = what
+
+    def __enter__(self) -> "ImageBar":
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()

@@ -1,0 +1,61 @@
+"""What the commands share: options, facts on stdout, talk on stderr, the last line."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from raypeft.core.errors import ConfigError
+
+talk = Console(stderr=True)
+facts = Console()
+
+T = TypeVar("T")
+EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "STORAGE", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]
+Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
+CACHE = "RAYPEFT_CACHE"
+SharedCache = Annotated[
+    Path | None, typer.Option("--cache", envvar=CACHE, help="Decoded images that several stores share.")
+]
+
+
+def split_list(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
+    """The parts of "a,b(c=1,d=2)": commas in brackets belong to a name. Raises: ConfigError."""
+    if text is None:
+        return None
+    try:
+        parts = re.split(r",(?![^(]*\))", text)  # not within the brackets of a name's options
+        return [kind(part.strip()) for part in parts if part.strip()]
+    except ValueError as error:
+        raise ConfigError(f"'{text}': {error}; give comma-separated values") from None
+
+
+def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """A table of the first row's columns, or JSON."""
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in rows[0]:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+    facts.print(table)
+
+
+def print_json(content: Any) -> None:
+    """On stdout."""
+    print(json.dumps(content, indent=1))
+
+
+def finish(code: int, summary: str) -> NoReturn:
+    """The last line, on stderr, and the exit status."""
+    talk.print(summary, markup=False, highlight=False, soft_wrap=True)
+    raise SystemExit(code)

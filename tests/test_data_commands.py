@@ -1,0 +1,240 @@
+"""`raypeft data`, and how a run refuses each fault of images and tables before any trial starts."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raypeft.cli import main
+
+SWEEP = """
+from raypeft.core.spec import Recipe, Search, Sweep, grid
+SWEEP = Sweep(
+    name="tiny",
+    cells=grid(method=("linear",), model=("vit_nano",), dataset=("digits",)),
+    search=Search(trials=2),
+    recipe=Recipe(epochs=3),
+)
+"""
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = 0
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def write_image(path: Path, seed: int, side: int = 32) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    """24 images of two classes, two sites and twelve patients, and their table."""
+    root = tmp_path / "scans"
+    rows = ["image,label,group,source,sex"]
+    for number in range(24):
+        write_image(root / f"{number}.png", number)
+        label = "ill" if number % 2 else "well"
+        rows.append(f"{number}.png,{label},p{number // 2},{'north' if number % 2 else 'south'},{number % 3}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_a_check_counts_classes_sides_sources_groups_and_subgroups(capsys, scans):
+    code, out, _ = run(capsys, "data", "check", f"csv:{scans}/labels.csv", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert (report["images"], report["classes"]) == (24, {"ill": 12, "well": 12})
+    assert report["groups"] == {
+        "named": 12, "units": 12, "of_several_images": 12, "largest": 2, "of_several_classes": 12,
+    }  # fmt: skip
+    assert report["sources"] == {"north": {"ill": 12, "well": 0}, "south": {"ill": 0, "well": 12}}
+    assert report["subgroups"] == {"sex": {"0": 8, "1": 8, "2": 8}}
+    assert {side: sum(counts.values()) for side, counts in report["splits"].items()} == {
+        "train": 16, "val": 4, "test": 4,
+    }  # fmt: skip
+    assert report["leakage"]["ours"] == 0 < report["leakage"]["by_image"]
+    # the site tells the label: F1 1; one class alone: (2/3 + 0) / 2
+    assert report["source_baseline"] == {"by_source": 1.0, "majority": pytest.approx(1 / 3)}
+    assert report["problems"] == report["warnings"] == []
+    code, text, _ = run(capsys, "data", "check", f"csv:{scans}/labels.csv")
+    assert "24 images, 2 classes" in text
+    assert "the source alone, no image: macro F1 1.000 on test" in text
+
+
+def test_a_check_names_every_fault_and_goes_on(capsys, scans):
+    (scans / "3.png").write_bytes(b"")
+    (scans / "4.png").write_text("<html>")
+    (scans / "5.png").write_bytes((scans / "6.png").read_bytes())
+    code, out, err = run(capsys, "data", "check", f"csv:{scans}/labels.csv", "--json")
+    report = json.loads(out)
+    assert code == 4
+    assert [problem.rsplit("/", 1)[1] for problem in report["problems"]] == [
+        "3.png: empty file (labels.csv:5)",
+        "4.png: not an image (labels.csv:6)",
+    ]
+    assert report["identical"]["across_classes"] == [["5.png", "6.png"]]
+    assert report["warnings"] == [
+        "1 sets of identical images bear different labels",
+    ]
+    assert "exit 4 (PREFLIGHT) 2 problems in labels" in err
+
+
+def test_near_duplicates_are_told_apart_from_equal_images(capsys, scans):
+    noise = np.random.default_rng(4).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC)
+    picture.save(scans / "0.png")
+    picture.save(scans / "2.png")
+    Image.fromarray((np.asarray(picture) * 0.9).astype(np.uint8)).save(scans / "4.png")
+    _, out, _ = run(capsys, "data", "check", f"csv:{scans}/labels.csv", "--json")
+    report = json.loads(out)
+    assert report["identical"]["sets"] == [["0.png", "2.png"]]
+    assert sorted(map(sorted, report["similar"]["sets"])) == [["0.png", "4.png"], ["2.png", "4.png"]]
+
+
+def test_a_root_goes_with_a_name(capsys, scans):
+    code, _, err = run(capsys, "data", "check", f"csv:{scans}/labels.csv", "--root", scans)
+    assert code == 2
+    assert "goes with a name" in err
+    code, out, _ = run(capsys, "data", "check", "ham10000", "--root", scans)
+    assert code == 4
+    assert "ham10000" in out
+
+
+def test_what_is_prepared_is_found_by_a_sweep(capsys, scans, tmp_path):
+    cache = tmp_path / "cache"
+    source = f"csv:{scans}/labels.csv"
+    code, out, _ = run(capsys, "data", "prepare", source, "--cache", cache, "--models", "vit_nano")
+    assert code == 0
+    path = Path(out.rsplit(" (", 1)[0])
+    assert path.is_relative_to(cache)
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    store = tmp_path / "store"
+    arguments = ("--datasets", source, "--store", store, "--cache", cache, "--dry-run")
+    assert run(capsys, "run", tmp_path / "tiny.py", *arguments)[0] == 0
+    linked = list((store / "cache" / "images").glob("*.arrow"))
+    assert [one.stat().st_ino for one in linked] == [path.stat().st_ino]
+
+
+def test_case_ids_lead_back_to_images(capsys, scans, tmp_path):
+    source = f"csv:{scans}/labels.csv"
+    code, out, _ = run(capsys, "data", "cases", source)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert {row["image"] for row in rows} == {f"{number}.png" for number in range(24)}
+    (tmp_path / "tiny.py").write_text(SWEEP.replace("digits", source))
+    _, out, _ = run(capsys, "plan", tmp_path / "tiny.py", "--store", tmp_path / "store", "--json")
+    content = json.loads(out)
+    (whole, *_) = content["subsets"]["labels"]
+    assert (whole["fraction"], whole["seed"], len(whole["case_ids"])) == (1.0, 1000, 16)
+    assert set(whole["case_ids"]) < {row["case_id"] for row in rows}
+    assert content["plan"]["data"]["labels"]["images"] == {"train": 16, "val": 4, "test": 4}
+
+
+def flipped_png(root: Path) -> None:
+    content = bytearray((root / "3.png").read_bytes())
+    start = content.index(b"IDAT") + 50
+    for place in range(start, start + 40):
+        content[place] ^= 0xFF
+    (root / "3.png").write_bytes(content)
+
+
+def half_jpeg(root: Path) -> None:
+    Image.open(root / "3.png").resize((300, 300)).save(root / "half.jpg")
+    (root / "half.jpg").write_bytes((root / "half.jpg").read_bytes()[:5000])
+    replace_in_table(root, "3.png", "half.jpg")
+
+
+def replace_in_table(root: Path, old: str, new: str) -> None:
+    table = root / "labels.csv"
+    table.write_text(table.read_text().replace(f"\n{old}", f"\n{new}", 1))
+
+
+def with_split(root: Path, sides: dict[int, str]) -> None:
+    lines = (root / "labels.csv").read_text().splitlines()
+    rows = [f"{line},{sides.get(number, 'train')}" for number, line in enumerate(lines[1:])]
+    (root / "labels.csv").write_text("\n".join([f"{lines[0]},split", *rows]) + "\n")
+
+
+def same_patient_on_two_sides(root: Path) -> None:
+    with_split(root, {0: "test", 3: "test", 4: "val", 5: "val"})
+
+
+def same_bytes_on_two_sides(root: Path) -> None:
+    (root / "0.png").write_bytes((root / "10.png").read_bytes())
+    with_split(root, {0: "test", 1: "test", 4: "val", 5: "val"})
+
+
+def lonely_class(root: Path) -> None:
+    replace_in_table(root, "3.png,ill", "3.png,rare")
+
+
+def not_utf8(root: Path) -> None:
+    (root / "labels.csv").write_bytes((root / "labels.csv").read_bytes() + b"x.png,\xff\xfe,p,n,0\n")
+
+
+FAULTS: list[tuple[Callable[[Path], object], str]] = [
+    (flipped_png, "cannot decode"),
+    (half_jpeg, "half.jpg: image file is truncated"),
+    (lambda root: (root / "3.png").write_bytes(b""), "3.png: empty file (labels.csv:5)"),
+    (lambda root: (root / "3.png").write_text("<html>"), "3.png: not an image (labels.csv:5)"),
+    (lambda root: (root / "3.png").unlink(), "labels.csv:5: image '3.png' not found"),
+    (lambda root: replace_in_table(root, "3.png,ill", "3.png,"), "labels.csv:5: label is empty"),
+    (
+        lambda root: replace_in_table(root, "3.png", "4.png"),
+        "labels.csv:6: duplicate path '4.png', lines 5 and 6",
+    ),
+    (not_utf8, "labels.csv:26: not UTF-8"),
+    (lonely_class, "class 'rare' has 1 image: cannot appear in train, val and test"),
+    (same_patient_on_two_sides, "2 of 2 test images share a patient, a lesion or all pixels"),
+    (same_bytes_on_two_sides, "2 of 2 test images share a patient, a lesion or all pixels"),
+    (
+        lambda root: (root / "labels.csv").write_text("image,lable\n"),
+        "column 'label' missing; found: image, lable. did you mean 'lable'?",
+    ),
+    (lambda root: replace_in_table(root, "3.png", "../../etc/passwd"), "lies outside the table's folder"),
+    (lambda root: os.truncate(root / "labels.csv", 0), "column 'image' missing"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), FAULTS, ids=[message[:40] for _, message in FAULTS])
+def test_a_run_refuses_each_fault_with_its_place_before_any_trial(capsys, scans, tmp_path, damage, message):
+    damage(scans)
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    store = tmp_path / "store"
+    code, _, err = run(
+        capsys, "run", tmp_path / "tiny.py", "--datasets", f"csv:{scans}/labels.csv", "--store", store
+    )
+    assert code == 4
+    assert message in err
+    assert "raypeft: exit 4 (PREFLIGHT)" in err.splitlines()[-1]
+    assert not list(store.rglob("ledger/*.json"))
+    assert not (store / "plan.json").exists()
+
+
+def test_leakage_may_be_allowed_by_name(capsys, scans, tmp_path):
+    same_patient_on_two_sides(scans)
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    arguments = ("--datasets", f"csv:{scans}/labels.csv", "--store", tmp_path / "store", "--dry-run")
+    assert run(capsys, "run", tmp_path / "tiny.py", *arguments)[0] == 4
+    assert run(capsys, "run", tmp_path / "tiny.py", *arguments, "--allow-leakage")[0] == 0
+    assert run(capsys, "run", tmp_path / "tiny.py", *arguments, "--split", "grouped")[0] == 0
+
+
+def test_an_unknown_split_is_refused(capsys, tmp_path):
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    code, _, err = run(capsys, "run", tmp_path / "tiny.py", "--split", "random", "--dry-run")
+    assert code == 2
+    assert "grouped" in err
