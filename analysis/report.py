@@ -157,8 +157,21 @@ def _setup(plan: Mapping[str, Any]) -> Facts:
         "batch size": f"{recipe['batch_size']} (micro-batches of {recipe['micro_batch_size']})",
         "weight decay": f"{recipe['weight_decay']:g}",
         "image size": f"{recipe['image_size']} px" if recipe["image_size"] else "the model's own",
+        "augmentation": _changes(recipe["augmentation"]),
         "seeds": f"final {final_seeds}; search {search['seed']}; split {sweep['split_seed']}",
+        **{f"split of {dataset}": _split(facts) for dataset, facts in plan["data"].items()},
     }
+
+
+def _changes(augmentation: Mapping[str, Any] | None) -> str:
+    """The settings that change an image."""
+    used = {name: value for name, value in (augmentation or {}).items() if value not in (0.0, [1.0, 1.0])}
+    return ", ".join(f"{name}={value}" for name, value in used.items()) or "none"
+
+
+def _split(facts: Mapping[str, Any]) -> str:
+    images = facts["images"]
+    return f"{facts['split']}: {images['train']:,} / {images['val']:,} / {images['test']:,} images"
 
 
 def _provenance(frame: pd.DataFrame, plan: Mapping[str, Any]) -> Facts:

@@ -1,6 +1,7 @@
 """`raypeft data`, and how a run refuses each fault of images and tables before any trial starts."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -185,8 +186,27 @@ def not_utf8(root: Path) -> None:
     (root / "labels.csv").write_bytes((root / "labels.csv").read_bytes() + b"x.png,\xff\xfe,p,n,0\n")
 
 
+def flipped_jpeg_with_checksum(root: Path) -> None:
+    """One bit: PIL decodes it without a word."""
+    lines = (root / "labels.csv").read_text().splitlines()
+    sums = [hashlib.sha256((root / line.split(",")[0]).read_bytes()).hexdigest() for line in lines[1:]]
+    Image.open(root / "3.png").save(root / "3.jpg")
+    sums[3] = hashlib.sha256((root / "3.jpg").read_bytes()).hexdigest()
+    lines[4] = lines[4].replace("3.png", "3.jpg")
+    rows = [f"{line},{one}" for line, one in zip(lines[1:], sums, strict=True)]
+    (root / "labels.csv").write_text("\n".join([f"{lines[0]},sha256", *rows]) + "\n")
+    content = bytearray((root / "3.jpg").read_bytes())
+    content[-100] ^= 0x01
+    (root / "3.jpg").write_bytes(content)
+    Image.open(root / "3.jpg").load()
+
+
 FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (flipped_png, "cannot decode"),
+    (
+        flipped_jpeg_with_checksum,
+        "3.jpg: its sha256 differs from the table's; the file was changed or damaged (labels.csv:5)",
+    ),
     (half_jpeg, "half.jpg: image file is truncated"),
     (lambda root: (root / "3.png").write_bytes(b""), "3.png: empty file (labels.csv:5)"),
     (lambda root: (root / "3.png").write_text("<html>"), "3.png: not an image (labels.csv:5)"),

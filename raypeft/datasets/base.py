@@ -47,6 +47,7 @@ class Table:
     prompts: tuple[str, ...] | None = None  # text-to-image: what the image shows
     paths: tuple[Path, ...] | None = None  # None: the pixels are in `images`
     origins: tuple[str, ...] | None = None  # "labels.csv:17": the line that a message points to
+    checksums: tuple[str, ...] | None = None  # sha256 of each file, as its table says: 64 hex digits
     images: np.ndarray | None = None  # uint8 (n, height, width) or (n, height, width, 3)
     left_out: tuple[LeftOut, ...] = ()
 
@@ -55,7 +56,7 @@ class Table:
         assert len(set(ids)) == len(ids), f"{self.name}: a case id stands twice"
         columns = [
             self.labels, self.groups, self.sources, self.splits, self.prompts, self.paths, self.origins,
-            self.images, *self.subgroups.values(),
+            self.checksums, self.images, *self.subgroups.values(),
         ]  # fmt: skip
         assert all(len(column) == len(ids) for column in columns if column is not None), (
             f"{self.name}: a column's length differs from the number of case ids"
@@ -84,6 +85,7 @@ class Row:
     source: str | None = None
     split: str | None = None
     prompt: str | None = None
+    checksum: str | None = None
     subgroups: Mapping[str, str] = field(default_factory=dict)
     origin: str = ""
 
@@ -247,6 +249,7 @@ def make_table(source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] 
         subgroups={name: tuple(row.subgroups[name] for row in rows) for name in rows[0].subgroups},
         paths=tuple(row.path for row in rows),
         origins=tuple(row.origin for row in rows),
+        checksums=column("checksum"),
         left_out=tuple(part for part in left_out if part.total),
     )
 

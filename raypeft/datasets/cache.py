@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,15 @@ class Decoded:
 
 
 def content_digests(table: Table) -> list[str]:
-    """Sixteen hex digits per image, over its file's bytes or its pixels. Raises: DataError."""
+    """Sixteen hex digits per image, over its file's bytes or its pixels.
+
+    Raises: DataError for files that cannot be read or differ from the checksum in their table.
+    """
     if table.paths is None:
         assert table.images is not None, "a table has paths or images"
         return [_digest(image.tobytes()) for image in table.images]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        digests = list(threads.map(_file_digest, table.paths))
+        digests = list(threads.map(_file_digest, table.paths, table.checksums or repeat(None)))
     raise_problems(table, [problem for _, problem in digests])
     return [digest for digest, _ in digests]
 
@@ -184,11 +188,16 @@ def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint]) -> None
     write_file(path, fill)
 
 
-def _file_digest(path: Path) -> tuple[str, str | None]:
+def _file_digest(path: Path, checksum: str | None) -> tuple[str, str | None]:
+    """Its digest, or what is wrong."""
     try:
-        return _digest(path.read_bytes()), None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return "", why(path, error)
+    if checksum is not None and checksum.lower() != digest:
+        return "", f"{path}: its sha256 differs from the table's; the file was changed or damaged"
+    return digest[:16], None
 
 
 def _digest(content: bytes) -> str:

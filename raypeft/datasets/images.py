@@ -1,7 +1,10 @@
 """One image file to RGB pixels, and the two fingerprints by which duplicates are found."""
 
 import hashlib
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,14 +74,29 @@ def _is_dicom(path: Path) -> bool:
         return file.read(DICOM_MAGIC_AT + 4)[DICOM_MAGIC_AT:] == b"DICM" or path.suffix.lower() == ".dcm"
 
 
+@contextmanager
+def silent_pydicom() -> Iterator[None]:
+    """No warning and no log line of pydicom: they quote values of the header, which may name a patient."""
+    logger = logging.getLogger("pydicom")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = was_disabled
+
+
 def _from_dicom(path: Path) -> Image.Image:
-    """The first and only frame. Values of the header go into no message: they may name a patient."""
+    """The first and only frame."""
     import pydicom
     from pydicom.pixels.processing import apply_modality_lut
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd header values, RSNA's PatientAge '51' among them
-        header = pydicom.dcmread(path)
+    with silent_pydicom():
+        try:
+            header = pydicom.dcmread(path)
+        except Exception as error:  # nearly anything, and its text may quote the header
+            raise ValueError(f"no whole DICOM file ({type(error).__name__})") from None
         if (frames := int(header.get("NumberOfFrames") or 1)) > 1:
             raise ValueError(f"{frames} frames; save one image per file")
         pixels = header.pixel_array

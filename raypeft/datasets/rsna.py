@@ -15,13 +15,13 @@ import logging
 import math
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, make_table, register_dataset
 from raypeft.datasets.downloads import PLAIN_NAME, check_values, refuse
+from raypeft.datasets.images import silent_pydicom
 from raypeft.datasets.tables import Line, read_table
 
 CLASSES = {"0": "no pneumonia", "1": "pneumonia"}  # by Target
@@ -198,8 +198,7 @@ def _read_header(path: Path) -> dict[str, str]:
     """Age in years, sex and view, each 'unknown' where it is missing or makes no sense."""
     import pydicom
 
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they may quote the header
+    with path.open("rb") as file, silent_pydicom():
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
         if file.tell() >= os.fstat(file.fileno()).st_size:  # skipped values may reach beyond the end
             raise EOFError("no pixels behind the header")

@@ -11,6 +11,7 @@ from raypeft.datasets.tables import Line, read_table
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"))
 MASK = re.compile(r"_mask(_\d+)?$")  # segmentation masks that lie beside BUSI's images
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 SPLITS = ("train", "val", "test")
 SPLIT_FOLDERS = frozenset((*SPLITS, "valid", "validation", "training", "testing"))
 
@@ -59,7 +60,7 @@ def folder(path: str) -> Table:
 
 @register_source(
     "csv",
-    meaning="columns image,label[,group][,source][,split][,any subgroup]; paths below the table's folder",
+    meaning="columns image,label[,group][,source][,split][,sha256][,any subgroup]; paths below its folder",
 )
 def table(argument: str) -> Table:
     """Images are named relative to the table's folder and must lie below it.
@@ -101,6 +102,7 @@ def _row(path: Path, line: Line) -> Row:
         group=cells.pop("group", None),
         source=cells.pop("source", None),
         split=cells.pop("split", None),
+        checksum=cells.pop("sha256", None),
         subgroups=cells,
         origin=line.origin,
     )
@@ -114,6 +116,8 @@ def _row_problems(row: Row, path: Path) -> list[str]:
         problems.append("group is empty; give every image one, or leave the column out")
     if row.split is not None and row.split not in SPLITS:
         problems.append(f"split '{row.split}'; allowed: {', '.join(SPLITS)}")
+    if row.checksum is not None and not SHA256.fullmatch(row.checksum):
+        problems.append(f"sha256 '{row.checksum}'; must be 64 hexadecimal digits")
     if not row.case_id:
         problems.append("image is empty")
     elif "\0" in row.case_id or not row.path.resolve().is_relative_to(path.parent.resolve()):

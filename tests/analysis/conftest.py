@@ -55,6 +55,13 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
         )
         plan = {
             "protocol": 1,
+            "data": {
+                "digits": {
+                    "split": "grouped",
+                    "images": {"train": 1258, "val": 270, "test": 269},
+                    "subsets": [],
+                }
+            },
             "sweep": asdict(sweep),
             "trials": len(rows) if trials is None else trials,
             "digests": {"weights": {"vit_nano": "w" * 64}, "data": {"digits": "d" * 64}},

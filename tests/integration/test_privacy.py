@@ -1,0 +1,78 @@
+"""After a whole sweep on images full of names, no file that it left and no line that it wrote holds one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+SWEEP = """
+from raypeft.core.spec import Recipe, Search, Sweep, grid
+SWEEP = Sweep(
+    name="names",
+    cells=grid(method=("linear",), model=("vit_nano",), dataset=("digits",)),
+    search=Search(trials=1),
+    recipe=Recipe(epochs=1, batch_size=8),
+    final_seeds=(0,),
+)
+"""
+NAMES = ("Quorrabel", "Zylphia", "MRN-7741950", "1950-03-17")  # of a patient, in header, EXIF, path and table
+
+
+def write_scan(path: Path, seed: int) -> None:
+    """DICOM for even seeds, JPEG with EXIF for odd ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (32, 32), dtype=np.uint8)
+    if seed % 2:
+        exif = Image.Exif()
+        exif[0x010E] = "Zylphia Quorrabel MRN-7741950"  # ImageDescription
+        Image.fromarray(pixels).save(path.with_suffix(".jpg"), exif=exif)
+        return
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
+        "1.2.840.10008.5.1.4.1.1.7",
+        generate_uid(),
+    )
+    scan = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    scan.PatientName, scan.PatientID, scan.PatientBirthDate = "Quorrabel^Zylphia", "MRN-7741950", "19500317"
+    scan.Rows = scan.Columns = 32
+    scan.SamplesPerPixel, scan.PhotometricInterpretation, scan.PixelRepresentation = 1, "MONOCHROME2", 0
+    scan.BitsAllocated = scan.BitsStored = 8
+    scan.HighBit = 7
+    scan.PixelData = pixels.tobytes()
+    scan.save_as(path.with_suffix(".dcm"), enforce_file_format=True)
+
+
+@pytest.mark.ray
+def test_no_name_of_a_patient_is_left_anywhere(tmp_path):
+    root, store = tmp_path / "in", tmp_path / "store"
+    rows = ["image,label,group"]
+    for number in range(24):
+        write_scan(root / f"Quorrabel_Zylphia_{number}" / "MRN-7741950", number)
+        suffix = ".jpg" if number % 2 else ".dcm"
+        label = "ill" if number % 3 else "well"
+        rows.append(f"Quorrabel_Zylphia_{number}/MRN-7741950{suffix},{label},Zylphia Quorrabel {number}")
+    (root / "scans.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "names.py").write_text(SWEEP)
+    assert "Quorrabel" in str(pydicom.dcmread(next(root.rglob("*.dcm"))).PatientName)
+    run = subprocess.run(
+        [sys.executable, "-m", "raypeft", "run", str(tmp_path / "names.py"), "--store", str(store),
+         "--datasets", f"csv:{root}/scans.csv"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert not [name for name in NAMES if name in run.stdout + run.stderr]
+    files = [path for path in store.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for path in files:
+        content = path.read_bytes() + str(path.relative_to(store)).encode()
+        if path.suffix == ".parquet":  # compressed
+            content += str(pq.read_table(path).to_pydict()).encode()
+        assert not [name for name in NAMES if name.encode() in content], path
