@@ -140,7 +140,8 @@ def _fact_lines(report: "Report") -> Iterator[str]:
         f"{groups['of_several_classes']:,} of several classes"
     )
     for part in report.left_out:
-        yield f"left out: {part['images']:,} images: {part['reason']} {part['by_class']}"
+        by_class = ", ".join(f"{name} {count:,}" for name, count in part["by_class"].items() if name)
+        yield f"left out: {part['images']:,}, {part['reason']}" + (f" ({by_class})" if by_class else "")
     if len(report.sources) > 4:
         for source, counts in report.sources.items():
             yield f"source {source}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class Report:
     images: int
     classes: dict[str, int]
     expected: dict[str, int] = field(default_factory=dict)
-    left_out: tuple[dict[str, object], ...] = ()
+    left_out: tuple[dict[str, Any], ...] = ()
     split: str = ""
     splits: dict[str, dict[str, int]] = field(default_factory=dict)  # side -> class -> images
     sources: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> class -> images

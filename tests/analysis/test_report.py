@@ -60,7 +60,14 @@ def test_the_page_is_whole_offline_and_small(write_store, tmp_path, final_rows, 
     assert "<script" not in page
     assert "@import" not in page
     assert len(page.encode()) < 1_000_000
-    for text in ("0.860 ± 0.060", "the best of 2 PEFT methods is lora", "<svg", 'role="img"', "abc123def456", "grouped: 1,258 / 270 / 269 images"):
+    for text in (
+        "0.860 ± 0.060",
+        "the best of 2 PEFT methods is lora",
+        "<svg",
+        'role="img"',
+        "abc123def456",
+        "grouped: 1,258 / 270 / 269 images",
+    ):
         assert text in page
 
 

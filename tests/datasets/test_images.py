@@ -147,6 +147,22 @@ def test_the_files_that_pydicom_ships_are_read_without_a_warning(name):
     assert pixels.min() < 64 < 128 < pixels.max()
 
 
+@pytest.mark.parametrize(
+    "name", ["MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm"]
+)
+def test_lossless_compression_gives_the_pixels_of_the_plain_file(name):
+    packed, plain = (
+        np.asarray(to_rgb(Path(pydicom.data.get_testdata_file(one, download=False))))
+        for one in (name, "MR_small.dcm")
+    )
+    assert np.array_equal(packed, plain)
+
+
+def test_a_dicom_file_without_an_image_is_told():
+    with pytest.raises(Exception, match="no pixel data to decode"):
+        to_rgb(Path(pydicom.data.get_testdata_file("rtplan.dcm", download=False)))
+
+
 def test_fingerprints_know_equal_similar_and_other_images():
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
