@@ -78,6 +78,9 @@ def run(
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: sqlite in the store.")] = None,
     cpus_per_trial: int = 1,
     gpus_per_trial: float = 0.0,
+    small: Annotated[
+        bool, typer.Option("--smoke", help="Every method once, on small models and built-in images.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
 ) -> None:
     """Run what a sweep's store does not hold yet. Options override the sweep file.
@@ -99,6 +102,10 @@ def run(
         recipe={"epochs": epochs, "batch_size": batch_size, "image_size": image_size},
     )
     asked = replace(asked, split=split or asked.split, allow_leakage=allow_leakage or asked.allow_leakage)
+    if small:
+        from raypeft.launch.smoke import smoke
+
+        asked = smoke(asked)
     where = store or Path("runs") / asked.name
     if dry_run:
         _print_plan(asked, where, cache, as_json=False)

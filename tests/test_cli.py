@@ -1,12 +1,14 @@
 """Commands that start no sweep; those that do are in integration/."""
 
+import csv
 import json
+import os
+import runpy
 from pathlib import Path
 
 import pytest
 
-from raypeft.cli import main
-
+ROOT = Path(__file__).parents[1]
 SWEEP = """
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 SWEEP = Sweep(
@@ -16,16 +18,6 @@ SWEEP = Sweep(
     recipe=Recipe(epochs=3),
 )
 """
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture
@@ -43,17 +35,17 @@ def sweep_file(tmp_path) -> Path:
         ("datasets", "dataset", {"digits", "folder:PATH", "csv:PATH"}),
     ],
 )
-def test_what_exists_is_listed_for_people_and_for_programs(capsys, command, key, expected):
-    code, out, _ = run(capsys, command, "--json")
+def test_what_exists_is_listed_for_people_and_for_programs(cli, command, key, expected):
+    code, out, _ = cli(command, "--json")
     assert code == 0
     assert expected <= {row[key] for row in json.loads(out)}
-    code, out, _ = run(capsys, command)
+    code, out, _ = cli(command)
     assert code == 0
     assert all(name.split(":")[0] in out for name in expected)
 
 
-def test_a_plan_counts_and_starts_nothing(capsys, sweep_file, tmp_path):
-    code, out, _ = run(capsys, "plan", sweep_file, "--store", tmp_path / "s", "--json")
+def test_a_plan_counts_and_starts_nothing(cli, sweep_file, tmp_path):
+    code, out, _ = cli("plan", sweep_file, "--store", tmp_path / "s", "--json")
     content = json.loads(out)
     assert code == 0
     assert content["trials"] == 2 * (4 + 3)
@@ -61,9 +53,9 @@ def test_a_plan_counts_and_starts_nothing(capsys, sweep_file, tmp_path):
     assert not list((tmp_path / "s").glob("ledger/*"))
 
 
-def test_options_replace_axes_and_settings(capsys, sweep_file, tmp_path):
-    code, out, _ = run(
-        capsys, "run", sweep_file, "--store", tmp_path / "s", "--dry-run",
+def test_options_replace_axes_and_settings(cli, sweep_file, tmp_path):
+    code, out, _ = cli(
+        "run", sweep_file, "--store", tmp_path / "s", "--dry-run",
         "--methods", "lora", "--seeds", "5,6", "--fractions", "0.1,0.5", "--candidates", 3,
     )  # fmt: skip
     assert code == 0
@@ -78,26 +70,58 @@ def test_options_replace_axes_and_settings(capsys, sweep_file, tmp_path):
         ("", "SWEEP is NoneType"),
     ],
 )
-def test_a_broken_sweep_file_is_named_with_its_line(capsys, tmp_path, text, message):
+def test_a_broken_sweep_file_is_named_with_its_line(cli, tmp_path, text, message):
     (tmp_path / "broken.py").write_text(text)
-    code, _, err = run(capsys, "plan", tmp_path / "broken.py", "--store", tmp_path / "s")
+    code, _, err = cli("plan", tmp_path / "broken.py", "--store", tmp_path / "s")
     assert code == 2
     assert message in err
     assert err.rstrip().endswith("raypeft: exit 2 (CONFIG)")
 
 
-def test_a_missing_sweep_file_and_wrong_values_are_configuration_errors(capsys, sweep_file, tmp_path):
-    assert run(capsys, "plan", tmp_path / "absent.py")[0] == 2
-    code, _, err = run(capsys, "run", sweep_file, "--fractions", "0.1,half", "--store", tmp_path / "s")
+def test_a_missing_sweep_file_and_wrong_values_are_configuration_errors(cli, sweep_file, tmp_path):
+    assert cli("plan", tmp_path / "absent.py")[0] == 2
+    code, _, err = cli("run", sweep_file, "--fractions", "0.1,half", "--store", tmp_path / "s")
     assert code == 2
     assert "'0.1,half'" in err
-    code, _, err = run(capsys, "status", tmp_path)
+    code, _, err = cli("status", tmp_path)
     assert code == 2
     assert "holds no sweep" in err
 
 
-def test_two_datasets_of_one_name_are_refused(capsys, sweep_file, tmp_path):
+def test_two_datasets_of_one_name_are_refused(cli, sweep_file, tmp_path):
     sources = f"folder:{tmp_path}/a/busi,folder:{tmp_path}/b/busi"
-    code, _, err = run(capsys, "run", sweep_file, "--datasets", sources, "--store", tmp_path / "s")
+    code, _, err = cli("run", sweep_file, "--datasets", sources, "--store", tmp_path / "s")
     assert code == 2
     assert "would both be called 'busi'" in err
+
+
+@pytest.mark.parametrize(
+    ("sweep", "published", "methods"),
+    [
+        ("vit_grid", "table3_vit_f1", 8),
+        ("cnn_grid", "table2_resnet50_f1", 6),
+        ("ssl_grid", "table5_ssl_f1", 8),
+    ],
+)
+def test_the_paper_s_grids_hold_the_cells_of_its_tables_and_run_in_small(
+    cli, tmp_path, sweep, published, methods
+):
+    path = ROOT / "sweeps" / f"{sweep}.py"
+    with (ROOT / "analysis" / "paper" / f"{published}.csv").open() as file:
+        rows = {(row["method"], row["model"], row["dataset"]) for row in csv.DictReader(file)}
+    cells = runpy.run_path(str(path))["SWEEP"].cells
+    assert {(cell.method, cell.model, cell.dataset) for cell in cells} == rows
+    assert os.access(path, os.X_OK)
+    code, out, _ = cli("run", path, "--smoke", "--dry-run", "--store", tmp_path / "store")
+    assert code == 0
+    assert f"{methods} cells x (2 candidates + 1 final runs) = {methods * 3} trials" in out
+
+
+def test_the_paper_s_grids_say_where_their_data_must_lie(cli, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAYPEFT_DATA", raising=False)
+    path = ROOT / "sweeps" / "cnn_grid.py"
+    arguments = ("--models", "efficientnet_lite0", "--store", tmp_path / "store", "--dry-run")
+    code, _, err = cli("run", path, *arguments)
+    assert code == 4
+    for name in ("breastus", "fitzpatrick17k", "ham10000", "smdg", "rsna"):
+        assert f"{name}: where does the download lie? Write {name}:FOLDER, or set RAYPEFT_DATA" in err

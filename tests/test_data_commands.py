@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raypeft.cli import main
-
 SWEEP = """
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 SWEEP = Sweep(
@@ -23,16 +21,6 @@ SWEEP = Sweep(
     recipe=Recipe(epochs=3),
 )
 """
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def write_image(path: Path, seed: int, side: int = 32) -> None:
@@ -53,8 +41,8 @@ def scans(tmp_path) -> Path:
     return root
 
 
-def test_a_check_counts_classes_sides_sources_groups_and_subgroups(capsys, scans):
-    code, out, _ = run(capsys, "data", "check", f"csv:{scans}/labels.csv", "--json")
+def test_a_check_counts_classes_sides_sources_groups_and_subgroups(cli, scans):
+    code, out, _ = cli("data", "check", f"csv:{scans}/labels.csv", "--json")
     report = json.loads(out)
     assert code == 0
     assert (report["images"], report["classes"]) == (24, {"ill": 12, "well": 12})
@@ -70,16 +58,16 @@ def test_a_check_counts_classes_sides_sources_groups_and_subgroups(capsys, scans
     # the site tells the label: F1 1; one class alone: (2/3 + 0) / 2
     assert report["source_baseline"] == {"by_source": 1.0, "majority": pytest.approx(1 / 3)}
     assert report["problems"] == report["warnings"] == []
-    code, text, _ = run(capsys, "data", "check", f"csv:{scans}/labels.csv")
+    code, text, _ = cli("data", "check", f"csv:{scans}/labels.csv")
     assert "24 images, 2 classes" in text
     assert "the source alone, no image: macro F1 1.000 on test" in text
 
 
-def test_a_check_names_every_fault_and_goes_on(capsys, scans):
+def test_a_check_names_every_fault_and_goes_on(cli, scans):
     (scans / "3.png").write_bytes(b"")
     (scans / "4.png").write_text("<html>")
     (scans / "5.png").write_bytes((scans / "6.png").read_bytes())
-    code, out, err = run(capsys, "data", "check", f"csv:{scans}/labels.csv", "--json")
+    code, out, err = cli("data", "check", f"csv:{scans}/labels.csv", "--json")
     report = json.loads(out)
     assert code == 4
     assert [problem.rsplit("/", 1)[1] for problem in report["problems"]] == [
@@ -93,50 +81,50 @@ def test_a_check_names_every_fault_and_goes_on(capsys, scans):
     assert "exit 4 (PREFLIGHT) 2 problems in labels" in err
 
 
-def test_near_duplicates_are_told_apart_from_equal_images(capsys, scans):
+def test_near_duplicates_are_told_apart_from_equal_images(cli, scans):
     noise = np.random.default_rng(4).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC)
     picture.save(scans / "0.png")
     picture.save(scans / "2.png")
     Image.fromarray((np.asarray(picture) * 0.9).astype(np.uint8)).save(scans / "4.png")
-    _, out, _ = run(capsys, "data", "check", f"csv:{scans}/labels.csv", "--json")
+    _, out, _ = cli("data", "check", f"csv:{scans}/labels.csv", "--json")
     report = json.loads(out)
     assert report["identical"]["sets"] == [["0.png", "2.png"]]
     assert sorted(map(sorted, report["similar"]["sets"])) == [["0.png", "4.png"], ["2.png", "4.png"]]
 
 
-def test_a_root_goes_with_a_name(capsys, scans):
-    code, _, err = run(capsys, "data", "check", f"csv:{scans}/labels.csv", "--root", scans)
+def test_a_root_goes_with_a_name(cli, scans):
+    code, _, err = cli("data", "check", f"csv:{scans}/labels.csv", "--root", scans)
     assert code == 2
     assert "goes with a name" in err
-    code, out, _ = run(capsys, "data", "check", "ham10000", "--root", scans)
+    code, out, _ = cli("data", "check", "ham10000", "--root", scans)
     assert code == 4
     assert "ham10000" in out
 
 
-def test_what_is_prepared_is_found_by_a_sweep(capsys, scans, tmp_path):
+def test_what_is_prepared_is_found_by_a_sweep(cli, scans, tmp_path):
     cache = tmp_path / "cache"
     source = f"csv:{scans}/labels.csv"
-    code, out, _ = run(capsys, "data", "prepare", source, "--cache", cache, "--models", "vit_nano")
+    code, out, _ = cli("data", "prepare", source, "--cache", cache, "--models", "vit_nano")
     assert code == 0
     path = Path(out.rsplit(" (", 1)[0])
     assert path.is_relative_to(cache)
     (tmp_path / "tiny.py").write_text(SWEEP)
     store = tmp_path / "store"
     arguments = ("--datasets", source, "--store", store, "--cache", cache, "--dry-run")
-    assert run(capsys, "run", tmp_path / "tiny.py", *arguments)[0] == 0
+    assert cli("run", tmp_path / "tiny.py", *arguments)[0] == 0
     linked = list((store / "cache" / "images").glob("*.arrow"))
     assert [one.stat().st_ino for one in linked] == [path.stat().st_ino]
 
 
-def test_case_ids_lead_back_to_images(capsys, scans, tmp_path):
+def test_case_ids_lead_back_to_images(cli, scans, tmp_path):
     source = f"csv:{scans}/labels.csv"
-    code, out, _ = run(capsys, "data", "cases", source)
+    code, out, _ = cli("data", "cases", source)
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 0
     assert {row["image"] for row in rows} == {f"{number}.png" for number in range(24)}
     (tmp_path / "tiny.py").write_text(SWEEP.replace("digits", source))
-    _, out, _ = run(capsys, "plan", tmp_path / "tiny.py", "--store", tmp_path / "store", "--json")
+    _, out, _ = cli("plan", tmp_path / "tiny.py", "--store", tmp_path / "store", "--json")
     content = json.loads(out)
     (whole, *_) = content["subsets"]["labels"]
     assert (whole["fraction"], whole["seed"], len(whole["case_ids"])) == (1.0, 1000, 16)
@@ -230,13 +218,11 @@ FAULTS: list[tuple[Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("damage", "message"), FAULTS, ids=[message[:40] for _, message in FAULTS])
-def test_a_run_refuses_each_fault_with_its_place_before_any_trial(capsys, scans, tmp_path, damage, message):
+def test_a_run_refuses_each_fault_with_its_place_before_any_trial(cli, scans, tmp_path, damage, message):
     damage(scans)
     (tmp_path / "tiny.py").write_text(SWEEP)
     store = tmp_path / "store"
-    code, _, err = run(
-        capsys, "run", tmp_path / "tiny.py", "--datasets", f"csv:{scans}/labels.csv", "--store", store
-    )
+    code, _, err = cli("run", tmp_path / "tiny.py", "--datasets", f"csv:{scans}/labels.csv", "--store", store)
     assert code == 4
     assert message in err
     assert "raypeft: exit 4 (PREFLIGHT)" in err.splitlines()[-1]
@@ -244,17 +230,17 @@ def test_a_run_refuses_each_fault_with_its_place_before_any_trial(capsys, scans,
     assert not (store / "plan.json").exists()
 
 
-def test_leakage_may_be_allowed_by_name(capsys, scans, tmp_path):
+def test_leakage_may_be_allowed_by_name(cli, scans, tmp_path):
     same_patient_on_two_sides(scans)
     (tmp_path / "tiny.py").write_text(SWEEP)
     arguments = ("--datasets", f"csv:{scans}/labels.csv", "--store", tmp_path / "store", "--dry-run")
-    assert run(capsys, "run", tmp_path / "tiny.py", *arguments)[0] == 4
-    assert run(capsys, "run", tmp_path / "tiny.py", *arguments, "--allow-leakage")[0] == 0
-    assert run(capsys, "run", tmp_path / "tiny.py", *arguments, "--split", "grouped")[0] == 0
+    assert cli("run", tmp_path / "tiny.py", *arguments)[0] == 4
+    assert cli("run", tmp_path / "tiny.py", *arguments, "--allow-leakage")[0] == 0
+    assert cli("run", tmp_path / "tiny.py", *arguments, "--split", "grouped")[0] == 0
 
 
-def test_an_unknown_split_is_refused(capsys, tmp_path):
+def test_an_unknown_split_is_refused(cli, tmp_path):
     (tmp_path / "tiny.py").write_text(SWEEP)
-    code, _, err = run(capsys, "run", tmp_path / "tiny.py", "--split", "random", "--dry-run")
+    code, _, err = cli("run", tmp_path / "tiny.py", "--split", "random", "--dry-run")
     assert code == 2
     assert "grouped" in err

@@ -1,0 +1,26 @@
+#!/usr/bin/env python
+"""Table 2: ResNet-50, six methods, five medical data sets: 30 cells.
+
+Run:      RAYPEFT_DATA=/data raypeft run sweeps/cnn_grid.py --gpus-per-trial 1
+          (minutes on two CPU cores, with small models and built-in images: --smoke)
+Cost:     not run as a whole yet
+Expected: the paper's scores lie in analysis/paper/table2_resnet50_f1.csv
+"""
+
+from raypeft.core.spec import Recipe, Search, Sweep, grid
+
+SWEEP = Sweep(
+    name="cnn_grid",
+    cells=grid(
+        method=("full", "linear", "tsa", "bn", "bias", "ssf"),
+        model=("resnet50",),
+        dataset=("breastus", "fitzpatrick17k", "ham10000", "smdg", "rsna"),
+    ),
+    search=Search(trials=16),
+    recipe=Recipe(epochs=50, batch_size=512),
+)
+
+if __name__ == "__main__":
+    from raypeft.cli import run_sweep_file
+
+    run_sweep_file(__file__)

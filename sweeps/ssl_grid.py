@@ -1,0 +1,26 @@
+#!/usr/bin/env python
+"""Table 5: ViT-B pre-trained by MAE and by CLIP, eight methods, five medical data sets: 80 cells.
+
+Run:      RAYPEFT_DATA=/data raypeft run sweeps/ssl_grid.py --gpus-per-trial 1
+          (minutes on two CPU cores, with small models and built-in images: --smoke)
+Cost:     not run as a whole yet
+Expected: the paper's scores lie in analysis/paper/table5_ssl_f1.csv
+"""
+
+from raypeft.core.spec import Recipe, Search, Sweep, grid
+
+SWEEP = Sweep(
+    name="ssl_grid",
+    cells=grid(
+        method=("full", "linear", "attention", "bitfit", "lora", "ssf", "adaptformer", "layernorm"),
+        model=("vit_base_mae", "vit_base_clip"),
+        dataset=("breastus", "fitzpatrick17k", "ham10000", "smdg", "rsna"),
+    ),
+    search=Search(trials=16),
+    recipe=Recipe(epochs=50, batch_size=512),
+)
+
+if __name__ == "__main__":
+    from raypeft.cli import run_sweep_file
+
+    run_sweep_file(__file__)

@@ -1,0 +1,26 @@
+#!/usr/bin/env python
+"""Table 3: ViT-B/L/H, eight methods, five medical data sets: 120 cells.
+
+Run:      RAYPEFT_DATA=/data raypeft run sweeps/vit_grid.py --gpus-per-trial 1
+          (minutes on two CPU cores, with small models and built-in images: --smoke)
+Cost:     not run as a whole yet
+Expected: the paper's scores lie in analysis/paper/table3_vit_f1.csv
+"""
+
+from raypeft.core.spec import Recipe, Search, Sweep, grid
+
+SWEEP = Sweep(
+    name="vit_grid",
+    cells=grid(
+        method=("full", "linear", "attention", "bitfit", "lora", "ssf", "adaptformer", "layernorm"),
+        model=("vit_base", "vit_large", "vit_huge"),
+        dataset=("breastus", "fitzpatrick17k", "ham10000", "smdg", "rsna"),
+    ),
+    search=Search(trials=16),
+    recipe=Recipe(epochs=50, batch_size=512),
+)
+
+if __name__ == "__main__":
+    from raypeft.cli import run_sweep_file
+
+    run_sweep_file(__file__)
