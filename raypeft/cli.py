@@ -7,7 +7,7 @@ import runpy
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -190,8 +190,6 @@ def params(
     as_json: AsJson = False,
 ) -> None:
     """Trainable parameters of every method, in seconds and without weights, beside what the paper prints."""
-    from dataclasses import asdict
-
     from analysis.paper_counts import read_paper_counts
     from raypeft.train import count_trainable
 
@@ -256,8 +254,6 @@ def methods_check(
 
     raypeft methods check "lora(rank=4)"; raypeft methods check my_method.py
     """
-    from dataclasses import asdict
-
     from raypeft.train.conformance import check_methods
     from raypeft.train.subjects import import_methods
 
@@ -374,12 +370,14 @@ def _override(
 
 def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool) -> None:
     from raypeft.launch.decoding import ImageBar
+    from raypeft.launch.estimate import describe_basis, estimate
     from raypeft.launch.ledger import Ledger
     from raypeft.launch.plan import make_plan
 
     with ImageBar(talk) as bar:
         plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
     search: Search = sweep.search
+    ledger = Ledger(store)
     content = {
         "sweep": sweep.name,
         "store": str(store),
@@ -387,24 +385,37 @@ def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool)
         "candidates_per_cell": search.trials,
         "final_runs_per_cell": len(sweep.final_seeds),
         "trials": plan.num_trials,
-        "committed": len(Ledger(store)),
+        "committed": len(ledger),
     }
+    cells = estimate(plan, ledger)
     if as_json:
-        print_json(content | {"plan": plan.to_dict(), "subsets": plan.subset_cases()})
+        costs = [asdict(cell) for cell in cells]
+        print_json(content | {"plan": plan.to_dict(), "subsets": plan.subset_cases(), "estimate": costs})
         return
     print_rows(
         [
-            {"method": c.method, "model": c.model, "dataset": c.dataset, "fraction": c.fraction}
-            for c in sweep.cells
+            {
+                "method": one.cell.method,
+                "model": one.cell.model,
+                "dataset": plan.data[one.cell.dataset].name,
+                "fraction": one.cell.fraction,
+                "left": one.trials_left,
+                "device hours": f"{one.device_hours:.2g}",
+                "GiB": f"{one.memory_bytes / 2**30:.1f}",
+            }
+            for one in cells
         ],
         as_json=False,
     )
-    facts.print(
+    for line in (
         f"{content['cells']} cells x ({search.trials} candidates + {len(sweep.final_seeds)} final runs) = "
         f"{plan.num_trials} trials, {content['committed']} committed in {store}",
-        highlight=False,
-        soft_wrap=True,
-    )
+        f"left: {sum(one.trials_left for one in cells)} trials, {sum(one.flops for one in cells):.2g} "
+        f"floating-point operations, {sum(one.device_hours for one in cells):.2g} device hours if no "
+        f"candidate is stopped early ({describe_basis(cells)})",
+        f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
+    ):
+        facts.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_results(store: Path, tracking_uri: str | None) -> None:

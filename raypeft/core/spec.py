@@ -86,7 +86,7 @@ class Augmentation:
 
     `hflip`, `vflip`: probabilities. `degrees`: rotated by up to so many, either way. `scale`, `ratio`:
     share of the area and aspect ratio that RandomResizedCrop keeps. `brightness`, `contrast`,
-    `saturation`: ColorJitter's factors lie within so much of 1.
+    `saturation`: ColorJitter's factors lie within so much of 1, and not below 0.
     """
 
     hflip: float = 0.0
@@ -105,16 +105,18 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
-        for name, low, high in (
-            ("hflip", 0, 1), ("vflip", 0, 1), ("degrees", 0, 180),
-            ("brightness", 0, 1), ("contrast", 0, 1), ("saturation", 0, 1),
+        for name, most in (
+            ("hflip", 1), ("vflip", 1), ("degrees", 180),
+            ("brightness", 100), ("contrast", 100), ("saturation", 100),
         ):  # fmt: skip
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(f"augmentation {name}={getattr(self, name)}: must be {low} to {high}")
-        for name, most in (("scale", 1.0), ("ratio", math.inf)):
-            low, high = getattr(self, name)
-            if not 0 < low <= high <= most:
-                raise ConfigError(f"augmentation {name}=({low}, {high}): needs 0 < low <= high <= {most:g}")
+            value = getattr(self, name)
+            if not (_is_number(value) and 0 <= value <= most):
+                raise ConfigError(f"augmentation {name}={value!r}: must be a number from 0 to {most}")
+        for name, most in (("scale", 1), ("ratio", 100)):
+            pair = getattr(self, name)
+            if not (_is_pair(pair) and 0 < pair[0] <= pair[1] <= most):
+                needs = f"needs (low, high) with 0 < low <= high <= {most}"
+                raise ConfigError(f"augmentation {name}={pair!r}: {needs}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,6 +277,14 @@ def model_label(model: str) -> str:
 def canonical_json(content: object) -> str:
     """One text per value: sorted keys, no spaces, no NaN."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _at_least(name: str, value: int, least: int) -> None:

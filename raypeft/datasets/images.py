@@ -90,7 +90,7 @@ def silent_pydicom() -> Iterator[None]:
 def _from_dicom(path: Path) -> Image.Image:
     """The first and only frame."""
     import pydicom
-    from pydicom.pixels.processing import apply_modality_lut
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
     with silent_pydicom():
         try:
@@ -100,6 +100,10 @@ def _from_dicom(path: Path) -> Image.Image:
         if (frames := int(header.get("NumberOfFrames") or 1)) > 1:
             raise ValueError(f"{frames} frames; save one image per file")
         pixels = header.pixel_array
+        if header.PhotometricInterpretation == "PALETTE COLOR":
+            pixels = apply_color_lut(pixels, header)
+            if pixels.dtype == np.uint16:
+                pixels = (pixels >> 8).astype(np.uint8)
         if pixels.ndim == 3:  # colour, which pydicom gives as RGB
             return Image.fromarray(_stretched(pixels, *_range(pixels)))
         grey = _windowed(np.asarray(apply_modality_lut(pixels, header)), header)

@@ -39,6 +39,10 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def rows(self) -> list[Result]:
+        """Every committed row, by trial id."""
+        return list(self._rows.values())
+
     def commit(self, result: Result) -> Result:
         """Make `result` durable and return the row that stands, which is an earlier one if there is.
 

@@ -142,6 +142,8 @@ def _tune(state: Any, resources: Resources, drain: _Drain) -> None:
                 "OMP_NUM_THREADS": str(resources.cpus_per_trial),
                 "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two trials would starve each other
                 "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a slow clean-up would fail the NEXT trial
+                # Tune starts a thread per trial, and glibc gives each its own heap, which it keeps.
+                "MALLOC_ARENA_MAX": "2",
             }
         },
     )

@@ -27,7 +27,12 @@ class Augmenter:
     def __call__(self, images: torch.Tensor, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
         """`images`: float (batch, 3, side, side) in [0, 255], of the indices `cases`; `epoch` from 1."""
         settings, draws = self._settings, self._draws(cases, epoch, images.device)
-        images = flip(images, draws["across"] < settings.hflip, draws["over"] < settings.vflip)
+        for probability, draw, axis in (
+            (settings.hflip, draws["across"], 3),
+            (settings.vflip, draws["over"], 2),
+        ):
+            if probability:
+                images = flip(images, draw < probability, axis=axis)
         if settings.degrees or settings.scale != (1.0, 1.0) or settings.ratio != (1.0, 1.0):
             boxes = crop_boxes(draws, scale=settings.scale, ratio=settings.ratio)
             images = warp(images, boxes, (2 * draws["angle"] - 1) * math.radians(settings.degrees))
@@ -37,7 +42,8 @@ class Augmenter:
             (settings.saturation, adjust_saturation, draws["saturation"]),
         ):
             if strength:
-                images = change(images, 1 + strength * (2 * draw - 1))
+                low = max(0.0, 1 - strength)
+                images = change(images, low + (1 + strength - low) * draw)
         return images
 
     def _draws(self, cases: np.ndarray, epoch: int, device: torch.device) -> dict[str, torch.Tensor]:
@@ -45,16 +51,14 @@ class Augmenter:
         if epoch != self._epoch:
             generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
             self._epoch, self._table = epoch, generator.random((self._num_cases, len(DRAWS)))
-        rows = torch.from_numpy(self._table[cases].astype(np.float32)).to(device)
+        # Rounded to float32 one in 2^25 would be 1, and a certain flip left out.
+        rows = torch.from_numpy(self._table[cases]).float().clamp(max=1 - 2**-24).to(device)
         return dict(zip(DRAWS, rows.T, strict=True))
 
 
-def flip(images: torch.Tensor, across: torch.Tensor, over: torch.Tensor) -> torch.Tensor:
-    """Mirror left to right where `across`, top to bottom where `over`: bool (batch,). Exact."""
-    for chosen, axis in ((across, 3), (over, 2)):
-        if chosen.any():
-            images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
-    return images
+def flip(images: torch.Tensor, chosen: torch.Tensor, *, axis: int) -> torch.Tensor:
+    """Mirror along `axis`, 2 or 3, where `chosen`: bool (batch,). Exact."""
+    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
 
 
 def crop_boxes(
@@ -75,16 +79,16 @@ def crop_boxes(
 def warp(images: torch.Tensor, boxes: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
     """Rotate counter-clockwise by `angles` (radians), cut out `boxes`, enlarge to the whole: bilinear.
 
-    One resampling for all three; what lies outside the image is black.
+    One resampling for all three; what lies outside the image is black. Not affine_grid: it multiplies
+    matrices, which a GPU may do in TF32, a tenth of a pixel off, and in another way for another batch.
     """
-    left, top, width, height = boxes.T
-    centre_x, centre_y = 2 * left + width - 1, 2 * top + height - 1  # in [-1, 1], as affine_grid counts
-    cos, sin = angles.cos(), angles.sin()
-    rows = [
-        torch.stack([cos * width, -sin * height, cos * centre_x - sin * centre_y], dim=1),
-        torch.stack([sin * width, cos * height, sin * centre_x + cos * centre_y], dim=1),
-    ]
-    grid = nn.functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    left, top, width, height = boxes.T.unsqueeze(-1)  # each (batch, 1)
+    side = images.shape[-1]
+    pixels = (torch.arange(side, device=images.device) + 0.5) / side  # their centres, as shares of the side
+    x = (2 * (left + width * pixels) - 1).unsqueeze(1)  # (batch, 1, side), in [-1, 1] as grid_sample counts
+    y = (2 * (top + height * pixels) - 1).unsqueeze(2)
+    cos, sin = angles.cos().view(-1, 1, 1), angles.sin().view(-1, 1, 1)
+    grid = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=3)
     return nn.functional.grid_sample(images, grid, align_corners=False)
 
 
@@ -95,7 +99,9 @@ def adjust_brightness(images: torch.Tensor, factors: torch.Tensor) -> torch.Tens
 
 def adjust_contrast(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     """As torchvision: away from or towards the mean grey of the image."""
-    return _blend(images, _grey(images).mean(dim=(2, 3), keepdim=True), factors)
+    # Floats add up in an order that depends on the batch; whole numbers of 2^-16 do not mind.
+    levels = (2**16 * _grey(images)).round().long()
+    return _blend(images, levels.sum(dim=(2, 3), keepdim=True) / (2**16 * levels[0].numel()), factors)
 
 
 def adjust_saturation(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Trial ids, grids and the checks that settings make on themselves."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,8 @@ def spec(**changes: object) -> TrialSpec:
         {"lr": 1.1e-3},
         {"recipe": Recipe(image_size=64)},
         {"recipe": Recipe(image_size=32, precision="fp32")},
+        {"recipe": Recipe(image_size=32, augmentation=Augmentation(hflip=0.5))},
+        {"recipe": Recipe(image_size=32, augmentation=Augmentation(scale=(0.8, 1.0)))},
         {"preprocessing": Preprocessing(mean=(0.4,) * 3, std=(0.5,) * 3, interpolation="bicubic")},
         {"preprocessing": Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")},
         {"split_seed": 1},
@@ -84,6 +87,12 @@ def test_a_spec_survives_json_with_the_same_trial_id():
         copy = TrialSpec.from_dict(json.loads(json.dumps(original.to_dict())))
         assert copy.trial_id == original.trial_id
         assert (copy.search, copy.recipe) == (original.search, original.recipe)
+
+
+def test_two_augmentations_have_two_trial_ids():
+    made = (Augmentation(), Augmentation(degrees=10.0), Augmentation(degrees=20.0), Augmentation(vflip=0.5))
+    ids = {spec(recipe=Recipe(image_size=32, augmentation=one)).trial_id for one in (None, *made)}
+    assert len(ids) == 1 + len(made)
 
 
 def test_a_written_spec_does_not_say_where_the_data_lie():
@@ -131,6 +140,18 @@ def one_cell() -> tuple[Cell, ...]:
         (lambda: Search(trials=0), "candidates=0"),
         (lambda: Recipe(epochs=-1), "epochs=-1"),
         (lambda: Recipe(precision="fp8"), "precision='fp8'"),
+        (lambda: Augmentation(hflip=1.5), "augmentation hflip=1.5: must be a number from 0 to 1"),
+        (lambda: Augmentation(vflip=math.nan), "augmentation vflip=nan"),
+        (lambda: Augmentation(vflip=True), "augmentation vflip=True"),
+        (lambda: Augmentation(hflip="0.5"), "augmentation hflip='0.5'"),
+        (lambda: Augmentation(degrees=181), "augmentation degrees=181: must be a number from 0 to 180"),
+        (lambda: Augmentation(brightness=-0.1), "augmentation brightness=-0.1"),
+        (lambda: Augmentation(scale=0.8), r"augmentation scale=0.8: needs \(low, high\)"),
+        (lambda: Augmentation(scale=[0.8, 1.0]), r"augmentation scale=\[0.8, 1.0\]"),
+        (lambda: Augmentation(scale=(0.0, 1.0)), "0 < low <= high <= 1"),
+        (lambda: Augmentation(scale=(0.5, 1.5)), r"augmentation scale=\(0.5, 1.5\)"),
+        (lambda: Augmentation(ratio=(2.0, 1.0)), r"augmentation ratio=\(2.0, 1.0\)"),
+        (lambda: Augmentation(ratio=(1.0, math.inf)), r"augmentation ratio=\(1.0, inf\)"),
         (lambda: Sweep(name="s", cells=()), "no cells"),
         (
             lambda: Sweep(name="s", cells=one_cell(), split="random"),

@@ -127,6 +127,16 @@ def test_colour_dicom_keeps_its_colours(tmp_path):
     assert np.asarray(to_rgb(path)).tolist() == pixels.tolist()
 
 
+def test_a_palette_of_dicom_gives_its_colours():
+    path = pydicom.examples.get_path("palette_color")
+    header = pydicom.dcmread(path)
+    wanted = []
+    for colour in ("Red", "Green", "Blue"):
+        table = np.frombuffer(getattr(header, f"{colour}PaletteColorLookupTableData"), np.uint16)
+        wanted.append(table[header.pixel_array] // 256)
+    assert np.array_equal(np.asarray(to_rgb(path)), np.stack(wanted, axis=-1))
+
+
 def test_several_frames_are_refused(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", np.zeros((3, 2, 2), np.uint8), NumberOfFrames=3, Rows=2, Columns=2)
     with pytest.raises(ValueError, match="3 frames; save one image per file"):

@@ -1,0 +1,73 @@
+"""What a training step will take, counted on networks that hold no numbers: operations and memory."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from raypeft.methods import apply_method, set_train_mode
+from raypeft.models import bind_model, image_size_of
+
+BATCH = 2  # images that are traced; BatchNorm needs two
+ADAMW_STATES = 3  # per trainable number: gradient and two moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """Counts of one model under one method; memory in float32, which bf16 autocast makes smaller."""
+
+    train_flops: float  # per image, forward and backward
+    predict_flops: float  # per image
+    activation_bytes: int  # per image: what the backward pass keeps
+    state_bytes: int  # weights, gradients and AdamW's moments
+
+    def memory_bytes(self, micro_batch_size: int) -> int:
+        """Of a training process on its device, without the device's own context."""
+        return self.state_bytes + micro_batch_size * self.activation_bytes
+
+
+@functools.lru_cache(maxsize=512)
+def step_cost(model: str, method: str, *, num_classes: int, image_size: int | None) -> StepCost:
+    """Trace one step on the meta device: seconds for the largest model, no weights, no memory."""
+    side = image_size_of(model, image_size)
+    with torch.device("meta"):
+        network = bind_model(model).make()
+        network.reset_classifier(num_classes)  # type: ignore[operator]
+        counts = apply_method(method, network)
+        images = torch.empty(BATCH, 3, side, side)
+        labels = torch.zeros(BATCH, dtype=torch.long)
+    set_train_mode(method, network)
+    kept = _KeptBytes(network)
+    with FlopCounterMode(display=False) as training:
+        with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            loss = nn.functional.cross_entropy(network(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), FlopCounterMode(display=False) as predicting:
+        network(images)
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    return StepCost(
+        train_flops=training.get_total_flops() / BATCH,
+        predict_flops=predicting.get_total_flops() / BATCH,
+        activation_bytes=kept.num_bytes // BATCH,
+        state_bytes=weights + 4 * ADAMW_STATES * counts.trainable,
+    )
+
+
+class _KeptBytes:
+    """Adds up the tensors that autograd keeps, each storage once, the network's own not at all."""
+
+    def __init__(self, network: nn.Module) -> None:
+        own = [*network.parameters(), *network.buffers()]
+        self._seen = {tensor.untyped_storage()._cdata for tensor in own}
+        self._alive: list[torch.Tensor] = []  # so that no storage's address is used twice
+        self.num_bytes = 0
+
+    def pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            self._alive.append(tensor)
+            self.num_bytes += storage.nbytes()
+        return tensor
