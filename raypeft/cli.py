@@ -138,19 +138,39 @@ def plan(
 
 @app.command()
 def status(store: Path, as_json: AsJson = False) -> None:
-    """How far a store's sweep is."""
-    path = store / "status.json"
-    if not path.exists():
-        raise ConfigError(f"{store} holds no sweep (no status.json); see: raypeft run --help")
-    content = json.loads(path.read_text())
-    content["committed"] = sum(1 for _ in (store / "ledger").glob("*.json"))
-    content["failed"] = sum(1 for _ in (store / "failed").glob("*.json"))
+    """How far a store's sweep is: done, failed, rate, time left, and the best of each cell."""
+    from raypeft.launch.status import read_status
+
+    found = read_status(store)
     if as_json:
-        print_json(content)
+        print_json(asdict(found))
         return
-    done = f"{content['committed']} of {content['planned']} trials committed"
-    facts.print(f"{done}, {content['failed']} failed", highlight=False)
-    facts.print(content.get("summary", f"{content['state']} (pid {content.get('pid')})"), markup=False)
+    print_rows(
+        [
+            {
+                "method": cell.method,
+                "model": cell.model,
+                "dataset": cell.dataset,
+                "fraction": cell.fraction,
+                "candidates": f"{cell.candidates}/{found.candidates_per_cell}",
+                "final runs": f"{cell.finals}/{found.finals_per_cell}",
+                "best rate": f"{cell.best_lr:.1e}" if cell.best_lr else "",
+                "best val F1": f"{cell.best_val:.3f}" if cell.best_val is not None else "",
+                "test F1": f"{cell.mean_test:.3f}" if cell.mean_test is not None else "",
+            }
+            for cell in found.cells
+        ],
+        as_json=False,
+    )
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(found.by_status.items()))
+    line = f"{found.sweep}: {found.state}; {found.committed} of {found.planned} trials committed ({counts})"
+    if found.trials_per_hour:
+        line += f"; {found.trials_per_hour:.3g} an hour"
+    if found.hours_left:
+        line += f", about {found.hours_left:.2g} h left at the rate of the last trials"
+    facts.print(line, markup=False, highlight=False, soft_wrap=True)
+    if found.failed:
+        facts.print(f"{found.failed} failed, the last: {found.last_error}", markup=False, highlight=False)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -13,7 +14,7 @@ from rich.table import Table
 from raypeft.core.errors import ConfigError
 
 talk = Console(stderr=True)
-facts = Console()
+facts = Console(width=None if sys.stdout.isatty() else 200)  # a pipe has no width; tables need one
 
 T = TypeVar("T")
 EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "STORAGE", 6: "STORE IN USE", 7: "PLAN DIFFERS"}

@@ -101,3 +101,16 @@ class Lease:
     def release(self) -> None:
         """Give the store back."""
         self._file.close()
+
+
+def is_driven(store: Path) -> bool:
+    """Whether a driver holds the store's lease now."""
+    path = store / "lease.json"
+    if not path.exists():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -1,0 +1,103 @@
+"""How far the sweep of a store is, read from its ledger alone: no driver is asked."""
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.result import Result, read_result
+from raypeft.core.spec import dataset_label, model_label
+from raypeft.launch.ledger import Ledger, is_driven
+
+RECENT = 20  # trials over which the rate is taken
+VAL, TEST = "val/f1_macro", "test/f1_macro"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellStatus:
+    """One cell: committed candidates and final runs, the best rate so far, and what final runs scored."""
+
+    method: str
+    model: str
+    dataset: str
+    fraction: float
+    candidates: int
+    finals: int
+    best_lr: float | None
+    best_val: float | None  # macro F1 of the best finished candidate
+    mean_test: float | None  # macro F1, mean over final runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreStatus:
+    """A sweep as its store shows it."""
+
+    sweep: str
+    state: str  # running, done, or stopped
+    planned: int
+    committed: int
+    by_status: dict[str, int]  # done, pruned, diverged
+    failed: int  # crashed, to be tried again by the next run
+    trials_per_hour: float | None
+    hours_left: float | None  # while it runs, at the rate of the last trials
+    candidates_per_cell: int
+    finals_per_cell: int
+    cells: tuple[CellStatus, ...]
+    last_error: str | None
+
+
+def read_status(store: Path) -> StoreStatus:
+    """Raises: ConfigError for a folder without a sweep."""
+    try:
+        plan = json.loads((store / "plan.json").read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help") from None
+    rows = sorted(Ledger(store).rows(), key=lambda row: row.ended)
+    failed = [read_result(path) for path in sorted((store / "failed").glob("*.json"))]
+    left, rate = plan["trials"] - len(rows), _trials_per_hour(rows)
+    running = is_driven(store)
+    sweep = plan["sweep"]
+    return StoreStatus(
+        sweep=sweep["name"],
+        state="running" if running else "stopped" if left else "done",
+        planned=plan["trials"],
+        committed=len(rows),
+        by_status=dict(Counter(row.status for row in rows)),
+        failed=len(failed),
+        trials_per_hour=rate,
+        hours_left=left / rate if rate and running and left else None,
+        candidates_per_cell=sweep["search"]["trials"],
+        finals_per_cell=len(sweep["final_seeds"]),
+        cells=tuple(_cell_status(cell, rows) for cell in sweep["cells"]),
+        last_error=(failed[-1].error or "").splitlines()[0] if failed else None,
+    )
+
+
+def _cell_status(cell: dict[str, Any], rows: Sequence[Result]) -> CellStatus:
+    names = cell["method"], model_label(cell["model"]), dataset_label(cell["dataset"]), cell["fraction"]
+    own = [row for row in rows if (row.method, row.model, row.dataset, row.fraction) == names]
+    tried = [row for row in own if row.stage == "search" and row.status == "done"]
+    best = max(tried, key=lambda row: row.metrics[VAL], default=None)
+    scores = [row.metrics[TEST] for row in own if row.stage == "final" and row.status == "done"]
+    return CellStatus(
+        method=names[0],
+        model=names[1],
+        dataset=names[2],
+        fraction=names[3],
+        candidates=sum(row.stage == "search" for row in own),
+        finals=sum(row.stage == "final" for row in own),
+        best_lr=best.lr if best else None,
+        best_val=best.metrics[VAL] if best else None,
+        mean_test=statistics.mean(scores) if scores else None,
+    )
+
+
+def _trials_per_hour(rows: Sequence[Result]) -> float | None:
+    recent = [datetime.fromisoformat(row.ended) for row in rows[-RECENT:]]
+    hours = (recent[-1] - recent[0]).total_seconds() / 3600 if len(recent) > 1 else 0.0
+    return (len(recent) - 1) / hours if hours else None

@@ -1,0 +1,77 @@
+"""What a store's ledger says of its sweep, counted by hand."""
+
+
+import pytest
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.result import Result
+from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.launch.ledger import Lease, Ledger
+from raypeft.launch.plan import make_plan, settle_plan
+from raypeft.launch.status import read_status
+
+SWEEP = Sweep(
+    name="s",
+    cells=grid(method=("full", "linear"), model=("vit_nano",), dataset=("digits",)),
+    search=Search(trials=3),
+    recipe=Recipe(epochs=3),
+    final_seeds=(0, 1),
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Of ten trials four: three candidates of `full`, one pruned, and a final run; one crash."""
+    plan = make_plan(SWEEP, store=tmp_path)
+    settle_plan(plan, store=tmp_path)
+    ledger, cell = Ledger(tmp_path), SWEEP.cells[0]
+    candidates = [plan.search_spec(cell, candidate=i, lr=10.0 ** -(i + 1)) for i in range(3)]
+    outcomes = [("done", 0.5), ("done", 0.7), ("pruned", 0.9)]
+    for minute, (spec, (status, score)) in enumerate(zip(candidates, outcomes, strict=True)):
+        ended = f"2026-11-23T10:{10 * minute:02d}:00.000+00:00"
+        ledger.commit(Result.of(spec, sweep="s", status=status, metrics={"val/f1_macro": score}, ended=ended))
+    final = plan.final_spec(cell, seed=0, lr=0.01)
+    ledger.commit(
+        Result.of(
+            final,
+            sweep="s",
+            status="done",
+            metrics={"test/f1_macro": 0.6},
+            ended="2026-11-23T10:30:00.000+00:00",
+        )
+    )
+    crashed = plan.final_spec(cell, seed=1, lr=0.01)
+    ledger.record_failure(Result.of(crashed, sweep="s", status="failed", error="OSError: disk\ntraceback"))
+    return tmp_path
+
+
+def test_cells_and_trials_are_counted(store):
+    found = read_status(store)
+    assert (found.state, found.planned, found.committed, found.failed) == ("stopped", 10, 4, 1)
+    assert found.by_status == {"done": 3, "pruned": 1}
+    assert found.last_error == "OSError: disk"
+    full, linear = found.cells
+    assert (full.candidates, full.finals) == (3, 1)
+    assert (full.best_lr, full.best_val, full.mean_test) == (
+        0.01,
+        0.7,
+        0.6,
+    )  # a pruned candidate is never best
+    assert (linear.candidates, linear.finals, linear.best_lr, linear.mean_test) == (0, 0, None, None)
+
+
+def test_the_rate_is_that_of_the_last_trials_and_time_is_left_while_a_driver_runs(store):
+    assert read_status(store).trials_per_hour == pytest.approx(6)  # every ten minutes
+    assert read_status(store).hours_left is None
+    lease = Lease(store)
+    try:
+        assert read_status(store).state == "running"
+        assert read_status(store).hours_left == pytest.approx(1)  # six of ten left
+    finally:
+        lease.release()
+    assert read_status(store).state == "stopped"
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="holds no sweep"):
+        read_status(tmp_path)
