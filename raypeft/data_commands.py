@@ -135,8 +135,8 @@ def _class_rows(report: "Report") -> list[dict[str, Any]]:
 def _fact_lines(report: "Report") -> Iterator[str]:
     groups = report.groups
     yield (
-        f"split: {report.split}; {groups['units']:,} units that it keeps whole ({groups['named']:,} named "
-        f"groups), {groups['of_several_images']:,} of several images, the largest of {groups['largest']}, "
+        f"split: {report.split}; {groups['units']:,} units ({groups['named']:,} named groups), "
+        f"{groups['of_several_images']:,} of several images, the largest of {groups['largest']}, "
         f"{groups['of_several_classes']:,} of several classes"
     )
     for part in report.left_out:
