@@ -54,10 +54,15 @@ def breastus(root: Path) -> Table:
     rows: list[Row] = []
     masks = 0
     for name in CLASSES:
-        images = [path for path in (folder / name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        images = [path for path in (folder / name).iterdir() if _is_image(path)]
         kept = [path for path in images if not MASK.search(path.stem)]
         masks += len(images) - len(kept)
         if not kept:
             raise DataError(f"breastus:{folder}: class '{name}' has 0 images; unpack the whole download")
         rows += [Row(path=path, case_id=f"{name}/{path.name}", label=name) for path in kept]
     return make_table("breastus", rows, left_out=[left_out("segmentation mask", [""] * masks)])
+
+
+def _is_image(path: Path) -> bool:
+    """Hidden files are none: macOS adds "._benign (1).png" to archives."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

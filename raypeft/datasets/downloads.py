@@ -17,6 +17,12 @@ def refuse(dataset: str, problems: Iterable[str]) -> None:
         raise DataError(f"{dataset}:\n{list_problems(found)}")
 
 
+def check_some_kept(dataset: str, kept: Sequence[Line], reason: str) -> None:
+    """Raises: DataError if `reason` to leave rows out left none."""
+    if not kept:
+        raise DataError(f"{dataset}: every row is left out ({reason}); get the whole table")
+
+
 def check_ids(dataset: str, lines: Sequence[Line], column: str) -> None:
     """Raises: DataError for ids that are no plain file names, and for ids that stand twice."""
     first: dict[str, Line] = {}
@@ -51,7 +57,7 @@ def find_files(root: Path, folders: Iterable[str], suffixes: Iterable[str]) -> d
     wanted = tuple(suffixes)
     found: dict[str, Path] = {}
     for name in folders:
-        for folder in (root / name / name, root / name):
+        for folder in (root / name / Path(name).name, root / name):
             if folder.is_dir():
                 for path in sorted(folder.iterdir()):
                     if path.suffix.lower() in wanted:

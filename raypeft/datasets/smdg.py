@@ -14,12 +14,13 @@ import re
 from pathlib import Path
 
 from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
-from raypeft.datasets.downloads import check_ids, check_present, check_values, find_files
+from raypeft.datasets.downloads import check_ids, check_present, check_some_kept, check_values, find_files
 from raypeft.datasets.tables import Line, read_table
 
 METADATA = "metadata - standardized.csv"
 CLASSES = {"0": "non-glaucoma", "1": "glaucoma"}  # by types
 SUSPECT = "-1"
+LEFT_OUT = "glaucoma suspect"
 UNKNOWN = "unknown"
 
 PATIENTS = {  # how a collection's original_name begins with the patient
@@ -53,6 +54,7 @@ def smdg(root: Path) -> Table:
     check_values("smdg", lines, "types", (*CLASSES, SUSPECT))
     suspects = [line for line in lines if line["types"] == SUSPECT]
     kept = [line for line in lines if line["types"] != SUSPECT]
+    check_some_kept("smdg", kept, LEFT_OUT)
     found = find_files(root, ("full-fundus",), (".png",))
     names = {line.origin: f"{line['names']}.png" for line in kept}
     check_present("smdg", kept, names, found)
@@ -68,7 +70,7 @@ def smdg(root: Path) -> Table:
         )
         for line in kept
     ]
-    return make_table("smdg", rows, left_out=[left_out("glaucoma suspect", [""] * len(suspects))])
+    return make_table("smdg", rows, left_out=[left_out(LEFT_OUT, [""] * len(suspects))])
 
 
 def _collection(line: Line) -> str:

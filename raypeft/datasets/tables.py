@@ -25,7 +25,7 @@ class Line:
 
 
 def read_table(path: Path, *, needs: Sequence[str]) -> list[Line]:
-    """The rows of a CSV table, gzipped if its name ends in .gz, tab-separated if it holds .tab or .tsv.
+    """The rows of a table, comma-separated or, as its header shows, tab-separated; gzipped if named .gz.
 
     UTF-8, with or without BOM. A column without a name (the index that pandas writes) is left out.
     Raises: DataError for a file that is no such table, for missing or repeated columns, for no rows,
@@ -57,7 +57,8 @@ def read_table(path: Path, *, needs: Sequence[str]) -> list[Line]:
 def _parse(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row's line (its last one) and cells. Raises: DataError."""
     content = _content(path)
-    delimiter = "\t" if {".tab", ".tsv"} & set(path.suffixes) else ","
+    first, _, _ = content.partition(b"\n")
+    delimiter = "\t" if b"\t" in first and b"," not in first else ","
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=delimiter)
         header = [name.strip() for name in next(reader, [])]

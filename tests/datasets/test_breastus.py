@@ -71,3 +71,12 @@ def test_the_paper_s_split_leaves_out_the_second_of_the_pair_with_equal_pixels(d
 
     sides = draw_by_image(table, paper=DATASETS["breastus"].paper_split, seed=0)
     assert [table.case_ids[case] for case in np.flatnonzero(sides == "")] == ["malignant/malignant (145).png"]
+
+
+def test_hidden_files_and_folders_are_no_images(download):
+    folder = download / "Dataset_BUSI_with_GT" / "benign"
+    (folder / "._benign (1).png").write_bytes(b"what macOS puts into archives")
+    (folder / "more.png").mkdir()
+    table = open_dataset(f"breastus:{download}")
+    assert len(table) == 24
+    assert [part.total for part in table.left_out] == [25]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -183,9 +185,15 @@ def test_a_png_that_crashes_torchvision_s_decoder_is_only_an_error_here(class_fo
         decoded(f"folder:{class_folders}", tmp_path)
 
 
-def hang(path: Path) -> None:
-    """A pipe without a writer: opening it waits for ever."""
+@contextmanager
+def endless(path: Path) -> Iterator[Path]:
+    """A pipe that never says anything: whoever reads it waits for ever."""
     os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR)
+    try:
+        yield path
+    finally:
+        os.close(pipe)
 
 
 def decoders() -> list[psutil.Process]:
@@ -193,32 +201,38 @@ def decoders() -> list[psutil.Process]:
     return [child for child in children if "raypeft.datasets.decoder" in " ".join(child.cmdline())]
 
 
+def is_reading(process: psutil.Process, path: Path) -> bool:
+    links = Path(f"/proc/{process.pid}/fd")
+    return any(os.path.realpath(link) == str(path) for link in links.iterdir())
+
+
 def test_a_decoder_that_dies_is_told_and_the_other_images_are_decoded(class_folders, tmp_path):
     paths = sorted(class_folders.rglob("*.png"))
-    hang(tmp_path / "hostile.png")
     paths.insert(7, tmp_path / "hostile.png")
 
-    def kill_the_one_that_waits() -> None:
-        deadline = time.monotonic() + 60
+    def kill_its_reader() -> None:
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            time.sleep(0.5)
-            if len(decoders()) == 1 or os.cpu_count() == 1:  # the others have run out of images
-                decoders()[0].send_signal(signal.SIGSEGV)
-                return
+            time.sleep(0.1)
+            for process in decoders():
+                if is_reading(process, paths[7]):
+                    process.send_signal(signal.SIGSEGV)
+                    return
 
-    killer = threading.Thread(target=kill_the_one_that_waits)
-    killer.start()
-    results = decode_files(paths, pixels=None)
-    killer.join()
+    with endless(paths[7]):
+        killer = threading.Thread(target=kill_its_reader)
+        killer.start()
+        results = decode_files(paths, pixels=None, timeout_seconds=120)
+        killer.join()
     assert results[7] == f"{paths[7]}: it crashed the decoder (SIGSEGV)"
     assert not [one for index, one in enumerate(results) if isinstance(one, str) and index != 7]
     assert decoders() == []
 
 
 def test_an_image_that_takes_for_ever_is_told(class_folders, tmp_path):
-    hang(tmp_path / "slow.png")
     paths = [tmp_path / "slow.png", class_folders / "benign" / "0.png"]
-    results = decode_files(paths, pixels=None, timeout_seconds=5)
+    with endless(paths[0]):
+        results = decode_files(paths, pixels=None, timeout_seconds=5)
     assert results[0] == f"{paths[0]}: its decoder did not answer for 5 s"
     assert not isinstance(results[1], str)
     assert decoders() == []

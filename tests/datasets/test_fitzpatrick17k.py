@@ -30,7 +30,9 @@ def download(tmp_path, write_image):
     return make
 
 
-@pytest.mark.parametrize("folder", ["data/finalfitz17k", "finalfitz17k", "images", "."])
+@pytest.mark.parametrize(
+    "folder", ["data/finalfitz17k", "data/finalfitz17k/finalfitz17k", "finalfitz17k", "images", "."]
+)
 def test_images_by_hash_give_three_classes_sites_and_skin_types(download, folder):
     rows = [row(0), row(1, label="malignant", scale="-1", url=ATLAS), row(2, label="non-neoplastic", url="")]
     table = open_dataset(download(rows, folder=folder))
@@ -92,3 +94,8 @@ def test_the_paper_s_split_uses_images_with_a_skin_type(download):
     assert np.flatnonzero(sides == "").tolist() == [0, 1, 2]
     assert ((sides == "train").sum(), (sides == "test").sum()) == (15, 2)  # of 20
     assert "unexplained" in paper.remark
+
+
+def test_a_table_of_nothing_but_bad_quality_is_refused(download):
+    with pytest.raises(DataError, match="fitzpatrick17k: every row is left out \\(quality check"):
+        open_dataset(download([row(0, qc="3 Wrongly labelled"), row(1, qc="4 Other")]))

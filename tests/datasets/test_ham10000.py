@@ -56,10 +56,11 @@ def test_lower_case_and_nested_copies_of_a_folder_count_once(tmp_path, write_ima
     assert table.paths[3].parent == nested / nested.name
 
 
-def test_dataverse_s_tab_separated_form_tells_the_collection(tmp_path, write_image):
+@pytest.mark.parametrize("name", ["HAM10000_metadata.tab", "HAM10000_metadata"])
+def test_dataverse_s_tab_separated_form_tells_the_collection(tmp_path, write_image, name):
     rows = [f"{row},vidir_molemax".replace(",", "\t") for row in ROWS]
     header = f"{HEADER},dataset".replace(",", "\t")
-    table = open_dataset(write(tmp_path, write_image, rows, header, "HAM10000_metadata.tab"))
+    table = open_dataset(write(tmp_path, write_image, rows, header, name))
     assert table.sources == ("vidir_molemax",) * 4
     assert set(table.subgroups) == {"age", "sex", "localization", "dx_type"}
 

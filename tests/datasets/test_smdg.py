@@ -69,3 +69,8 @@ def test_bad_rows_are_refused_with_their_lines(tmp_path, write_image):
     (tmp_path / "full-fundus" / "full-fundus" / "BEH-2.png").unlink()
     with pytest.raises(DataError, match=r"standardized\.csv:11: image 'BEH-2\.png' not found"):
         open_dataset(source)
+
+
+def test_a_table_of_nothing_but_suspects_is_refused(tmp_path, write_image):
+    with pytest.raises(DataError, match="smdg: every row is left out \\(glaucoma suspect"):
+        open_dataset(write(tmp_path, write_image, [("REFUGE1-val-1", -1, "V0001.jpg", "")]))

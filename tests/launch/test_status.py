@@ -1,6 +1,5 @@
 """What a store's ledger says of its sweep, counted by hand."""
 
-
 import pytest
 
 from raypeft.core.errors import ConfigError

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from raypeft.datasets import open_dataset
+from raypeft.datasets import DATASETS, open_dataset
 from raypeft.datasets.smdg import find_group
+from raypeft.datasets.splits import draw_by_image
 from raypeft.datasets.tables import read_table
 
 pytestmark = pytest.mark.skipif(
@@ -40,6 +41,9 @@ def test_fitzpatrick17k_s_16577_rows_have_the_classes_and_skin_types_of_its_auth
     assert counts == {"non-neoplastic": 12_080, "malignant": 2_263, "benign": 2_234}
     assert len(set(table.subgroups["condition"])) == 114
     assert set(table.sources) == {"dermaamin", "atlasdermatologico", "unknown"}
+    # 16,012 have a skin type, as have the 27: 15,985; 75 %, the rest, 10 %
+    sides = Counter(draw_by_image(table, paper=DATASETS["fitzpatrick17k"].paper_split, seed=0).tolist())
+    assert sides == {"train": 11_988, "val": 2_399, "test": 1_598, "": 565}
 
 
 def test_smdg_s_12049_rows_have_the_classes_and_patients_of_its_collections(tmp_path):
@@ -65,3 +69,12 @@ def test_smdg_s_12049_rows_have_the_classes_and_patients_of_its_collections(tmp_
     assert found["OIA-ODIR-TEST-OFFLINE"] == 289
     assert found["CRFO-v4"] == 44
     assert found["PAPILA"] == 244
+    assert found["BEH"] == 457  # 621 in the notes, which take "IM000009 (2)" and "IM000009 (3)" for two
+    # 244 + 1,968 + 544 + 289 + 44 + 457, and the 6,354 images of all other collections, each its own
+    assert len(groups) == 9_900  # in the notes 10,064, with 621
+    types_of: dict[str, set[str]] = {}
+    for line in lines:
+        types_of.setdefault(find_group(line), set()).add(line["types"])
+    assert sum({"0", "1"} <= types for types in types_of.values()) == 80
+    assert sum(len(types) > 1 for types in types_of.values()) == 98  # suspects too; 85 in the notes, with 621
+    assert len(set(table.groups)) == 9_828  # without suspects
