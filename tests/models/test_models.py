@@ -20,7 +20,7 @@ from sklearn.datasets import load_sample_image
 from timm.models import VisionTransformer
 
 from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
-from raypeft.datasets.cache import to_rgb
+from raypeft.datasets.images import to_rgb
 from raypeft.models import (
     MODELS,
     bind_model,
