@@ -3,7 +3,7 @@
 
 Run:      raypeft run sweeps/data_fraction.py --datasets ham10000:/data/ham10000
           (on a GPU: --models resnet50 --image-size 224 --batch-size 512 --epochs 50 --candidates 16)
-Cost:     see benchmarks/data_fraction_cpu_2026-11 (two CPU cores, 64 px)
+Cost:     under 90 minutes on two CPU cores (efficientnet_lite0, 64 px)
 Expected: benchmarks/data_fraction_cpu_2026-11/README.md
 """
 
