@@ -14,6 +14,9 @@ class Task(ABC):
     objective: ClassVar[str]
     """Name of `score` in every curve; higher is better. Searches and ASHA take it from here."""
 
+    batch_size: int
+    """Cases that a device predicts at once."""
+
     @abstractmethod
     def loss(self, model: nn.Module, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
         """Sum of the cases' losses, a scalar with gradient; `cases` is int64 (batch,), `epoch` from 1.
@@ -22,5 +25,9 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def score(self, model: nn.Module, cases: np.ndarray) -> float:
-        """The objective over `cases`. Raises: DivergedError when an output is not finite."""
+    def predict(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
+        """One row per case, float32 on the CPU; not finite where the model's output is not."""
+
+    @abstractmethod
+    def score(self, predictions: torch.Tensor, cases: np.ndarray) -> float:
+        """The objective over `cases`, from their predictions, which are finite."""

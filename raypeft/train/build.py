@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared, open_prepared
@@ -14,7 +15,9 @@ from raypeft.methods import ParameterCounts, apply_method
 from raypeft.metrics import score
 from raypeft.models import build_model, stored_weights
 from raypeft.tasks import Augmenter, Classify
+from raypeft.train.loop import trained_state
 from raypeft.train.state import autocast_dtype, resolve_precision, seed_everything
+from raypeft.train.workers import Workers, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +33,17 @@ class Trial:
     test: np.ndarray
     precision: str
 
-    def scores(
-        self, split: str, cases: np.ndarray, probabilities: torch.Tensor | None = None
-    ) -> Mapping[str, float]:
+    def scores(self, split: str, cases: np.ndarray, probabilities: torch.Tensor) -> Mapping[str, float]:
         """Every registered metric over `cases`, keyed "<split>/<metric>"."""
-        if probabilities is None:
-            probabilities = self.task.predict(self.model, cases)
         labels = torch.from_numpy(self.data.labels[cases])
         return {f"{split}/{name}": value for name, value in score(labels, probabilities).items()}
 
 
-def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Trial:
+def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device, workers: Workers) -> Trial:
     """Seed, then build the network, the method's parameters and the data, in this order.
 
-    `cache_dir` holds the data that the plan prepared.
+    `cache_dir` holds the data that the plan prepared. Sharding workers leave the network on the CPU:
+    it need not fit their device as a whole.
     """
     preprocessing = spec.preprocessing
     assert spec.recipe.image_size is not None, "the plan resolves the image size"
@@ -54,15 +54,10 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Tr
         cache_dir=cache_dir,
     )
     seed_everything(spec)
-    model = build_model(
-        spec.cell.model,
-        num_classes=len(data.classes),
-        weights=stored_weights(cache_dir, spec.weights_digest),
-    )
-    counts = apply_method(spec.cell.method, model)
+    model, counts = _build_network(spec, num_classes=len(data.classes), cache_dir=cache_dir)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
     return Trial(
-        model=model.to(device),
+        model=model if workers.sharded else model.to(device),
         counts=counts,
         task=Classify(
             images,
@@ -81,6 +76,24 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device) -> Tr
         test=data.cases("test"),
         precision=precision,
     )
+
+
+def whole_model(spec: TrialSpec, trial: Trial, *, cache_dir: Path) -> nn.Module:
+    """The trained model, in one piece where workers hold parts of it; then every worker must call."""
+    if not any(isinstance(parameter, DTensor) for parameter in trial.model.parameters()):
+        return trial.model
+    state = {name: whole(tensor) for name, tensor in trained_state(trial.model).items()}
+    model, _ = _build_network(spec, num_classes=len(trial.data.classes), cache_dir=cache_dir)
+    model.load_state_dict(state, strict=False)
+    return model
+
+
+def _build_network(
+    spec: TrialSpec, *, num_classes: int, cache_dir: Path
+) -> tuple[nn.Module, ParameterCounts]:
+    weights = stored_weights(cache_dir, spec.weights_digest)
+    model = build_model(spec.cell.model, num_classes=num_classes, weights=weights)
+    return model, apply_method(spec.cell.method, model)
 
 
 def _augmenter(spec: TrialSpec, *, num_cases: int) -> Augmenter | None:

@@ -4,7 +4,8 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import nn
 
 from raypeft.core.errors import DivergedError
 from raypeft.tasks import Task
+from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.workers import Statistics, Workers, split_like, whole
 
 Report = Callable[[Mapping[str, float]], None]
 """Called once per epoch with the epoch's numbers; may raise to end the run."""
@@ -46,6 +49,17 @@ class Fit:
         return self.curve[self.best_epoch - 1]
 
 
+@dataclass(kw_only=True)
+class _Progress:
+    """Where the loop stands between two epochs, beside the model's and the optimizer's own state."""
+
+    curve: list[Mapping[str, float]] = field(default_factory=list)
+    best_score: float = -math.inf
+    best_epoch: int = 0
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    step_seconds: float = 0.0
+
+
 def fit(
     model: nn.Module,
     task: Task,
@@ -55,43 +69,47 @@ def fit(
     settings: FitSettings,
     report: Report,
     train_mode: Callable[[nn.Module], object] = nn.Module.train,
+    workers: Workers | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Train what requires a gradient, score `val` after each epoch, keep the best epoch's weights.
 
     `train` and `val` are the task's case indices, int64 (n,). `train_mode` puts the model into
-    training before each epoch (methods differ in their BatchNorm mode).
+    training before each epoch (methods differ in their BatchNorm mode). `workers` train it together,
+    each in this call; `report` is called on every one. With `checkpoints` the loop goes on from the
+    newest of them, to the bit where a run without a break would have come.
     Raises: DivergedError naming the epoch when a loss or an output is not finite.
     """
+    workers = workers or Workers()
+    wrapped = workers.wrap(model)
+    device = next(model.parameters()).device
     optimizer = _adamw(model, settings)
     num_batches = math.ceil(len(train) / settings.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate(step, settings.epochs * num_batches)
-    )
-    curve: list[Mapping[str, float]] = []
-    best_score, best_epoch, best_state, step_seconds = -math.inf, 0, {}, 0.0
-    for epoch in range(1, settings.epochs + 1):
+    num_steps = settings.epochs * num_batches
+    at = _resume(model, optimizer, checkpoints)
+    for epoch in range(len(at.curve) + 1, settings.epochs + 1):
         started = time.perf_counter()
         train_mode(model)
-        total = torch.zeros((), device=next(model.parameters()).device)
-        for batch in np.array_split(_shuffled(train, seed=settings.seed, epoch=epoch), num_batches):
-            total += _step(model, task, batch, epoch, settings.micro_batch_size, optimizer)
-            schedule.step()
-        loss = total.item() / len(train)
-        step_seconds += time.perf_counter() - started
+        total = torch.zeros((), device=device)
+        order = _shuffled(train, seed=settings.seed, epoch=epoch)
+        for step, batch in enumerate(np.array_split(order, num_batches), start=(epoch - 1) * num_batches):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.lr * _rate(step, num_steps)
+            total += _step(model, wrapped, task, batch, epoch, settings.micro_batch_size, optimizer, workers)
+        loss = workers.sum(total).item() / len(train)
+        at.step_seconds += time.perf_counter() - started
         if not math.isfinite(loss):
             raise DivergedError(f"epoch {epoch}: the training loss is {loss}")
-        score = task.score(model, val)
-        curve.append({"epoch": epoch, "train/loss": loss, task.objective: score})
-        if score > best_score:
-            best_score, best_epoch, best_state = score, epoch, _snapshot(model)
-        report(curve[-1])
-    model.load_state_dict(best_state, strict=False)
-    return Fit(
-        curve=tuple(curve),
-        best_epoch=best_epoch,
-        steps=settings.epochs * num_batches,
-        step_seconds=step_seconds,
-    )
+        score = task.score(workers.predict(task, wrapped, val), val)
+        at.curve.append({"epoch": epoch, "train/loss": loss, task.objective: score})
+        if score > at.best_score:
+            at.best_score, at.best_epoch, at.best_state = score, epoch, _snapshot(model)
+        is_due = checkpoints is not None and epoch < settings.epochs and checkpoints.is_due
+        if checkpoints is not None and workers.agree(is_due, device=device):
+            _save(checkpoints, model, optimizer, at, workers)
+        report(at.curve[-1])
+    model.load_state_dict(at.best_state, strict=False)
+    return Fit(curve=tuple(at.curve), best_epoch=at.best_epoch, steps=num_steps, step_seconds=at.step_seconds)
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -103,6 +121,63 @@ def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
+
+
+def _save(
+    checkpoints: Checkpoints,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    at: _Progress,
+    workers: Workers,
+) -> None:
+    tensors = {f"model/{name}": whole(tensor) for name, tensor in trained_state(model).items()}
+    tensors |= {f"best/{name}": whole(tensor) for name, tensor in at.best_state.items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state[parameter].items() if parameter.requires_grad else ():
+            tensors[f"optimizer/{name}/{key}"] = whole(value)
+    for name, state in _generators().items():
+        tensors[f"generator/{name}"] = state
+    facts = {
+        "curve": at.curve,
+        "best_score": at.best_score,
+        "best_epoch": at.best_epoch,
+        "step_seconds": at.step_seconds,
+    }
+    checkpoints.save(len(at.curve), tensors if workers.is_first else None, facts)
+
+
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints | None) -> _Progress:
+    """Put the newest checkpoint's state into model, optimizer and generators."""
+    found = checkpoints.load() if checkpoints is not None else None
+    if found is None:
+        return _Progress()
+    tensors, facts = found
+    current = trained_state(model)
+    model.load_state_dict(
+        {name: split_like(tensors[f"model/{name}"], tensor) for name, tensor in current.items()}, strict=False
+    )
+    for name, parameter in model.named_parameters():
+        prefix = f"optimizer/{name}/"
+        kept = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if kept:
+            optimizer.state[parameter] = {
+                key: value.to(parameter.device) if key == "step" else split_like(value, parameter)
+                for key, value in kept.items()
+            }
+    torch.set_rng_state(tensors["generator/cpu"])
+    if "generator/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["generator/cuda"])
+    best: dict[str, Any] = {
+        name: split_like(tensors[f"best/{name}"], tensor) for name, tensor in current.items()
+    }
+    return _Progress(best_state=best, **facts)
+
+
+def _generators() -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
 
 
 def _adamw(model: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
@@ -130,22 +205,31 @@ def _shuffled(cases: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
 
 def _step(
     model: nn.Module,
+    wrapped: nn.Module,
     task: Task,
     batch: np.ndarray,
     epoch: int,
     micro_batch_size: int,
     optimizer: torch.optim.Optimizer,
+    workers: Workers,
 ) -> torch.Tensor:
-    """One optimizer step on the mean loss of `batch`; returns the sum of its losses, detached.
+    """One optimizer step on the mean loss of `batch`; returns the sum of this worker's losses, detached.
 
     Batches and micro-batches are of near-equal size, so that none holds a single image, on which
     BatchNorm cannot train.
     """
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=next(model.parameters()).device)
-    for micro_batch in np.array_split(batch, math.ceil(len(batch) / micro_batch_size)):
-        loss = task.loss(model, micro_batch, epoch=epoch)
-        torch.autograd.backward(loss / len(batch))
-        total += loss.detach()
+    micro_batches = np.array_split(batch, math.ceil(len(batch) / micro_batch_size))
+    dealt = workers.deal(micro_batches)
+    with Statistics(model, workers, num_micro_batches=len(micro_batches)) as statistics:
+        for number, (micro_batch, counts) in enumerate(dealt, start=1):
+            with workers.summing_gradients(wrapped, now=number == len(dealt)):
+                loss = task.loss(wrapped, micro_batch, epoch=epoch)
+                # DDP and FSDP take the mean over workers where the sum is meant.
+                torch.autograd.backward(loss * (workers.size if counts else 0) / len(batch))
+            statistics.collect()
+            if counts:
+                total += loss.detach()
     optimizer.step()
     return total

@@ -19,10 +19,12 @@ from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import set_train_mode
 from raypeft.train.adapter import save_adapter
-from raypeft.train.build import Trial, build_trial
+from raypeft.train.build import Trial, build_trial, whole_model
+from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.cost import PeakMemory
 from raypeft.train.loop import Fit, FitSettings, fit
 from raypeft.train.predictions import write_predictions
+from raypeft.train.workers import Workers
 
 LIBRARIES = ("torch", "timm", "torchmetrics", "numpy")
 
@@ -35,21 +37,25 @@ def run_trial(
     device: torch.device,
     report: Callable[[Result], None],
     attempt: int = 1,
+    workers: Workers | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """Build, fit and score; a final run also leaves its predictions and its adapter in `store`.
 
     `report` is called after each epoch with the row as it would be committed if the trial were
     stopped there; it may raise to stop it. A loss that is not finite ends the trial as `diverged`.
+    With several `workers` each is in this call, and gets the same row; `checkpoints` as in fit().
     """
+    workers = workers or Workers()
     clock, memory = time.perf_counter(), PeakMemory(device)
-    trial = build_trial(spec, cache_dir=store / "cache", device=device)
-    result = _blank(spec, trial, sweep=sweep, device=device, attempt=attempt)
+    trial = build_trial(spec, cache_dir=store / "cache", device=device, workers=workers)
+    result = _blank(spec, trial, sweep=sweep, device=device, attempt=attempt, workers=workers)
 
     def so_far(**changes: Any) -> Result:
         return replace(
             result,
             seconds=time.perf_counter() - clock,
-            peak_memory_bytes=memory.peak_bytes(),
+            peak_memory_bytes=workers.largest(memory.peak_bytes(), device=device),
             ended=_now(),
             **changes,
         )
@@ -69,14 +75,16 @@ def run_trial(
             settings=_settings(spec),
             report=after_epoch,
             train_mode=lambda model: set_train_mode(spec.cell.method, model),
+            workers=workers,
+            checkpoints=checkpoints,
         )
+        outcome = _score(spec, trial, fitted, store=store, workers=workers)
     except DivergedError as error:
         return so_far(status="diverged", error=str(error), curve=tuple(curve), epochs=len(curve))
-    outcome = _score(spec, trial, fitted, store=store)
     return so_far(status="done", **outcome)
 
 
-def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path) -> dict[str, Any]:
+def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path, workers: Workers) -> dict[str, Any]:
     """Columns of a finished trial. The only place that reads test images, in final runs alone."""
     metrics = {trial.task.objective: fitted.best[trial.task.objective]}
     columns: dict[str, Any] = {
@@ -84,23 +92,25 @@ def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path) -> dict[s
         "best_epoch": fitted.best_epoch,
         "epochs": len(fitted.curve),
         "steps": fitted.steps,
-        "device_seconds": fitted.step_seconds,
+        "device_seconds": fitted.step_seconds * workers.size,
         "images_per_second": len(trial.train) * len(fitted.curve) / fitted.step_seconds,
         "metrics": metrics,
     }
     if spec.stage == "final":
-        probabilities = trial.task.predict(trial.model, trial.test)
-        metrics |= trial.scores("val", trial.val)
-        metrics |= trial.scores("test", trial.test, probabilities)
-        write_predictions(
-            store / "predictions" / f"{spec.trial_id}.parquet",
-            data=trial.data,
-            cases=trial.test,
-            probabilities=probabilities.numpy(),
-        )
-        columns["adapter_bytes"] = save_adapter(
-            store / "adapters" / spec.trial_id, trial.model, spec=spec, classes=trial.data.classes
-        )
+        val, test = (workers.predict(trial.task, trial.model, cases) for cases in (trial.val, trial.test))
+        metrics |= trial.scores("val", trial.val, val)
+        metrics |= trial.scores("test", trial.test, test)
+        model = whole_model(spec, trial, cache_dir=store / "cache")
+        if workers.is_first:
+            write_predictions(
+                store / "predictions" / f"{spec.trial_id}.parquet",
+                data=trial.data,
+                cases=trial.test,
+                probabilities=test.numpy(),
+            )
+            columns["adapter_bytes"] = save_adapter(
+                store / "adapters" / spec.trial_id, model, spec=spec, classes=trial.data.classes
+            )
     return columns
 
 
@@ -116,7 +126,9 @@ def _settings(spec: TrialSpec) -> FitSettings:
     )
 
 
-def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, attempt: int) -> Result:
+def _blank(
+    spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, attempt: int, workers: Workers
+) -> Result:
     return Result.of(
         spec,
         sweep=sweep,
@@ -130,7 +142,7 @@ def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, a
         precision=trial.precision,
         git=_git_commit(),
         versions={name: version(name) for name in LIBRARIES},
-        hardware=_hardware(device),
+        hardware=f"{workers.size} x {_hardware(device)}" if workers.size > 1 else _hardware(device),
         attempt=attempt,
         started=_now(),
     )

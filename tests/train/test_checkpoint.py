@@ -1,0 +1,133 @@
+"""A trial that breaks off and goes on ends, to the bit, where one that did not would have."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from raypeft.methods import apply_method, set_train_mode
+from raypeft.models import build_model
+from raypeft.tasks import Classify
+from raypeft.train import FitSettings, fit
+from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.loop import trained_state
+
+SETTINGS = FitSettings(epochs=5, batch_size=8, micro_batch_size=4, lr=1e-2, weight_decay=0.01, seed=0)
+CONV = "efficientnet_lite0(weights='random')"
+
+
+class BreaksOff(Exception):
+    pass
+
+
+class Noisy(Classify):
+    """Draws from torch's generator at each step, as dropout does."""
+
+    def loss(self, model, cases, *, epoch):
+        return super().loss(model, cases, epoch=epoch) * (1 + torch.rand(()))
+
+
+def task() -> Classify:
+    labels = np.arange(20) % 2
+    return Noisy(
+        np.random.default_rng(0).integers(0, 256, (20, 40, 40, 3), dtype=np.uint8),
+        labels,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        device=torch.device("cpu"),
+        autocast=None,
+        batch_size=20,
+    )
+
+
+def train(method: str, checkpoints: Checkpoints | None = None, *, breaks_after: int | None = None):
+    """The model, the fit, and the epochs that ran."""
+    torch.manual_seed(0)
+    model = build_model(CONV, num_classes=2, weights=None)
+    apply_method(method, model)
+    epochs = []
+
+    def report(numbers):
+        epochs.append(numbers["epoch"])
+        if numbers["epoch"] == breaks_after:
+            raise BreaksOff
+
+    fitted = None
+    with contextlib.suppress(BreaksOff):
+        fitted = fit(
+            model,
+            task(),
+            train=np.arange(12),
+            val=np.arange(12, 20),
+            settings=SETTINGS,
+            report=report,
+            train_mode=lambda model: set_train_mode(method, model),
+            checkpoints=checkpoints,
+        )
+    return model, fitted, epochs
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    states = trained_state(one), trained_state(other)
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.fixture(scope="module")
+def unbroken():
+    return {method: train(method) for method in ("full", "ssf")}
+
+
+@pytest.mark.parametrize("method", ["full", "ssf"])
+def test_a_trial_goes_on_from_its_checkpoint_to_the_same_bits(method, unbroken, tmp_path):
+    train(method, Checkpoints(tmp_path, seconds=0), breaks_after=3)
+    torch.manual_seed(99)
+    model, fitted, epochs = train(method, Checkpoints(tmp_path, seconds=0))
+    assert epochs == [4, 5]
+    expected, expected_fit, _ = unbroken[method]
+    assert fitted.curve == expected_fit.curve
+    assert fitted.best_epoch == expected_fit.best_epoch
+    assert equal(model, expected)
+
+
+def broken_off(folder):
+    train("ssf", Checkpoints(folder, seconds=0), breaks_after=3)
+    return sorted(folder.iterdir())
+
+
+def test_two_checkpoints_are_kept(tmp_path):
+    assert [path.name for path in broken_off(tmp_path)] == ["epoch-00002", "epoch-00003"]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "no facts", "half facts"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, unbroken, tmp_path):
+    newest = broken_off(tmp_path)[-1]
+    tensors, facts = newest / "state.safetensors", newest / "state.json"
+    content = bytearray(tensors.read_bytes())
+    if damage == "flipped":
+        content[-1] ^= 1
+        tensors.write_bytes(content)
+    elif damage == "cut":
+        tensors.write_bytes(content[: len(content) // 2])
+    elif damage == "no facts":
+        facts.unlink()
+    else:
+        facts.write_text(facts.read_text()[:40])
+    model, _, epochs = train("ssf", Checkpoints(tmp_path, seconds=0))
+    assert epochs == [3, 4, 5]
+    assert equal(model, unbroken["ssf"][0])
+
+
+def test_without_an_undamaged_checkpoint_a_trial_starts_anew(unbroken, tmp_path):
+    for path in broken_off(tmp_path):
+        (path / "state.json").write_text(json.dumps({"sha256": "0" * 64, "facts": {}}))
+    model, _, epochs = train("ssf", Checkpoints(tmp_path, seconds=0))
+    assert epochs == [1, 2, 3, 4, 5]
+    assert equal(model, unbroken["ssf"][0])
+
+
+def test_short_trials_write_none(tmp_path):
+    train("ssf", Checkpoints(tmp_path / "none", seconds=600))
+    assert not (tmp_path / "none").exists()
