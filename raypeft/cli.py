@@ -37,7 +37,9 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-Store = Annotated[Path, typer.Option(help="Where results go; the same store resumes.")]
+TrackingUri = Annotated[
+    str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow; default: sqlite in the store.")
+]
 
 
 @app.command()
@@ -73,11 +75,23 @@ def run(
     allow_leakage: Annotated[
         bool, typer.Option("--allow-leakage", help="Go on with an official split that leaks.")
     ] = False,
-    store: Annotated[Path | None, typer.Option(help="Default: runs/NAME. The same store resumes.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME. The same store resumes.")
+    ] = None,
     cache: SharedCache = None,
-    tracking_uri: Annotated[str | None, typer.Option(help="MLflow; default: sqlite in the store.")] = None,
-    cpus_per_trial: int = 1,
-    gpus_per_trial: float = 0.0,
+    tracking_uri: TrackingUri = None,
+    cpus_per_trial: Annotated[int, typer.Option(help="Of each worker.")] = 1,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(help="Of each worker; 0.5: two trials share one. Default: as many as fit its memory."),
+    ] = None,
+    workers_per_trial: Annotated[
+        int | None,
+        typer.Option(help="Processes that train one model. Default: 1, more where it fits no single GPU."),
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="At least so long between two checkpoints of a trial.")
+    ] = 60.0,
     small: Annotated[
         bool, typer.Option("--smoke", help="Every method once, on small models and built-in images.")
     ] = False,
@@ -106,13 +120,15 @@ def run(
         from raypeft.launch.smoke import smoke
 
         asked = smoke(asked)
-    where = store or Path("runs") / asked.name
+    where = store or _default_store(asked)
     if dry_run:
         _print_plan(asked, where, cache, as_json=False)
         return
     resources = Resources(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
+        workers_per_trial=workers_per_trial,
+        checkpoint_seconds=checkpoint_seconds,
         tracking_uri=tracking_uri,
         shared_cache=cache,
     )
@@ -124,7 +140,7 @@ def run(
 @app.command()
 def plan(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py")],
-    store: Annotated[Path | None, typer.Option(help="Default: runs/NAME.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME.")] = None,
     cache: SharedCache = None,
     as_json: AsJson = False,
 ) -> None:
@@ -133,7 +149,7 @@ def plan(
     The JSON lists the images of every subset: what each seed sees at each fraction.
     """
     asked = _load(sweep)
-    _print_plan(asked, store or Path("runs") / asked.name, cache, as_json=as_json)
+    _print_plan(asked, store or _default_store(asked), cache, as_json=as_json)
 
 
 @app.command()
@@ -185,7 +201,7 @@ def report(
 
 
 @app.command()
-def sync(store: Path, tracking_uri: str | None = None) -> None:
+def sync(store: Path, tracking_uri: TrackingUri = None) -> None:
     """Bring MLflow up to date with the ledger."""
     from raypeft.launch.tracking import Tracker, default_tracking_uri
 
@@ -195,7 +211,7 @@ def sync(store: Path, tracking_uri: str | None = None) -> None:
 
 
 @app.command()
-def ui(store: Path, tracking_uri: str | None = None, port: int = 5000) -> None:
+def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
     """Open the MLflow UI of a store on 127.0.0.1."""
     from raypeft.launch.tracking import default_tracking_uri, ui_command
 
@@ -356,6 +372,10 @@ def _load(path: Path) -> Sweep:
     if not isinstance(sweep, Sweep):
         raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
     return sweep
+
+
+def _default_store(sweep: Sweep) -> Path:
+    return Path(os.environ.get("RAYPEFT_RUNS", "runs")) / sweep.name
 
 
 def _override(

@@ -1,7 +1,12 @@
 """What Tune asks during a sweep: what to run next, whether to stop it, what became of it."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Callable
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +16,12 @@ from ray.tune.search import Searcher
 
 from raypeft.core.errors import StorageError
 from raypeft.core.result import Result
-from raypeft.core.spec import TrialSpec
+from raypeft.core.spec import Cell, TrialSpec
+from raypeft.launch.demand import Demand
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
+from raypeft.train.checkpoint import checkpoint_folder
 
 
 class SweepState:
@@ -27,33 +34,62 @@ class SweepState:
         *,
         objective: str,
         store: Path,
-        threads: int,
+        checkpoint_seconds: float,
         on_end: Callable[[Result], None],
     ) -> None:
-        """`on_end` is called with every committed or failed row; `threads` is per trial."""
+        """`on_end` is called with every committed or failed row."""
         self.cells = [
             CellSearch(cell, plan=plan, ledger=ledger, objective=objective) for cell in plan.sweep.cells
         ]
         self.stopping: str | None = None  # why no further trial starts
         self.storage_error: StorageError | None = None
         self._plan, self._ledger, self._on_end = plan, ledger, on_end
-        self._settings = {"store": str(store), "sweep": plan.sweep.name, "threads": threads}
-        self._running: dict[str, tuple[CellSearch, TrialSpec]] = {}  # by Tune's trial id
+        self._store = store
+        self._settings = {
+            "store": str(store),
+            "sweep": plan.sweep.name,
+            "checkpoint_seconds": checkpoint_seconds,
+        }
+        self._running: dict[str, _Running] = {}  # by Tune's trial id
         self._pruned: set[str] = set()
+        self._crashes: dict[str, list[frozenset[str]]] = {}  # by trial id: the machines alive at each start
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles what it is given, for a restore that raypeft never makes: the ledger is the state.
         return str, ("see the ledger",)
 
+    def settle(
+        self,
+        demands: Mapping[Cell, Demand],
+        *,
+        cluster: Callable[[], Mapping[str, float]],
+        nodes: Callable[[], frozenset[str]],
+    ) -> None:
+        """Say, before the first trial, what each cell's trials take; what the cluster holds; who is alive."""
+        self._demands, self._cluster, self._nodes = demands, cluster, nodes
+        # Tune itself lets trials of one worker wait for their place. Of several workers it knows nothing.
+        self._counts = any(demand.workers > 1 for demand in demands.values())
+
     def start_next(self, tune_id: str) -> dict[str, Any] | None:
-        """The config of the trial to run now: final runs and open cells before new ones."""
+        """The config of the trial to run now: final runs and open cells before new ones.
+
+        Where trials have several workers, none starts without room for all of it: the first in line
+        waits, and those behind it, for small ones would take its place for ever.
+        """
         if self.stopping:
             return None
-        for cell in sorted(self.cells, key=_eagerness):
-            if spec := cell.next_spec():
-                self._running[tune_id] = cell, spec
-                attempt = self._ledger.num_failures(spec.trial_id) + 1
-                return {**self._settings, "spec": spec.to_dict(), "attempt": attempt}
+        free = self._free() if self._counts else None
+        for cell in sorted(self.cells, key=self._eagerness):
+            demand = self._demands[cell.cell]
+            if (spec := cell.peek()) is None:
+                continue
+            if free is not None and self._running and not demand.fits(free):
+                return None
+            cell.start(spec)
+            self._running[tune_id] = _Running(cell, spec, self._nodes())
+            attempt = self._ledger.num_failures(spec.trial_id) + 1
+            config = {"spec": spec.to_dict(), "attempt": attempt, "demand": asdict(demand)}
+            return self._settings | config
         return None
 
     @property
@@ -65,8 +101,8 @@ class SweepState:
         """Whether ASHA stops the trial after the epoch that `row` reports."""
         if row.status != "pruned" or tune_id not in self._running:
             return False
-        cell, spec = self._running[tune_id]
-        if not cell.should_prune(spec, row.curve):
+        running = self._running[tune_id]
+        if not running.cell.should_prune(running.spec, row.curve):
             return False
         self._pruned.add(tune_id)
         return True
@@ -75,15 +111,9 @@ class SweepState:
         """Commit a trial that ended; None, or a row of a run that was cut short, is not a result."""
         if tune_id not in self._running:
             return
-        _, spec = self._running.pop(tune_id)
+        running = self._running.pop(tune_id)
         if row is None and not self.stopping:
-            row = Result.of(
-                spec,
-                sweep=self._plan.sweep.name,
-                status="failed",
-                attempt=self._ledger.num_failures(spec.trial_id) + 1,
-                error="worker died: its process was killed or crashed, twice",
-            )
+            row = self._crashed(running)
         if row is None or (row.status == "pruned" and tune_id not in self._pruned):
             return
         try:
@@ -91,14 +121,52 @@ class SweepState:
                 self._ledger.record_failure(row)
             else:
                 row = self._ledger.commit(row)
+                shutil.rmtree(checkpoint_folder(self._store, row.trial_id), ignore_errors=True)
         except StorageError as error:
             self.storage_error, self.stopping = error, str(error)
             return
         self._on_end(row)
 
+    def _crashed(self, running: _Running) -> Result | None:
+        """The row of a trial whose process died a second time; None, and the trial in line again, before.
 
-def _eagerness(cell: CellSearch) -> tuple[bool, bool]:
-    return cell.best is None, not cell.is_open
+        A death does not count when a machine that was there at its start is gone: spot machines are.
+        """
+        spec = running.spec
+        crashes = self._crashes.setdefault(spec.trial_id, [])
+        crashes.append(running.nodes)
+        alive = self._nodes()
+        if sum(nodes <= alive for nodes in crashes) < 2:
+            running.cell.give_back(spec)
+            return None
+        return Result.of(
+            spec,
+            sweep=self._plan.sweep.name,
+            status="failed",
+            attempt=self._ledger.num_failures(spec.trial_id) + 1,
+            error="worker died: its process was killed or crashed, twice",
+        )
+
+    def _free(self) -> dict[str, float]:
+        free = dict(self._cluster())
+        for running in self._running.values():
+            for name, amount in self._demands[running.cell.cell].total.items():
+                free[name] = free.get(name, 0.0) - amount
+        return free
+
+    def _eagerness(self, cell: CellSearch) -> tuple[float, bool, bool]:
+        """The largest trials first: they fill the cluster worst at the end, and warm workers stay alike."""
+        total = self._demands[cell.cell].total
+        return -max(total["GPU"], total["CPU"] / 1024), cell.best is None, not cell.is_open
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A trial in flight, and the machines that were alive when it started."""
+
+    cell: CellSearch
+    spec: TrialSpec
+    nodes: frozenset[str]
 
 
 class SweepSearcher(Searcher):
@@ -135,18 +203,29 @@ class SweepScheduler(FIFOScheduler):
     """Tune's scheduler: asks each candidate's own bracket, and keeps idle workers warm."""
 
     def __init__(self, state: SweepState, *, num_workers: int) -> None:
+        """`num_workers` trials run at once."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._state, self._num_workers, self._keeps_workers = state, num_workers, False
+        self._state, self._num_workers = state, num_workers
+        self._kept: Counter[Any] = Counter()  # idle workers that Tune may keep, by what they reserve
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Let Tune keep as many idle workers as can run at once.
+        """Count the trial's kind among those whose workers are kept."""
+        self._kept.setdefault(trial.placement_group_factory, 0)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Tune's own choice; before it, let Tune keep as many idle workers as can run at once.
 
         On its own it ends a worker whenever no trial is waiting, as between a cell's search and its
-        final runs; the next trial then pays for a new process and ten seconds of imports.
+        final runs; the next trial then pays for a new process and ten seconds of imports. Idle workers
+        hold their place, so they go when a trial of another kind waits for one.
         """
-        if not self._keeps_workers:  # once: Tune itself adds and takes one per trial
-            tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._num_workers)
-            self._keeps_workers = True
+        live = tune_controller.get_live_trials()
+        waiting = {trial.placement_group_factory for trial in live if trial.status == "PENDING"}
+        for kind, number in self._kept.items():
+            wanted = self._num_workers if waiting <= {kind} else 0
+            tune_controller._actor_cache.increase_max(kind, by=wanted - number)
+            self._kept[kind] = wanted
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """STOP when the trial's bracket says so."""

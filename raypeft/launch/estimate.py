@@ -39,9 +39,15 @@ def describe_basis(cells: Sequence[CellEstimate]) -> str:
     return "; ".join(words.get(basis, basis) for basis in dict.fromkeys(one.basis for one in cells))
 
 
+def cell_cost(plan: Plan, cell: Cell) -> StepCost:
+    """Of one image in a trial of `cell`."""
+    classes = len(plan.data[cell.dataset].classes)
+    return step_cost(cell.model, cell.method, num_classes=classes, image_size=plan.sweep.recipe.image_size)
+
+
 def trial_flops(plan: Plan, cell: Cell, *, stage: str) -> float:
     """Of one whole trial: training, validation after each epoch, and test at the end of a final run."""
-    cost, data = _cost(plan, cell), plan.data[cell.dataset]
+    cost, data = cell_cost(plan, cell), plan.data[cell.dataset]
     epochs = plan.sweep.recipe.epochs
     num_train = len(data.subset(fraction=cell.fraction, seed=plan.sweep.search.seed))
     num_val, num_test = len(data.cases("val")), len(data.cases("test"))
@@ -68,7 +74,7 @@ def _estimate(plan: Plan, cell: Cell, ledger: Ledger, rates: dict[tuple[str, str
         flops=flops,
         device_hours=flops * rate / 3600,
         basis=basis,
-        memory_bytes=_cost(plan, cell).memory_bytes(plan.sweep.recipe.micro_batch_size),
+        memory_bytes=cell_cost(plan, cell).memory_bytes(plan.sweep.recipe.micro_batch_size),
     )
 
 
@@ -78,7 +84,7 @@ def _measured_seconds_per_flop(plan: Plan, ledger: Ledger) -> dict[tuple[str, st
     for cell in plan.sweep.cells:
         for row in ledger.rows():
             if row.status == "done" and _is_of(row, plan, cell):
-                flops = row.epochs * row.n_train * _cost(plan, cell).train_flops
+                flops = row.epochs * row.n_train * cell_cost(plan, cell).train_flops
                 found.setdefault((cell.method, cell.model), []).append(row.device_seconds / flops)
     return {pair: statistics.median(rates) for pair, rates in found.items()}
 
@@ -87,8 +93,3 @@ def _is_of(row: Result, plan: Plan, cell: Cell) -> bool:
     return (row.method, row.model, row.dataset, row.fraction) == (
         cell.method, model_label(cell.model), plan.data[cell.dataset].name, cell.fraction,
     )  # fmt: skip
-
-
-def _cost(plan: Plan, cell: Cell) -> StepCost:
-    classes = len(plan.data[cell.dataset].classes)
-    return step_cost(cell.model, cell.method, num_classes=classes, image_size=plan.sweep.recipe.image_size)

@@ -35,14 +35,21 @@ class CellSearch:
         self._candidates: list[TrialSpec] = []  # in order; further ones follow from their results
         self._started: set[str] = set()
 
-    def next_spec(self) -> TrialSpec | None:
-        """A trial that can start now, or None; never one that is committed or was handed out."""
+    def peek(self) -> TrialSpec | None:
+        """A trial that can start now, or None; never one that is committed or was started."""
         self._extend()
         for spec in (*self._candidates, *self._finals()):
             if spec.trial_id not in self._ledger and spec.trial_id not in self._started:
-                self._started.add(spec.trial_id)
                 return spec
         return None
+
+    def start(self, spec: TrialSpec) -> None:
+        """The trial runs."""
+        self._started.add(spec.trial_id)
+
+    def give_back(self, spec: TrialSpec) -> None:
+        """The trial ended without a result and stands in line again."""
+        self._started.discard(spec.trial_id)
 
     def committed(self) -> list[Result]:
         """The committed rows among the cell's trials, candidates first."""

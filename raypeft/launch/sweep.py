@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import shutil
 import signal
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +34,16 @@ QUIET = {
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one trial takes, and where the sweep is tracked."""
+    """What one trial takes, and where the sweep is tracked.
+
+    CPUs and GPUs are per worker. GPUs and workers that are None are chosen: none without GPUs in the
+    cluster, else from the estimate of memory.
+    """
 
     cpus_per_trial: int = 1
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float | None = None
+    workers_per_trial: int | None = None
+    checkpoint_seconds: float = 60.0  # between two checkpoints of a trial
     tracking_uri: str | None = None  # None: sqlite in the store
     shared_cache: Path | None = None  # where several stores look for decoded images first
 
@@ -77,6 +80,8 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
     from raypeft.launch.engine import SweepState
     from raypeft.launch.progress import Progress
     from raypeft.launch.tracking import Tracker, default_tracking_uri
+    from raypeft.launch.tuner import tune_cells
+    from raypeft.launch.worker import train_trial
     from raypeft.tasks import Classify
 
     progress = Progress(plan, console=console)
@@ -91,7 +96,7 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
         ledger,
         objective=Classify.objective,
         store=store,
-        threads=resources.cpus_per_trial,
+        checkpoint_seconds=resources.checkpoint_seconds,
         on_end=trial_ended,
     )
     write_json(store / "status.json", {"state": "running", "planned": plan.num_trials, "pid": os.getpid()})
@@ -102,7 +107,7 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
         with progress:
             progress.show(state.cells)
             if any(len(cell.committed()) < plan.trials_per_cell for cell in state.cells):
-                _tune(state, resources, drain)
+                tune_cells(plan, state, resources, trainable=train_trial, ray_started=drain.install)
     finally:
         drain.restore()
     tracker.close(timeout_s=600)
@@ -119,68 +124,6 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
         },
     )
     return outcome
-
-
-def _tune(state: Any, resources: Resources, drain: _Drain) -> None:
-    import ray
-    from ray import tune
-
-    from raypeft.launch.engine import LostTrials, SweepScheduler, SweepSearcher, SweepStopper
-    from raypeft.launch.worker import train_trial
-
-    # Tune looks for files that its switched-off loggers would have written, and warns for each trial.
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    scratch = Path(tempfile.mkdtemp(prefix="raypeft-"))  # Ray's and Tune's files; nothing here is kept
-    local = not os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"address": "local", "include_dashboard": False, "_temp_dir": str(scratch)}
-    ray.init(
-        **(options if local else {}),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={
-            "env_vars": {
-                "OMP_NUM_THREADS": str(resources.cpus_per_trial),
-                "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two trials would starve each other
-                "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a slow clean-up would fail the NEXT trial
-                # Tune starts a thread per trial, and glibc gives each its own heap, which it keeps.
-                "MALLOC_ARENA_MAX": "2",
-            }
-        },
-    )
-    drain.install()
-    try:
-        slots = _num_slots(ray.cluster_resources(), resources)  # type: ignore[no-untyped-call]
-        # Tune asks a custom searcher for one trial at a time unless told otherwise.
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
-        bundle = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
-        tune.Tuner(
-            tune.with_resources(train_trial, tune.PlacementGroupFactory([bundle])),
-            tune_config=tune.TuneConfig(
-                search_alg=SweepSearcher(state),
-                scheduler=SweepScheduler(state, num_workers=slots),
-                num_samples=10**9,  # the searcher says when it is finished
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(scratch / "tune"),
-                verbose=0,
-                callbacks=[LostTrials(state)],
-                stop=SweepStopper(state),
-                failure_config=tune.FailureConfig(max_failures=1),
-            ),
-        ).fit()
-    finally:
-        ray.shutdown()
-        if local:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _num_slots(cluster: dict[str, float], resources: Resources) -> int:
-    slots = cluster.get("CPU", 1) / max(resources.cpus_per_trial, 1)
-    if resources.gpus_per_trial:
-        slots = min(slots, cluster.get("GPU", 0) / resources.gpus_per_trial)
-    return max(1, int(slots))
 
 
 class _Drain:

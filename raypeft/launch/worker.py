@@ -1,7 +1,8 @@
-"""The trainable: one spec, as a dict, through run_trial in a Tune trial."""
+"""The trainable: one spec, as a dict, through run_trial in a Tune trial, or in Ray Train's workers."""
 
 import json
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from ray import tune
 
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
+from raypeft.launch.demand import Demand
+from raypeft.launch.group import Group, train_in_group
 from raypeft.train import run_trial
+from raypeft.train.checkpoint import Checkpoints, checkpoint_folder
+from raypeft.train.workers import Workers
 
 
 def train_trial(config: dict[str, Any]) -> None:
@@ -20,26 +25,74 @@ def train_trial(config: dict[str, Any]) -> None:
     An exception ends as a row of status `failed`, so that one bad trial never ends the worker or
     the sweep. The dataset's path stays in the driver: workers read the prepared copy in the store.
     """
-    spec = TrialSpec.from_dict(config["spec"])
-    gpus = ray.get_gpu_ids()
-    torch.set_num_threads(config["threads"])
+    demand = Demand(**config["demand"])
+    if demand.workers == 1:
+        _report(_run(config, workers=Workers(), report=_report, saved=None))
+    else:
+        train_in_group(config, demand, work=_work, report=tune.report)
+
+
+def _work(config: dict[str, Any], group: Group) -> None:
+    """What each of several workers does; the first speaks for all."""
+    workers = Workers.join(sharded=Demand(**config["demand"]).sharded)
+    device = _device()
+
+    def report(row: Result) -> None:
+        goes_on = group.report(_as_metrics(row)) if workers.is_first else True
+        if not workers.agree(goes_on, device=device):
+            raise _StoppedError
+
     try:
-        result = run_trial(
+        row = _run(config, workers=workers, report=report, saved=group.saved)
+    except _StoppedError:
+        return
+    if workers.is_first or row.status == "failed":
+        group.end(_as_metrics(row))
+    if row.status == "failed":
+        raise RuntimeError(row.error)  # the others wait in a collective: Ray Train ends them
+
+
+class _StoppedError(BaseException):
+    """Out of a trial that is to end without a result; no failure, so no Exception."""
+
+
+def _run(
+    config: dict[str, Any],
+    *,
+    workers: Workers,
+    report: Callable[[Result], None],
+    saved: Callable[[Path | None], None] | None,
+) -> Result:
+    spec, store = TrialSpec.from_dict(config["spec"]), Path(config["store"])
+    torch.set_num_threads(config["demand"]["cpus"])
+    folder = checkpoint_folder(store, spec.trial_id)
+    try:
+        return run_trial(
             spec,
             sweep=config["sweep"],
-            store=Path(config["store"]),
-            device=torch.device("cuda" if gpus else "cpu"),
-            report=_report,
+            store=store,
+            device=_device(),
+            report=report,
             attempt=config["attempt"],
+            workers=workers,
+            checkpoints=Checkpoints(folder, seconds=config["checkpoint_seconds"], saved=saved),
         )
     except Exception as error:
         failure = {"error": _describe(error), "attempt": config["attempt"]}
-        result = Result.of(spec, sweep=config["sweep"], status="failed", **failure)
-    _report(result)
+        return Result.of(spec, sweep=config["sweep"], status="failed", **failure)
 
 
-def _report(result: Result) -> None:
-    tune.report({"row": json.dumps(result.to_dict())})
+def _device() -> torch.device:
+    """The GPU that Ray gave, which it makes the first that torch sees."""
+    return torch.device("cuda", 0) if ray.get_gpu_ids() else torch.device("cpu")
+
+
+def _report(row: Result) -> None:
+    tune.report(_as_metrics(row))
+
+
+def _as_metrics(row: Result) -> dict[str, str]:
+    return {"row": json.dumps(row.to_dict())}
 
 
 def _describe(error: Exception) -> str:

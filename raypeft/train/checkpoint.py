@@ -45,7 +45,7 @@ class Checkpoints:
         return None
 
     def save(self, epoch: int, tensors: Mapping[str, torch.Tensor] | None, facts: Mapping[str, Any]) -> None:
-        """Keep the state after `epoch`; `tensors` is None on all workers but the first, which write nothing."""
+        """Keep the state after `epoch`; `tensors` is None on all workers but the first, who writes."""
         path = self._folder / f"epoch-{epoch:05d}" if tensors is not None else None
         if path is not None and tensors is not None:
             temporary = self._folder / f".{path.name}.tmp"

@@ -61,7 +61,8 @@ class Cluster:
         cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
         running: dict[str, tuple[TrialSpec, list]] = {}
         while True:
-            while len(running) < self.slots and (spec := cell.next_spec()):
+            while len(running) < self.slots and (spec := cell.peek()):
+                cell.start(spec)
                 running[spec.trial_id] = spec, []
             if not running:
                 return False
@@ -130,8 +131,20 @@ def test_the_even_half_are_the_centres_of_equal_parts_of_the_range(trials, even)
 
 def test_at_most_lookback_candidates_are_handed_out_before_a_result(tmp_path):
     cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=Ledger(tmp_path), objective=OBJECTIVE)
-    handed = [cell.next_spec() for _ in range(6)]
-    assert [spec.candidate for spec in handed if spec] == [0, 1, 2]
+    handed = []
+    while spec := cell.peek():
+        cell.start(spec)
+        handed.append(spec)
+    assert [spec.candidate for spec in handed] == [0, 1, 2]
+
+
+def test_a_trial_that_was_given_back_stands_first_in_line(tmp_path):
+    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=Ledger(tmp_path), objective=OBJECTIVE)
+    first = cell.peek()
+    cell.start(first)
+    assert cell.peek() != first
+    cell.give_back(first)
+    assert cell.peek() == first
 
 
 def test_final_runs_take_the_first_best_rate_and_are_never_pruned(tmp_path, undisturbed):
@@ -150,7 +163,7 @@ def test_final_runs_take_the_first_best_rate_and_are_never_pruned(tmp_path, undi
 def test_a_cell_whose_candidates_all_diverged_has_no_final_runs(tmp_path):
     ledger = Ledger(tmp_path)
     cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
-    while spec := cell.next_spec():
+    while spec := cell.peek():
         assert spec.stage == "search"
         ledger.commit(
             Result.of(

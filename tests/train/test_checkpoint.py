@@ -19,7 +19,7 @@ SETTINGS = FitSettings(epochs=5, batch_size=8, micro_batch_size=4, lr=1e-2, weig
 CONV = "efficientnet_lite0(weights='random')"
 
 
-class BreaksOff(Exception):
+class BrokenOffError(Exception):
     pass
 
 
@@ -53,10 +53,10 @@ def train(method: str, checkpoints: Checkpoints | None = None, *, breaks_after: 
     def report(numbers):
         epochs.append(numbers["epoch"])
         if numbers["epoch"] == breaks_after:
-            raise BreaksOff
+            raise BrokenOffError
 
     fitted = None
-    with contextlib.suppress(BreaksOff):
+    with contextlib.suppress(BrokenOffError):
         fitted = fit(
             model,
             task(),

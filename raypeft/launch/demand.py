@@ -1,0 +1,137 @@
+"""What one trial of a cell takes from the cluster: workers, and CPUs and GPUs for each of them."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.spec import Cell
+from raypeft.launch.estimate import cell_cost
+from raypeft.launch.plan import Plan
+from raypeft.train.estimate import StepCost
+
+DEVICE_CONTEXT_BYTES = 3 * 2**29  # CUDA's own, and the allocator's unused pieces
+MARGIN = 1.2  # on the estimate, which counts tensors and no workspaces
+MOST_PER_GPU = 4  # trials that share one GPU: beyond, they only wait for each other
+WORKER_COUNTS = (1, 2, 4, 8)
+HEAD = "node:__internal_head__"  # Ray gives the head node one of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """`cpus` and `gpus` are per worker; `sharded` workers split the model (FSDP), others copy it (DDP)."""
+
+    workers: int = 1
+    cpus: int = 1
+    gpus: float = 0.0
+    sharded: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        if self.workers < 1 or self.cpus < 1:
+            raise ConfigError(f"workers={self.workers}, cpus={self.cpus} a trial: both must be at least 1")
+        if self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus)):
+            raise ConfigError(f"gpus={self.gpus:g} a trial: a share of one GPU, as 0.5, or a whole number")
+
+    @property
+    def total(self) -> dict[str, float]:
+        """Of all workers, by Ray's names."""
+        return {"CPU": self.workers * self.cpus, "GPU": self.workers * self.gpus}
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What Tune reserves for the trial's own process.
+
+        With several workers Ray Train reserves theirs apart. The trial then only waits for them, on the
+        head node, and takes no CPU: a cluster full of waiting trials could start no worker.
+        """
+        return {"CPU": self.cpus, "GPU": self.gpus} if self.workers == 1 else {HEAD: 0.001}
+
+    def fits(self, free: Mapping[str, float]) -> bool:
+        """Whether `free` resources hold it, up to rounding of shares."""
+        return all(free.get(name, 0.0) - amount >= -1e-6 for name, amount in self.total.items())
+
+    def slots(self, cluster: Mapping[str, float]) -> int:
+        """How many such trials run on `cluster` at once; one that does not fit waits for a machine."""
+        counts = [cluster.get(name, 0.0) / amount for name, amount in self.total.items() if amount]
+        return max(1, int(min(counts) + 1e-6))
+
+
+def demands(
+    plan: Plan,
+    *,
+    cpus: int,
+    gpus: float | None,
+    workers: int | None,
+    num_gpus: float,
+    gpu_bytes: int | None,
+) -> dict[Cell, Demand]:
+    """Of each cell, on a cluster with `num_gpus` GPUs of `gpu_bytes`.
+
+    What is None is chosen from the estimate of memory: as many trials to a GPU as fit, and several
+    workers with split models where one does not.
+    Raises: ConfigError naming the cells whose trials fit nowhere.
+    """
+    found: dict[Cell, Demand] = {}
+    too_large = []
+    for cell in plan.sweep.cells:
+        if not num_gpus and not gpus:
+            found[cell] = Demand(workers=workers or 1, cpus=cpus)
+            continue
+        cost, micro_batch = cell_cost(plan, cell), plan.sweep.recipe.micro_batch_size
+        share, number, sharded = gpus, workers, False
+        if gpu_bytes is not None:
+            number = number or _fewest_workers(cost, micro_batch, gpu_bytes, most=num_gpus)
+            if number is None:
+                too_large.append(f"{cell}: {_memory(cost, micro_batch, 1) / 2**30:.0f} GiB")
+                continue
+            sharded = number > 1 and _memory(cost, micro_batch, 1) > gpu_bytes
+            share = share if share is not None else _share(cost, micro_batch, gpu_bytes, number)
+        found[cell] = Demand(
+            workers=number or 1, cpus=cpus, gpus=1.0 if share is None else share, sharded=sharded
+        )
+    if too_large and gpu_bytes is not None:
+        raise ConfigError(
+            f"these trials do not fit the cluster's GPUs of {gpu_bytes / 2**30:.0f} GiB, not even split over "
+            f"{num_gpus:g}; lower micro_batch_size, or leave them out:\n" + "\n".join(too_large)
+        )
+    return found
+
+
+def declared_resources(config: Path = Path("~/ray_bootstrap_config.yaml")) -> dict[str, float]:
+    """What `ray up` may start on the cluster whose head this is, by the file that it leaves there."""
+    path = config.expanduser()
+    if not os.environ.get("RAY_ADDRESS") or not path.is_file():
+        return {}
+    total: dict[str, float] = {}
+    for node_type in (yaml.safe_load(path.read_text()).get("available_node_types") or {}).values():
+        for name, amount in (node_type.get("resources") or {}).items():
+            total[name] = total.get(name, 0.0) + amount * node_type.get("max_workers", 0)
+    return total
+
+
+def _memory(cost: StepCost, micro_batch: int, workers: int) -> float:
+    """Bytes that one of `workers` needs on its GPU when they split the model."""
+    split = cost.state_bytes / workers + micro_batch * cost.activation_bytes
+    return MARGIN * split + DEVICE_CONTEXT_BYTES
+
+
+def _fewest_workers(cost: StepCost, micro_batch: int, gpu_bytes: int, *, most: float) -> int | None:
+    fitting = (
+        number
+        for number in WORKER_COUNTS
+        if number <= most and _memory(cost, micro_batch, number) <= gpu_bytes
+    )
+    return next(fitting, None)
+
+
+def _share(cost: StepCost, micro_batch: int, gpu_bytes: int, workers: int) -> float:
+    """1, 1/2 or 1/4: the rest of a GPU is of use to others of the same size alone."""
+    if workers > 1:
+        return 1.0
+    together = math.floor(gpu_bytes / _memory(cost, micro_batch, 1))
+    return 1 / max(number for number in (1, 2, MOST_PER_GPU) if number <= max(1, together))

@@ -1,0 +1,128 @@
+"""A trial of several workers: Ray Train's TorchTrainer inside a Tune trial."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train.torch import TorchTrainer
+from ray.util.queue import Empty, Queue
+
+from raypeft.launch.demand import Demand
+
+Metrics = dict[str, str]
+POLL_SECONDS = 1.0  # how often the trial looks whether its workers still live
+
+
+@dataclass(frozen=True)
+class Group:
+    """The workers' end of the line to their Tune trial."""
+
+    messages: Queue
+    verdicts: Queue
+
+    def report(self, metrics: Metrics) -> bool:
+        """Tell an epoch's numbers; whether to go on. Waits, so that no worker runs past a stop."""
+        self.messages.put(metrics)
+        goes_on: bool = self.verdicts.get()
+        return goes_on
+
+    def end(self, metrics: Metrics) -> None:
+        """Tell the final row."""
+        self.messages.put({"final": metrics})
+
+    def saved(self, folder: Path | None) -> None:
+        """Register a checkpoint with Ray Train; every worker calls, the one that wrote it with its folder."""
+        ray.train.report(
+            {},
+            checkpoint=ray.train.Checkpoint(str(folder)) if folder else None,
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+        )
+
+
+def train_in_group(
+    config: dict[str, Any],
+    demand: Demand,
+    *,
+    work: Callable[[dict[str, Any], Group], None],
+    report: Callable[[Metrics], None],
+) -> None:
+    """Run `work` in each of the demand's workers; `report` what the first of them tells, the final row last.
+
+    When `report` raises, as Tune's does for a trial that ASHA stops, the workers are told to stop and
+    have given their places back before the exception goes on.
+    Raises: ray.train.TrainingFailedError when a worker dies without a word.
+    """
+    group = Group(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
+    trainer = TorchTrainer(
+        lambda config: work(config, group),
+        train_loop_config=config,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=demand.workers,
+            use_gpu=demand.gpus > 0,
+            resources_per_worker={"CPU": demand.cpus} | ({"GPU": demand.gpus} if demand.gpus else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name="train", storage_path=str(Path(config["store"]) / "checkpoints" / "ray_train")
+        ),
+    )
+    training = _Training(trainer)
+    final: Metrics | None = None
+    try:
+        while (message := _next_message(group, training)) is not None:
+            if "final" in message:
+                final = message["final"]
+                break
+            try:
+                report(message)
+            except BaseException:
+                group.verdicts.put(False)
+                training.wait()
+                raise
+            group.verdicts.put(True)
+        training.wait(raises=final is None)
+    finally:
+        for queue in (group.messages, group.verdicts):
+            queue.shutdown(force=True)
+    assert final is not None, "workers that end well have told a final row"
+    report(final)
+
+
+class _Training:
+    """TorchTrainer.fit() in a thread of its own."""
+
+    def __init__(self, trainer: TorchTrainer) -> None:
+        self._trainer = trainer
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._fit, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, *, raises: bool = False) -> None:
+        """Until its workers are gone; raises what they died of if asked."""
+        self._thread.join()
+        if raises and self._error is not None:
+            raise self._error
+
+    def _fit(self) -> None:
+        try:
+            self._trainer.fit()
+        except BaseException as error:
+            self._error = error
+
+
+def _next_message(group: Group, training: _Training) -> dict[str, Any] | None:
+    """None when the workers have ended."""
+    while True:
+        ended = not training.is_alive  # asked first: the last message may come just before the end
+        try:
+            message: dict[str, Any] = group.messages.get(timeout=POLL_SECONDS)
+            return message
+        except Empty:
+            if ended:
+                return None

@@ -1,0 +1,138 @@
+"""One Tuner over all cells: Ray started or joined, demands settled, trials run until none is left."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from raypeft.core.errors import ConfigError
+from raypeft.launch.demand import Demand, declared_resources, demands
+from raypeft.launch.engine import LostTrials, SweepScheduler, SweepSearcher, SweepState, SweepStopper
+from raypeft.launch.plan import Plan
+from raypeft.launch.sweep import Resources
+
+Trainable = Callable[[dict[str, Any]], None]
+
+
+def tune_cells(
+    plan: Plan,
+    state: SweepState,
+    resources: Resources,
+    *,
+    trainable: Trainable,
+    ray_started: Callable[[], object] = lambda: None,
+) -> None:
+    """Run what `state` hands out with `trainable`, on the cluster of RAY_ADDRESS or on this machine alone.
+
+    `ray_started` is called once Ray is up, which takes signals for itself.
+    Raises: ConfigError when a trial fits nowhere.
+    """
+    # Tune looks for files that its switched-off loggers would have written, and warns for each trial.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    scratch = Path(tempfile.mkdtemp(prefix="raypeft-"))  # Ray's and Tune's files; nothing here is kept
+    is_local = not os.environ.get("RAY_ADDRESS")
+    _start_ray(resources, scratch if is_local else None)
+    ray_started()
+    try:
+        found = _demands(plan, resources)
+        state.settle(found, cluster=_cluster, nodes=_nodes)
+        slots = max(demand.slots(_cluster()) for demand in found.values())
+        # Tune asks a custom searcher for one trial at a time unless told otherwise.
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
+        tune.Tuner(
+            tune.with_resources(
+                trainable, lambda config: tune.PlacementGroupFactory([Demand(**config["demand"]).bundle])
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=SweepSearcher(state),
+                scheduler=SweepScheduler(state, num_workers=slots),
+                num_samples=10**9,  # the searcher says when it is finished
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=str(scratch / "tune"),
+                verbose=0,
+                callbacks=[LostTrials(state)],
+                stop=SweepStopper(state),
+                failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
+            ),
+        ).fit()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start_ray(resources: Resources, scratch: Path | None) -> None:
+    """On this machine alone, with its files in `scratch`; None joins the cluster of RAY_ADDRESS."""
+    own: dict[str, Any] = {
+        "address": "local",
+        "_temp_dir": str(scratch),
+        # Ray Train's cleaner asks the dashboard's State API whether a trial that held workers still lives.
+        "include_dashboard": (resources.workers_per_trial or 1) > 1,
+    }
+    ray.init(
+        **(own if scratch is not None else {}),
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={
+            "env_vars": {
+                "OMP_NUM_THREADS": str(resources.cpus_per_trial),
+                "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two trials would starve each other
+                "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a slow clean-up would fail the NEXT trial
+                # Tune starts a thread per trial, and glibc gives each its own heap, which it keeps.
+                "MALLOC_ARENA_MAX": "2",
+                "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon Ray Train sees that workers ended
+                "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",  # a machine may have to be bought first
+                "RAY_TRAIN_METRICS_ENABLED": "0",
+            }
+        },
+    )
+
+
+def _demands(plan: Plan, resources: Resources) -> dict[Any, Demand]:
+    num_gpus = _cluster().get("GPU", 0.0)
+    must_ask = num_gpus and (resources.gpus_per_trial is None or resources.workers_per_trial is None)
+    return demands(
+        plan,
+        cpus=resources.cpus_per_trial,
+        gpus=resources.gpus_per_trial,
+        workers=resources.workers_per_trial,
+        num_gpus=num_gpus if resources.gpus_per_trial != 0 else 0,
+        gpu_bytes=_gpu_bytes() if must_ask and resources.gpus_per_trial != 0 else None,
+    )
+
+
+def _cluster() -> dict[str, float]:
+    """What the cluster holds, or may come to hold by itself."""
+    current: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    declared = declared_resources()
+    return {name: max(current.get(name, 0.0), declared.get(name, 0.0)) for name in current | declared}
+
+
+def _nodes() -> frozenset[str]:
+    """The machines that are alive, by Ray's ids."""
+    return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+
+
+def _gpu_bytes() -> int:
+    """Memory of the first GPU that the cluster gives; waits for one that has yet to be started."""
+
+    def ask() -> int | None:
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
+
+    found: int | None = ray.get(ray.remote(num_gpus=1, num_cpus=0)(ask).remote())
+    if found is None:
+        raise ConfigError(
+            "torch finds no GPU where Ray holds one: check the driver and `python -c 'import torch; "
+            "print(torch.cuda.is_available())'` on that machine, or run with --gpus-per-trial 0"
+        )
+    return found
