@@ -11,7 +11,7 @@ from raypeft.core.spec import Stage, TrialSpec, dataset_label, model_label
 
 Status = Literal["done", "pruned", "diverged", "failed"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the row; a reader refuses a newer one."""
 
 
@@ -49,7 +49,7 @@ class Result:
     total: int = 0
     epochs: int = 0
     steps: int = 0  # optimizer steps
-    seconds: float = 0.0  # whole trial
+    seconds: float = 0.0  # whole trial, since its checkpoint if it went on from one
     device_seconds: float = 0.0  # training steps alone
     peak_memory_bytes: int = 0
     images_per_second: float = 0.0  # training
@@ -63,6 +63,7 @@ class Result:
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = ""
     attempt: int = 1
+    resumed_epoch: int = 0  # after which it went on from a checkpoint; 0: never broken off
     started: str = ""  # ISO 8601, UTC
     ended: str = ""
     schema: int = SCHEMA

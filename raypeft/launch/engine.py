@@ -88,8 +88,8 @@ class SweepState:
             cell.start(spec)
             self._running[tune_id] = _Running(cell, spec, self._nodes())
             attempt = self._ledger.num_failures(spec.trial_id) + 1
-            config = {"spec": spec.to_dict(), "attempt": attempt, "demand": asdict(demand)}
-            return self._settings | config
+            trial = {"trial_id": spec.trial_id, "spec": spec.to_dict(), "attempt": attempt}
+            return self._settings | trial | {"demand": asdict(demand)}
         return None
 
     @property

@@ -11,6 +11,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from raypeft.launch.demand import Demand
+from raypeft.train.checkpoint import checkpoint_folder
 
 Metrics = dict[str, str]
 POLL_SECONDS = 1.0  # how often the trial looks whether its workers still live
@@ -55,6 +56,7 @@ def train_in_group(
     have given their places back before the exception goes on.
     Raises: ray.train.TrainingFailedError when a worker dies without a word.
     """
+    checkpoints = checkpoint_folder(Path(config["store"]), config["trial_id"])
     group = Group(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
     trainer = TorchTrainer(
         lambda config: work(config, group),
@@ -64,9 +66,8 @@ def train_in_group(
             use_gpu=demand.gpus > 0,
             resources_per_worker={"CPU": demand.cpus} | ({"GPU": demand.gpus} if demand.gpus else {}),
         ),
-        run_config=ray.train.RunConfig(
-            name="train", storage_path=str(Path(config["store"]) / "checkpoints" / "ray_train")
-        ),
+        # Ray Train takes note of checkpoints in its own folder alone.
+        run_config=ray.train.RunConfig(name=checkpoints.name, storage_path=str(checkpoints.parent)),
     )
     training = _Training(trainer)
     final: Metrics | None = None

@@ -65,7 +65,7 @@ def _run(
 ) -> Result:
     spec, store = TrialSpec.from_dict(config["spec"]), Path(config["store"])
     torch.set_num_threads(config["demand"]["cpus"])
-    folder = checkpoint_folder(store, spec.trial_id)
+    folder = checkpoint_folder(store, config["trial_id"])
     try:
         return run_trial(
             spec,

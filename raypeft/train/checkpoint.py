@@ -27,6 +27,7 @@ class Checkpoints:
         """At most one every `seconds`. `saved` is told of each, on every worker: its folder on the first."""
         self._folder, self._seconds, self._saved = folder, seconds, saved
         self._last = time.monotonic()
+        self.loaded_epoch = 0  # 0: none was loaded
 
     @property
     def is_due(self) -> bool:
@@ -39,6 +40,7 @@ class Checkpoints:
             try:
                 described = json.loads((path / FACTS).read_text())
                 if _digest(path / TENSORS) == described["sha256"]:
+                    self.loaded_epoch = int(path.name.removeprefix("epoch-"))
                     return load_file(path / TENSORS), described["facts"]
             except (OSError, ValueError, KeyError, SafetensorError):
                 continue

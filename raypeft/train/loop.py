@@ -16,8 +16,11 @@ from raypeft.tasks import Task
 from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.workers import Statistics, Workers, split_like, whole
 
-Report = Callable[[Mapping[str, float]], None]
-"""Called once per epoch with the epoch's numbers; may raise to end the run."""
+Curve = tuple[Mapping[str, float], ...]
+"""One entry per epoch: "epoch", "train/loss" and the task's objective."""
+
+Report = Callable[[Curve], None]
+"""Called after each epoch with the curve so far; may raise to end the run."""
 
 WARMUP = 0.1  # share of the steps over which the rate rises linearly; then a cosine to zero
 
@@ -38,7 +41,7 @@ class FitSettings:
 class Fit:
     """What the loop leaves behind; the model holds the weights of `best_epoch`."""
 
-    curve: tuple[Mapping[str, float], ...]
+    curve: Curve
     best_epoch: int  # 1-based, the first of equals
     steps: int
     step_seconds: float  # training steps alone, without scoring
@@ -107,7 +110,7 @@ def fit(
         is_due = checkpoints is not None and epoch < settings.epochs and checkpoints.is_due
         if checkpoints is not None and workers.agree(is_due, device=device):
             _save(checkpoints, model, optimizer, at, workers)
-        report(at.curve[-1])
+        report(tuple(at.curve))
     model.load_state_dict(at.best_state, strict=False)
     return Fit(curve=tuple(at.curve), best_epoch=at.best_epoch, steps=num_steps, step_seconds=at.step_seconds)
 

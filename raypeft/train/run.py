@@ -22,7 +22,7 @@ from raypeft.train.adapter import save_adapter
 from raypeft.train.build import Trial, build_trial, whole_model
 from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.cost import PeakMemory
-from raypeft.train.loop import Fit, FitSettings, fit
+from raypeft.train.loop import Curve, Fit, FitSettings, fit
 from raypeft.train.predictions import write_predictions
 from raypeft.train.workers import Workers
 
@@ -56,15 +56,17 @@ def run_trial(
             result,
             seconds=time.perf_counter() - clock,
             peak_memory_bytes=workers.largest(memory.peak_bytes(), device=device),
+            resumed_epoch=checkpoints.loaded_epoch if checkpoints else 0,
             ended=_now(),
             **changes,
         )
 
-    curve: list[dict[str, float]] = []
+    curve: Curve = ()
 
-    def after_epoch(numbers: Any) -> None:
-        curve.append(dict(numbers))
-        report(so_far(curve=tuple(curve), epochs=len(curve)))
+    def after_epoch(grown: Curve) -> None:
+        nonlocal curve
+        curve = grown
+        report(so_far(curve=curve, epochs=len(curve)))
 
     try:
         fitted = fit(
@@ -80,7 +82,7 @@ def run_trial(
         )
         outcome = _score(spec, trial, fitted, store=store, workers=workers)
     except DivergedError as error:
-        return so_far(status="diverged", error=str(error), curve=tuple(curve), epochs=len(curve))
+        return so_far(status="diverged", error=str(error), curve=curve, epochs=len(curve))
     return so_far(status="done", **outcome)
 
 

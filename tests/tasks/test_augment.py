@@ -231,7 +231,7 @@ def curve(task: Classify, *, micro_batch_size: int, lr: float) -> list[float]:
         train=cases,
         val=cases,
         settings=FitSettings(**settings, micro_batch_size=micro_batch_size, lr=lr),
-        report=lambda numbers: None,
+        report=lambda curve: None,
     )
     return [numbers["train/loss"] for numbers in fitted.curve]
 

@@ -50,9 +50,9 @@ def train(method: str, checkpoints: Checkpoints | None = None, *, breaks_after: 
     apply_method(method, model)
     epochs = []
 
-    def report(numbers):
-        epochs.append(numbers["epoch"])
-        if numbers["epoch"] == breaks_after:
+    def report(curve):
+        epochs.append(curve[-1]["epoch"])
+        if len(curve) == breaks_after:
             raise BrokenOffError
 
     fitted = None

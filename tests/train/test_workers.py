@@ -65,7 +65,7 @@ def train(model_name: str, method: str, workers: Workers) -> tuple[nn.Module, di
         train=TRAIN,
         val=VAL,
         settings=SETTINGS,
-        report=lambda numbers: None,
+        report=lambda curve: None,
         train_mode=lambda model: set_train_mode(method, model),
         workers=workers,
     )
