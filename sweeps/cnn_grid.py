@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Table 2: ResNet-50, six methods, five medical data sets: 30 cells.
 
-Run:      RAYPEFT_DATA=/data raypeft run sweeps/cnn_grid.py --gpus-per-trial 1
+Run:      RAYPEFT_DATA=/data raypeft run sweeps/cnn_grid.py; on a cluster: ray job submit sweeps/cnn_grid.py
           (minutes on two CPU cores, with small models and built-in images: --smoke)
 Cost:     not run as a whole yet
 Expected: the paper's scores lie in analysis/paper/table2_resnet50_f1.csv

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Table 5: ViT-B pre-trained by MAE and by CLIP, eight methods, five medical data sets: 80 cells.
 
-Run:      RAYPEFT_DATA=/data raypeft run sweeps/ssl_grid.py --gpus-per-trial 1
+Run:      RAYPEFT_DATA=/data raypeft run sweeps/ssl_grid.py; on a cluster: ray job submit sweeps/ssl_grid.py
           (minutes on two CPU cores, with small models and built-in images: --smoke)
 Cost:     not run as a whole yet
 Expected: the paper's scores lie in analysis/paper/table5_ssl_f1.csv

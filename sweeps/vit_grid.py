@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Table 3: ViT-B/L/H, eight methods, five medical data sets: 120 cells.
 
-Run:      RAYPEFT_DATA=/data raypeft run sweeps/vit_grid.py --gpus-per-trial 1
+Run:      RAYPEFT_DATA=/data raypeft run sweeps/vit_grid.py; on a cluster: ray job submit sweeps/vit_grid.py
           (minutes on two CPU cores, with small models and built-in images: --smoke)
 Cost:     not run as a whole yet
 Expected: the paper's scores lie in analysis/paper/table3_vit_f1.csv
@@ -17,7 +17,7 @@ SWEEP = Sweep(
         dataset=("breastus", "fitzpatrick17k", "ham10000", "smdg", "rsna"),
     ),
     search=Search(trials=16),
-    recipe=Recipe(epochs=50, batch_size=512),
+    recipe=Recipe(epochs=50, batch_size=512, micro_batch_size=16),  # ViT-H on 24 GiB,
 )
 
 if __name__ == "__main__":

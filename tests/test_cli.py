@@ -117,6 +117,30 @@ def test_the_paper_s_grids_hold_the_cells_of_its_tables_and_run_in_small(
     assert f"{methods} cells x (2 candidates + 1 final runs) = {methods * 3} trials" in out
 
 
+def test_the_data_fraction_grid_spans_one_to_a_hundred_percent_of_ham10000(cli, tmp_path):
+    path = ROOT / "sweeps" / "data_fraction.py"
+    cells = runpy.run_path(str(path))["SWEEP"].cells
+    assert {cell.dataset for cell in cells} == {"ham10000"}
+    fractions = {cell.fraction for cell in cells}
+    assert {0.01, 0.1, 1.0} <= fractions
+    assert len(cells) == len(fractions) * (6 + 8)
+    code, out, _ = cli("run", path, "--smoke", "--dry-run", "--store", tmp_path / "store")
+    assert code == 0
+    assert "14 cells x (2 candidates + 1 final runs) = 42 trials" in out
+
+
+def test_the_diffusion_grid_holds_the_cells_of_table_4_and_says_that_it_cannot_run_yet(cli, tmp_path):
+    path = ROOT / "sweeps" / "diffusion_grid.py"
+    with (ROOT / "analysis" / "paper" / "table4_sd_fid.csv").open() as file:
+        rows = {(row["method"], row["dataset"], float(row["fraction"])) for row in csv.DictReader(file)}
+    cells = runpy.run_path(str(path))["SWEEP"].cells
+    assert {(cell.method, cell.dataset, cell.fraction) for cell in cells} == rows
+    for options in ((), ("--smoke",)):
+        code, _, err = cli("run", path, *options, "--store", tmp_path / "store", "--dry-run")
+        assert code == 2
+        assert "sd_unet: raypeft has no text-to-image task yet" in err
+
+
 def test_the_paper_s_grids_say_where_their_data_must_lie(cli, tmp_path, monkeypatch):
     monkeypatch.delenv("RAYPEFT_DATA", raising=False)
     path = ROOT / "sweeps" / "cnn_grid.py"

@@ -3,6 +3,7 @@
 from raypeft.models import efficientnet, hub, vit
 from raypeft.models.base import MODELS, Model
 from raypeft.models.build import (
+    SD_UNET,
     bind_model,
     build_model,
     image_size_of,
@@ -14,6 +15,7 @@ from raypeft.models.weights import load_weights, read_weights
 
 __all__ = [
     "MODELS",
+    "SD_UNET",
     "Model",
     "bind_model",
     "build_model",

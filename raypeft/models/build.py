@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 SMALLEST_IMAGE = 32  # pixels; a stride-32 network has nothing left to convolve below
 RANDOM = "random"
+SD_UNET = "sd_unet"  # counted by `raypeft params`, not yet trained
 
 
 @functools.cache
 def bind_model(text: str) -> Model:
     """The model of `name`, `name(weights='random')`, `name(weights='/path/w.safetensors')` or `timm:ID`.
 
-    Raises: UnknownNameError; ConfigError for another option.
+    Raises: UnknownNameError; ConfigError for another option, and for the U-Net.
     """
     name, options = parse_call(text, kind="model")
+    if name == SD_UNET:
+        raise ConfigError(f"{name}: raypeft has no text-to-image task yet; leave these cells out")
     entry = timm_model(name.removeprefix(TIMM)) if name.startswith(TIMM) else MODELS[name]
     if not options:
         return entry

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from raypeft.methods import METHODS, apply_method
-from raypeft.models import MODELS, bind_model
+from raypeft.models import MODELS, SD_UNET, bind_model
 
-SD_UNET = "sd_unet"  # counted here; trained by the text-to-image task
 SD1_CONFIG = {
     # Stable Diffusion 1.x, Rombach et al., CVPR 2022: 859.5M parameters
     "sample_size": 64,
