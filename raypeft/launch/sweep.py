@@ -1,4 +1,4 @@
-"""One Tuner over all cells: check everything, run what is missing, drain on signals."""
+"""A sweep from its checks to its exit status: run what is missing, drain on signals."""
 
 from __future__ import annotations
 
