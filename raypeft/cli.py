@@ -179,7 +179,8 @@ def status(store: Path, as_json: AsJson = False) -> None:
         as_json=False,
     )
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.by_status.items()))
-    line = f"{found.sweep}: {found.state}; {found.committed} of {found.planned} trials committed ({counts})"
+    state = f"{found.state} ({found.running} trials now)" if found.state == "running" else found.state
+    line = f"{found.sweep}: {state}; {found.committed} of {found.planned} trials committed ({counts})"
     if found.trials_per_hour:
         line += f"; {found.trials_per_hour:.3g} an hour"
     if found.hours_left:

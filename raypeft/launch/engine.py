@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,6 +24,8 @@ from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
 from raypeft.train.checkpoint import checkpoint_folder
+
+PULSE_SECONDS = 5.0
 
 
 class SweepState:
@@ -260,6 +264,23 @@ class LostTrials(tune.Callback):
         for trial in trials:
             if trial.status == "ERROR":
                 self._state.end(trial.trial_id, None)
+
+
+class Pulse(tune.Callback):
+    """Calls `beat` every few seconds while Tune runs."""
+
+    def __init__(self, beat: Callable[[], object]) -> None:
+        self._beat, self._last = beat, -math.inf
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called after every step of Tune's loop."""
+        if time.monotonic() - self._last >= PULSE_SECONDS:
+            self._last = time.monotonic()
+            self._beat()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles its callbacks, for a restore that raypeft never makes.
+        return str, ("see the ledger",)
 
 
 def _row(result: dict[str, Any] | None) -> Result | None:

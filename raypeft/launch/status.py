@@ -13,6 +13,7 @@ from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result, read_result
 from raypeft.core.spec import dataset_label, model_label
 from raypeft.launch.ledger import Ledger, is_driven
+from raypeft.launch.sweep import STATUS
 
 RECENT = 20  # trials over which the rate is taken
 VAL, TEST = "val/f1_macro", "test/f1_macro"
@@ -39,6 +40,7 @@ class StoreStatus:
 
     sweep: str
     state: str  # running, done, or stopped
+    running: int  # trials in flight or in line for a machine, as its driver said in the last seconds
     planned: int
     committed: int
     by_status: dict[str, int]  # done, pruned, diverged
@@ -60,22 +62,30 @@ def read_status(store: Path) -> StoreStatus:
     rows = sorted(Ledger(store).rows(), key=lambda row: row.ended)
     failed = [read_result(path) for path in sorted((store / "failed").glob("*.json"))]
     left, rate = plan["trials"] - len(rows), _trials_per_hour(rows)
-    running = is_driven(store)
+    is_running = is_driven(store)
     sweep = plan["sweep"]
     return StoreStatus(
         sweep=sweep["name"],
-        state="running" if running else "stopped" if left else "done",
+        state="running" if is_running else "stopped" if left else "done",
+        running=_num_running(store) if is_running else 0,
         planned=plan["trials"],
         committed=len(rows),
         by_status=dict(Counter(row.status for row in rows)),
         failed=len(failed),
         trials_per_hour=rate,
-        hours_left=left / rate if rate and running and left else None,
+        hours_left=left / rate if rate and is_running and left else None,
         candidates_per_cell=sweep["search"]["trials"],
         finals_per_cell=len(sweep["final_seeds"]),
         cells=tuple(_cell_status(cell, rows) for cell in sweep["cells"]),
         last_error=(failed[-1].error or "").splitlines()[0] if failed else None,
     )
+
+
+def _num_running(store: Path) -> int:
+    try:
+        return int(json.loads((store / STATUS).read_text()).get("running", 0))
+    except FileNotFoundError:  # its driver has only begun
+        return 0
 
 
 def _cell_status(cell: dict[str, Any], rows: Sequence[Result]) -> CellStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ QUIET = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+STATUS = "status.json"  # what a driver says of itself, for `raypeft status`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,12 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
         checkpoint_seconds=resources.checkpoint_seconds,
         on_end=trial_ended,
     )
-    write_json(store / "status.json", {"state": "running", "planned": plan.num_trials, "pid": os.getpid()})
+
+    def write_status() -> None:
+        write_json(store / STATUS, {"state": "running", "running": state.num_running, **facts})
+
+    facts = {"planned": plan.num_trials, "pid": os.getpid(), "host": socket.gethostname()}
+    write_status()
     tracker.start()
     drain = _Drain(state)
     drain.install()
@@ -107,7 +115,14 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
         with progress:
             progress.show(state.cells)
             if any(len(cell.committed()) < plan.trials_per_cell for cell in state.cells):
-                tune_cells(plan, state, resources, trainable=train_trial, ray_started=drain.install)
+                tune_cells(
+                    plan,
+                    state,
+                    resources,
+                    trainable=train_trial,
+                    ray_started=drain.install,
+                    beat=write_status,
+                )
     finally:
         drain.restore()
     tracker.close(timeout_s=600)
@@ -115,7 +130,7 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
         raise state.storage_error
     outcome = _outcome(plan, state, drain.received, store)
     write_json(
-        store / "status.json",
+        store / STATUS,
         {
             "state": "ended",
             "planned": plan.num_trials,

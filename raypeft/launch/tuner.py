@@ -13,7 +13,7 @@ from ray import tune
 
 from raypeft.core.errors import ConfigError
 from raypeft.launch.demand import Demand, declared_resources, demands
-from raypeft.launch.engine import LostTrials, SweepScheduler, SweepSearcher, SweepState, SweepStopper
+from raypeft.launch.engine import LostTrials, Pulse, SweepScheduler, SweepSearcher, SweepState, SweepStopper
 from raypeft.launch.plan import Plan
 from raypeft.launch.sweep import Resources
 
@@ -27,10 +27,11 @@ def tune_cells(
     *,
     trainable: Trainable,
     ray_started: Callable[[], object] = lambda: None,
+    beat: Callable[[], object] = lambda: None,
 ) -> None:
     """Run what `state` hands out with `trainable`, on the cluster of RAY_ADDRESS or on this machine alone.
 
-    `ray_started` is called once Ray is up, which takes signals for itself.
+    `ray_started` is called once Ray is up, which takes signals for itself; `beat` every few seconds.
     Raises: ConfigError when a trial fits nowhere.
     """
     # Tune looks for files that its switched-off loggers would have written, and warns for each trial.
@@ -59,7 +60,7 @@ def tune_cells(
                 name="sweep",
                 storage_path=str(scratch / "tune"),
                 verbose=0,
-                callbacks=[LostTrials(state)],
+                callbacks=[LostTrials(state), Pulse(beat)],
                 stop=SweepStopper(state),
                 failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
             ),

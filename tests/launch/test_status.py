@@ -65,6 +65,9 @@ def test_the_rate_is_that_of_the_last_trials_and_time_is_left_while_a_driver_run
     lease = Lease(store)
     try:
         assert read_status(store).state == "running"
+        assert read_status(store).running == 0
+        (store / "status.json").write_text('{"state": "running", "running": 3}')
+        assert read_status(store).running == 3
         assert read_status(store).hours_left == pytest.approx(1)  # six of ten left
     finally:
         lease.release()

@@ -1,0 +1,71 @@
+"""Sweeps of the real engine whose trials only sleep: for occupancy.py and many_trials.py."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from raypeft.core.result import Result
+from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.launch.engine import SweepState
+from raypeft.launch.ledger import Ledger
+from raypeft.launch.plan import Plan, make_plan
+from raypeft.tasks import Classify
+
+METHODS = ("full", "linear", "attention", "bitfit", "lora", "ssf", "adaptformer", "layernorm")
+
+
+def toy_trial(epoch_seconds: float) -> Callable[[dict[str, Any]], None]:
+    """A trainable that reports what worker.py's does, from epochs that sleep."""
+
+    def toy(config: dict[str, Any]) -> None:
+        """Scores have their best rate at 3e-3 and grow with the epochs, so that ASHA has bad ones to stop."""
+        from ray import tune
+
+        spec = TrialSpec.from_dict(config["spec"])
+        row = {"sweep": config["sweep"], "started": now()}
+        curve: list[dict[str, float]] = []
+        for epoch in range(1, spec.recipe.epochs + 1):
+            time.sleep(epoch_seconds)
+            score = max(0.0, 0.9 - 0.3 * abs(math.log10(spec.lr / 3e-3))) * (1 - 0.5**epoch)
+            curve.append({"epoch": epoch, "train/loss": 1 - score, Classify.objective: score})
+            so_far = {"curve": tuple(curve), "epochs": epoch, "ended": now()}
+            tune.report(as_metrics(Result.of(spec, status="pruned", **row, **so_far)))
+        metrics = {Classify.objective: score}
+        tune.report(as_metrics(Result.of(spec, status="done", metrics=metrics, **row, **so_far)))
+
+    return toy
+
+
+def toy_plan(folder: Path, *, cells: int, candidates: int, seeds: int, epochs: int) -> Plan:
+    """`cells` cells, made of eight methods and as many fractions as it takes."""
+    num_fractions = math.ceil(cells / len(METHODS))
+    fractions = tuple((number + 1) / num_fractions for number in range(num_fractions))
+    sweep = Sweep(
+        name="toy",
+        cells=grid(method=METHODS, model=("vit_nano",), dataset=("digits",), fraction=fractions)[:cells],
+        search=Search(trials=candidates, grace_epochs=1),
+        recipe=Recipe(epochs=epochs),
+        final_seeds=tuple(range(seeds)),
+    )
+    return make_plan(sweep, store=folder / "data")
+
+
+def toy_state(plan: Plan, ledger: Ledger, store: Path, on_end: Any = lambda row: None) -> SweepState:
+    """The engine's state, without MLflow and progress."""
+    return SweepState(
+        plan, ledger, objective=Classify.objective, store=store, checkpoint_seconds=60, on_end=on_end
+    )
+
+
+def as_metrics(row: Result) -> dict[str, str]:
+    """What Tune carries of a row."""
+    return {"row": json.dumps(row.to_dict())}
+
+
+def now() -> str:
+    """ISO 8601, UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
