@@ -1,11 +1,13 @@
 #!/usr/bin/env python
 """How busy a sweep keeps the cluster, against one Tuner per cell in sequence: toy epochs, the real engine.
 
-python benchmarks/occupancy.py [--cells 24 --epoch-seconds 1]
+Run:    python benchmarks/occupancy.py [--cells 24] [--epoch-seconds 1]    (about 12 minutes; 4 cells: 3)
+Shows:  the share of slot-seconds that trials spent between their first and their last line, from the first
+        trial's start to the last one's end, and how long that took: all cells in one queue, then one Tuner
+        per cell in sequence, on the same Ray.
 
 Plan, searches, brackets, ledger and Tuner are raypeft's own; only the training of a trial is replaced, by
-epochs that sleep. So four slots run on any machine. Busy: what trials spent between their first and last
-line, over slots times the time from the first trial's start to the last one's end.
+epochs that sleep. So four slots run on any machine.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import math
 import os
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,44 +38,68 @@ def main() -> None:
     os.environ.update(QUIET)
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": SLOTS, "include_dashboard": False})
-    os.environ["RAY_ADDRESS"] = cluster.address
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            plan = toy_plan(
-                Path(folder), cells=options.cells, candidates=CANDIDATES, seeds=SEEDS, epochs=EPOCHS
-            )
-            toy = toy_trial(options.epoch_seconds)
-            one_queue = measure([plan], Path(folder) / "one", toy)
-            single = [replace(plan, sweep=replace(plan.sweep, cells=(cell,))) for cell in plan.sweep.cells]
-            in_sequence = measure(single, Path(folder) / "sequence", toy)
-    finally:
-        cluster.shutdown()
-    print(f"{options.cells} cells of {CANDIDATES} candidates and {SEEDS} seeds, {SLOTS} slots")
-    for name, (trials, busy, seconds, wall) in {
-        "one queue": one_queue,
-        "one Tuner per cell": in_sequence,
-    }.items():
-        print(
-            f"{name:20s} {trials} trials, slots busy {busy:.3f} from the first to the last trial "
-            f"({seconds:.0f} s; {wall:.0f} s with start and end)"
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RAY_TMPDIR"] = folder  # apart from other Rays of this machine
+        plan = toy_plan(Path(folder), cells=options.cells, candidates=CANDIDATES, seeds=SEEDS, epochs=EPOCHS)
+        single = [replace(plan, sweep=replace(plan.sweep, cells=(cell,))) for cell in plan.sweep.cells]
+        toy = toy_trial(options.epoch_seconds)
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": SLOTS, "include_dashboard": False}
         )
-    print(f"ratio of times: {in_sequence[2] / one_queue[2]:.2f}")
+        os.environ["RAY_ADDRESS"] = cluster.address
+        try:
+            one_queue = measure([plan], Path(folder) / "one", toy)
+            in_sequence = measure(single, Path(folder) / "sequence", toy)
+        finally:
+            cluster.shutdown()
+    print(f"{options.cells} cells of {CANDIDATES} candidates and {SEEDS} seeds, {SLOTS} slots")
+    for name, found in {"one queue": one_queue, "one Tuner per cell": in_sequence}.items():
+        print(
+            f"{name:20s} {found.trials} trials ({found.pruned} pruned), slots busy {found.busy:.3f} of "
+            f"{found.seconds:.0f} s, {found.idle:.0f} s of which no trial ran; {found.wall:.0f} s with "
+            "start and end"
+        )
+    print(f"ratio of times: {in_sequence.seconds / one_queue.seconds:.2f}")
+    between = in_sequence.seconds - in_sequence.idle
+    print(f"without the time in which no trial ran: {between / (one_queue.seconds - one_queue.idle):.2f}")
 
 
-def measure(plans: list[Plan], store: Path, toy: Any) -> tuple[int, float, float, float]:
-    """Trials, share of busy slot-seconds, seconds from first start to last end, and wall seconds."""
+@dataclass(frozen=True)
+class Found:
+    """One way's figures."""
+
+    trials: int
+    pruned: int
+    busy: float  # share of slot-seconds from the first trial's start to the last one's end
+    seconds: float  # from the first trial's start to the last one's end
+    idle: float  # of these, seconds in which no trial ran: between two Tuners
+    wall: float  # seconds, with the first Tuner's start and the last one's end
+
+
+def measure(plans: list[Plan], store: Path, toy: Any) -> Found:
+    """Run the plans one after the other."""
     from raypeft.launch.tuner import tune_cells
 
     started = time.perf_counter()
     for plan in plans:
-        ledger = Ledger(store)
-        tune_cells(plan, toy_state(plan, ledger, store), Resources(), trainable=toy)
+        tune_cells(plan, toy_state(plan, Ledger(store), store), Resources(), trainable=toy)
     wall = time.perf_counter() - started
     rows = Ledger(store).rows()
-    spans = [(stamp(row.started), stamp(row.ended)) for row in rows]
-    whole = max(end for _, end in spans) - min(start for start, _ in spans)
-    return len(rows), math.fsum(end - start for start, end in spans) / (SLOTS * whole), whole, wall
+    spans = sorted((stamp(row.started), stamp(row.ended)) for row in rows)
+    covered = spans[0][0]
+    idle = 0.0
+    for start, end in spans:
+        idle += max(0.0, start - covered)
+        covered = max(covered, end)
+    seconds = covered - spans[0][0]
+    return Found(
+        trials=len(rows),
+        pruned=sum(row.status == "pruned" for row in rows),
+        busy=math.fsum(end - start for start, end in spans) / (SLOTS * seconds),
+        seconds=seconds,
+        idle=idle,
+        wall=wall,
+    )
 
 
 def stamp(text: str) -> float:

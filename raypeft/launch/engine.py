@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class SweepState:
         self.cells = [
             CellSearch(cell, plan=plan, ledger=ledger, objective=objective) for cell in plan.sweep.cells
         ]
+        self._line = list(self.cells)  # those that may have something to run
         self.stopping: str | None = None  # why no further trial starts
         self.storage_error: StorageError | None = None
         self._plan, self._ledger, self._on_end = plan, ledger, on_end
@@ -83,7 +84,8 @@ class SweepState:
         if self.stopping:
             return None
         free = self._free() if self._counts else None
-        for cell in sorted(self.cells, key=self._eagerness):
+        self._line = [cell for cell in self._line if not cell.is_finished]
+        for cell in sorted(self._line, key=self._eagerness):
             demand = self._demands[cell.cell]
             if (spec := cell.peek()) is None:
                 continue
@@ -210,26 +212,39 @@ class SweepScheduler(FIFOScheduler):
         """`num_workers` trials run at once."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._state, self._num_workers = state, num_workers
+        self._live: dict[str, Any] = {}  # Tune's trials that have not ended, the oldest first
         self._kept: Counter[Any] = Counter()  # idle workers that Tune may keep, by what they reserve
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Count the trial's kind among those whose workers are kept."""
+        """Keep the trial at hand, and count its kind among those whose workers are kept."""
+        self._live[trial.trial_id] = trial
         self._kept.setdefault(trial.placement_group_factory, 0)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Tune's own choice; before it, let Tune keep as many idle workers as can run at once.
+        """The first that waits; Tune's own scheduler walks through all that ever ran, at every step."""
+        self._forget_ended()
+        waiting = [trial for trial in self._live.values() if trial.status == "PENDING"]
+        self._keep_workers(tune_controller, {trial.placement_group_factory for trial in waiting})
+        return waiting[0] if waiting else None
+
+    def _forget_ended(self) -> None:
+        """Also of trials that Tune drops without telling the searcher: a worker that could not be reused."""
+        for tune_id, trial in list(self._live.items()):
+            if trial.is_finished():
+                del self._live[tune_id]
+                self._state.end(tune_id, None)
+
+    def _keep_workers(self, tune_controller: Any, waiting: Set[Any]) -> None:
+        """Let Tune keep as many idle workers as can run at once.
 
         On its own it ends a worker whenever no trial is waiting, as between a cell's search and its
         final runs; the next trial then pays for a new process and ten seconds of imports. Idle workers
         hold their place, so they go when a trial of another kind waits for one.
         """
-        live = tune_controller.get_live_trials()
-        waiting = {trial.placement_group_factory for trial in live if trial.status == "PENDING"}
         for kind, number in self._kept.items():
             wanted = self._num_workers if waiting <= {kind} else 0
             tune_controller._actor_cache.increase_max(kind, by=wanted - number)
             self._kept[kind] = wanted
-        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """STOP when the trial's bracket says so."""
@@ -251,19 +266,6 @@ class SweepStopper(tune.Stopper):
     def stop_all(self) -> bool:
         """Whether to stop every trial now."""
         return self._state.stopping is not None
-
-
-class LostTrials(tune.Callback):
-    """Ends trials that Tune drops without telling the searcher (a worker that could not be reused)."""
-
-    def __init__(self, state: SweepState) -> None:
-        self._state = state
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Called after every step of Tune's loop."""
-        for trial in trials:
-            if trial.status == "ERROR":
-                self._state.end(trial.trial_id, None)
 
 
 class Pulse(tune.Callback):

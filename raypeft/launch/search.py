@@ -32,14 +32,15 @@ class CellSearch:
         self.cell = cell
         self._plan, self._ledger, self._objective = plan, ledger, objective
         self._search = plan.sweep.search
-        self._candidates: list[TrialSpec] = []  # in order; further ones follow from their results
+        # By trial id, which is costly to work out; further candidates follow from the results of these.
+        self._candidates: dict[str, TrialSpec] = {}
+        self._finals: dict[str, TrialSpec] | None = None  # none before the best rate is known
         self._started: set[str] = set()
 
     def peek(self) -> TrialSpec | None:
         """A trial that can start now, or None; never one that is committed or was started."""
-        self._extend()
-        for spec in (*self._candidates, *self._finals()):
-            if spec.trial_id not in self._ledger and spec.trial_id not in self._started:
+        for trial_id, spec in self._trials().items():
+            if trial_id not in self._ledger and trial_id not in self._started:
                 return spec
         return None
 
@@ -53,9 +54,7 @@ class CellSearch:
 
     def committed(self) -> list[Result]:
         """The committed rows among the cell's trials, candidates first."""
-        self._extend()
-        specs = [*self._candidates, *self._finals()]
-        return [self._ledger[spec.trial_id] for spec in specs if spec.trial_id in self._ledger]
+        return [self._ledger[trial_id] for trial_id in self._trials() if trial_id in self._ledger]
 
     def should_prune(self, spec: TrialSpec, curve: Sequence[Mapping[str, float]]) -> bool:
         """ASHA's word on a running candidate after the last epoch of `curve`; final runs go on."""
@@ -67,37 +66,46 @@ class CellSearch:
     @property
     def is_open(self) -> bool:
         """Whether a trial of the cell has started or is committed."""
-        return bool(self._started) or bool(self.committed())
+        return bool(self._started) or any(trial_id in self._ledger for trial_id in self._trials())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every final run is committed; of a cell whose candidates all diverged, there is none."""
+        return self._finals is not None and all(trial_id in self._ledger for trial_id in self._finals)
 
     @property
     def best(self) -> Result | None:
         """The candidate whose rate the final runs take, once all are committed: the first of equals."""
         self._extend()
-        rows = [self._ledger[spec.trial_id] for spec in self._candidates if spec.trial_id in self._ledger]
-        if len(rows) < self._search.trials:
+        if len(self._candidates) < self._search.trials:
             return None
-        done = [row for row in rows if row.status == "done"]
+        if any(trial_id not in self._ledger for trial_id in self._candidates):
+            return None
+        done = [row for row in map(self._ledger.__getitem__, self._candidates) if row.status == "done"]
         return max(done, key=lambda row: row.metrics[self._objective]) if done else None
+
+    def _trials(self) -> dict[str, TrialSpec]:
+        """All that are known: candidates, then final runs."""
+        if self._finals is None and (best := self.best) is not None:
+            seeds = self._plan.sweep.final_seeds
+            finals = [self._plan.final_spec(self.cell, seed=seed, lr=best.lr) for seed in seeds]
+            self._finals = {spec.trial_id: spec for spec in finals}
+        return self._candidates | (self._finals or {})
 
     def _extend(self) -> None:
         """Add the candidates whose history is committed."""
         while (number := len(self._candidates)) < self._search.trials:
             if number >= self._search.lookback:
-                awaited = self._candidates[number - self._search.lookback]
-                if awaited.trial_id not in self._ledger:
+                awaited = list(self._candidates)[number - self._search.lookback]
+                if awaited not in self._ledger:
                     return
             rate = suggest_rate(self._search, number, self._history(number), self._objective)
-            self._candidates.append(self._plan.search_spec(self.cell, candidate=number, lr=rate))
+            spec = self._plan.search_spec(self.cell, candidate=number, lr=rate)
+            self._candidates[spec.trial_id] = spec
 
     def _history(self, candidate: int) -> list[Result]:
-        visible = self._candidates[: max(0, candidate - self._search.lookback + 1)]
-        return [self._ledger[spec.trial_id] for spec in visible]
-
-    def _finals(self) -> list[TrialSpec]:
-        if (best := self.best) is None:
-            return []
-        seeds = self._plan.sweep.final_seeds
-        return [self._plan.final_spec(self.cell, seed=seed, lr=best.lr) for seed in seeds]
+        visible = list(self._candidates)[: max(0, candidate - self._search.lookback + 1)]
+        return [self._ledger[trial_id] for trial_id in visible]
 
 
 def suggest_rate(search: Search, candidate: int, history: Sequence[Result], objective: str) -> float:

@@ -13,7 +13,7 @@ from ray import tune
 
 from raypeft.core.errors import ConfigError
 from raypeft.launch.demand import Demand, declared_resources, demands
-from raypeft.launch.engine import LostTrials, Pulse, SweepScheduler, SweepSearcher, SweepState, SweepStopper
+from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepState, SweepStopper
 from raypeft.launch.plan import Plan
 from raypeft.launch.sweep import Resources
 
@@ -60,7 +60,7 @@ def tune_cells(
                 name="sweep",
                 storage_path=str(scratch / "tune"),
                 verbose=0,
-                callbacks=[LostTrials(state), Pulse(beat)],
+                callbacks=[Pulse(beat)],
                 stop=SweepStopper(state),
                 failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
             ),
