@@ -19,8 +19,9 @@ import psutil
 from toy import toy_plan, toy_state, toy_trial
 
 from raypeft.core.result import Result
+from raypeft.launch.demand import Resources
 from raypeft.launch.ledger import Ledger
-from raypeft.launch.sweep import QUIET, Resources
+from raypeft.launch.sweep import QUIET
 
 CANDIDATES, SEEDS, EPOCHS = 8, 2, 2
 MIB = 2**20

@@ -22,9 +22,10 @@ from typing import Any
 
 from toy import toy_plan, toy_state, toy_trial
 
+from raypeft.launch.demand import Resources
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
-from raypeft.launch.sweep import QUIET, Resources
+from raypeft.launch.sweep import QUIET
 
 SLOTS, CANDIDATES, SEEDS, EPOCHS = 4, 8, 3, 4
 

@@ -51,11 +51,11 @@ def quickstart(
     Learning-rate search and three final seeds for twelve cells, tracked in MLflow, ending in a
     ranking table and an HTML report. Next: raypeft run sweeps/own_images.py --help
     """
-    from raypeft.launch.sweep import Resources, run_sweep
+    from raypeft.launch.sweep import run_sweep
     from raypeft.quickstart import SWEEP
 
-    outcome = run_sweep(SWEEP, store=out, resources=Resources(), console=talk)
-    _show_results(out, Resources().tracking_uri)
+    outcome = run_sweep(SWEEP, store=out, console=talk)
+    _show_results(out)
     finish(outcome.exit_code, outcome.summary)
 
 
@@ -101,7 +101,8 @@ def run(
 
     raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
     """
-    from raypeft.launch.sweep import Resources, run_sweep
+    from raypeft.launch.demand import Resources
+    from raypeft.launch.sweep import run_sweep
 
     asked = _override(
         _load(sweep),
@@ -129,11 +130,16 @@ def run(
         gpus_per_trial=gpus_per_trial,
         workers_per_trial=workers_per_trial,
         checkpoint_seconds=checkpoint_seconds,
+    )
+    outcome = run_sweep(
+        asked,
+        store=where,
+        console=talk,
+        resources=resources,
         tracking_uri=tracking_uri,
         shared_cache=cache,
     )
-    outcome = run_sweep(asked, store=where, resources=resources, console=talk)
-    _show_results(where, tracking_uri)
+    _show_results(where)
     finish(outcome.exit_code, outcome.summary)
 
 
@@ -459,7 +465,7 @@ def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool)
         facts.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_results(store: Path, tracking_uri: str | None) -> None:
+def _show_results(store: Path) -> None:
     """The ranking table on stdout; where everything lies and how to open it on stderr."""
     from analysis.load import load_results
     from analysis.report import write_report

@@ -22,6 +22,20 @@ HEAD = "node:__internal_head__"  # Ray gives the head node one of it
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What was asked for one trial, for all cells alike; CPUs and GPUs are per worker.
+
+    GPUs and workers that are None are chosen: none without GPUs in the cluster, else from the estimate
+    of memory.
+    """
+
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | None = None
+    workers_per_trial: int | None = None
+    checkpoint_seconds: float = 60.0  # between two checkpoints of a trial
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demand:
     """`cpus` and `gpus` are per worker; `sharded` workers split the model (FSDP), others copy it (DDP)."""
 

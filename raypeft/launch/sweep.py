@@ -14,6 +14,7 @@ from rich.console import Console
 from raypeft.core.files import write_json
 from raypeft.core.spec import Sweep
 from raypeft.launch.decoding import ImageBar
+from raypeft.launch.demand import Resources
 from raypeft.launch.ledger import Lease, Ledger
 from raypeft.launch.plan import Plan, make_plan, settle_plan
 
@@ -36,22 +37,6 @@ STATUS = "status.json"  # what a driver says of itself, for `raypeft status`
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What one trial takes, and where the sweep is tracked.
-
-    CPUs and GPUs are per worker. GPUs and workers that are None are chosen: none without GPUs in the
-    cluster, else from the estimate of memory.
-    """
-
-    cpus_per_trial: int = 1
-    gpus_per_trial: float | None = None
-    workers_per_trial: int | None = None
-    checkpoint_seconds: float = 60.0  # between two checkpoints of a trial
-    tracking_uri: str | None = None  # None: sqlite in the store
-    shared_cache: Path | None = None  # where several stores look for decoded images first
-
-
-@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended: `exit_code` as in design section 6, `summary` is the last line printed."""
 
@@ -59,9 +44,19 @@ class Outcome:
     summary: str
 
 
-def run_sweep(sweep: Sweep, *, store: Path, resources: Resources, console: Console) -> Outcome:
+def run_sweep(
+    sweep: Sweep,
+    *,
+    store: Path,
+    console: Console,
+    resources: Resources | None = None,
+    tracking_uri: str | None = None,
+    shared_cache: Path | None = None,
+) -> Outcome:
     """Run every trial of `sweep` that `store` does not hold yet.
 
+    `tracking_uri`: MLflow's; None is sqlite in the store. `shared_cache`: where several stores look for
+    decoded images first.
     Raises: ConfigError, DataError, WeightsError, PlanDiffersError, StoreInUseError before any trial
     starts; StorageError when a result can no longer be committed.
     """
@@ -70,14 +65,29 @@ def run_sweep(sweep: Sweep, *, store: Path, resources: Resources, console: Conso
     try:
         ledger = Ledger(store)
         with ImageBar(console) as bar:
-            plan = make_plan(sweep, store=store, shared_cache=resources.shared_cache, watch=bar)
+            plan = make_plan(sweep, store=store, shared_cache=shared_cache, watch=bar)
         settle_plan(plan, store=store)
-        return _run(plan, ledger, store=store, resources=resources, console=console)
+        return _run(
+            plan,
+            ledger,
+            store=store,
+            resources=resources or Resources(),
+            tracking_uri=tracking_uri,
+            console=console,
+        )
     finally:
         lease.release()
 
 
-def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, console: Console) -> Outcome:
+def _run(
+    plan: Plan,
+    ledger: Ledger,
+    *,
+    store: Path,
+    resources: Resources,
+    tracking_uri: str | None,
+    console: Console,
+) -> Outcome:
     # Ray, Optuna and MLflow take seconds to import: only once there is something to run.
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     from raypeft.launch.engine import SweepState
@@ -88,7 +98,7 @@ def _run(plan: Plan, ledger: Ledger, *, store: Path, resources: Resources, conso
     from raypeft.tasks import Classify
 
     progress = Progress(plan, console=console)
-    tracker = Tracker(store, resources.tracking_uri or default_tracking_uri(store), plan.sweep.name)
+    tracker = Tracker(store, tracking_uri or default_tracking_uri(store), plan.sweep.name)
 
     def trial_ended(row: Any) -> None:
         progress.trial_ended(row)

@@ -12,10 +12,9 @@ import ray
 from ray import tune
 
 from raypeft.core.errors import ConfigError
-from raypeft.launch.demand import Demand, declared_resources, demands
+from raypeft.launch.demand import Demand, Resources, declared_resources, demands
 from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepState, SweepStopper
 from raypeft.launch.plan import Plan
-from raypeft.launch.sweep import Resources
 
 Trainable = Callable[[dict[str, Any]], None]
 
