@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -217,22 +218,29 @@ class SweepScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Keep the trial at hand, and count its kind among those whose workers are kept."""
+        self._tune = tune_controller
         self._live[trial.trial_id] = trial
         self._kept.setdefault(trial.placement_group_factory, 0)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The first that waits; Tune's own scheduler walks through all that ever ran, at every step."""
-        self._forget_ended()
         waiting = [trial for trial in self._live.values() if trial.status == "PENDING"]
         self._keep_workers(tune_controller, {trial.placement_group_factory for trial in waiting})
         return waiting[0] if waiting else None
 
-    def _forget_ended(self) -> None:
-        """Also of trials that Tune drops without telling the searcher: a worker that could not be reused."""
+    def forget_ended(self) -> None:
+        """Called after every step: an ended trial leaves Tune too, which would keep its config and last row.
+
+        Some of them Tune has dropped without telling the searcher: their worker could not be reused.
+        """
         for tune_id, trial in list(self._live.items()):
             if trial.is_finished():
                 del self._live[tune_id]
                 self._state.end(tune_id, None)
+                self._tune._trials.remove(trial)
+                self._tune._trial_metadata.pop(tune_id, None)
+                for kept in ("_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache"):
+                    getattr(self._tune, kept).discard(trial)
 
     def _keep_workers(self, tune_controller: Any, waiting: Set[Any]) -> None:
         """Let Tune keep as many idle workers as can run at once.
@@ -268,14 +276,22 @@ class SweepStopper(tune.Stopper):
         return self._state.stopping is not None
 
 
-class Pulse(tune.Callback):
-    """Calls `beat` every few seconds while Tune runs."""
+class Pulse(TrialProgressCallback):
+    """Calls `each_step` after Tune's steps, `beat` every few seconds; Tune's own would keep every trial."""
 
-    def __init__(self, beat: Callable[[], object]) -> None:
-        self._beat, self._last = beat, -math.inf
+    def __init__(self, *, each_step: Callable[[], object], beat: Callable[[], object]) -> None:
+        super().__init__()
+        self._each_step, self._beat, self._last = each_step, beat, -math.inf
+
+    def on_trial_complete(self, *args: object, **info: object) -> None:
+        """Nothing: launch/progress.py shows it."""
+
+    def log_result(self, *args: object, **info: object) -> None:
+        """Nothing: launch/progress.py shows it."""
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called after every step of Tune's loop."""
+        self._each_step()
         if time.monotonic() - self._last >= PULSE_SECONDS:
             self._last = time.monotonic()
             self._beat()

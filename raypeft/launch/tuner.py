@@ -45,13 +45,14 @@ def tune_cells(
         slots = max(demand.slots(_cluster()) for demand in found.values())
         # Tune asks a custom searcher for one trial at a time unless told otherwise.
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
+        scheduler = SweepScheduler(state, num_workers=slots)
         tune.Tuner(
             tune.with_resources(
                 trainable, lambda config: tune.PlacementGroupFactory([Demand(**config["demand"]).bundle])
             ),
             tune_config=tune.TuneConfig(
                 search_alg=SweepSearcher(state),
-                scheduler=SweepScheduler(state, num_workers=slots),
+                scheduler=scheduler,
                 num_samples=10**9,  # the searcher says when it is finished
                 reuse_actors=True,
             ),
@@ -59,7 +60,7 @@ def tune_cells(
                 name="sweep",
                 storage_path=str(scratch / "tune"),
                 verbose=0,
-                callbacks=[Pulse(beat)],
+                callbacks=[Pulse(each_step=scheduler.forget_ended, beat=beat)],
                 stop=SweepStopper(state),
                 failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
             ),

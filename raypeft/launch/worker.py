@@ -46,10 +46,19 @@ def _work(config: dict[str, Any], group: Group) -> None:
         row = _run(config, workers=workers, report=report, saved=group.saved)
     except _StoppedError:
         return
-    if workers.is_first or row.status == "failed":
-        group.end(_as_metrics(row))
     if row.status == "failed":
+        if not _is_of_a_lost_peer(row):
+            group.end(_as_metrics(row))
         raise RuntimeError(row.error)  # the others wait in a collective: Ray Train ends them
+    if workers.is_first:
+        group.end(_as_metrics(row))
+
+
+def _is_of_a_lost_peer(row: Result) -> bool:
+    """Whether a collective broke off: the trial did not fail, a worker of it died, and it is tried again."""
+    return any(
+        word in (row.error or "") for word in ("gloo/transport", "DistBackendError", "DistNetworkError")
+    )
 
 
 class _StoppedError(BaseException):

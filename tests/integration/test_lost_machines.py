@@ -156,7 +156,8 @@ STOPPED = """
 
     class StopsAtOnce(FIFOScheduler):
         def on_trial_result(self, controller, trial, result):
-            assert ray.available_resources().get("CPU", 0) == 0, "the workers hold both CPUs"
+            if ray.available_resources().get("CPU", 0):  # which follows a little late
+                return TrialScheduler.CONTINUE
             stopped.append(time.monotonic())
             return TrialScheduler.STOP
 
