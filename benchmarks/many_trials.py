@@ -10,18 +10,17 @@ timed is thus what the engine, Tune and Ray cost per trial.
 """
 
 import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
 
 import psutil
-from toy import toy_plan, toy_state, toy_trial
+from toy import slots, toy_plan, toy_state, toy_trial
 
 from raypeft.core.result import Result
 from raypeft.launch.demand import Resources
 from raypeft.launch.ledger import Ledger
-from raypeft.launch.sweep import QUIET
+from raypeft.launch.tuner import tune_cells
 
 CANDIDATES, SEEDS, EPOCHS = 8, 2, 2
 MIB = 2**20
@@ -60,29 +59,17 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--slots", type=int, default=2)
     options = parser.parse_args()
-    os.environ.update(QUIET)
-    from ray.cluster_utils import Cluster
-
-    from raypeft.launch.tuner import tune_cells
-
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["RAY_TMPDIR"] = folder  # apart from other Rays of this machine
         cells = options.trials // (CANDIDATES + SEEDS)
         plan = toy_plan(Path(folder), cells=cells, candidates=CANDIDATES, seeds=SEEDS, epochs=EPOCHS)
         store = Path(folder) / "store"
         ledger = Ledger(store)
         marks = Marks(ledger, plan.num_trials)
         state = toy_state(plan, ledger, store, on_end=marks.trial_ended)
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": options.slots, "include_dashboard": False}
-        )
-        os.environ["RAY_ADDRESS"] = cluster.address
-        started = time.perf_counter()
-        try:
+        with slots(options.slots, Path(folder)):
+            started = time.perf_counter()
             tune_cells(plan, state, Resources(), trainable=toy_trial(epoch_seconds=0.0))
-        finally:
-            cluster.shutdown()
-        wall = time.perf_counter() - started
+            wall = time.perf_counter() - started
     print(f"{len(ledger)} of {plan.num_trials} trials in {wall:.0f} s with start and end")
     print(
         f"last fifth against the first after the warm-up: {marks.pace(8, 10):.1f} and {marks.pace(1, 3):.1f} "

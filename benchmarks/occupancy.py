@@ -12,7 +12,6 @@ epochs that sleep. So four slots run on any machine.
 
 import argparse
 import math
-import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -20,12 +19,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from toy import toy_plan, toy_state, toy_trial
+from toy import slots, toy_plan, toy_state, toy_trial
 
 from raypeft.launch.demand import Resources
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
-from raypeft.launch.sweep import QUIET
+from raypeft.launch.tuner import tune_cells
 
 SLOTS, CANDIDATES, SEEDS, EPOCHS = 4, 8, 3, 4
 
@@ -36,23 +35,13 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=24)
     parser.add_argument("--epoch-seconds", type=float, default=1.0)
     options = parser.parse_args()
-    os.environ.update(QUIET)
-    from ray.cluster_utils import Cluster
-
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["RAY_TMPDIR"] = folder  # apart from other Rays of this machine
         plan = toy_plan(Path(folder), cells=options.cells, candidates=CANDIDATES, seeds=SEEDS, epochs=EPOCHS)
         single = [replace(plan, sweep=replace(plan.sweep, cells=(cell,))) for cell in plan.sweep.cells]
         toy = toy_trial(options.epoch_seconds)
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": SLOTS, "include_dashboard": False}
-        )
-        os.environ["RAY_ADDRESS"] = cluster.address
-        try:
+        with slots(SLOTS, Path(folder)):
             one_queue = measure([plan], Path(folder) / "one", toy)
             in_sequence = measure(single, Path(folder) / "sequence", toy)
-        finally:
-            cluster.shutdown()
     print(f"{options.cells} cells of {CANDIDATES} candidates and {SEEDS} seeds, {SLOTS} slots")
     for name, found in {"one queue": one_queue, "one Tuner per cell": in_sequence}.items():
         print(
@@ -79,8 +68,6 @@ class Found:
 
 def measure(plans: list[Plan], store: Path, toy: Any) -> Found:
     """Run the plans one after the other."""
-    from raypeft.launch.tuner import tune_cells
-
     started = time.perf_counter()
     for plan in plans:
         tune_cells(plan, toy_state(plan, Ledger(store), store), Resources(), trainable=toy)

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.launch.engine import SweepState
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan, make_plan
+from raypeft.launch.sweep import QUIET
 from raypeft.tasks import Classify
 
 METHODS = ("full", "linear", "attention", "bitfit", "lora", "ssf", "adaptformer", "layernorm")
@@ -59,6 +62,21 @@ def toy_state(plan: Plan, ledger: Ledger, store: Path, on_end: Any = lambda row:
     return SweepState(
         plan, ledger, objective=Classify.objective, store=store, checkpoint_seconds=60, on_end=on_end
     )
+
+
+@contextmanager
+def slots(number: int, folder: Path) -> Iterator[None]:
+    """A Ray of `number` CPUs on this machine, with its files in `folder`, apart from other Rays."""
+    os.environ.update(QUIET)
+    os.environ["RAY_TMPDIR"] = str(folder)
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": number, "include_dashboard": False})
+    os.environ["RAY_ADDRESS"] = cluster.address
+    try:
+        yield
+    finally:
+        cluster.shutdown()
 
 
 def as_metrics(row: Result) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """One Tuner over all cells: Ray started or joined, demands settled, trials run until none is left."""
 
+import functools
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ import ray
 from ray import tune
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.spec import Cell
 from raypeft.launch.demand import Demand, Resources, declared_resources, demands
 from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepState, SweepStopper
 from raypeft.launch.plan import Plan
@@ -40,9 +42,10 @@ def tune_cells(
     _start_ray(resources, scratch if is_local else None)
     ray_started()
     try:
-        found = _demands(plan, resources)
-        state.settle(found, cluster=_cluster, nodes=_nodes)
-        slots = max(demand.slots(_cluster()) for demand in found.values())
+        cluster = functools.partial(_cluster, declared_resources())
+        found = _demands(plan, resources, num_gpus=cluster().get("GPU", 0.0))
+        state.settle(found, cluster=cluster, nodes=_nodes)
+        slots = max(demand.slots(cluster()) for demand in found.values())
         # Tune asks a custom searcher for one trial at a time unless told otherwise.
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
         scheduler = SweepScheduler(state, num_workers=slots)
@@ -97,23 +100,23 @@ def _start_ray(resources: Resources, scratch: Path | None) -> None:
     )
 
 
-def _demands(plan: Plan, resources: Resources) -> dict[Any, Demand]:
-    num_gpus = _cluster().get("GPU", 0.0)
-    must_ask = num_gpus and (resources.gpus_per_trial is None or resources.workers_per_trial is None)
+def _demands(plan: Plan, resources: Resources, *, num_gpus: float) -> dict[Cell, Demand]:
+    if resources.gpus_per_trial == 0:
+        num_gpus = 0.0
+    chooses = resources.gpus_per_trial is None or resources.workers_per_trial is None
     return demands(
         plan,
         cpus=resources.cpus_per_trial,
         gpus=resources.gpus_per_trial,
         workers=resources.workers_per_trial,
-        num_gpus=num_gpus if resources.gpus_per_trial != 0 else 0,
-        gpu_bytes=_gpu_bytes() if must_ask and resources.gpus_per_trial != 0 else None,
+        num_gpus=num_gpus,
+        gpu_bytes=_gpu_bytes() if num_gpus and chooses else None,
     )
 
 
-def _cluster() -> dict[str, float]:
+def _cluster(declared: dict[str, float]) -> dict[str, float]:
     """What the cluster holds, or may come to hold by itself."""
     current: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    declared = declared_resources()
     return {name: max(current.get(name, 0.0), declared.get(name, 0.0)) for name in current | declared}
 
 

@@ -48,22 +48,25 @@ class Checkpoints:
 
     def save(self, epoch: int, tensors: Mapping[str, torch.Tensor] | None, facts: Mapping[str, Any]) -> None:
         """Keep the state after `epoch`; `tensors` is None on all workers but the first, who writes."""
-        path = self._folder / f"epoch-{epoch:05d}" if tensors is not None else None
-        if path is not None and tensors is not None:
-            temporary = self._folder / f".{path.name}.tmp"
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            save_file(dict(tensors), temporary / TENSORS)
-            content = {"sha256": _digest(temporary / TENSORS), "facts": dict(facts)}
-            (temporary / FACTS).write_text(json.dumps(content))
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.rename(path)
-            sync_folder(self._folder)
-            for old in sorted(self._folder.glob("epoch-*"))[:-KEPT]:
-                shutil.rmtree(old, ignore_errors=True)
+        path = None if tensors is None else self._write(epoch, tensors, facts)
         self._last = time.monotonic()
         if self._saved is not None:
             self._saved(path)
+
+    def _write(self, epoch: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> Path:
+        path = self._folder / f"epoch-{epoch:05d}"
+        temporary = self._folder / f".{path.name}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(dict(tensors), temporary / TENSORS)
+        content = {"sha256": _digest(temporary / TENSORS), "facts": dict(facts)}
+        (temporary / FACTS).write_text(json.dumps(content))
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+        sync_folder(self._folder)
+        for old in sorted(self._folder.glob("epoch-*"))[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        return path
 
 
 def checkpoint_folder(store: Path, trial_id: str) -> Path:

@@ -1,7 +1,7 @@
 """The processes that train one model together, and everything they must agree on."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TypeVar
 
@@ -69,7 +69,7 @@ class Workers:
     def summing_gradients(self, wrapped: nn.Module, *, now: bool) -> AbstractContextManager[None]:
         """Around forward and backward of a micro-batch; DDP sums once, with the last one."""
         if isinstance(wrapped, DistributedDataParallel) and not now:
-            return _no_sync(wrapped)
+            return wrapped.no_sync()
         return nullcontext()
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
@@ -197,9 +197,3 @@ def split_like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     if isinstance(other, DTensor):
         return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements)
     return torch.empty_like(other, requires_grad=False).copy_(tensor)
-
-
-@contextmanager
-def _no_sync(wrapped: DistributedDataParallel) -> Iterator[None]:
-    with wrapped.no_sync():
-        yield
