@@ -12,9 +12,11 @@ from typing import Any
 
 from raypeft.core.result import Result
 from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
-from raypeft.launch.engine import SweepState
+from raypeft.core.telemetry import switch_off
+from raypeft.launch.demand import Safety
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan, make_plan
+from raypeft.launch.state import SweepState
 from raypeft.launch.sweep import QUIET
 from raypeft.tasks import Classify
 
@@ -60,13 +62,20 @@ def toy_plan(folder: Path, *, cells: int, candidates: int, seeds: int, epochs: i
 def toy_state(plan: Plan, ledger: Ledger, store: Path, on_end: Any = lambda row: None) -> SweepState:
     """The engine's state, without MLflow and progress."""
     return SweepState(
-        plan, ledger, objective=Classify.objective, store=store, checkpoint_seconds=60, on_end=on_end
+        plan,
+        ledger,
+        objective=Classify.objective,
+        store=store,
+        safety=Safety(),
+        on_end=on_end,
+        on_event=lambda line: None,
     )
 
 
 @contextmanager
 def slots(number: int, folder: Path) -> Iterator[None]:
     """A Ray of `number` CPUs on this machine, with its files in `folder`, apart from other Rays."""
+    switch_off()
     os.environ.update(QUIET)
     os.environ["RAY_TMPDIR"] = str(folder)
     from ray.cluster_utils import Cluster

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import runpy
+import socket
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import typer
 
 from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.spec import Search, SplitRule, Sweep
+from raypeft.core.telemetry import switch_off
 from raypeft.data_commands import data_app
 from raypeft.output import (
     EXITS,
@@ -92,6 +94,18 @@ def run(
     checkpoint_seconds: Annotated[
         float, typer.Option(help="At least so long between two checkpoints of a trial.")
     ] = 60.0,
+    hang_seconds: Annotated[
+        float, typer.Option(help="A trial that makes no step for so long is ended, its stacks kept.")
+    ] = 600.0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a store made with other versions of libraries.")
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Drive the store though another driver holds it.")
+    ] = False,
+    require_tracking: Annotated[
+        bool, typer.Option("--require-tracking", help="Refuse to start while MLflow does not answer.")
+    ] = False,
     small: Annotated[
         bool, typer.Option("--smoke", help="Every method once, on small models and built-in images.")
     ] = False,
@@ -101,8 +115,8 @@ def run(
 
     raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
     """
-    from raypeft.launch.demand import Resources
-    from raypeft.launch.sweep import run_sweep
+    from raypeft.launch.demand import Resources, Safety
+    from raypeft.launch.sweep import Tracking, run_sweep
 
     asked = _override(
         _load(sweep),
@@ -129,17 +143,23 @@ def run(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         workers_per_trial=workers_per_trial,
-        checkpoint_seconds=checkpoint_seconds,
     )
     outcome = run_sweep(
         asked,
         store=where,
         console=talk,
         resources=resources,
-        tracking_uri=tracking_uri,
+        tracking=Tracking(uri=tracking_uri, required=require_tracking),
         shared_cache=cache,
+        safety=Safety(
+            checkpoint_seconds=checkpoint_seconds,
+            hang_seconds=hang_seconds,
+            strict=strict,
+            take_over=take_over,
+        ),
     )
-    _show_results(where)
+    if outcome.exit_code not in (5, 6):  # with a full disk, or in another driver's store, no report
+        _show_results(where)
     finish(outcome.exit_code, outcome.summary)
 
 
@@ -192,8 +212,20 @@ def status(store: Path, as_json: AsJson = False) -> None:
     if found.hours_left:
         line += f", about {found.hours_left:.2g} h left at the rate of the last trials"
     facts.print(line, markup=False, highlight=False, soft_wrap=True)
-    if found.failed:
-        facts.print(f"{found.failed} failed, the last: {found.last_error}", markup=False, highlight=False)
+    for cause, number in found.failures.items():
+        facts.print(f"{number} failed: {cause}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def stop(store: Path) -> None:
+    """Ask a running sweep to save the state of its trials and end; the same command as before resumes it."""
+    from raypeft.launch.ledger import is_driven
+    from raypeft.launch.stopping import ask_to_stop
+
+    if not is_driven(store):
+        raise ConfigError(f"no driver runs on {store}; see: raypeft status {store}")
+    ask_to_stop(store)
+    facts.print("asked; its trials save their state and leave, within half a minute")
 
 
 @app.command()
@@ -218,10 +250,59 @@ def sync(store: Path, tracking_uri: TrackingUri = None) -> None:
 
 
 @app.command()
+def doctor(
+    store: Annotated[Path, typer.Option(help="Where results are to lie.")] = Path("runs"),
+    tracking_uri: TrackingUri = None,
+    port: Annotated[int, typer.Option(help="Of the MLflow UI.")] = 5000,
+    as_json: AsJson = False,
+) -> None:
+    """What this machine lacks for a sweep: packages, GPU, disk, limits, ports, token, MLflow, weights."""
+    from raypeft.launch.doctor import examine
+
+    findings = []
+    for finding in examine(store, tracking_uri=tracking_uri, port=port):
+        findings.append(finding)
+        if not as_json:
+            fix = f" -> {finding.fix}" if finding.fix else ""
+            facts.print(
+                f"{finding.level:4s} {finding.what}{fix}", markup=False, highlight=False, soft_wrap=True
+            )
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    if failed := sum(finding.level == "FAIL" for finding in findings):
+        finish(4, f"raypeft: exit 4 (PREFLIGHT) {failed} checks failed")
+
+
+@app.command()
+def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = False) -> None:
+    """Check a store against what raypeft promises: once, complete, nothing left behind, MLflow alike."""
+    from raypeft.launch.tracking import default_tracking_uri
+    from raypeft.launch.verify import verify_store
+
+    if not (store / "plan.json").is_file():
+        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help")
+    own = default_tracking_uri(store) if (store / "mlflow.db").exists() else None
+    problems = verify_store(store, tracking_uri=tracking_uri or own)
+    if as_json:
+        print_json(problems)
+    else:
+        for problem in problems or [f"{store}: every promise kept"]:
+            facts.print(problem, markup=False, highlight=False, soft_wrap=True)
+    if problems:
+        finish(3, f"raypeft: exit 3 ({len(problems)} promises broken)")
+
+
+@app.command()
 def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
     """Open the MLflow UI of a store on 127.0.0.1."""
     from raypeft.launch.tracking import default_tracking_uri, ui_command
 
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(f"port {port}: {error.strerror}; choose another with --port") from None
     command = ui_command(store, tracking_uri or default_tracking_uri(store), port=port)
     os.execvp(command[0], command)
 
@@ -355,6 +436,7 @@ def run_sweep_file(path: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; every error on purpose ends in one message and its exit status."""
+    switch_off()
     try:
         app(args=arguments)
     except RaypeftError as error:

@@ -17,7 +17,7 @@ talk = Console(stderr=True)
 facts = Console(width=None if sys.stdout.isatty() else 200)  # a pipe has no width; tables need one
 
 T = TypeVar("T")
-EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "STORAGE", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
+EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "ABORTED", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]
 Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]

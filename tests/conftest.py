@@ -1,10 +1,12 @@
-"""The commands, called in this process."""
+"""The commands, called in this process; the fault matrix, printed at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from raypeft.cli import main
+
+_seen: dict[str, str] = {}  # by test: what befell
 
 
 @pytest.fixture
@@ -21,3 +23,35 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def seen(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Notes what a test of the fault matrix saw."""
+
+    def note(what: str) -> None:
+        _seen[request.node.nodeid] = what
+
+    return note
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    report.faults = [(mark.kwargs["row"], mark.kwargs["expected"]) for mark in item.iter_markers("fault")]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The fault matrix of the tests that ran: row, expected, seen, seconds."""
+    lines = [
+        (row, expected, _seen.get(report.nodeid, outcome), report.duration)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+        for row, expected in getattr(report, "faults", ())
+    ]
+    if lines:
+        terminalreporter.section("fault matrix")
+        for row, expected, what, seconds in sorted(lines):
+            terminalreporter.line(f"| {row} | {expected} | {what} | {seconds:.1f} |")

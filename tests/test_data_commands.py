@@ -217,8 +217,21 @@ FAULTS: list[tuple[Callable[[Path], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "message"), FAULTS, ids=[message[:40] for _, message in FAULTS])
-def test_a_run_refuses_each_fault_with_its_place_before_any_trial(cli, scans, tmp_path, damage, message):
+ROWS = (21, 21, 22, 23, 23, 24, 26, 29, 26, 28, 30, 30, 25, None, None)
+"""Of the fault matrix."""
+
+
+def as_case(number: int) -> object:
+    row, (damage, message) = ROWS[number], FAULTS[number]
+    expected = "refused before any trial, exit 4, with file and line"
+    marks = [pytest.mark.fault(row=row, expected=expected)] if row else []
+    return pytest.param(damage, message, id=message[:40], marks=marks)
+
+
+@pytest.mark.parametrize(("damage", "message"), map(as_case, range(len(FAULTS))))
+def test_a_run_refuses_each_fault_with_its_place_before_any_trial(
+    cli, scans, tmp_path, damage, message, seen
+):
     damage(scans)
     (tmp_path / "tiny.py").write_text(SWEEP)
     store = tmp_path / "store"
@@ -228,6 +241,7 @@ def test_a_run_refuses_each_fault_with_its_place_before_any_trial(cli, scans, tm
     assert "raypeft: exit 4 (PREFLIGHT)" in err.splitlines()[-1]
     assert not list(store.rglob("ledger/*.json"))
     assert not (store / "plan.json").exists()
+    seen(f"exit 4; '{next(line for line in err.splitlines() if message in line).strip()[-90:]}'")
 
 
 def test_leakage_may_be_allowed_by_name(cli, scans, tmp_path):

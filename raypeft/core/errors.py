@@ -9,9 +9,14 @@ RaypeftError                  1
 │   ├── DataError             4   an image, a table or a folder is wrong
 │   └── WeightsError          4   pretrained weights are missing or damaged
 ├── StorageError              5   the store can no longer be written; resumable
+│   └── LowSpaceError         5   it soon could not
 ├── StoreInUseError           6
 ├── PlanDiffersError          7
-└── DivergedError             -   a loss is not finite: ends one trial, never the sweep
+├── ClusterLostError          5   no machine is left; resumable
+├── BrokenError               5   every trial fails for the same reason; resumable
+├── DivergedError             -   a loss is not finite: ends one trial, never the sweep
+├── GpuMemoryError            -   tried again with half the micro-batch
+└── DrainedError              -   asked to stop; its state is saved
 
 A message says what came, what was allowed, and what to do.
 """
@@ -61,8 +66,24 @@ class StorageError(RaypeftError):
     exit_code = 5
 
 
+class LowSpaceError(StorageError):
+    """So little space is left that the sweep ends in order, while it still can."""
+
+
+class ClusterLostError(RaypeftError):
+    """No machine of the cluster answers; what is committed is safe and the sweep resumable."""
+
+    exit_code = 5
+
+
+class BrokenError(RaypeftError):
+    """Trial after trial fails for the same reason: the sweep stops before it burns the rest."""
+
+    exit_code = 5
+
+
 class StoreInUseError(RaypeftError):
-    """Another driver holds the store."""
+    """Another driver holds the store, or took it over."""
 
     exit_code = 6
 
@@ -75,6 +96,14 @@ class PlanDiffersError(RaypeftError):
 
 class DivergedError(RaypeftError):
     """The loss is not finite; the trial ends as `diverged`."""
+
+
+class GpuMemoryError(RaypeftError):
+    """The GPU's memory is too small for the micro-batch; half of it has the same gradient."""
+
+
+class DrainedError(RaypeftError):
+    """The trial was asked to stop, and its state is saved."""
 
 
 def list_problems(problems: list[str], limit: int = 10) -> str:

@@ -15,7 +15,7 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Replace `path` with what `fill` writes: atomically, and durably. Raises: OSError."""
     with temporary_file(path, fill) as temporary:
         os.replace(temporary, path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -61,9 +61,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable. Raises: OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make the bytes of a file, or the names in a folder, durable. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -11,7 +11,11 @@ from raypeft.core.spec import Stage, TrialSpec, dataset_label, model_label
 
 Status = Literal["done", "pruned", "diverged", "failed"]
 
-SCHEMA = 2
+Failure = Literal["error", "gpu_memory", "host_memory", "crashed", "hung", "storage"]
+"""Why a trial failed: an exception; memory of the GPU, or of the machine; its process died, or stood
+still; its files could not be written."""
+
+SCHEMA = 3
 """Version of the row; a reader refuses a newer one."""
 
 
@@ -32,7 +36,9 @@ class Result:
     candidate: int | None = None
     # what came out
     status: Status
+    failure: Failure | None = None  # of status failed
     error: str | None = None
+    remarks: tuple[str, ...] = ()  # what befell the trial and did not end it
     metrics: Mapping[str, float] = field(default_factory=dict)  # "val/f1_macro", "test/f1_macro", ...
     curve: tuple[Mapping[str, float], ...] = ()  # one per epoch: epoch, train/loss, val/f1_macro
     best_epoch: int | None = None  # 1-based; its weights are the ones scored
@@ -57,13 +63,14 @@ class Result:
     # provenance
     spec: Mapping[str, Any] = field(default_factory=dict)  # TrialSpec as a dict
     precision: str = ""  # what `auto` became
+    micro_batch_size: int = 0  # the recipe's, or less where the GPU's memory was too small
     weights_digest: str = ""
     data_digest: str = ""
     git: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = ""
     attempt: int = 1
-    resumed_epoch: int = 0  # after which it went on from a checkpoint; 0: never broken off
+    resumed_step: int = 0  # optimizer steps before the checkpoint it went on from; 0: never broken off
     started: str = ""  # ISO 8601, UTC
     ended: str = ""
     schema: int = SCHEMA
@@ -96,9 +103,12 @@ class Result:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Result":
         """The inverse of to_dict. Raises: TypeError for an unknown column."""
-        return cls(
-            **{**content, "curve": tuple(content["curve"]), "classes": tuple(content["classes"])},
-        )
+        content = dict(content)
+        if (epoch := content.pop("resumed_epoch", None)) is not None:  # schema 2
+            content["resumed_step"] = round(epoch * content["steps"] / max(1, content["epochs"]))
+        for name in ("curve", "classes", "remarks"):
+            content[name] = tuple(content.get(name, ()))
+        return cls(**content)
 
 
 def read_result(path: Path) -> Result:

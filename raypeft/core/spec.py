@@ -169,6 +169,10 @@ class TrialSpec:
     candidate: int | None = None  # stage search only: 0 .. search.trials - 1
     protocol: int = PROTOCOL
 
+    def __str__(self) -> str:
+        what = f"candidate {self.candidate}" if self.stage == "search" else f"final seed {self.seed}"
+        return f"{self.cell} | {what}, rate {self.lr:.1e}"
+
     @property
     def trial_id(self) -> str:
         """Twelve hex digits that name this spec in every file, log and MLflow run.

@@ -15,6 +15,7 @@ from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spec import dataset_label
 from raypeft.datasets.base import Table, register_source
 
+MOST_PACKED = 500  # images shrink to a tenth; a bomb to a thousandth, which is zlib's limit
 SPLITS = ("train", "val", "test")
 
 
@@ -54,6 +55,10 @@ def read_npz(path: Path, *, source: str, classes: Sequence[str] = ()) -> Table:
 
 def _read(path: Path, source: str) -> dict[str, np.ndarray]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MOST_PACKED * path.stat().st_size:
+            raise ValueError(f"it unpacks to {unpacked} bytes, {MOST_PACKED} times its size or more")
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
     except FileNotFoundError:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
 
+LARGEST = 2**30  # bytes of a table; a bomb of a few KiB unpacks to more
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -74,9 +76,13 @@ def _content(path: Path) -> bytes:
     if path.suffix != ".gz":
         return path.read_bytes()
     try:
-        return gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzip file ({error}); download it again") from None
+    if len(content) > LARGEST:
+        raise DataError(f"{path}: unpacks to more than {LARGEST // 2**20} MiB, which is no table of labels")
+    return content
 
 
 def _missing(columns: list[str], needs: Sequence[str]) -> list[str]:

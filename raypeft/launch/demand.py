@@ -32,7 +32,16 @@ class Resources:
     cpus_per_trial: int = 1
     gpus_per_trial: float | None = None
     workers_per_trial: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Safety:
+    """How a run guards itself: `strict` refuses other versions, `take_over` drives another driver's store."""
+
     checkpoint_seconds: float = 60.0  # between two checkpoints of a trial
+    hang_seconds: float = 600.0  # without a step, after which a trial counts as hung
+    strict: bool = False
+    take_over: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,163 +15,11 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from raypeft.core.errors import StorageError
 from raypeft.core.result import Result
-from raypeft.core.spec import Cell, TrialSpec
-from raypeft.launch.demand import Demand
-from raypeft.launch.ledger import Ledger
-from raypeft.launch.plan import Plan
-from raypeft.launch.search import CellSearch
-from raypeft.train.checkpoint import checkpoint_folder
+from raypeft.launch.state import SweepState
 
 PULSE_SECONDS = 5.0
-
-
-class SweepState:
-    """The cells of a running sweep, the trials in flight, and the only place that commits."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        ledger: Ledger,
-        *,
-        objective: str,
-        store: Path,
-        checkpoint_seconds: float,
-        on_end: Callable[[Result], None],
-    ) -> None:
-        """`on_end` is called with every committed or failed row."""
-        self.cells = [
-            CellSearch(cell, plan=plan, ledger=ledger, objective=objective) for cell in plan.sweep.cells
-        ]
-        self._line = list(self.cells)  # those that may have something to run
-        self.stopping: str | None = None  # why no further trial starts
-        self.storage_error: StorageError | None = None
-        self._plan, self._ledger, self._on_end = plan, ledger, on_end
-        self._store = store
-        self._settings = {
-            "store": str(store),
-            "sweep": plan.sweep.name,
-            "checkpoint_seconds": checkpoint_seconds,
-        }
-        self._running: dict[str, _Running] = {}  # by Tune's trial id
-        self._pruned: set[str] = set()
-        self._crashes: dict[str, list[frozenset[str]]] = {}  # by trial id: the machines alive at each start
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Tune pickles what it is given, for a restore that raypeft never makes: the ledger is the state.
-        return str, ("see the ledger",)
-
-    def settle(
-        self,
-        demands: Mapping[Cell, Demand],
-        *,
-        cluster: Callable[[], Mapping[str, float]],
-        nodes: Callable[[], frozenset[str]],
-    ) -> None:
-        """Say, before the first trial, what each cell's trials take; what the cluster holds; who is alive."""
-        self._demands, self._cluster, self._nodes = demands, cluster, nodes
-        # Tune itself lets trials of one worker wait for their place. Of several workers it knows nothing.
-        self._counts = any(demand.workers > 1 for demand in demands.values())
-
-    def start_next(self, tune_id: str) -> dict[str, Any] | None:
-        """The config of the trial to run now: final runs and open cells before new ones.
-
-        Where trials have several workers, none starts without room for all of it: the first in line
-        waits, and those behind it, for small ones would take its place for ever.
-        """
-        if self.stopping:
-            return None
-        free = self._free() if self._counts else None
-        self._line = [cell for cell in self._line if not cell.is_finished]
-        for cell in sorted(self._line, key=self._eagerness):
-            demand = self._demands[cell.cell]
-            if (spec := cell.peek()) is None:
-                continue
-            if free is not None and self._running and not demand.fits(free):
-                return None
-            cell.start(spec)
-            self._running[tune_id] = _Running(cell, spec, self._nodes())
-            attempt = self._ledger.num_failures(spec.trial_id) + 1
-            trial = {"trial_id": spec.trial_id, "spec": spec.to_dict(), "attempt": attempt}
-            return self._settings | trial | {"demand": asdict(demand)}
-        return None
-
-    @property
-    def num_running(self) -> int:
-        """Trials handed to Tune and not ended."""
-        return len(self._running)
-
-    def should_stop(self, tune_id: str, row: Result) -> bool:
-        """Whether ASHA stops the trial after the epoch that `row` reports."""
-        if row.status != "pruned" or tune_id not in self._running:
-            return False
-        running = self._running[tune_id]
-        if not running.cell.should_prune(running.spec, row.curve):
-            return False
-        self._pruned.add(tune_id)
-        return True
-
-    def end(self, tune_id: str, row: Result | None) -> None:
-        """Commit a trial that ended; None, or a row of a run that was cut short, is not a result."""
-        if tune_id not in self._running:
-            return
-        running = self._running.pop(tune_id)
-        if row is None and not self.stopping:
-            row = self._crashed(running)
-        if row is None or (row.status == "pruned" and tune_id not in self._pruned):
-            return
-        try:
-            if row.status == "failed":
-                self._ledger.record_failure(row)
-            else:
-                row = self._ledger.commit(row)
-                shutil.rmtree(checkpoint_folder(self._store, row.trial_id), ignore_errors=True)
-        except StorageError as error:
-            self.storage_error, self.stopping = error, str(error)
-            return
-        self._on_end(row)
-
-    def _crashed(self, running: _Running) -> Result | None:
-        """The row of a trial whose process died a second time; None, and the trial in line again, before.
-
-        A death does not count when a machine that was there at its start is gone: spot machines are.
-        """
-        spec = running.spec
-        crashes = self._crashes.setdefault(spec.trial_id, [])
-        crashes.append(running.nodes)
-        alive = self._nodes()
-        if sum(nodes <= alive for nodes in crashes) < 2:
-            running.cell.give_back(spec)
-            return None
-        return Result.of(
-            spec,
-            sweep=self._plan.sweep.name,
-            status="failed",
-            attempt=self._ledger.num_failures(spec.trial_id) + 1,
-            error="worker died: its process was killed or crashed, twice",
-        )
-
-    def _free(self) -> dict[str, float]:
-        free = dict(self._cluster())
-        for running in self._running.values():
-            for name, amount in self._demands[running.cell.cell].total.items():
-                free[name] = free.get(name, 0.0) - amount
-        return free
-
-    def _eagerness(self, cell: CellSearch) -> tuple[float, bool, bool]:
-        """The largest trials first: they fill the cluster worst at the end, and warm workers stay alike."""
-        total = self._demands[cell.cell].total
-        return -max(total["GPU"], total["CPU"] / 1024), cell.best is None, not cell.is_open
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A trial in flight, and the machines that were alive when it started."""
-
-    cell: CellSearch
-    spec: TrialSpec
-    nodes: frozenset[str]
+GRACE_SECONDS = 30.0  # in which trials save their state and leave, when the sweep stops
 
 
 class SweepSearcher(Searcher):
@@ -196,8 +42,9 @@ class SweepSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial ended by itself, was stopped, or its worker died for good (`error`)."""
-        self._state.end(trial_id, None if error else _row(result))
+        """A trial ended by itself or was stopped; of deaths (`error`) the scheduler has told."""
+        if not error:
+            self._state.end(trial_id, _row(result))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger holds the state."""
@@ -209,10 +56,13 @@ class SweepSearcher(Searcher):
 class SweepScheduler(FIFOScheduler):
     """Tune's scheduler: asks each candidate's own bracket, and keeps idle workers warm."""
 
-    def __init__(self, state: SweepState, *, num_workers: int) -> None:
-        """`num_workers` trials run at once."""
+    def __init__(self, state: SweepState) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._state, self._num_workers = state, num_workers
+        self._state = state
+        self.num_workers = 1  # how many trials run at once, once that is known
+        self.culprit: str | None = (
+            None  # the trial of which Tune broke off, by Tune's id, where that is known
+        )
         self._live: dict[str, Any] = {}  # Tune's trials that have not ended, the oldest first
         self._kept: Counter[Any] = Counter()  # idle workers that Tune may keep, by what they reserve
 
@@ -226,7 +76,17 @@ class SweepScheduler(FIFOScheduler):
         """The first that waits; Tune's own scheduler walks through all that ever ran, at every step."""
         waiting = [trial for trial in self._live.values() if trial.status == "PENDING"]
         self._keep_workers(tune_controller, {trial.placement_group_factory for trial in waiting})
-        return waiting[0] if waiting else None
+        return waiting[0] if waiting and not self._state.stopping else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no trial runs."""
+        return not any(trial.status == "RUNNING" for trial in self._live.values())
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The trial's process died; Tune has written down what Ray told of it."""
+        told = Path(trial.error_file) if trial.error_file else None
+        self._state.died(trial.trial_id, told.read_text(errors="replace") if told else "")
 
     def forget_ended(self) -> None:
         """Called after every step: an ended trial leaves Tune too, which would keep its config and last row.
@@ -235,12 +95,27 @@ class SweepScheduler(FIFOScheduler):
         """
         for tune_id, trial in list(self._live.items()):
             if trial.is_finished():
+                self._state.died(tune_id, "")
+                if len(self._tune._trials) == 1:
+                    return  # with none at its end, Tune would look for some on disk
                 del self._live[tune_id]
-                self._state.end(tune_id, None)
                 self._tune._trials.remove(trial)
                 self._tune._trial_metadata.pop(tune_id, None)
                 for kept in ("_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache"):
                     getattr(self._tune, kept).discard(trial)
+
+    def find_culprit(self, told: str) -> None:
+        """Note the trial whose worker is named in what Ray told when Tune broke off.
+
+        Tune takes the end of a worker that filled its machine's memory for an error of its own.
+        """
+        if not self._live:
+            return
+        workers = self._tune._actor_manager._live_actors_to_ray_actors_resources
+        for trial, tracked in self._tune._trial_to_actor.items():
+            worker = workers.get(tracked)
+            if worker is not None and worker[0]._ray_actor_id.hex() in told:
+                self.culprit = trial.trial_id
 
     def _keep_workers(self, tune_controller: Any, waiting: Set[Any]) -> None:
         """Let Tune keep as many idle workers as can run at once.
@@ -250,7 +125,7 @@ class SweepScheduler(FIFOScheduler):
         hold their place, so they go when a trial of another kind waits for one.
         """
         for kind, number in self._kept.items():
-            wanted = self._num_workers if waiting <= {kind} else 0
+            wanted = self.num_workers if waiting <= {kind} else 0
             tune_controller._actor_cache.increase_max(kind, by=wanted - number)
             self._kept[kind] = wanted
 
@@ -262,10 +137,11 @@ class SweepScheduler(FIFOScheduler):
 
 
 class SweepStopper(tune.Stopper):
-    """Ends the Tuner when the sweep drains: a signal came, or the store cannot be written."""
+    """Ends the Tuner when the sweep stops: at once, or when its trials have saved their state and left."""
 
-    def __init__(self, state: SweepState) -> None:
-        self._state = state
+    def __init__(self, state: SweepState, scheduler: SweepScheduler) -> None:
+        self._state, self._scheduler = state, scheduler
+        self._since: float | None = None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Single trials are stopped by the scheduler."""
@@ -273,15 +149,29 @@ class SweepStopper(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to stop every trial now."""
-        return self._state.stopping is not None
+        if not self._state.stopping:
+            return False
+        if self._since is None:
+            self._since = time.monotonic()
+        waited = time.monotonic() - self._since
+        return self._state.is_urgent or self._scheduler.is_idle or waited > GRACE_SECONDS
 
 
 class Pulse(TrialProgressCallback):
-    """Calls `each_step` after Tune's steps, `beat` every few seconds; Tune's own would keep every trial."""
+    """Tells the state of starts; calls `each_step` after Tune's steps, `beat` every few seconds.
 
-    def __init__(self, *, each_step: Callable[[], object], beat: Callable[[], object]) -> None:
+    Tune's own would keep every trial.
+    """
+
+    def __init__(
+        self, state: SweepState, *, each_step: Callable[[], object], beat: Callable[[], object]
+    ) -> None:
         super().__init__()
-        self._each_step, self._beat, self._last = each_step, beat, -math.inf
+        self._state, self._each_step, self._beat, self._last = state, each_step, beat, -math.inf
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has its place."""
+        self._state.started(trial.trial_id)
 
     def on_trial_complete(self, *args: object, **info: object) -> None:
         """Nothing: launch/progress.py shows it."""

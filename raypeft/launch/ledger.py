@@ -3,11 +3,16 @@
 import fcntl
 import json
 import os
+import shlex
+import shutil
 import socket
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from raypeft.core.errors import StorageError, StoreInUseError
-from raypeft.core.files import sync_folder, temporary_file, write_json
+from raypeft.core.files import sync, temporary_file, write_json
 from raypeft.core.result import Result, read_result
 
 
@@ -18,12 +23,20 @@ class Ledger:
     the report, until a later run commits the trial.
     """
 
-    def __init__(self, store: Path) -> None:
-        """Opens the ledger, making its folders. Raises: StorageError."""
+    def __init__(self, store: Path, *, lease: "Lease | None" = None) -> None:
+        """Opens the ledger, making its folders; a driver gives its `lease`, without which it may not commit.
+
+        Raises: StorageError.
+        """
+        self._lease = lease
         self._rows_dir, self._failed_dir = store / "ledger", store / "failed"
         try:
             for folder in (self._rows_dir, self._failed_dir):
                 folder.mkdir(parents=True, exist_ok=True)
+                if lease is not None:  # a row that was linked just before a crash may not be durable yet
+                    sync(folder)
+            if lease is not None:
+                sync(store)
         except OSError as error:
             raise StorageError(f"{store}: {error.strerror}; choose a writable --store") from error
         self._rows = {path.stem: read_result(path) for path in sorted(self._rows_dir.glob("*.json"))}
@@ -46,17 +59,18 @@ class Ledger:
     def commit(self, result: Result) -> Result:
         """Make `result` durable and return the row that stands, which is an earlier one if there is.
 
-        Raises: StorageError; the row is then not committed.
+        Raises: StorageError; StoreInUseError when the lease is lost; the row is then not committed.
         """
         path = self._rows_dir / f"{result.trial_id}.json"
         try:
             text = json.dumps(result.to_dict(), indent=1, allow_nan=False)
             with temporary_file(path, lambda file: file.write(text.encode())) as temporary:
+                self._check_lease()
                 try:
                     os.link(temporary, path)  # atomic, and refuses to replace a row
                 except FileExistsError:
                     result = read_result(path)
-            sync_folder(self._rows_dir)
+            sync(self._rows_dir)
             self._rows[result.trial_id] = result
             (self._failed_dir / path.name).unlink(missing_ok=True)
         except OSError as error:
@@ -64,12 +78,21 @@ class Ledger:
         return result
 
     def record_failure(self, result: Result) -> None:
-        """Keep the last crash of a trial for the report. Raises: StorageError."""
+        """Keep the last crash of a trial for the report. Raises: as commit."""
+        self._check_lease()
         path = self._failed_dir / f"{result.trial_id}.json"
         try:
             write_json(path, result.to_dict())
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from error
+
+    def _check_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
+    def failures(self) -> list[Result]:
+        """The last failure of each trial that has no result yet."""
+        return [read_result(path) for path in sorted(self._failed_dir.glob("*.json"))]
 
     def num_failures(self, trial_id: str) -> int:
         """How often the trial crashed so far."""
@@ -78,29 +101,91 @@ class Ledger:
 
 
 class Lease:
-    """The right to drive a store; held until the process ends, however it ends."""
+    """The right to drive a store; held until the process ends, however it ends, or another takes it over.
 
-    def __init__(self, store: Path) -> None:
-        """Raises: StoreInUseError naming the holder."""
+    `lease.json` is locked by its holder. To take over is to put another file in its place: whoever
+    holds a file that no longer lies there may not commit.
+    """
+
+    def __init__(self, store: Path, *, take_over: bool = False) -> None:
+        """Raises: StoreInUseError naming the holder, unless it is to be taken over."""
         store.mkdir(parents=True, exist_ok=True)
-        self._file = (store / "lease.json").open("a+")
+        self._path, self._store = store / "lease.json", store
+        held = _read_lease(self._path)
+        self._file = self._path.open("a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._file.seek(0)
-            holder = self._file.read() or "another process"
             self._file.close()
-            raise StoreInUseError(
-                f"store {store} is in use by {holder}; wait for that driver, stop it, "
-                "or choose another --store"
-            ) from None
+            if not take_over:
+                raise StoreInUseError(
+                    f"store {store} is in use by {_describe_lease(held)}; wait for that driver, stop it with "
+                    f"raypeft stop {shlex.quote(str(store))}, or, if it is dead, run with --take-over"
+                ) from None
+            self._take_over()
+        self._content = {
+            "epoch": held.get("epoch", 0) + 1,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         self._file.truncate(0)
-        self._file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        self._file.write(json.dumps(self._content))
         self._file.flush()
+
+    def _take_over(self) -> None:
+        temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.tmp")
+        self._file = temporary.open("a+")
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.replace(temporary, self._path)
+
+    def check(self) -> None:
+        """Raises: StoreInUseError when another driver has taken the store over."""
+        try:
+            if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path)):
+                return
+        except OSError:  # gone, or the file system is: not ours any more
+            pass
+        held = _read_lease(self._path)
+        raise StoreInUseError(
+            f"lease lost (epoch {self._content['epoch']} < {held.get('epoch', '?')}): {_describe_lease(held)}"
+            f" took store {self._store} over; what this driver committed stays"
+        )
 
     def release(self) -> None:
         """Give the store back."""
         self._file.close()
+
+
+def _read_lease(path: Path) -> dict[str, Any]:
+    """Empty when there is none, or it is damaged: it only informs, the lock decides."""
+    try:
+        content = json.loads(path.read_text())
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _describe_lease(held: dict[str, Any]) -> str:
+    if "pid" not in held:
+        return "another process"
+    return f"pid {held['pid']} on {held.get('host')} since {held.get('since')}"
+
+
+def sweep_up(store: Path, ledger: Ledger) -> None:
+    """Remove what drivers that were killed left behind: half-written files, checkpoints of committed trials.
+
+    Only for the holder of the lease.
+    """
+    for folder in ("ledger", "failed", "predictions", "adapters", "checkpoints/*", ""):
+        for path in store.glob(f"{folder}/.*.tmp" if folder else ".*.tmp"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in (store / "checkpoints").glob("*"):
+        if path.name in ledger:
+            shutil.rmtree(path)
+    for path in (store / "stacks").glob("*"):
+        if not path.stat().st_size:
+            path.unlink()
 
 
 def is_driven(store: Path) -> bool:

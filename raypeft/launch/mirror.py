@@ -52,6 +52,18 @@ def order(row: Result) -> tuple[str, bool, int, str]:
     )
 
 
+def all_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
+    """Every run of an experiment, page by page."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
 def create_cell_run(client: "MlflowClient", experiment_id: str, rows: Sequence[Result]) -> "Run":
     """The parent run of one cell's `rows`, still to be settled."""
     row = rows[0]

@@ -192,13 +192,14 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
     if not path.exists():
         for source, data in plan.data.items():
             _write_subsets(store / "subsets" / f"{data.name}.parquet", plan, source)
+        write_json(path.with_suffix(".bak"), asked)
         write_json(path, asked)
         return
     try:
         held = json.loads(path.read_text())
     except ValueError as error:
         raise PlanDiffersError(
-            f"{path} is damaged ({error}); restore it, or choose another --store"
+            f"{path} is damaged ({error}); restore it with: cp {path.with_suffix('.bak')} {path}"
         ) from None
     if _without_places(held) != _without_places(asked):
         before, after = (

@@ -33,9 +33,9 @@ class Progress:
         """One trial was committed or failed."""
         self._ended += 1
         if not self._console.is_terminal:
-            self._say(f"{self._counts()} | {_describe(row)}")
+            self.say(f"{self._counts()} | {_describe(row)}")
         elif row.status == "failed":
-            self._say(_describe(row))
+            self.say(_describe(row))
         self._refresh()
 
     def __enter__(self) -> "Progress":
@@ -49,7 +49,8 @@ class Progress:
         if self._console.is_terminal:
             self._live.stop()
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """One line with the time of day."""
         self._console.print(
             f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False, soft_wrap=True
         )

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import ConfigError
-from raypeft.core.result import Result, read_result
+from raypeft.core.result import Result
 from raypeft.core.spec import dataset_label, model_label
+from raypeft.launch.failures import grouped
 from raypeft.launch.ledger import Ledger, is_driven
 from raypeft.launch.sweep import STATUS
 
@@ -50,7 +51,7 @@ class StoreStatus:
     candidates_per_cell: int
     finals_per_cell: int
     cells: tuple[CellStatus, ...]
-    last_error: str | None
+    failures: dict[str, int]  # by cause, the most frequent first
 
 
 def read_status(store: Path) -> StoreStatus:
@@ -59,8 +60,8 @@ def read_status(store: Path) -> StoreStatus:
         plan = json.loads((store / "plan.json").read_text())
     except FileNotFoundError:
         raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help") from None
-    rows = sorted(Ledger(store).rows(), key=lambda row: row.ended)
-    failed = [read_result(path) for path in sorted((store / "failed").glob("*.json"))]
+    ledger = Ledger(store)
+    rows = sorted(ledger.rows(), key=lambda row: row.ended)
     left, rate = plan["trials"] - len(rows), _trials_per_hour(rows)
     is_running = is_driven(store)
     sweep = plan["sweep"]
@@ -71,13 +72,13 @@ def read_status(store: Path) -> StoreStatus:
         planned=plan["trials"],
         committed=len(rows),
         by_status=dict(Counter(row.status for row in rows)),
-        failed=len(failed),
+        failed=len(ledger.failures()),
         trials_per_hour=rate,
         hours_left=left / rate if rate and is_running and left else None,
         candidates_per_cell=sweep["search"]["trials"],
         finals_per_cell=len(sweep["final_seeds"]),
         cells=tuple(_cell_status(cell, rows) for cell in sweep["cells"]),
-        last_error=(failed[-1].error or "").splitlines()[0] if failed else None,
+        failures={cause: number for cause, number, _ in grouped(ledger.failures())},
     )
 
 
@@ -110,4 +111,4 @@ def _cell_status(cell: dict[str, Any], rows: Sequence[Result]) -> CellStatus:
 def _trials_per_hour(rows: Sequence[Result]) -> float | None:
     recent = [datetime.fromisoformat(row.ended) for row in rows[-RECENT:]]
     hours = (recent[-1] - recent[0]).total_seconds() / 3600 if len(recent) > 1 else 0.0
-    return (len(recent) - 1) / hours if hours else None
+    return (len(recent) - 1) / hours if hours > 0 else None

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from raypeft.core.errors import (
+    ClusterLostError,
+    LowSpaceError,
+    RaypeftError,
+    StorageError,
+    StoreInUseError,
+    list_problems,
+)
 from raypeft.core.files import write_json
+from raypeft.core.result import Result
 from raypeft.core.spec import Sweep
+from raypeft.core.telemetry import switch_off
 from raypeft.launch.decoding import ImageBar
-from raypeft.launch.demand import Resources
-from raypeft.launch.ledger import Lease, Ledger
+from raypeft.launch.demand import Resources, Safety
+from raypeft.launch.failures import STORAGE_ERRORS, grouped
+from raypeft.launch.ledger import Lease, Ledger, sweep_up
 from raypeft.launch.plan import Plan, make_plan, settle_plan
+from raypeft.launch.preflight import (
+    changed_libraries,
+    check_space,
+    check_writable,
+    raise_open_files,
+    watch_space,
+)
+from raypeft.launch.stopping import EVERYWHERE, ask_to_stop, asked_to_stop, forget_stop
 
 QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "DO_NOT_TRACK": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     # Tune's own files and tables: the ledger and launch/progress.py replace them.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
@@ -33,7 +50,16 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+EXITS = {5: "ABORTED", 6: "STORE IN USE"}  # of sweeps that cannot go on
 STATUS = "status.json"  # what a driver says of itself, for `raypeft status`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """MLflow: `uri` None is sqlite in the store; `required` refuses to start without it."""
+
+    uri: str | None = None
+    required: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,113 +76,208 @@ def run_sweep(
     store: Path,
     console: Console,
     resources: Resources | None = None,
-    tracking_uri: str | None = None,
+    tracking: Tracking | None = None,
     shared_cache: Path | None = None,
+    safety: Safety | None = None,
 ) -> Outcome:
     """Run every trial of `sweep` that `store` does not hold yet.
 
-    `tracking_uri`: MLflow's; None is sqlite in the store. `shared_cache`: where several stores look for
-    decoded images first.
-    Raises: ConfigError, DataError, WeightsError, PlanDiffersError, StoreInUseError before any trial
-    starts; StorageError when a result can no longer be committed.
+    `shared_cache`: where several stores look for decoded images first.
+    Raises: ConfigError, PreflightError, PlanDiffersError, StoreInUseError before any trial starts.
     """
-    store = store.resolve()
-    lease = Lease(store)
+    store, safety = store.resolve(), safety or Safety()
+    raise_open_files()
+    check_writable(store)
+    lease = Lease(store, take_over=safety.take_over)
     try:
-        ledger = Ledger(store)
+        ledger = Ledger(store, lease=lease)
+        sweep_up(store, ledger)
+        forget_stop(store)
         with ImageBar(console) as bar:
             plan = make_plan(sweep, store=store, shared_cache=shared_cache, watch=bar)
         settle_plan(plan, store=store)
-        return _run(
-            plan,
-            ledger,
-            store=store,
-            resources=resources or Resources(),
-            tracking_uri=tracking_uri,
-            console=console,
+        if changes := changed_libraries(ledger, strict=safety.strict):
+            text = "warning: results in this store were made with other versions (--strict refuses):\n"
+            console.print(text + list_problems(changes), markup=False, highlight=False, soft_wrap=True)
+        check_space(plan, ledger, store=store)
+        return _Driver(plan, ledger, lease, store=store, console=console, safety=safety).run(
+            resources or Resources(), tracking or Tracking()
         )
     finally:
         lease.release()
 
 
-def _run(
-    plan: Plan,
-    ledger: Ledger,
-    *,
-    store: Path,
-    resources: Resources,
-    tracking_uri: str | None,
-    console: Console,
-) -> Outcome:
-    # Ray, Optuna and MLflow take seconds to import: only once there is something to run.
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-    from raypeft.launch.engine import SweepState
-    from raypeft.launch.progress import Progress
-    from raypeft.launch.tracking import Tracker, default_tracking_uri
-    from raypeft.launch.tuner import tune_cells
-    from raypeft.launch.worker import train_trial
-    from raypeft.tasks import Classify
+class _Driver:
+    """One run over a checked plan."""
 
-    progress = Progress(plan, console=console)
-    tracker = Tracker(store, tracking_uri or default_tracking_uri(store), plan.sweep.name)
+    def __init__(
+        self, plan: Plan, ledger: Ledger, lease: Lease, *, store: Path, console: Console, safety: Safety
+    ) -> None:
+        # Ray, Optuna and MLflow take seconds to import: only once there is something to run.
+        switch_off()
+        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        from raypeft.launch.progress import Progress
+        from raypeft.launch.state import SweepState
+        from raypeft.tasks import Classify
 
-    def trial_ended(row: Any) -> None:
-        progress.trial_ended(row)
-        tracker.notify()
+        self._plan, self._ledger, self._lease = plan, ledger, lease
+        self._store, self._console = store, console
+        self._progress = Progress(plan, console=console)
+        self._state = SweepState(
+            plan,
+            ledger,
+            objective=Classify.objective,
+            store=store,
+            safety=safety,
+            on_end=self._trial_ended,
+            on_event=self._progress.say,
+        )
+        self._drain = _Drain(self._stop)
+        self._facts = {"planned": plan.num_trials, "pid": os.getpid(), "host": socket.gethostname()}
+        self._places = {"store": store}
 
-    state = SweepState(
-        plan,
-        ledger,
-        objective=Classify.objective,
-        store=store,
-        checkpoint_seconds=resources.checkpoint_seconds,
-        on_end=trial_ended,
-    )
+    def run(self, resources: Resources, tracking: Tracking) -> Outcome:
+        """Until nothing is left to run, or the sweep stops."""
+        from raypeft.launch.tracking import Tracker, default_tracking_uri
+        from raypeft.launch.tuner import Watch, tune_cells
+        from raypeft.launch.worker import train_trial
 
-    def write_status() -> None:
-        write_json(store / STATUS, {"state": "running", "running": state.num_running, **facts})
+        plan, state = self._plan, self._state
+        uri = tracking.uri or default_tracking_uri(self._store)
+        self._tracker = Tracker(self._store, uri, plan.sweep.name)
+        if tracking.required:
+            self._tracker.require()
+        state.history.note("driver", **self._facts)
+        self._write_status()
+        self._tracker.start()
+        self._drain.install()
+        try:
+            with self._progress:
+                self._progress.show(state.cells)
+                if any(len(cell.committed()) < plan.trials_per_cell for cell in state.cells):
+                    tune_cells(
+                        plan,
+                        state,
+                        resources,
+                        trainable=train_trial,
+                        watch=Watch(
+                            ray_started=self._ray_started, beat=self._beat, cluster_lost=self._cluster_lost
+                        ),
+                    )
+        except OSError as error:  # Tune writes too, and tells of a full disk as it likes
+            if error.errno not in STORAGE_ERRORS:
+                raise
+            state.give_up(StorageError(f"{error.filename}: {error.strerror}"))
+        finally:
+            self._drain.restore()
+            with contextlib.suppress(OSError):
+                forget_stop(self._store)
+        self._tracker.close(timeout_s=20 if state.stopping else 600)
+        self._tell_failures()
+        outcome = self._outcome()
+        if not isinstance(state.fatal, StoreInUseError):  # then the store's files are another driver's
+            self._ended(outcome)
+        return outcome
 
-    facts = {"planned": plan.num_trials, "pid": os.getpid(), "host": socket.gethostname()}
-    write_status()
-    tracker.start()
-    drain = _Drain(state)
-    drain.install()
-    try:
-        with progress:
-            progress.show(state.cells)
-            if any(len(cell.committed()) < plan.trials_per_cell for cell in state.cells):
-                tune_cells(
-                    plan,
-                    state,
-                    resources,
-                    trainable=train_trial,
-                    ray_started=drain.install,
-                    beat=write_status,
-                )
-    finally:
-        drain.restore()
-    tracker.close(timeout_s=600)
-    if state.storage_error:
-        raise state.storage_error
-    outcome = _outcome(plan, state, drain.received, store)
-    write_json(
-        store / STATUS,
-        {
-            "state": "ended",
-            "planned": plan.num_trials,
-            "exit_code": outcome.exit_code,
-            "summary": outcome.summary,
-        },
-    )
-    return outcome
+    def _trial_ended(self, row: Result) -> None:
+        self._progress.trial_ended(row)
+        self._tracker.notify()
+
+    def _ray_started(self, scratch: Path) -> None:
+        self._places["Ray's temporary folder (choose another with TMPDIR)"] = scratch
+        self._drain.install()
+
+    def _stop(self, why: str) -> None:
+        """Ask the trials to save their state and leave; none starts any more."""
+        self._state.stopping = self._state.stopping or why
+        with contextlib.suppress(OSError):  # then they are stopped when their grace is over
+            ask_to_stop(self._store)
+
+    def _beat(self) -> None:
+        """Every few seconds: who else wants something, and whether the ground still holds."""
+        from raypeft.launch.lifeline import draining_nodes
+
+        try:
+            self._lease.check()
+            watch_space(self._places)
+            self._write_status()
+        except (StoreInUseError, StorageError) as error:
+            return self._give_up(error)
+        except OSError as error:
+            return self._give_up(StorageError(f"{self._store}: {error.strerror}"))
+        self._state.count_machines()
+        if self._state.fatal is not None:
+            return self._stop(str(self._state.fatal))
+        if self._state.stopping:
+            return
+        if EVERYWHERE in (asked := asked_to_stop(self._store)):
+            self._drain.received = signal.SIGTERM
+            self._stop("raypeft stop")
+        elif (leaving := draining_nodes()) != asked:
+            ask_to_stop(self._store, leaving)
+
+    def _give_up(self, error: RaypeftError) -> None:
+        self._state.give_up(error)
+        if isinstance(error, LowSpaceError):
+            self._stop(str(error))
+
+    def _cluster_lost(self, why: str) -> None:
+        """Nothing that waits for Ray would return: end here and now. The ledger is valid at every instant."""
+        from raypeft.launch.lifeline import kill_own_cluster
+
+        self._state.give_up(ClusterLostError(f"cluster lost: {why}; mend it, what is committed stays"))
+        kill_own_cluster()
+        outcome = self._outcome()
+        self._ended(outcome)
+        self._say(outcome.summary)
+        os._exit(outcome.exit_code)
+
+    def _write_status(self) -> None:
+        running = {"state": "running", "running": self._state.num_running}
+        write_json(self._store / STATUS, running | self._facts)
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._state.history.note("end", exit_code=outcome.exit_code)
+        content = {"state": "ended", "planned": self._plan.num_trials}
+        with contextlib.suppress(OSError):  # a full disk is what the sweep ended of
+            write_json(
+                self._store / STATUS, content | {"exit_code": outcome.exit_code, "summary": outcome.summary}
+            )
+
+    def _tell_failures(self) -> None:
+        for cause, number, row in grouped(self._ledger.failures()):
+            self._say(f"{number} failed: {cause} (raypeft status shows where; one is {row.trial_id})")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _outcome(self) -> Outcome:
+        """From the ledger and the plan alone: what Tune says of its end is not asked."""
+        committed = sum(len(cell.committed()) for cell in self._state.cells)
+        counts = f"{committed} of {self._plan.num_trials} trials committed"
+        if committed == self._plan.num_trials:
+            return Outcome(exit_code=0, summary=f"raypeft: exit 0 (DONE) {counts}")
+        if self._state.num_left:
+            counts += f", {self._state.num_left} saved at their step"
+        code, name = 3, "PARTIAL"
+        if (fatal := self._state.fatal) is not None:
+            self._say(f"raypeft: error: {fatal}")
+            code, name = fatal.exit_code, EXITS[fatal.exit_code]
+        elif (received := self._drain.received) is not None:
+            code, name = 128 + received, signal.Signals(received).name
+        return Outcome(
+            exit_code=code,
+            summary=f"raypeft: exit {code} ({name}) {counts}; run the same command again to resume; "
+            f"store: {self._store}",
+        )
 
 
 class _Drain:
     """SIGTERM or SIGINT ends the sweep in order; a second one ends it at once."""
 
-    def __init__(self, state: Any) -> None:
+    def __init__(self, stop: Callable[[str], object]) -> None:
         self.received: int | None = None
-        self._state = state
+        self._stop = stop
         self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def install(self) -> None:
@@ -171,18 +292,10 @@ class _Drain:
 
     def _handle(self, number: int, frame: object) -> None:
         if self.received is not None:
+            from raypeft.launch.lifeline import kill_own_cluster
+
+            kill_own_cluster()
+            os.write(2, b"raypeft: second signal: stopping now\n")
             os._exit(128 + number)  # the ledger is valid at every instant
         self.received = number
-        self._state.stopping = signal.Signals(number).name
-
-
-def _outcome(plan: Plan, state: Any, received: int | None, store: Path) -> Outcome:
-    committed = sum(len(cell.committed()) for cell in state.cells)
-    counts = f"{committed} of {plan.num_trials} trials committed"
-    if committed == plan.num_trials:
-        return Outcome(exit_code=0, summary=f"raypeft: exit 0 (DONE) {counts}")
-    again = f"run the same command again to resume; store: {store}"
-    if received is not None:
-        code, name = 128 + received, signal.Signals(received).name
-        return Outcome(exit_code=code, summary=f"raypeft: exit {code} ({name}) {counts}; {again}")
-    return Outcome(exit_code=3, summary=f"raypeft: exit 3 (PARTIAL) {counts}; {again}")
+        self._stop(signal.Signals(number).name)

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from raypeft.core.errors import StorageError
+from raypeft.core.errors import PreflightError, StorageError
 from raypeft.core.files import locked
 from raypeft.core.result import Result
+from raypeft.core.telemetry import switch_off
 from raypeft.launch import mirror
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ REST_FACTOR, REST_MAX_S = 10, 30.0  # a sync rests ten times its duration: a ten
 PATIENCE = 3  # cells in a row that fail before a sync gives up; one bad row must not hold up the rest
 
 _ENVIRONMENT = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default of 7 blocks each call for four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # a fresh database logs each of its migrations
@@ -66,8 +65,7 @@ class Tracker:
         self._thread: threading.Thread | None = None
         self._wake, self._closing = threading.Event(), threading.Event()
         self._warned_at = -float("inf")
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        _prepare_mlflow()
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of every retry
 
     def sync(self) -> SyncCount:
@@ -83,6 +81,13 @@ class Tracker:
         # a server, a database driver and a disk raise what they like: none of it may end a sweep
         except Exception as error:
             raise StorageError(self._explain(error)) from error
+
+    def require(self) -> None:
+        """Raises: PreflightError when MLflow does not answer now."""
+        try:
+            self.sync()
+        except StorageError as error:
+            raise PreflightError(f"{error}; or run without --require-tracking") from error
 
     def start(self) -> None:
         """Begin to sync in a daemon thread: now, and after each `notify`."""
@@ -196,6 +201,18 @@ class Tracker:
                 self._sent.add(row.trial_id)
 
 
+def probe(uri: str) -> None:
+    """Raises: StorageError when MLflow does not answer at `uri`."""
+    _prepare_mlflow()
+    from mlflow import MlflowClient
+
+    try:
+        MlflowClient(uri).search_experiments(max_results=1)
+    except Exception as error:  # as in sync
+        reason = _without_credentials(str(error), uri).partition("\n")[0][:250]
+        raise StorageError(f"{_without_credentials(uri, uri)}: {reason}") from error
+
+
 def default_tracking_uri(store: Path) -> str:
     """A sqlite database in the store; its artifacts go to `<store>/mlflow-artifacts`."""
     return f"sqlite:///{store.resolve() / 'mlflow.db'}"
@@ -213,6 +230,12 @@ def ui_command(store: Path, tracking_uri: str, *, port: int = 5000) -> list[str]
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false",  # MLflow's job runner: processes that serve nothing here
         *(sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
     ]
+
+
+def _prepare_mlflow() -> None:
+    switch_off()
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _artifacts(store: Path) -> str:
@@ -236,23 +259,12 @@ def _lock_file(store: Path, uri: str) -> Path:
     return store / "tracking.lock"
 
 
-def _all_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
 def _tidy(client: "MlflowClient", experiment_id: str) -> tuple[set[str], dict[str, "Run"]]:
     """Delete half-written and surplus runs; returns the trials that are there, and each cell's run.
 
     Surplus: MLflow repeats a request whose answer was lost, and a repeated creation leaves a twin.
     """
-    runs = sorted(_all_runs(client, experiment_id), key=lambda run: run.info.run_id)
+    runs = sorted(mirror.all_runs(client, experiment_id), key=lambda run: run.info.run_id)
     trials: dict[str, Run] = {}
     for run in runs:
         trial_id = run.data.tags.get(mirror.TRIAL_TAG)

@@ -6,75 +6,114 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
-from raypeft.core.errors import ConfigError
+from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.spec import Cell
 from raypeft.launch.demand import Demand, Resources, declared_resources, demands
-from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepState, SweepStopper
+from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepStopper
+from raypeft.launch.lifeline import Lifeline, adopt_orphans
 from raypeft.launch.plan import Plan
+from raypeft.launch.state import SweepState
+from raypeft.launch.token import keep_token_private
 
 Trainable = Callable[[dict[str, Any]], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a driver wants to hear of while Tune runs."""
+
+    ray_started: Callable[[Path], object] = lambda scratch: None
+    """Ray is up, which takes signals for itself; with the folder of its files."""
+    beat: Callable[[], object] = lambda: None
+    """Every few seconds."""
+    cluster_lost: Callable[[str], object] = lambda why: None
+    """From another thread: no machine answers any more."""
+
+
 def tune_cells(
-    plan: Plan,
-    state: SweepState,
-    resources: Resources,
-    *,
-    trainable: Trainable,
-    ray_started: Callable[[], object] = lambda: None,
-    beat: Callable[[], object] = lambda: None,
+    plan: Plan, state: SweepState, resources: Resources, *, trainable: Trainable, watch: Watch | None = None
 ) -> None:
     """Run what `state` hands out with `trainable`, on the cluster of RAY_ADDRESS or on this machine alone.
 
-    `ray_started` is called once Ray is up, which takes signals for itself; `beat` every few seconds.
-    Raises: ConfigError when a trial fits nowhere.
+    Where Tune itself breaks off, as it does when Ray ends a worker for want of memory, another one
+    goes on from the ledger and the checkpoints.
+    Raises: ConfigError when a trial fits nowhere; what Tune raises when it breaks off again and again.
     """
-    # Tune looks for files that its switched-off loggers would have written, and warns for each trial.
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # Tune tells of each trial that dies, with a traceback, and of files that it was told not to write.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    watch = watch or Watch()
+    while True:
+        scheduler = SweepScheduler(state)
+        try:
+            return _tune(plan, state, resources, scheduler, trainable=trainable, watch=watch)
+        except (RaypeftError, OSError):
+            raise
+        except Exception as error:
+            if not state.goes_on(told=str(error), culprit=scheduler.culprit):
+                raise
+
+
+def _tune(
+    plan: Plan,
+    state: SweepState,
+    resources: Resources,
+    scheduler: SweepScheduler,
+    *,
+    trainable: Trainable,
+    watch: Watch,
+) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="raypeft-"))  # Ray's and Tune's files; nothing here is kept
-    is_local = not os.environ.get("RAY_ADDRESS")
-    _start_ray(resources, scratch if is_local else None)
-    ray_started()
-    try:
-        cluster = functools.partial(_cluster, declared_resources())
-        found = _demands(plan, resources, num_gpus=cluster().get("GPU", 0.0))
-        state.settle(found, cluster=cluster, nodes=_nodes)
-        slots = max(demand.slots(cluster()) for demand in found.values())
-        # Tune asks a custom searcher for one trial at a time unless told otherwise.
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
-        scheduler = SweepScheduler(state, num_workers=slots)
-        tune.Tuner(
-            tune.with_resources(
-                trainable, lambda config: tune.PlacementGroupFactory([Demand(**config["demand"]).bundle])
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=SweepSearcher(state),
-                scheduler=scheduler,
-                num_samples=10**9,  # the searcher says when it is finished
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(scratch / "tune"),
-                verbose=0,
-                callbacks=[Pulse(each_step=scheduler.forget_ended, beat=beat)],
-                stop=SweepStopper(state),
-                failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
-            ),
-        ).fit()
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    _start_ray(resources, None if os.environ.get("RAY_ADDRESS") else scratch)
+    watch.ray_started(scratch)
+    with Lifeline(watch.cluster_lost):
+        try:
+            cluster = functools.partial(_cluster, declared_resources())
+            found = _demands(plan, resources, num_gpus=cluster().get("GPU", 0.0))
+            state.settle(found, cluster=cluster, nodes=_nodes)
+            slots = max(demand.slots(cluster()) for demand in found.values())
+            scheduler.num_workers = slots
+            # Tune asks a custom searcher for one trial at a time unless told otherwise.
+            os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
+            tune.Tuner(
+                tune.with_resources(
+                    trainable,
+                    lambda config: tune.PlacementGroupFactory([Demand(**config["demand"]).bundle]),
+                ),
+                tune_config=tune.TuneConfig(
+                    search_alg=SweepSearcher(state),
+                    scheduler=scheduler,
+                    num_samples=10**9,  # the searcher says when it is finished
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name="sweep",
+                    storage_path=str(scratch / "tune"),
+                    verbose=0,
+                    callbacks=[Pulse(state, each_step=scheduler.forget_ended, beat=watch.beat)],
+                    stop=SweepStopper(state, scheduler),
+                    failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
+                ),
+            ).fit()
+        except Exception as error:
+            scheduler.find_culprit(str(error))  # while its worker is still known
+            raise
+        finally:
+            ray.shutdown()
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _start_ray(resources: Resources, scratch: Path | None) -> None:
     """On this machine alone, with its files in `scratch`; None joins the cluster of RAY_ADDRESS."""
+    if scratch is not None:
+        keep_token_private()
+        adopt_orphans()
     own: dict[str, Any] = {
         "address": "local",
         "_temp_dir": str(scratch),

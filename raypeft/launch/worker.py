@@ -1,5 +1,6 @@
 """The trainable: one spec, as a dict, through run_trial in a Tune trial, or in Ray Train's workers."""
 
+import gc
 import json
 import traceback
 from collections.abc import Callable
@@ -10,10 +11,14 @@ import ray
 import torch
 from ray import tune
 
+from raypeft.core.errors import DrainedError
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.launch.demand import Demand
+from raypeft.launch.failures import cause_of, is_of_a_lost_peer
 from raypeft.launch.group import Group, train_in_group
+from raypeft.launch.stopping import EVERYWHERE, asked_to_stop
+from raypeft.launch.watchdog import Watchdog, stack_file
 from raypeft.train import run_trial
 from raypeft.train.checkpoint import Checkpoints, checkpoint_folder
 from raypeft.train.workers import Workers
@@ -24,12 +29,13 @@ def train_trial(config: dict[str, Any]) -> None:
 
     An exception ends as a row of status `failed`, so that one bad trial never ends the worker or
     the sweep. The dataset's path stays in the driver: workers read the prepared copy in the store.
+    Raises: DrainedError when told to leave; so Tune does not keep the worker for the next trial.
     """
     demand = Demand(**config["demand"])
-    if demand.workers == 1:
-        _report(_run(config, workers=Workers(), report=_report, saved=None))
-    else:
+    if demand.workers > 1:
         train_in_group(config, demand, work=_work, report=tune.report)
+    else:
+        _report(_run(config, workers=Workers(), report=_report, saved=None))
 
 
 def _work(config: dict[str, Any], group: Group) -> None:
@@ -44,21 +50,13 @@ def _work(config: dict[str, Any], group: Group) -> None:
 
     try:
         row = _run(config, workers=workers, report=report, saved=group.saved)
-    except _StoppedError:
+    except (_StoppedError, DrainedError):
         return
     if row.status == "failed":
-        if not _is_of_a_lost_peer(row):
-            group.end(_as_metrics(row))
+        group.end(_as_metrics(row))
         raise RuntimeError(row.error)  # the others wait in a collective: Ray Train ends them
     if workers.is_first:
         group.end(_as_metrics(row))
-
-
-def _is_of_a_lost_peer(row: Result) -> bool:
-    """Whether a collective broke off: the trial did not fail, a worker of it died, and it is tried again."""
-    return any(
-        word in (row.error or "") for word in ("gloo/transport", "DistBackendError", "DistNetworkError")
-    )
 
 
 class _StoppedError(BaseException):
@@ -72,23 +70,60 @@ def _run(
     report: Callable[[Result], None],
     saved: Callable[[Path | None], None] | None,
 ) -> Result:
+    """The final row."""
     spec, store = TrialSpec.from_dict(config["spec"]), Path(config["store"])
     torch.set_num_threads(config["demand"]["cpus"])
-    folder = checkpoint_folder(store, config["trial_id"])
+    node = ray.get_runtime_context().get_node_id()
+
+    def drains() -> bool:
+        return not asked_to_stop(store).isdisjoint((EVERYWHERE, node))
+
+    stacks = stack_file(store, config["trial_id"], workers.rank)
     try:
-        return run_trial(
+        with Watchdog(stacks, seconds=config["hang_seconds"]) as watchdog:
+
+            def report_at_rest(row: Result) -> None:
+                watchdog.rest()
+                report(row)
+                watchdog.beat()
+
+            return run_trial(
+                spec,
+                sweep=config["sweep"],
+                store=store,
+                device=_device(),
+                report=report_at_rest,
+                attempt=config["attempt"],
+                workers=workers,
+                checkpoints=Checkpoints(
+                    checkpoint_folder(store, config["trial_id"]),
+                    seconds=config["checkpoint_seconds"],
+                    saved=saved,
+                    drains=drains,
+                ),
+                micro_batch_size=config["micro_batch_size"],
+                remarks=tuple(config["remarks"]),
+                beat=watchdog.beat,
+            )
+    except DrainedError:
+        raise
+    except Exception as error:
+        if is_of_a_lost_peer(error):
+            raise  # as the death of a process, which it follows from
+        return Result.of(
             spec,
             sweep=config["sweep"],
-            store=store,
-            device=_device(),
-            report=report,
+            status="failed",
+            failure=cause_of(error),
+            error=_describe(error),
+            remarks=tuple(config["remarks"]),
+            micro_batch_size=config["micro_batch_size"],
             attempt=config["attempt"],
-            workers=workers,
-            checkpoints=Checkpoints(folder, seconds=config["checkpoint_seconds"], saved=saved),
         )
-    except Exception as error:
-        failure = {"error": _describe(error), "attempt": config["attempt"]}
-        return Result.of(spec, sweep=config["sweep"], status="failed", **failure)
+    finally:
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            gc.collect()  # a failed trial's tensors, which its traceback held
+            torch.cuda.empty_cache()
 
 
 def _device() -> torch.device:

@@ -13,6 +13,7 @@ from raypeft.methods.base import (
     check_family,
     merge_method,
     set_train_mode,
+    trains_batch_norm,
 )
 
 # Alphabetically, whatever the file system answers: the order of the registry is the order of tables.
@@ -29,4 +30,5 @@ __all__ = [
     "check_family",
     "merge_method",
     "set_train_mode",
+    "trains_batch_norm",
 ]

@@ -186,6 +186,13 @@ def set_train_mode(text: str, model: nn.Module) -> None:
                 module.eval()
 
 
+def trains_batch_norm(text: str, model: nn.Module) -> bool:
+    """Whether set_train_mode leaves a BatchNorm that normalises by the batch at hand."""
+    return bind_method(text).method.trains_batch_norm and any(
+        isinstance(module, _BatchNorm) for module in model.modules()
+    )
+
+
 def classifier(model: nn.Module) -> nn.Module | None:
     """The head of a timm model; None for a network without one (the U-Net)."""
     if not hasattr(model, "get_classifier"):

@@ -11,6 +11,7 @@ from raypeft.models.build import (
     stored_weights,
     weights_digest,
 )
+from raypeft.models.hub import cached_weights
 from raypeft.models.weights import load_weights, read_weights
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Model",
     "bind_model",
     "build_model",
+    "cached_weights",
     "efficientnet",
     "hub",
     "image_size_of",

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
-from raypeft.models.base import Model, Triple, register_model
+from raypeft.models.base import MODELS, Model, Triple, register_model
 
 if TYPE_CHECKING:
     from torch import nn
 
 TIMM = "timm:"
+FILE = "model.safetensors"
 IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF: tuple[Triple, Triple] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP: tuple[Triple, Triple] = (
@@ -23,11 +24,14 @@ CLIP: tuple[Triple, Triple] = (
     (0.26862954, 0.26130258, 0.27577711),
 )
 
+_ON_HUB: list[str] = []  # names of the models whose weights come from there
+
 
 def _register(
     name: str, family: Literal["conv", "vit"], timm_id: str, normalisation: tuple[Triple, Triple], source: str
 ) -> None:
     mean, std = normalisation
+    _ON_HUB.append(name)
     register_model(
         Model(
             name=name,
@@ -57,13 +61,27 @@ def _download(timm_id: str) -> Path:
 
     repository = f"timm/{timm_id}"
     try:
-        return Path(hf_hub_download(repository, "model.safetensors"))
+        return Path(hf_hub_download(repository, FILE))
     except Exception as error:  # the hub raises its own, requests' and urllib3's errors
         raise WeightsError(
             f"weights of {repository}: not in the cache and the hub cannot be reached "
             f"({type(error).__name__}); fetch them where there is a network: "
-            f"hf download {repository} model.safetensors"
+            f"hf download {repository} {FILE}"
         ) from error
+
+
+def cached_weights() -> dict[str, tuple[bool, str]]:
+    """Model -> whether the hub's cache here holds its weights, and the command that fetches them."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return {
+        model.name: (
+            isinstance(try_to_load_from_cache(f"timm/{model.architecture}", FILE), str),
+            f"hf download timm/{model.architecture} {FILE}",
+        )
+        for model in MODELS.values()
+        if model.name in _ON_HUB
+    }
 
 
 def timm_model(identifier: str) -> Model:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raypeft.core.errors import WeightsError
+from raypeft.core.files import sync
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import apply_method, bind_method
 from raypeft.methods.base import classifier
@@ -31,8 +32,11 @@ def save_adapter(folder: Path, model: nn.Module, *, spec: TrialSpec, classes: tu
     save_tensors(temporary / TENSORS, model, method=spec.cell.method)
     for name, content in ((CONFIG, _config(spec, model)), (ABOUT, _about(spec, classes))):
         (temporary / name).write_text(json.dumps(content, indent=1))
+    for written in (*temporary.iterdir(), temporary):
+        sync(written)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
+    sync(folder.parent)
     return sum(path.stat().st_size for path in folder.iterdir())
 
 

@@ -39,7 +39,9 @@ class Trial:
         return {f"{split}/{name}": value for name, value in score(labels, probabilities).items()}
 
 
-def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device, workers: Workers) -> Trial:
+def build_trial(
+    spec: TrialSpec, *, cache_dir: Path, device: torch.device, workers: Workers, micro_batch_size: int
+) -> Trial:
     """Seed, then build the network, the method's parameters and the data, in this order.
 
     `cache_dir` holds the data that the plan prepared. Sharding workers leave the network on the CPU:
@@ -67,7 +69,7 @@ def build_trial(spec: TrialSpec, *, cache_dir: Path, device: torch.device, worke
             device=device,
             autocast=autocast_dtype(precision),
             # Scoring keeps no activations for a backward pass: four times as many images fit.
-            batch_size=4 * spec.recipe.micro_batch_size,
+            batch_size=4 * micro_batch_size,
             augmenter=_augmenter(spec, num_cases=len(data.labels)),
         ),
         data=data,

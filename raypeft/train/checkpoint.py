@@ -1,9 +1,10 @@
-"""The state of a trial between two epochs, on disk: safetensors and JSON with a checksum, two kept."""
+"""The state of a trial between two steps, on disk: safetensors and JSON with a checksum, two kept."""
 
 import hashlib
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from raypeft.core.files import sync_folder
+from raypeft.core.files import sync
 
 KEPT = 2
+DRAIN_SECONDS = 1.0  # between two looks whether to end
 TENSORS, FACTS = "state.safetensors", "state.json"
 
 
@@ -22,49 +24,82 @@ class Checkpoints:
     """The checkpoints of one trial, in one folder; workers read it, the first of them writes it."""
 
     def __init__(
-        self, folder: Path, *, seconds: float, saved: Callable[[Path | None], None] | None = None
+        self,
+        folder: Path,
+        *,
+        seconds: float,
+        saved: Callable[[Path | None], None] | None = None,
+        drains: Callable[[], bool] = lambda: False,
     ) -> None:
-        """At most one every `seconds`. `saved` is told of each, on every worker: its folder on the first."""
-        self._folder, self._seconds, self._saved = folder, seconds, saved
-        self._last = time.monotonic()
-        self.loaded_epoch = 0  # 0: none was loaded
+        """At most one every `seconds`. `saved` is told of each, on every worker: its folder on the first.
+
+        `drains` says whether the trial is to save its state and end; asked at most once a second.
+        """
+        self._folder, self._seconds, self._saved, self._drains = folder, seconds, saved, drains
+        self._last = self._asked = time.monotonic()
+        self._is_draining = False
+        self.loaded_step = 0  # 0: none was loaded
+        self.damaged: list[str] = []  # what load() found unusable, and why
 
     @property
     def is_due(self) -> bool:
-        """Whether the last one is old enough."""
-        return time.monotonic() - self._last >= self._seconds
+        """Whether the last one is old enough, or the trial is to end."""
+        return self.is_draining or time.monotonic() - self._last >= self._seconds
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the trial is to save its state and end."""
+        if not self._is_draining and time.monotonic() - self._asked >= DRAIN_SECONDS:
+            self._asked = time.monotonic()
+            self._is_draining = self._drains()
+        return self._is_draining
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """The newest undamaged one; None where there is none."""
-        for path in sorted(self._folder.glob("epoch-*"), reverse=True):
+        for path in sorted(self._folder.glob("step-*"), reverse=True):
             try:
                 described = json.loads((path / FACTS).read_text())
-                if _digest(path / TENSORS) == described["sha256"]:
-                    self.loaded_epoch = int(path.name.removeprefix("epoch-"))
-                    return load_file(path / TENSORS), described["facts"]
-            except (OSError, ValueError, KeyError, SafetensorError):
+                if _digest(path / TENSORS) != described["sha256"]:
+                    raise ValueError("sha256 differs")
+                tensors = load_file(path / TENSORS)
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                self.damaged.append(f"checkpoint {path.name} is damaged ({error}): went on from one before")
                 continue
+            self.loaded_step = int(path.name.removeprefix("step-"))
+            return tensors, described["facts"]
         return None
 
-    def save(self, epoch: int, tensors: Mapping[str, torch.Tensor] | None, facts: Mapping[str, Any]) -> None:
-        """Keep the state after `epoch`; `tensors` is None on all workers but the first, who writes."""
-        path = None if tensors is None else self._write(epoch, tensors, facts)
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor] | None, facts: Mapping[str, Any]) -> None:
+        """Keep the state after `step`; `tensors` is None on all workers but the first, who writes.
+
+        Raises: OSError, SafetensorError when the disk is full or read-only; those before are kept.
+        """
+        path = None if tensors is None else self._write(step, tensors, facts)
         self._last = time.monotonic()
         if self._saved is not None:
             self._saved(path)
 
-    def _write(self, epoch: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> Path:
-        path = self._folder / f"epoch-{epoch:05d}"
-        temporary = self._folder / f".{path.name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
+    def _write(self, step: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> Path:
+        path = self._folder / f"step-{step:08d}"
+        # a name of its own: a driver that was taken over may still have a worker at the same trial
+        temporary = self._folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
         temporary.mkdir(parents=True)
-        save_file(dict(tensors), temporary / TENSORS)
-        content = {"sha256": _digest(temporary / TENSORS), "facts": dict(facts)}
-        (temporary / FACTS).write_text(json.dumps(content))
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
-        sync_folder(self._folder)
-        for old in sorted(self._folder.glob("epoch-*"))[:-KEPT]:
+        try:
+            save_file(dict(tensors), temporary / TENSORS)
+            content = {"sha256": _digest(temporary / TENSORS), "facts": dict(facts)}
+            (temporary / FACTS).write_text(json.dumps(content))
+            for written in (temporary / TENSORS, temporary / FACTS, temporary):
+                sync(written)
+            shutil.rmtree(path, ignore_errors=True)
+            try:
+                temporary.rename(path)
+            except OSError:
+                if not path.exists():  # such a worker wrote the same meanwhile
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        sync(self._folder)
+        for old in sorted(self._folder.glob("step-*"))[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         return path
 
@@ -72,6 +107,11 @@ class Checkpoints:
 def checkpoint_folder(store: Path, trial_id: str) -> Path:
     """Where the checkpoints of a trial lie until it is committed."""
     return store / "checkpoints" / trial_id
+
+
+def newest_step(folder: Path) -> int:
+    """The step after which the newest checkpoint was written, damaged or not; 0 where there is none."""
+    return max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0)
 
 
 def _digest(path: Path) -> str:

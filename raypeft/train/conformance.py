@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
@@ -204,7 +205,7 @@ def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproc
         try:
             model = subject.trained()
             save_tensors(root / f"{number}.safetensors", model, method=subject.method)
-            torch.save(subject.output(model).detach(), root / f"{number}.pt")
+            save_file({"output": subject.output(model).detach().contiguous()}, root / f"{number}.output")
         except Exception as error:  # reported by the check that finds no file
             (root / f"{number}.error").write_text(f"{type(error).__name__}: {error}")
     registered = [METHODS[bind_method(subject.method).method.name] for subject in subjects]
@@ -249,7 +250,7 @@ def _loads(subject: Subject, root: Path, number: int) -> None:
         raise NotConformingError(problem.read_text())
     model = subject.adapted()
     load_tensors(root / f"{number}.safetensors", model, method=subject.method)
-    expected = torch.load(root / f"{number}.pt", weights_only=True)
+    expected = load_file(root / f"{number}.output")["output"]
     if not torch.equal(subject.output(model.eval()), expected):
         raise NotConformingError("the loaded model's output differs")
 

@@ -5,13 +5,13 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.errors import DivergedError
+from raypeft.core.errors import DivergedError, DrainedError
 from raypeft.tasks import Task
 from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.workers import Statistics, Workers, split_like, whole
@@ -54,9 +54,11 @@ class Fit:
 
 @dataclass(kw_only=True)
 class _Progress:
-    """Where the loop stands between two epochs, beside the model's and the optimizer's own state."""
+    """Where the loop stands between two steps, beside the model's and the optimizer's own state."""
 
     curve: list[Mapping[str, float]] = field(default_factory=list)
+    steps: int = 0  # of the epoch that has begun
+    loss: float = 0.0  # the sum of its losses so far, over all workers
     best_score: float = -math.inf
     best_epoch: int = 0
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -81,7 +83,8 @@ def fit(
     training before each epoch (methods differ in their BatchNorm mode). `workers` train it together,
     each in this call; `report` is called on every one. With `checkpoints` the loop goes on from the
     newest of them, to the bit where a run without a break would have come.
-    Raises: DivergedError naming the epoch when a loss or an output is not finite.
+    Raises: DivergedError naming the epoch when a loss or an output is not finite; DrainedError when
+    `checkpoints` asks to end, once the state is saved.
     """
     workers = workers or Workers()
     wrapped = workers.wrap(model)
@@ -90,16 +93,24 @@ def fit(
     num_batches = math.ceil(len(train) / settings.batch_size)
     num_steps = settings.epochs * num_batches
     at = _resume(model, optimizer, checkpoints)
+    if at.curve and not at.steps:
+        report(tuple(at.curve))  # the answer to it may have been lost with the run before
     for epoch in range(len(at.curve) + 1, settings.epochs + 1):
         started = time.perf_counter()
         train_mode(model)
-        total = torch.zeros((), device=device)
+        total = torch.tensor(at.loss if workers.is_first else 0.0, device=device)
         order = _shuffled(train, seed=settings.seed, epoch=epoch)
-        for step, batch in enumerate(np.array_split(order, num_batches), start=(epoch - 1) * num_batches):
+        for number, batch in list(enumerate(np.array_split(order, num_batches)))[at.steps :]:
             for group in optimizer.param_groups:
-                group["lr"] = settings.lr * _rate(step, num_steps)
+                group["lr"] = settings.lr * _rate((epoch - 1) * num_batches + number, num_steps)
             total += _step(model, wrapped, task, batch, epoch, settings.micro_batch_size, optimizer, workers)
+            if number + 1 < num_batches and _is_due(checkpoints, workers, device):
+                at.steps, at.loss = number + 1, workers.sum(total.clone()).item()
+                at.step_seconds += time.perf_counter() - started
+                started = time.perf_counter()
+                _save(checkpoints, model, optimizer, at, workers, step=(epoch - 1) * num_batches + at.steps)
         loss = workers.sum(total).item() / len(train)
+        at.steps, at.loss = 0, 0.0
         at.step_seconds += time.perf_counter() - started
         if not math.isfinite(loss):
             raise DivergedError(f"epoch {epoch}: the training loss is {loss}")
@@ -107,9 +118,8 @@ def fit(
         at.curve.append({"epoch": epoch, "train/loss": loss, task.objective: score})
         if score > at.best_score:
             at.best_score, at.best_epoch, at.best_state = score, epoch, _snapshot(model)
-        is_due = checkpoints is not None and epoch < settings.epochs and checkpoints.is_due
-        if checkpoints is not None and workers.agree(is_due, device=device):
-            _save(checkpoints, model, optimizer, at, workers)
+        if epoch < settings.epochs and _is_due(checkpoints, workers, device):
+            _save(checkpoints, model, optimizer, at, workers, step=epoch * num_batches)
         report(tuple(at.curve))
     model.load_state_dict(at.best_state, strict=False)
     return Fit(curve=tuple(at.curve), best_epoch=at.best_epoch, steps=num_steps, step_seconds=at.step_seconds)
@@ -126,12 +136,20 @@ def _snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
 
 
+def _is_due(
+    checkpoints: Checkpoints | None, workers: Workers, device: torch.device
+) -> TypeGuard[Checkpoints]:
+    return checkpoints is not None and workers.any(checkpoints.is_due, device=device)
+
+
 def _save(
     checkpoints: Checkpoints,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     at: _Progress,
     workers: Workers,
+    *,
+    step: int,
 ) -> None:
     tensors = {f"model/{name}": whole(tensor) for name, tensor in trained_state(model).items()}
     tensors |= {f"best/{name}": whole(tensor) for name, tensor in at.best_state.items()}
@@ -142,11 +160,15 @@ def _save(
         tensors[f"generator/{name}"] = state
     facts = {
         "curve": at.curve,
-        "best_score": at.best_score,
+        "steps": at.steps,
+        "loss": at.loss,
+        "best_score": at.best_score,  # -Infinity before the first epoch ended, which Python's JSON reads
         "best_epoch": at.best_epoch,
         "step_seconds": at.step_seconds,
     }
-    checkpoints.save(len(at.curve), tensors if workers.is_first else None, facts)
+    checkpoints.save(step, tensors if workers.is_first else None, facts)
+    if workers.any(checkpoints.is_draining, device=next(model.parameters()).device):
+        raise DrainedError(f"its state after step {step} is saved")
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints | None) -> _Progress:
@@ -171,7 +193,9 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Che
     if "generator/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["generator/cuda"])
     best: dict[str, Any] = {
-        name: split_like(tensors[f"best/{name}"], tensor) for name, tensor in current.items()
+        name: split_like(tensors[f"best/{name}"], tensor)
+        for name, tensor in current.items()
+        if f"best/{name}" in tensors  # none before the first epoch ended
     }
     return _Progress(best_state=best, **facts)
 

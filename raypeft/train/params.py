@@ -40,7 +40,7 @@ def count_trainable(models: Sequence[str], *, num_classes: int) -> list[Trainabl
     Raises: UnknownNameError.
     """
     return [
-        _count(model, method, num_classes)
+        count_method(model, method, num_classes=num_classes)
         for model in models
         for method, entry in METHODS.items()
         if _family(model) in entry.families
@@ -58,7 +58,8 @@ def _family(model: str) -> str:
     return bind_model(model).family
 
 
-def _count(model: str, method: str, num_classes: int) -> TrainableCount:
+def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount:
+    """`method`, options included, on one of `models`."""
     with torch.device("meta"):
         network = _network(model, num_classes)
         counts = apply_method(method, network)

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from raypeft.core.errors import DivergedError
+from raypeft.core.errors import DivergedError, GpuMemoryError, RaypeftError
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
-from raypeft.methods import set_train_mode
+from raypeft.methods import set_train_mode, trains_batch_norm
 from raypeft.train.adapter import save_adapter
 from raypeft.train.build import Trial, build_trial, whole_model
 from raypeft.train.checkpoint import Checkpoints
@@ -39,24 +39,42 @@ def run_trial(
     attempt: int = 1,
     workers: Workers | None = None,
     checkpoints: Checkpoints | None = None,
+    micro_batch_size: int | None = None,
+    remarks: tuple[str, ...] = (),
+    beat: Callable[[], object] = lambda: None,
 ) -> Result:
     """Build, fit and score; a final run also leaves its predictions and its adapter in `store`.
 
     `report` is called after each epoch with the row as it would be committed if the trial were
     stopped there; it may raise to stop it. A loss that is not finite ends the trial as `diverged`.
     With several `workers` each is in this call, and gets the same row; `checkpoints` as in fit().
+    `micro_batch_size`: fewer images at a time than the recipe says, which gives the same gradient.
+    `remarks`: what befell the trial before, for its row. `beat` is called before every forward pass.
+    Raises: GpuMemoryError when a smaller micro-batch may fit; DrainedError as fit().
     """
-    workers = workers or Workers()
+    workers, micro_batch_size = workers or Workers(), micro_batch_size or spec.recipe.micro_batch_size
     clock, memory = time.perf_counter(), PeakMemory(device)
-    trial = build_trial(spec, cache_dir=store / "cache", device=device, workers=workers)
-    result = _blank(spec, trial, sweep=sweep, device=device, attempt=attempt, workers=workers)
+    trial = build_trial(
+        spec, cache_dir=store / "cache", device=device, workers=workers, micro_batch_size=micro_batch_size
+    )
+
+    def before_forward(*_: object) -> None:
+        beat()
+
+    trial.model.register_forward_pre_hook(before_forward)
+    result = replace(
+        _blank(spec, trial, sweep=sweep, device=device, workers=workers),
+        attempt=attempt,
+        micro_batch_size=micro_batch_size,
+    )
 
     def so_far(**changes: Any) -> Result:
         return replace(
             result,
             seconds=time.perf_counter() - clock,
             peak_memory_bytes=workers.largest(memory.peak_bytes(), device=device),
-            resumed_epoch=checkpoints.loaded_epoch if checkpoints else 0,
+            resumed_step=checkpoints.loaded_step if checkpoints else 0,
+            remarks=(*remarks, *(checkpoints.damaged if checkpoints else ())),
             ended=_now(),
             **changes,
         )
@@ -74,7 +92,7 @@ def run_trial(
             trial.task,
             train=trial.train,
             val=trial.val,
-            settings=_settings(spec),
+            settings=_settings(spec, micro_batch_size),
             report=after_epoch,
             train_mode=lambda model: set_train_mode(spec.cell.method, model),
             workers=workers,
@@ -83,6 +101,8 @@ def run_trial(
         outcome = _score(spec, trial, fitted, store=store, workers=workers)
     except DivergedError as error:
         return so_far(status="diverged", error=str(error), curve=curve, epochs=len(curve))
+    except torch.OutOfMemoryError as error:
+        raise _too_large(spec, trial, micro_batch_size, error) from error
     return so_far(status="done", **outcome)
 
 
@@ -116,21 +136,33 @@ def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path, workers: 
     return columns
 
 
-def _settings(spec: TrialSpec) -> FitSettings:
+def _too_large(
+    spec: TrialSpec, trial: Trial, micro_batch_size: int, error: torch.OutOfMemoryError
+) -> RaypeftError:
+    text = str(error).partition("\n")[0]
+    if micro_batch_size == 1:
+        return RaypeftError(f"one image at a time is too large for the GPU's memory: {text}")
+    if trains_batch_norm(spec.cell.method, trial.model):
+        return RaypeftError(
+            f"GPU memory is too small for {micro_batch_size} images, and fewer at a time would be another "
+            f"result, for BatchNorm trains on them; lower micro_batch_size in the sweep's recipe: {text}"
+        )
+    return GpuMemoryError(f"GPU memory is too small for {micro_batch_size} images at a time: {text}")
+
+
+def _settings(spec: TrialSpec, micro_batch_size: int) -> FitSettings:
     recipe = spec.recipe
     return FitSettings(
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        micro_batch_size=recipe.micro_batch_size,
+        micro_batch_size=micro_batch_size,
         lr=spec.lr,
         weight_decay=recipe.weight_decay,
         seed=spec.seed,
     )
 
 
-def _blank(
-    spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, attempt: int, workers: Workers
-) -> Result:
+def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, workers: Workers) -> Result:
     return Result.of(
         spec,
         sweep=sweep,
@@ -145,7 +177,6 @@ def _blank(
         git=_git_commit(),
         versions={name: version(name) for name in LIBRARIES},
         hardware=f"{workers.size} x {_hardware(device)}" if workers.size > 1 else _hardware(device),
-        attempt=attempt,
         started=_now(),
     )
 

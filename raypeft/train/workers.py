@@ -86,6 +86,10 @@ class Workers:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
 
+    def any(self, value: bool, *, device: torch.device) -> bool:
+        """Whether one worker says so."""
+        return bool(self.largest(int(value), device=device))
+
     def agree(self, value: bool, *, device: torch.device) -> bool:
         """The first worker's word."""
         if self.size == 1:

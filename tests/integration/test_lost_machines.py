@@ -53,9 +53,9 @@ def wait_until(condition, driver: subprocess.Popen, *, seconds: float = 300) -> 
 
 
 def checkpointed(store: Path) -> set[str]:
-    """Trials in flight that have a checkpoint of their second epoch or a later one."""
-    later = (store / "checkpoints").glob("*/epoch-*")
-    found = {path.parent.name for path in later if path.name > "epoch-00001"}
+    """Trials in flight that have a checkpoint after their fifth step or a later one."""
+    later = (store / "checkpoints").glob("*/step-*")
+    found = {path.parent.name for path in later if path.name > "step-00000005"}
     return found - set(rows(store))
 
 
@@ -92,7 +92,7 @@ def test_a_sweep_that_loses_a_machine_ends_in_the_table_of_one_machine(machines,
     assert alone.returncode == 0
     assert len(rows(store)) == NUM_TRIALS
     assert science(store) == science(tmp_path / "one")
-    assert any(row["resumed_epoch"] >= 2 for row in rows(store).values()), "went on from a checkpoint"
+    assert any(row["resumed_step"] > 5 for row in rows(store).values()), "went on from a checkpoint"
     assert {row["attempt"] for row in rows(store).values()} == {1}, "a lost machine is nobody's failure"
     assert not list((store / "failed").iterdir())
     assert not any(path.name in rows(store) for path in (store / "checkpoints").iterdir())
@@ -118,7 +118,7 @@ def test_trials_of_two_workers_end_in_the_table_of_one_worker_though_one_is_kill
     assert alone.returncode == 0
     joined, single = rows(store), rows(tmp_path / "one")
     assert joined.keys() == single.keys()
-    assert any(row["resumed_epoch"] >= 2 for row in joined.values())
+    assert any(row["resumed_step"] > 5 for row in joined.values())
     for trial_id, row in single.items():
         assert joined[trial_id]["hardware"] == f"2 x {row['hardware']}"
         assert joined[trial_id]["status"] == row["status"]

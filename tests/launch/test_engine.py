@@ -1,18 +1,25 @@
 """Who starts next, and what becomes of a trial whose process died: asked without Ray, in plain steps."""
 
+import errno
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
+from raypeft.core.errors import BrokenError, GpuMemoryError, StorageError
 from raypeft.core.result import Result
 from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
-from raypeft.launch.demand import Demand
-from raypeft.launch.engine import SweepState
+from raypeft.launch.demand import Demand, Safety
+from raypeft.launch.failures import Breaker, cause_of
+from raypeft.launch.history import History, read_history
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
+from raypeft.launch.state import SweepState
+from raypeft.launch.watchdog import stack_file
 
 SWEEP = Sweep(
     name="s",
@@ -39,15 +46,24 @@ PLAN = Plan(sweep=SWEEP, weights_digests={"vit_nano": "w"}, data={"digits": DATA
 class Driver:
     """A state on a real ledger, with machines that the test says are there."""
 
-    def __init__(self, store, demands: Mapping = {FULL: Demand(), LINEAR: Demand()}, **cluster: float):
-        self.ledger, self.machines, self.ended = Ledger(store), {"a", "b"}, []
+    def __init__(
+        self,
+        store,
+        demands: Mapping = {FULL: Demand(), LINEAR: Demand()},
+        plan: Plan = PLAN,
+        **cluster: float,
+    ):
+        self.ledger, self.machines = Ledger(store), {"a", "b"}
+        self.ended: list[Result] = []
+        self.events: list[str] = []
         self.state = SweepState(
-            PLAN,
+            plan,
             self.ledger,
             objective="val/f1_macro",
             store=store,
-            checkpoint_seconds=60,
+            safety=Safety(),
             on_end=self.ended.append,
+            on_event=self.events.append,
         )
         self.state.settle(demands, cluster=lambda: cluster, nodes=lambda: frozenset(self.machines))
         self._number = 0
@@ -69,13 +85,17 @@ def driver(tmp_path) -> Driver:
 
 def test_a_crash_is_tried_again_and_a_second_one_is_a_failure(driver):
     tune_id, spec = driver.start()
-    driver.state.end(tune_id, None)
+    driver.state.died(tune_id, "")
     again, same = driver.start()
     assert same == spec
     assert driver.ended == []
-    driver.state.end(again, None)
+    driver.state.died(again, "")
     assert [row.status for row in driver.ended] == ["failed"]
     assert driver.ledger.num_failures(spec.trial_id) == 1
+    assert "tried 2 times" in driver.ended[0].error
+    assert driver.ended[0].failure == "crashed"
+    told = "worker died: it was killed or crashed, or its machine was lost; tried again from step 0"
+    assert driver.events == [f"{spec}: {told}"]
 
 
 def test_deaths_with_a_machine_that_is_gone_do_not_count(driver):
@@ -83,7 +103,7 @@ def test_deaths_with_a_machine_that_is_gone_do_not_count(driver):
         driver.machines = {"a", "spot"}
         tune_id, _spec = driver.start()
         driver.machines = {"a"}
-        driver.state.end(tune_id, None)
+        driver.state.died(tune_id, "")
     assert driver.ended == []
 
 
@@ -91,7 +111,7 @@ def test_a_machine_that_joins_excuses_nobody(driver):
     for _ in range(2):
         tune_id, _ = driver.start()
         driver.machines |= {f"new {len(driver.machines)}"}
-        driver.state.end(tune_id, None)
+        driver.state.died(tune_id, "")
     assert [row.status for row in driver.ended] == ["failed"]
 
 
@@ -137,3 +157,186 @@ def test_the_config_of_a_trial_is_plain_json_and_says_what_it_takes(driver):
         "gpus": 0.0,
         "sharded": False,
     }
+
+
+def failed(spec: TrialSpec, **columns: object) -> Result:
+    return Result.of(spec, sweep="s", status="failed", **{"failure": "error", "error": "E: e", **columns})
+
+
+def test_out_of_gpu_memory_halves_the_micro_batch_of_the_cell_until_it_fits(driver):
+    tune_id, spec = driver.start()
+    driver.state.end(tune_id, failed(spec, failure="gpu_memory", micro_batch_size=64))
+    config = driver.state.start_next("again")
+    assert config["trial_id"] == spec.trial_id
+    assert config["micro_batch_size"] == 32
+    assert config["remarks"] == ["GPU memory: micro-batch 64 -> 32, same gradient; tried again from step 0"]
+    driver.state.end("again", failed(spec, failure="gpu_memory", micro_batch_size=32))
+    assert driver.state.start_next("third")["micro_batch_size"] == 16
+    assert driver.ended == []
+    other = driver.state.start_next("other")
+    assert other["spec"]["cell"] == config["spec"]["cell"]
+    assert other["micro_batch_size"] == 16, "the cell's next trial need not find out again"
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        ("Worker exit detail: connection error code 2. End of file", "crashed"),
+        (
+            "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory",
+            "host_memory",
+        ),
+    ],
+)
+def test_what_ray_tells_of_a_death_is_its_cause(told, cause, driver):
+    for _ in range(2):
+        tune_id, _ = driver.start()
+        driver.state.died(tune_id, told)
+    assert [row.failure for row in driver.ended] == [cause]
+
+
+def test_a_death_that_leaves_stacks_is_a_hang_and_they_are_kept(driver, tmp_path):
+    for _ in range(2):
+        tune_id, spec = driver.start()
+        path = stack_file(tmp_path, spec.trial_id, 0)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("Timeout! Thread 1")
+        driver.state.died(tune_id, "")
+    assert [row.failure for row in driver.ended] == ["hung"]
+    kept = sorted(path.name for path in path.parent.iterdir())
+    assert kept == [f"{spec.trial_id}-0-attempt1-1.txt", f"{spec.trial_id}-0-attempt1-2.txt"]
+    assert kept[1] in driver.ended[0].error
+
+
+def test_files_that_cannot_be_written_stop_the_sweep_at_once_and_are_no_failure_of_the_trial(driver):
+    tune_id, spec = driver.start()
+    driver.state.end(
+        tune_id, failed(spec, failure="storage", error="OSError: [Errno 28] No space left\ntrace")
+    )
+    assert isinstance(driver.state.fatal, StorageError)
+    assert "No space left (" in str(driver.state.fatal)
+    assert "trace" not in str(driver.state.fatal)
+    assert driver.state.is_urgent
+    assert driver.start() is None
+    assert driver.ledger.num_failures(spec.trial_id) == 0
+
+
+def test_a_trial_that_left_a_machine_stands_in_line_again_and_one_of_a_stopping_sweep_does_not(driver):
+    tune_id, spec = driver.start()
+    driver.state.end(tune_id, None)
+    assert driver.start()[1] == spec
+    assert driver.events == [f"{spec}: preempted, its state saved; goes on from step 0"]
+    driver.state.stopping = "SIGTERM"
+    driver.state.end("t2", None)
+    assert driver.start() is None
+    assert driver.state.num_left == 1
+
+
+def test_five_failures_of_one_reason_over_two_methods_break_the_sweep(tmp_path):
+    wide = replace(PLAN, sweep=replace(SWEEP, search=Search(trials=4, lookback=4)))
+    driver, failures = Driver(tmp_path, plan=wide, CPU=4), []
+    while driver.state.fatal is None:
+        tune_id, spec = driver.start()
+        failures.append(spec.cell.method)
+        driver.state.end(tune_id, failed(spec, error=f"ValueError: step {len(failures)} of 7"))
+    assert isinstance(driver.state.fatal, BrokenError)
+    assert len(failures) == 5
+    assert set(failures) == {"full", "linear"}
+    assert "ValueError: step # of #" in str(driver.state.fatal)
+    assert not driver.state.is_urgent
+
+
+@pytest.mark.parametrize("reasons", [("a", "b"), ("a",)])
+def test_one_method_alone_or_other_reasons_break_nothing(reasons, tmp_path):
+    breaker = Breaker(["full", "linear"])
+    methods = ["full"] if len(reasons) == 1 else ["full", "linear"]
+    for number in range(40):
+        breaker.failed(reasons[number % len(reasons)], methods[number % len(methods)])
+
+
+def test_a_success_in_between_keeps_the_sweep_going():
+    breaker = Breaker(["full"])
+    for _ in range(3):
+        for _ in range(4):
+            breaker.failed("a", "full")
+        breaker.succeeded()
+    for _ in range(4):
+        breaker.failed("a", "full")
+    with pytest.raises(BrokenError, match="5 trials in a row"):
+        breaker.failed("a", "full")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ValueError("x"), "error"),
+        (GpuMemoryError("x"), "gpu_memory"),
+        (MemoryError(), "host_memory"),
+        (OSError(errno.ENOSPC, "full"), "storage"),
+        (OSError(errno.EROFS, "read-only"), "storage"),
+        (FileNotFoundError(errno.ENOENT, "gone"), "error"),
+        (
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "storage",
+        ),
+        (SafetensorError("invalid header"), "error"),
+    ],
+)
+def test_exceptions_have_their_class(error, cause):
+    assert cause_of(error) == cause
+
+
+def test_the_history_tells_what_happened_in_order(driver, tmp_path):
+    tune_id, spec = driver.start()
+    driver.state.started(tune_id)
+    driver.state.died(tune_id, "")
+    again, _ = driver.start()
+    driver.state.started(again)
+    driver.finish(again, spec)
+    told = [(event["event"], event["trial_id"]) for event in read_history(tmp_path)]
+    assert told == [(name, spec.trial_id) for name in ("start", "retry", "start", "commit")]
+    assert [event["attempt"] for event in read_history(tmp_path) if event["event"] == "start"] == [1, 1]
+
+
+def test_a_torn_line_of_the_history_is_passed_over(tmp_path):
+    history = History(tmp_path)
+    history.note("driver", pid=1)
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write('{"event": "sta\n')
+    history.note("end", exit_code=0)
+    assert [event["event"] for event in read_history(tmp_path)] == ["driver", "end"]
+
+
+OOM = "1 worker(s) were killed due to the node running low on memory."
+
+
+def test_when_tune_breaks_off_only_the_culprit_is_blamed_and_another_goes_on(driver):
+    culprit, spec = driver.start()
+    driver.start()
+    assert driver.state.goes_on(told=OOM, culprit=culprit)
+    assert [event.partition(" rate ")[2][9:] for event in driver.events] == [
+        "the machine's memory ran out; tried again from step 0",
+        "Tune broke off; tried again from step 0",
+    ]
+    again, same = driver.start()
+    assert same == spec
+    assert driver.state.goes_on(told=OOM, culprit=again)
+    assert [row.failure for row in driver.ended] == ["host_memory"]
+
+
+def test_tune_that_breaks_off_three_times_without_a_result_is_given_up(driver):
+    verdicts = []
+    for _ in range(2):
+        verdicts.append(driver.state.goes_on(told="?", culprit=None))
+    driver.finish(*driver.start())
+    for _ in range(3):
+        verdicts.append(driver.state.goes_on(told="?", culprit=None))
+    assert verdicts == [True, True, True, True, False]
+
+
+def test_a_lost_machine_is_told_once(driver):
+    driver.state.count_machines()
+    driver.machines.discard("b")
+    driver.state.count_machines()
+    driver.state.count_machines()
+    assert driver.events == ["1 machine(s) lost, which is no failure of their trials; 1 left"]

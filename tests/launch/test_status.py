@@ -48,7 +48,7 @@ def test_cells_and_trials_are_counted(store):
     found = read_status(store)
     assert (found.state, found.planned, found.committed, found.failed) == ("stopped", 10, 4, 1)
     assert found.by_status == {"done": 3, "pruned": 1}
-    assert found.last_error == "OSError: disk"
+    assert found.failures == {"OSError: disk": 1}
     full, linear = found.cells
     assert (full.candidates, full.finals) == (3, 1)
     assert (full.best_lr, full.best_val, full.mean_test) == (

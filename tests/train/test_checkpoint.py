@@ -1,6 +1,7 @@
 """A trial that breaks off and goes on ends, to the bit, where one that did not would have."""
 
 import contextlib
+import errno
 import json
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from raypeft.core.errors import DrainedError
 from raypeft.methods import apply_method, set_train_mode
 from raypeft.models import build_model
 from raypeft.tasks import Classify
 from raypeft.train import FitSettings, fit
-from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.checkpoint import Checkpoints, newest_step
 from raypeft.train.loop import trained_state
 
 SETTINGS = FitSettings(epochs=5, batch_size=8, micro_batch_size=4, lr=1e-2, weight_decay=0.01, seed=0)
@@ -44,7 +46,7 @@ def task() -> Classify:
 
 
 def train(method: str, checkpoints: Checkpoints | None = None, *, breaks_after: int | None = None):
-    """The model, the fit, and the epochs that ran."""
+    """The model, the fit, and the epochs that ran; two steps each."""
     torch.manual_seed(0)
     model = build_model(CONV, num_classes=2, weights=None)
     apply_method(method, model)
@@ -56,7 +58,7 @@ def train(method: str, checkpoints: Checkpoints | None = None, *, breaks_after: 
             raise BrokenOffError
 
     fitted = None
-    with contextlib.suppress(BrokenOffError):
+    with contextlib.suppress(BrokenOffError, DrainedError):
         fitted = fit(
             model,
             task(),
@@ -85,7 +87,7 @@ def test_a_trial_goes_on_from_its_checkpoint_to_the_same_bits(method, unbroken, 
     train(method, Checkpoints(tmp_path, seconds=0), breaks_after=3)
     torch.manual_seed(99)
     model, fitted, epochs = train(method, Checkpoints(tmp_path, seconds=0))
-    assert epochs == [4, 5]
+    assert epochs == [3, 4, 5]  # the third again: the verdict on it may have been lost
     expected, expected_fit, _ = unbroken[method]
     assert fitted.curve == expected_fit.curve
     assert fitted.best_epoch == expected_fit.best_epoch
@@ -98,7 +100,7 @@ def broken_off(folder):
 
 
 def test_two_checkpoints_are_kept(tmp_path):
-    assert [path.name for path in broken_off(tmp_path)] == ["epoch-00002", "epoch-00003"]
+    assert [path.name for path in broken_off(tmp_path)] == ["step-00000005", "step-00000006"]
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "no facts", "half facts"])
@@ -126,6 +128,57 @@ def test_without_an_undamaged_checkpoint_a_trial_starts_anew(unbroken, tmp_path)
     model, _, epochs = train("ssf", Checkpoints(tmp_path, seconds=0))
     assert epochs == [1, 2, 3, 4, 5]
     assert equal(model, unbroken["ssf"][0])
+
+
+class Drains:
+    """Asked after each step; says yes after a number of them."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+@pytest.mark.parametrize("method", ["full", "ssf"])
+def test_a_trial_told_to_leave_goes_on_from_the_very_step(method, steps, unbroken, tmp_path, monkeypatch):
+    monkeypatch.setattr("raypeft.train.checkpoint.DRAIN_SECONDS", 0)
+    drained = Checkpoints(tmp_path, seconds=600, drains=Drains(steps))
+    _, fitted, epochs = train(method, drained)
+    assert fitted is None
+    assert epochs == list(range(1, (steps + 1) // 2 + 1))[: len(epochs)]
+    assert newest_step(tmp_path) == steps + 1, "told after its step, it makes no other"
+    torch.manual_seed(99)
+    again = Checkpoints(tmp_path, seconds=600)
+    model, fitted, _ = train(method, again)
+    assert again.loaded_step == steps + 1
+    assert fitted.curve == unbroken[method][1].curve
+    assert equal(model, unbroken[method][0])
+
+
+def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
+    before = broken_off(tmp_path)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("raypeft.train.checkpoint.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        train("ssf", Checkpoints(tmp_path, seconds=0))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    newest = broken_off(tmp_path)[-1]
+    (newest / "state.safetensors").write_bytes(b"")
+    checkpoints = Checkpoints(tmp_path, seconds=600)
+    train("ssf", checkpoints)
+    assert checkpoints.loaded_step == 5
+    assert checkpoints.damaged == [
+        "checkpoint step-00000006 is damaged (sha256 differs): went on from one before"
+    ]
 
 
 def test_short_trials_write_none(tmp_path):

@@ -1,0 +1,72 @@
+"""Watches from the driver whether a cluster is left: a lost one is an end with a message, never a hang."""
+
+import contextlib
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+
+import psutil
+import ray
+
+LOST_SECONDS = 40.0  # without an answer; Ray itself would end the process without a word after 60
+PROBE_SECONDS = 2.0
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+class Lifeline:
+    """In `with`: when no machine answers any more, calls `lost` with the reason, in a thread of its own."""
+
+    def __init__(self, lost: Callable[[str], object], *, seconds: float = LOST_SECONDS) -> None:
+        self._lost, self._seconds = lost, seconds
+        self._ended = threading.Event()
+        self._answered = time.monotonic()
+        self._num_alive = 1
+
+    def __enter__(self) -> "Lifeline":
+        # Two threads: the one that asks may never get its answer.
+        for work in (self._ask, self._watch):
+            threading.Thread(target=work, daemon=True, name=f"lifeline{work.__name__}").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def _ask(self) -> None:
+        while not self._ended.wait(PROBE_SECONDS):
+            with contextlib.suppress(Exception):  # told by the silence
+                alive = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+                self._num_alive = alive
+                if alive:
+                    self._answered = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(PROBE_SECONDS / 2):
+            silent = time.monotonic() - self._answered
+            if not self._num_alive and silent > 2 * PROBE_SECONDS:
+                return self._tell("no machine of the cluster is alive")
+            if silent > self._seconds:
+                return self._tell(f"the Ray head (GCS) has not answered for {silent:.0f} s")
+
+    def _tell(self, why: str) -> None:
+        if not self._ended.is_set():
+            self._lost(why)
+
+
+def adopt_orphans() -> None:
+    """Make processes whose parent dies, as Ray's agents when their raylet is killed, children of this one."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_own_cluster() -> None:
+    """End every process that this one started, without asking: Ray's servers, workers and agents."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def draining_nodes() -> frozenset[str]:
+    """Ray's ids of the machines that are about to be taken away."""
+    with contextlib.suppress(Exception):  # a hint: without it their trials lose a minute, no more
+        return frozenset(ray._private.state.state.get_draining_nodes())
+    return frozenset()

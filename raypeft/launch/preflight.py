@@ -1,0 +1,121 @@
+"""What must hold before the first trial: a store that takes files, space, open files, the same libraries."""
+
+import contextlib
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError, list_problems
+from raypeft.launch.ledger import Ledger
+from raypeft.launch.plan import Plan
+
+MIB = 2**20
+MARGIN = 64 * MIB  # beside what a sweep is known to write
+FLOOR = 32 * MIB  # with less, a running sweep ends in order
+OPEN_FILES = 4096  # Ray's servers hold a connection to each worker
+COPIES = 3  # of a checkpoint: two are kept while one is written
+MOMENTS = 4  # a checkpoint holds the trained numbers, the best epoch's, and AdamW's two moments
+
+
+def check_writable(store: Path) -> None:
+    """Raises: PreflightError when `store` cannot be made or takes no file, or next to none."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise PreflightError(
+            f"store {store} is not writable ({error.strerror}); mend that, or choose another --store"
+        ) from None
+    if _free(store) < MARGIN:
+        raise PreflightError(
+            f"store {store}: {free_space(store)}, at least {MARGIN // MIB} MiB are needed; free some "
+            "space, or choose another --store"
+        )
+
+
+def check_space(plan: Plan, ledger: Ledger, *, store: Path) -> None:
+    """Raises: PreflightError when what is left of the plan needs more space than there is.
+
+    Counted are the adapters and predictions of all final runs to come, and the checkpoints of the
+    largest trial alone: how many run at once is not known yet.
+    """
+    from raypeft.train.params import count_method  # torch takes seconds to import
+
+    largest = outputs = 0
+    for cell in plan.sweep.cells:
+        data = plan.data[cell.dataset]
+        counts = count_method(cell.model, cell.method, num_classes=len(data.classes))
+        trained = 4 * counts.total_trainable
+        largest = max(largest, MOMENTS * trained)
+        outputs += len(plan.sweep.final_seeds) * (trained + len(data.cases("test")) * 4 * len(data.classes))
+    left = 1 - len(ledger) / plan.num_trials
+    needed = int(left * outputs) + COPIES * largest + MARGIN
+    if left > 0 and _free(store) < needed:
+        raise PreflightError(
+            f"store {store}: about {_mib(needed)} are needed ({_mib(outputs)} for adapters and predictions, "
+            f"{_mib(COPIES * largest)} for checkpoints), {free_space(store)}; free some space, or choose "
+            "another --store"
+        )
+
+
+def watch_space(places: Mapping[str, Path]) -> None:
+    """Raises: LowSpaceError for the first of `places`, by what it is called, that is nearly full."""
+    for name, path in places.items():
+        with contextlib.suppress(OSError):  # a disk that does not answer is told by who writes to it
+            if _free(path) < FLOOR:
+                raise LowSpaceError(
+                    f"No space left on {name} {path}: {free_space(path)}, at least {_mib(FLOOR)} are needed; "
+                    "free some, then run the same command again: what is committed stays"
+                )
+
+
+def raise_open_files() -> None:
+    """Take all open files that the system allows. Raises: PreflightError when that is too few for Ray."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
+        raise PreflightError(
+            f"open-file limit {hard} < {OPEN_FILES}: Ray would run out; raise it with: ulimit -Hn 65536"
+        )
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def changed_libraries(ledger: Ledger, *, strict: bool) -> list[str]:
+    """Libraries whose version is not that of the row committed last: name, then, now.
+
+    Raises: PlanDiffersError when there are some and `strict`.
+    """
+    if not len(ledger):
+        return []
+    last = max(ledger.rows(), key=lambda row: row.ended).versions
+    changes = [f"{name}: {then} -> {version(name)}" for name, then in last.items() if then != version(name)]
+    if changes and strict:
+        raise PlanDiffersError(
+            "the store's results were made with other versions, and --strict is set; install those, or "
+            f"choose another --store:\n{list_problems(changes)}"
+        )
+    return changes
+
+
+def free_space(path: Path) -> str:
+    """What is free on the file system of `path`, in words."""
+    try:
+        return f"{_mib(_free(path))} free"
+    except OSError as error:
+        return f"unknown space ({error.strerror})"
+
+
+def _free(path: Path) -> int:
+    return shutil.disk_usage(path).free
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{num_bytes / MIB:,.1f} MiB"

@@ -1,0 +1,315 @@
+"""A running sweep: what starts next, what is committed, what is tried again, and why it ends."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from raypeft.core.errors import BrokenError, DrainedError, LowSpaceError, RaypeftError, StorageError
+from raypeft.core.result import Failure, Result
+from raypeft.core.spec import Cell, TrialSpec
+from raypeft.launch.demand import Demand, Safety
+from raypeft.launch.failures import CAUSES, TRIES, Breaker, cause_of_death, may_be_a_lost_machine, reason
+from raypeft.launch.history import History
+from raypeft.launch.ledger import Ledger
+from raypeft.launch.plan import Plan
+from raypeft.launch.preflight import free_space
+from raypeft.launch.search import CellSearch
+from raypeft.launch.watchdog import keep_stacks
+from raypeft.train.checkpoint import checkpoint_folder, newest_step
+
+MOST_BREAKS = 3  # of Tune in a row, with no trial committed in between
+
+
+class SweepState:
+    """The cells of a running sweep, the trials in flight, and the only place that commits."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        *,
+        objective: str,
+        store: Path,
+        safety: Safety,
+        on_end: Callable[[Result], None],
+        on_event: Callable[[str], None],
+    ) -> None:
+        """`on_end` is called with every committed or failed row, `on_event` with a line on other events."""
+        self.cells = [
+            CellSearch(cell, plan=plan, ledger=ledger, objective=objective) for cell in plan.sweep.cells
+        ]
+        self._line = list(self.cells)  # those that may have something to run
+        self.stopping: str | None = None  # why no further trial starts
+        self.fatal: RaypeftError | None = None  # why the sweep cannot go on
+        self.num_left = 0  # trials that were told to leave, their state saved
+        self._plan, self._ledger, self._on_end, self._on_event = plan, ledger, on_end, on_event
+        self._store, self._safety = store, safety
+        self._settings = {
+            "store": str(store),
+            "sweep": plan.sweep.name,
+            "checkpoint_seconds": safety.checkpoint_seconds,
+            "hang_seconds": safety.hang_seconds,
+        }
+        self.history = History(store)
+        self._breaker = Breaker(cell.method for cell in plan.sweep.cells)
+        self._running: dict[str, _Running] = {}  # by Tune's trial id
+        self._pruned: set[str] = set()
+        self._deaths: dict[str, list[_Death]] = {}  # by trial id
+        self._remarks: dict[str, list[str]] = {}  # by trial id
+        self._broke_off: list[int] = []  # trials committed at each end of a Tuner that broke off
+        self._micro_batches: dict[Cell, int] = {}  # of cells whose own does not fit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles what it is given, for a restore that raypeft never makes: the ledger is the state.
+        return str, ("see the ledger",)
+
+    def settle(
+        self,
+        demands: Mapping[Cell, Demand],
+        *,
+        cluster: Callable[[], Mapping[str, float]],
+        nodes: Callable[[], frozenset[str]],
+    ) -> None:
+        """Say, before the first trial, what each cell's trials take; what the cluster holds; who is alive."""
+        self._demands, self._cluster, self._nodes = demands, cluster, nodes
+        self._machines = nodes()
+        # Tune itself lets trials of one worker wait for their place. Of several workers it knows nothing.
+        self._counts = any(demand.workers > 1 for demand in demands.values())
+
+    def start_next(self, tune_id: str) -> dict[str, Any] | None:
+        """The config of the trial to run now: final runs and open cells before new ones.
+
+        Where trials have several workers, none starts without room for all of it: the first in line
+        waits, and those behind it, for small ones would take its place for ever.
+        """
+        if self.stopping:
+            return None
+        free = self._free() if self._counts else None
+        self._line = [cell for cell in self._line if not cell.is_finished]
+        for cell in sorted(self._line, key=self._eagerness):
+            demand = self._demands[cell.cell]
+            if (spec := cell.peek()) is None:
+                continue
+            if free is not None and self._running and not demand.fits(free):
+                return None
+            cell.start(spec)
+            running = self._running[tune_id] = _Running(cell, spec, spec.trial_id, self._nodes())
+            trial = {
+                "trial_id": running.trial_id,
+                "spec": spec.to_dict(),
+                "attempt": self._attempt(running.trial_id),
+                "micro_batch_size": self._micro_batches.get(cell.cell, spec.recipe.micro_batch_size),
+                "remarks": self._remarks.get(running.trial_id, []),
+            }
+            return self._settings | trial | {"demand": asdict(demand)}
+        return None
+
+    @property
+    def num_running(self) -> int:
+        """Trials handed to Tune and not ended."""
+        return len(self._running)
+
+    def started(self, tune_id: str) -> None:
+        """The trial has its place in the cluster."""
+        if tune_id in self._running:
+            trial_id = self._running[tune_id].trial_id
+            self.history.note(
+                "start", trial_id=trial_id, attempt=self._attempt(trial_id), step=self._step(trial_id)
+            )
+
+    def should_stop(self, tune_id: str, row: Result) -> bool:
+        """Whether ASHA stops the trial after the epoch that `row` reports."""
+        if row.status != "pruned" or tune_id not in self._running:
+            return False
+        running = self._running[tune_id]
+        if not running.cell.should_prune(running.spec, row.curve):
+            return False
+        self._pruned.add(tune_id)
+        return True
+
+    def end(self, tune_id: str, row: Result | None) -> None:
+        """Commit a trial that ended with its row; one without, or cut short, was told to leave."""
+        running = self._running.pop(tune_id, None)
+        if running is None:
+            return
+        if row is None or (row.status == "pruned" and tune_id not in self._pruned):
+            self._left(running)
+        elif row.status == "failed":
+            self._failed(running, row)
+        else:
+            self._commit(row)
+
+    def died(self, tune_id: str, told: str) -> None:
+        """The process of a trial ended without a word; `told` is what Ray tells of it."""
+        running = self._running.pop(tune_id, None)
+        if running is None:
+            return
+        if self.stopping or DrainedError.__name__ in told:
+            return self._left(running)
+        spec, trial_id = running.spec, running.trial_id
+        deaths = self._deaths.setdefault(trial_id, [])
+        stacks = keep_stacks(self._store, trial_id, f"{self._attempt(trial_id)}-{len(deaths) + 1}")
+        cause: Failure = "hung" if stacks else cause_of_death(told)
+        deaths.append(_Death(cause, running.nodes))
+        if not deaths[-1].counts(self._nodes()):
+            return self._again(running, "machine lost")
+        what = CAUSES[cause]
+        if cause == "hung":
+            what += f" for {self._safety.hang_seconds:g} s (where it stood: stacks/{stacks[0].name})"
+        if self._num_counted(trial_id) < TRIES[cause]:
+            self._again(running, what)
+            return None if may_be_a_lost_machine(told) else self._broke(what, spec)
+        error = f"{what}; tried {TRIES[cause]} times"
+        self._fail(
+            Result.of(
+                spec,
+                sweep=self._plan.sweep.name,
+                status="failed",
+                failure=cause,
+                error=error,
+                remarks=tuple(self._remarks.get(trial_id, ())),
+                attempt=self._attempt(trial_id),
+            )
+        )
+
+    def count_machines(self) -> None:
+        """Called now and then: Ray learns of a lost machine long after the trials on it went silent."""
+        alive = self._nodes()
+        if lost := len(self._machines - alive):
+            self._on_event(f"{lost} machine(s) lost, which is no failure of their trials; {len(alive)} left")
+        self._machines = alive
+
+    def goes_on(self, *, told: str, culprit: str | None) -> bool:
+        """Whether another Tuner is to go on after one broke off, with `told`; its trials are in line again.
+
+        The `culprit`, by Tune's id, died of it; the others did nothing.
+        """
+        if culprit is not None:
+            self.died(culprit, told)
+        for tune_id in list(self._running):
+            self._again(self._running.pop(tune_id), "Tune broke off")
+        progress = len(self._ledger)
+        self._broke_off = [seen for seen in self._broke_off if seen == progress] + [progress]
+        return len(self._broke_off) < MOST_BREAKS and not self.stopping
+
+    def _step(self, trial_id: str) -> int:
+        return newest_step(checkpoint_folder(self._store, trial_id))
+
+    def _attempt(self, trial_id: str) -> int:
+        """The number of the trial's present or next attempt; within one it may be tried again."""
+        return self._ledger.num_failures(trial_id) + 1
+
+    def _num_counted(self, trial_id: str) -> int:
+        """Deaths count unless a machine that was there at the start is gone: spot machines are."""
+        alive = self._nodes()
+        return sum(death.counts(alive) for death in self._deaths.get(trial_id, ()))
+
+    def _commit(self, row: Result) -> None:
+        try:
+            row = self._ledger.commit(row)
+        except RaypeftError as error:
+            return self.give_up(error)
+        shutil.rmtree(checkpoint_folder(self._store, row.trial_id), ignore_errors=True)
+        self._breaker.succeeded()
+        self.history.note("commit", trial_id=row.trial_id, status=row.status, step=row.resumed_step)
+        self._on_end(row)
+
+    def _failed(self, running: _Running, row: Result) -> None:
+        if row.failure == "storage":
+            what = (row.error or "").partition("\n")[0]
+            return self.give_up(
+                StorageError(
+                    f"{what} ({free_space(self._store)} at {self._store}); "
+                    "free some, or mend the disk, then run the same command again: what is committed stays"
+                )
+            )
+        if row.failure == "gpu_memory":
+            smaller = max(1, row.micro_batch_size // 2)
+            self._micro_batches[running.cell.cell] = smaller
+            self._again(
+                running, f"GPU memory: micro-batch {row.micro_batch_size} -> {smaller}, same gradient"
+            )
+            return
+        self._fail(row)
+
+    def _fail(self, row: Result) -> None:
+        try:
+            self._ledger.record_failure(row)
+        except RaypeftError as error:
+            return self.give_up(error)
+        self.history.note("fail", trial_id=row.trial_id, cause=row.failure)
+        self._on_end(row)
+        self._broke(reason(row), row)
+
+    def _again(self, running: _Running, why: str) -> None:
+        """Back in line; it goes on from its newest checkpoint."""
+        step = self._step(running.trial_id)
+        outcome = f"{why}; tried again from step {step}"
+        self._remarks.setdefault(running.trial_id, []).append(outcome)
+        self.history.note("retry", trial_id=running.trial_id, why=why, step=step)
+        self._on_event(f"{running.spec}: {outcome}")
+        running.cell.give_back(running.spec)
+
+    def _left(self, running: _Running) -> None:
+        """It saved its state because its machine, or all, are to be left."""
+        step = self._step(running.trial_id)
+        self.history.note("leave", trial_id=running.trial_id, step=step)
+        if self.stopping:
+            self.num_left += 1
+            return
+        self._on_event(f"{running.spec}: preempted, its state saved; goes on from step {step}")
+        running.cell.give_back(running.spec)
+
+    def _broke(self, cause: str, of: TrialSpec | Result) -> None:
+        try:
+            self._breaker.failed(cause, of.cell.method if isinstance(of, TrialSpec) else of.method)
+        except BrokenError as error:
+            self.give_up(error)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether nothing is gained by waiting for trials to save their state."""
+        return self.fatal is not None and not isinstance(self.fatal, BrokenError | LowSpaceError)
+
+    def give_up(self, error: RaypeftError) -> None:
+        """The sweep ends with `error`: the first one given."""
+        if self.fatal is None:
+            self.fatal, self.stopping = error, str(error)
+
+    def _free(self) -> dict[str, float]:
+        free = dict(self._cluster())
+        for running in self._running.values():
+            for name, amount in self._demands[running.cell.cell].total.items():
+                free[name] = free.get(name, 0.0) - amount
+        return free
+
+    def _eagerness(self, cell: CellSearch) -> tuple[float, bool, bool]:
+        """The largest trials first: they fill the cluster worst at the end, and warm workers stay alike."""
+        total = self._demands[cell.cell].total
+        return -max(total["GPU"], total["CPU"] / 1024), cell.best is None, not cell.is_open
+
+
+@dataclass(frozen=True)
+class _Death:
+    """How the process of a trial ended, and the machines that were alive when it started."""
+
+    cause: Failure
+    nodes: frozenset[str]
+
+    def counts(self, alive: frozenset[str]) -> bool:
+        """Whether all of those machines are still `alive`: the trial, not a machine, is to blame."""
+        return self.nodes <= alive
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A trial in flight, and the machines that were alive when it started."""
+
+    cell: CellSearch
+    spec: TrialSpec
+    trial_id: str  # costly to work out
+    nodes: frozenset[str]

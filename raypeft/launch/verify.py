@@ -1,0 +1,134 @@
+"""Does a store keep what raypeft promises? Checked from its files alone: see docs/protocol.md, guarantees."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raypeft.core.result import Result
+from raypeft.launch import mirror
+from raypeft.launch.history import read_history
+from raypeft.launch.ledger import Ledger, is_driven
+
+TOLERANCE = 0.01  # of an accuracy: stored probabilities are float16, which can make or break a tie
+
+
+def verify_store(store: Path, *, tracking_uri: str | None = None) -> list[str]:
+    """Every broken promise, in words; empty for a sound store. A sweep may be unfinished.
+
+    `tracking_uri`: also compare MLflow, which `raypeft sync` brings up to date.
+    Raises: StorageError for a row that cannot be read.
+    """
+    ledger = Ledger(store)
+    problems = [*_once(store, ledger), *_went_on(store), *_rows(ledger)]
+    for row in ledger.rows():
+        problems += _left_by(row, store)
+    if not is_driven(store):
+        problems += _leftovers(store, ledger)
+    if tracking_uri is not None:
+        problems += _tracked(ledger, tracking_uri)
+    return problems
+
+
+def _once(store: Path, ledger: Ledger) -> Iterator[str]:
+    """G1 and G2: one commit a trial, and no start after it."""
+    committed: set[str] = set()
+    for event in read_history(store):
+        trial_id = str(event.get("trial_id"))
+        if event["event"] == "start" and trial_id in committed:
+            yield f"trial {trial_id} was started after it was committed"
+        if event["event"] == "commit":
+            if trial_id in committed:
+                yield f"trial {trial_id} was committed twice"
+            if trial_id not in ledger:
+                yield f"trial {trial_id} was committed and is gone from the ledger"
+            committed.add(trial_id)
+
+
+def _went_on(store: Path) -> Iterator[str]:
+    """G2: a trial goes on from no earlier than where it was seen to have a checkpoint, damage apart."""
+    reached: dict[str, int] = {}
+    damaged = {row.trial_id for row in Ledger(store).rows() if any("damaged" in text for text in row.remarks)}
+    for event in read_history(store):
+        trial_id, step = str(event.get("trial_id")), int(event.get("step", 0))
+        if event["event"] == "start" and step < reached.get(trial_id, 0) and trial_id not in damaged:
+            yield f"trial {trial_id} began at step {step}, though step {reached[trial_id]} was saved"
+        if event["event"] in ("start", "retry", "leave"):
+            reached[trial_id] = max(step, reached.get(trial_id, 0))
+
+
+def _rows(ledger: Ledger) -> Iterator[str]:
+    """Final runs take the best rate of their cell's candidates; only they see test images."""
+    cells: dict[str, list[Result]] = {}
+    for row in ledger.rows():
+        cells.setdefault(mirror.cell_key(row), []).append(row)
+        if row.stage == "search" and any(name.startswith("test/") for name in row.metrics):
+            yield f"trial {row.trial_id} of a search was scored on test images"
+        if row.status == "failed":
+            yield f"trial {row.trial_id} failed, which is no result"
+    for rows in cells.values():
+        tried = [row for row in rows if row.stage == "search" and row.status == "done"]
+        best = max((row.metrics["val/f1_macro"] for row in tried), default=None)
+        allowed = {row.lr for row in tried if row.metrics["val/f1_macro"] == best}
+        for row in rows:
+            if row.stage == "final" and row.lr not in allowed:
+                yield f"trial {row.trial_id} took rate {row.lr:g}, not the best of its search"
+
+
+def _left_by(row: Result, store: Path) -> Iterator[str]:
+    """Predictions from which the row's accuracy follows, and the adapter, byte for byte as long as said."""
+    if row.stage != "final" or row.status != "done":
+        return
+    import pyarrow.parquet as pq
+
+    path = store / "predictions" / f"{row.trial_id}.parquet"
+    try:
+        table = pq.read_table(path)
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        yield f"{path}: {error}"
+        return
+    labels = table["label"].to_numpy()
+    probabilities = np.stack([table[f"prob/{name}"].to_numpy() for name in row.classes], axis=1)
+    accuracy = float((probabilities.argmax(1) == labels).mean())
+    if len(labels) != row.n_test:
+        yield f"{path}: {len(labels)} predictions for {row.n_test} test images"
+    elif abs(accuracy - row.metrics["test/accuracy"]) > TOLERANCE:
+        yield f"{path}: accuracy {accuracy:.4f}, the row says {row.metrics['test/accuracy']:.4f}"
+    folder = store / "adapters" / row.trial_id
+    size = sum(file.stat().st_size for file in folder.glob("*"))
+    if size != row.adapter_bytes:
+        yield f"{folder}: {size} bytes, the row says {row.adapter_bytes}"
+
+
+def _leftovers(store: Path, ledger: Ledger) -> Iterator[str]:
+    """What no driver should leave behind."""
+    for path in (store / "checkpoints").glob("*"):
+        if path.name in ledger:
+            yield f"{path}: of a committed trial"
+    if (store / "stop.json").exists():
+        yield f"{store / 'stop.json'}: nobody runs who could stop"
+
+
+def _tracked(ledger: Ledger, uri: str) -> Iterator[str]:
+    """G5: one finished run for every committed trial, with its curve once, and none that runs."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    names = {row.sweep for row in ledger.rows()}
+    experiments = [client.get_experiment_by_name(name) for name in names]
+    runs = [run for one in experiments if one for run in mirror.all_runs(client, one.experiment_id)]
+    held = Counter(run.data.tags.get(mirror.TRIAL_TAG) for run in runs if run.info.status == "FINISHED")
+    for row in ledger.rows():
+        if held[row.trial_id] != 1:
+            yield f"MLflow holds {held[row.trial_id]} finished runs of trial {row.trial_id}"
+    for run in runs:
+        trial_id: Any = run.data.tags.get(mirror.TRIAL_TAG)
+        if run.info.status == "RUNNING":
+            yield f"MLflow run {run.info.run_id} is left RUNNING"
+        if trial_id in ledger:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, "val/f1_macro")]
+            expected = [int(numbers["epoch"]) for numbers in ledger[trial_id].curve]
+            if sorted(steps) != expected:
+                yield f"MLflow run of trial {trial_id} holds epochs {sorted(steps)}, the row {expected}"

@@ -1,0 +1,190 @@
+"""A real sweep in a process of its own, what befalls it, and what must hold afterwards."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raypeft.launch.history import read_history
+from raypeft.launch.plan import make_plan, settle_plan
+from raypeft.launch.tracking import default_tracking_uri
+from raypeft.launch.verify import verify_store
+
+INJECTED = Path(__file__).parent / "injected"
+SWEEP = """
+from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+SWEEP = Sweep(
+    name="long",
+    cells=grid(method=("linear", "bitfit"), model=("vit_nano",), dataset=("digits",), fraction=(0.2,)),
+    search=Search(trials=3, lr=LogUniform(low=1e-3, high=1e-1), lookback=2, grace_epochs=4),
+    recipe=Recipe(epochs=6, batch_size=32, micro_batch_size=16),
+    final_seeds=(0,),
+)
+"""
+NUM_TRIALS = 2 * (3 + 1)
+STEPS_PER_EPOCH = 9  # 259 images of digits at 20%, in batches of 32
+SCIENCE = ("status", "lr", "seed", "metrics", "curve", "best_epoch")
+
+
+class Run:
+    """One driver of a store: `raypeft run` in a process and a group of its own."""
+
+    def __init__(self, sweep: Path, store: Path, marks: Path, options: tuple[object, ...], environment: dict):
+        self.store = store
+        self._began = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "raypeft", "run", str(sweep), "--store", str(store), *map(str, options)],
+            env=os.environ | {"PYTHONPATH": str(INJECTED), "RAYPEFT_TEST_MARKS": str(marks)} | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.family: set[psutil.Process] = set()
+
+    def until(self, condition: Callable[[], object], *, seconds: float = 240) -> None:
+        """Wait while the driver runs."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline, "nothing came of it"
+            time.sleep(0.02)
+        self.count()
+
+    def count(self) -> list[psutil.Process]:
+        """All processes that it started, remembered for the end."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        self.family |= set(found)
+        return found
+
+    def child(self, name: str) -> psutil.Process:
+        """A running one, by the name of its program or the beginning of its title."""
+        found = [one for one in self.count() if one.name() == name or one.cmdline()[:1] == [name]]
+        return found[0]
+
+    def worker(self) -> psutil.Process:
+        """One that trains now."""
+        found = [one for one in self.count() if "ImplicitFunc" in " ".join(one.cmdline())]
+        return found[0]
+
+    def end(self, *, seconds: float = 300) -> tuple[int, str]:
+        """Exit status and stderr; nothing that it started is left."""
+        talk = self.process.communicate(timeout=seconds)[1]
+        self.seconds = time.monotonic() - self._began
+        _, alive = psutil.wait_procs(list(self.family), timeout=15)
+        assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE], "orphans"
+        return self.process.returncode, talk
+
+    def kill(self) -> None:
+        """SIGKILL to the driver alone, as the system does."""
+        self.count()
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()
+        psutil.wait_procs(list(self.family), timeout=30)
+
+
+class Sweeps:
+    """Starts drivers in a test's own folder, and compares what they leave with an undisturbed sweep."""
+
+    def __init__(self, folder: Path, golden: Callable[[], Path] | None):
+        self.folder, self.golden = folder, golden
+        self.sweep, self.marks, self.runs = folder / "long.py", folder / "marks", []
+        self.sweep.write_text(SWEEP)
+        self.marks.mkdir()
+
+    def start(self, store: Path | None = None, *options: object, faults: str = "", **environment: str) -> Run:
+        run = Run(
+            self.sweep,
+            store or self.folder / "store",
+            self.marks,
+            ("--checkpoint-seconds", 0, *options),
+            environment | {"RAYPEFT_TEST_FAULTS": faults},
+        )
+        self.runs.append(run)
+        return run
+
+    def finish(self, store: Path | None = None, *options: object, **more: str) -> str:
+        """Resume, or run, to the end, and check everything; returns what it said."""
+        run = self.start(store, *options, **more)
+        code, talk = run.end()
+        assert code == 0, talk
+        self.check(run.store)
+        return talk
+
+    def write_plan(self, store: Path) -> Path:
+        """As a driver does before its first trial."""
+        sweep = runpy.run_path(str(self.sweep))["SWEEP"]
+        settle_plan(make_plan(sweep, store=store), store=store)
+        return store / "plan.json"
+
+    def check(self, store: Path) -> None:
+        """The undisturbed table, bit for bit, and every promise kept."""
+        assert len(rows(store)) == NUM_TRIALS
+        if self.golden:
+            assert science(store) == science(self.golden())
+        assert verify_store(store, tracking_uri=default_tracking_uri(store)) == []
+        assert not [path for path in store.rglob("*.tmp")]
+
+
+def rows(store: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in (store / "ledger").glob("*.json")}
+
+
+def science(store: Path) -> dict[str, str]:
+    return {trial_id: json.dumps([row[name] for name in SCIENCE]) for trial_id, row in rows(store).items()}
+
+
+def saved(store: Path) -> dict[str, int]:
+    """Trials in flight -> the step of their newest checkpoint."""
+    found: dict[str, int] = {}
+    for path in (store / "checkpoints").glob("*/step-*"):
+        found[path.parent.name] = max(found.get(path.parent.name, 0), int(path.name.removeprefix("step-")))
+    return {trial_id: step for trial_id, step in found.items() if trial_id not in rows(store)}
+
+
+def events(store: Path, *kinds: str) -> list[dict]:
+    return [event for event in read_history(store) if event["event"] in kinds]
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory) -> Callable[[], Path]:
+    """The store of a sweep that nothing befell; made when a test first asks."""
+    made: list[Path] = []
+
+    def make() -> Path:
+        if not made:
+            sweeps = Sweeps(tmp_path_factory.mktemp("golden"), None)
+            sweeps.finish()
+            made.append(sweeps.folder / "store")
+        return made[0]
+
+    return make
+
+
+@pytest.fixture
+def sweeps(tmp_path, golden):
+    made = Sweeps(tmp_path, golden)
+    yield made
+    for run in made.runs:  # of a test that failed
+        if run.process.poll() is None:
+            for one in (*run.count(), psutil.Process(run.process.pid)):
+                one.kill()
+            run.process.communicate()
+
+
+@pytest.fixture
+def look():
+    """What tests read of a store."""
+
+    class Look:
+        rows, saved, events, science = map(staticmethod, (rows, saved, events, science))
+
+    return Look
