@@ -56,13 +56,11 @@ class SweepSearcher(Searcher):
 class SweepScheduler(FIFOScheduler):
     """Tune's scheduler: asks each candidate's own bracket, and keeps idle workers warm."""
 
-    def __init__(self, state: SweepState) -> None:
+    def __init__(self, state: SweepState, *, num_workers: int) -> None:
+        """`num_workers` trials run at once."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._state = state
-        self.num_workers = 1  # how many trials run at once, once that is known
-        self.culprit: str | None = (
-            None  # the trial of which Tune broke off, by Tune's id, where that is known
-        )
+        self._state, self._num_workers = state, num_workers
+        self._workers: dict[str, str] = {}  # Ray's ids of the actors, by Tune's ids of live trials
         self._live: dict[str, Any] = {}  # Tune's trials that have not ended, the oldest first
         self._kept: Counter[Any] = Counter()  # idle workers that Tune may keep, by what they reserve
 
@@ -88,8 +86,13 @@ class SweepScheduler(FIFOScheduler):
         told = Path(trial.error_file) if trial.error_file else None
         self._state.died(trial.trial_id, told.read_text(errors="replace") if told else "")
 
-    def forget_ended(self) -> None:
-        """Called after every step: an ended trial leaves Tune too, which would keep its config and last row.
+    def after_step(self) -> None:
+        """Called after every step of Tune."""
+        self._note_workers()
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        """An ended trial leaves Tune too, which would keep its config and last row.
 
         Some of them Tune has dropped without telling the searcher: their worker could not be reused.
         """
@@ -99,23 +102,26 @@ class SweepScheduler(FIFOScheduler):
                 if len(self._tune._trials) == 1:
                     return  # with none at its end, Tune would look for some on disk
                 del self._live[tune_id]
+                self._workers.pop(tune_id, None)
                 self._tune._trials.remove(trial)
                 self._tune._trial_metadata.pop(tune_id, None)
                 for kept in ("_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache"):
                     getattr(self._tune, kept).discard(trial)
 
-    def find_culprit(self, told: str) -> None:
-        """Note the trial whose worker is named in what Ray told when Tune broke off.
+    def culprit_of(self, told: str) -> str | None:
+        """The trial, by Tune's id, whose worker is named in what Ray told when Tune broke off.
 
         Tune takes the end of a worker that filled its machine's memory for an error of its own.
         """
-        if not self._live:
-            return
-        workers = self._tune._actor_manager._live_actors_to_ray_actors_resources
-        for trial, tracked in self._tune._trial_to_actor.items():
-            worker = workers.get(tracked)
-            if worker is not None and worker[0]._ray_actor_id.hex() in told:
-                self.culprit = trial.trial_id
+        return next((tune_id for tune_id, worker in self._workers.items() if worker in told), None)
+
+    def _note_workers(self) -> None:
+        """When Tune has broken off, it no longer knows who ran where."""
+        running = self._tune._actor_manager._live_actors_to_ray_actors_resources
+        for tune_id, trial in self._live.items():
+            tracked = self._tune._trial_to_actor.get(trial)
+            if tune_id not in self._workers and tracked in running:
+                self._workers[tune_id] = running[tracked][0]._ray_actor_id.hex()
 
     def _keep_workers(self, tune_controller: Any, waiting: Set[Any]) -> None:
         """Let Tune keep as many idle workers as can run at once.
@@ -125,7 +131,7 @@ class SweepScheduler(FIFOScheduler):
         hold their place, so they go when a trial of another kind waits for one.
         """
         for kind, number in self._kept.items():
-            wanted = self.num_workers if waiting <= {kind} else 0
+            wanted = self._num_workers if waiting <= {kind} else 0
             tune_controller._actor_cache.increase_max(kind, by=wanted - number)
             self._kept[kind] = wanted
 

@@ -13,6 +13,9 @@ TRIES: Mapping[Failure, int] = MappingProxyType({"crashed": 2, "hung": 2, "host_
 """How often a trial may end so before it fails. Others fail at once; out of GPU memory a trial comes back
 with half the micro-batch until one image is left; a lost machine is nobody's failure."""
 
+UNSURE_TRIES = 5
+"""Where Ray has only lost the connection: the trial, its machine or the network is to blame."""
+
 STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EFBIG))
 BREAKER = 5  # failures in a row, of one cause and not of one method alone
 

@@ -65,7 +65,7 @@ class Ledger:
         try:
             text = json.dumps(result.to_dict(), indent=1, allow_nan=False)
             with temporary_file(path, lambda file: file.write(text.encode())) as temporary:
-                self._check_lease()
+                self.check_lease()
                 try:
                     os.link(temporary, path)  # atomic, and refuses to replace a row
                 except FileExistsError:
@@ -79,16 +79,22 @@ class Ledger:
 
     def record_failure(self, result: Result) -> None:
         """Keep the last crash of a trial for the report. Raises: as commit."""
-        self._check_lease()
+        self.check_lease()
         path = self._failed_dir / f"{result.trial_id}.json"
         try:
             write_json(path, result.to_dict())
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from error
 
-    def _check_lease(self) -> None:
+    def check_lease(self) -> None:
+        """Raises: StoreInUseError when the driver has lost it."""
         if self._lease is not None:
             self._lease.check()
+
+    @property
+    def epoch(self) -> int:
+        """Of the driver's lease; 0 without one."""
+        return self._lease.epoch if self._lease is not None else 0
 
     def failures(self) -> list[Result]:
         """The last failure of each trial that has no result yet."""
@@ -124,7 +130,7 @@ class Lease:
                 ) from None
             self._take_over()
         self._content = {
-            "epoch": held.get("epoch", 0) + 1,
+            "epoch": lease_epoch(store) + 1,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -139,6 +145,11 @@ class Lease:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.replace(temporary, self._path)
 
+    @property
+    def epoch(self) -> int:
+        """How many drivers the store has had, this one included."""
+        return int(self._content["epoch"])
+
     def check(self) -> None:
         """Raises: StoreInUseError when another driver has taken the store over."""
         try:
@@ -148,7 +159,7 @@ class Lease:
             pass
         held = _read_lease(self._path)
         raise StoreInUseError(
-            f"lease lost (epoch {self._content['epoch']} < {held.get('epoch', '?')}): {_describe_lease(held)}"
+            f"lease lost (epoch {self.epoch} < {held.get('epoch', '?')}): {_describe_lease(held)}"
             f" took store {self._store} over; what this driver committed stays"
         )
 
@@ -170,6 +181,11 @@ def _describe_lease(held: dict[str, Any]) -> str:
     if "pid" not in held:
         return "another process"
     return f"pid {held['pid']} on {held.get('host')} since {held.get('since')}"
+
+
+def lease_epoch(store: Path) -> int:
+    """The number of the driver that holds the store, or held it last; 0 where that cannot be read."""
+    return int(_read_lease(store / "lease.json").get("epoch", 0))
 
 
 def sweep_up(store: Path, ledger: Ledger) -> None:

@@ -12,7 +12,15 @@ from raypeft.core.errors import BrokenError, DrainedError, LowSpaceError, Raypef
 from raypeft.core.result import Failure, Result
 from raypeft.core.spec import Cell, TrialSpec
 from raypeft.launch.demand import Demand, Safety
-from raypeft.launch.failures import CAUSES, TRIES, Breaker, cause_of_death, may_be_a_lost_machine, reason
+from raypeft.launch.failures import (
+    CAUSES,
+    TRIES,
+    UNSURE_TRIES,
+    Breaker,
+    cause_of_death,
+    may_be_a_lost_machine,
+    reason,
+)
 from raypeft.launch.history import History
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
@@ -21,6 +29,7 @@ from raypeft.launch.search import CellSearch
 from raypeft.launch.watchdog import keep_stacks
 from raypeft.train.checkpoint import checkpoint_folder, newest_step
 
+TOLD = 500  # characters of what Ray tells that the history keeps
 MOST_BREAKS = 3  # of Tune in a row, with no trial committed in between
 
 
@@ -53,6 +62,7 @@ class SweepState:
             "sweep": plan.sweep.name,
             "checkpoint_seconds": safety.checkpoint_seconds,
             "hang_seconds": safety.hang_seconds,
+            "epoch": ledger.epoch,
         }
         self.history = History(store)
         self._breaker = Breaker(cell.method for cell in plan.sweep.cells)
@@ -86,7 +96,7 @@ class SweepState:
         Where trials have several workers, none starts without room for all of it: the first in line
         waits, and those behind it, for small ones would take its place for ever.
         """
-        if self.stopping:
+        if self.stopping or not self._holds_lease():
             return None
         free = self._free() if self._counts else None
         self._line = [cell for cell in self._line if not cell.is_finished]
@@ -115,7 +125,7 @@ class SweepState:
 
     def started(self, tune_id: str) -> None:
         """The trial has its place in the cluster."""
-        if tune_id in self._running:
+        if tune_id in self._running and self._holds_lease():
             trial_id = self._running[tune_id].trial_id
             self.history.note(
                 "start", trial_id=trial_id, attempt=self._attempt(trial_id), step=self._step(trial_id)
@@ -160,10 +170,11 @@ class SweepState:
         what = CAUSES[cause]
         if cause == "hung":
             what += f" for {self._safety.hang_seconds:g} s (where it stood: stacks/{stacks[0].name})"
-        if self._num_counted(trial_id) < TRIES[cause]:
-            self._again(running, what)
+        tries = UNSURE_TRIES if may_be_a_lost_machine(told) else TRIES[cause]
+        if self._num_counted(trial_id) < tries:
+            self._again(running, what, told=told)
             return None if may_be_a_lost_machine(told) else self._broke(what, spec)
-        error = f"{what}; tried {TRIES[cause]} times"
+        error = f"{what}; tried {tries} times"
         self._fail(
             Result.of(
                 spec,
@@ -195,6 +206,14 @@ class SweepState:
         progress = len(self._ledger)
         self._broke_off = [seen for seen in self._broke_off if seen == progress] + [progress]
         return len(self._broke_off) < MOST_BREAKS and not self.stopping
+
+    def _holds_lease(self) -> bool:
+        """Gives up where not: another driver runs the trials now."""
+        try:
+            self._ledger.check_lease()
+        except RaypeftError as error:
+            self.give_up(error)
+        return self.fatal is None
 
     def _step(self, trial_id: str) -> int:
         return newest_step(checkpoint_folder(self._store, trial_id))
@@ -245,12 +264,12 @@ class SweepState:
         self._on_end(row)
         self._broke(reason(row), row)
 
-    def _again(self, running: _Running, why: str) -> None:
-        """Back in line; it goes on from its newest checkpoint."""
+    def _again(self, running: _Running, why: str, *, told: str = "") -> None:
+        """Back in line; it goes on from its newest checkpoint. `told`: what Ray knows of it."""
         step = self._step(running.trial_id)
         outcome = f"{why}; tried again from step {step}"
         self._remarks.setdefault(running.trial_id, []).append(outcome)
-        self.history.note("retry", trial_id=running.trial_id, why=why, step=step)
+        self.history.note("retry", trial_id=running.trial_id, why=why, step=step, told=told[:TOLD])
         self._on_event(f"{running.spec}: {outcome}")
         running.cell.give_back(running.spec)
 

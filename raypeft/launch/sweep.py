@@ -164,10 +164,14 @@ class _Driver:
                             ray_started=self._ray_started, beat=self._beat, cluster_lost=self._cluster_lost
                         ),
                     )
-        except OSError as error:  # Tune writes too, and tells of a full disk as it likes
-            if error.errno not in STORAGE_ERRORS:
-                raise
-            state.give_up(StorageError(f"{error.filename}: {error.strerror}"))
+        except RaypeftError:
+            raise
+        except Exception as error:  # Tune writes too, and tells of a full disk as it likes
+            self._watch_space()
+            if state.fatal is None:
+                if not isinstance(error, OSError) or error.errno not in STORAGE_ERRORS:
+                    raise
+                state.give_up(StorageError(f"{error.filename}: {error.strerror}"))
         finally:
             self._drain.restore()
             with contextlib.suppress(OSError):
@@ -176,6 +180,8 @@ class _Driver:
         self._tell_failures()
         outcome = self._outcome()
         if not isinstance(state.fatal, StoreInUseError):  # then the store's files are another driver's
+            with contextlib.suppress(OSError):
+                sweep_up(self._store, self._ledger)
             self._ended(outcome)
         return outcome
 
@@ -199,7 +205,7 @@ class _Driver:
 
         try:
             self._lease.check()
-            watch_space(self._places)
+            self._watch_space()
             self._write_status()
         except (StoreInUseError, StorageError) as error:
             return self._give_up(error)
@@ -215,6 +221,12 @@ class _Driver:
             self._stop("raypeft stop")
         elif (leaving := draining_nodes()) != asked:
             ask_to_stop(self._store, leaving)
+
+    def _watch_space(self) -> None:
+        try:
+            watch_space(self._places)
+        except LowSpaceError as error:
+            self._give_up(error)
 
     def _give_up(self, error: RaypeftError) -> None:
         self._state.give_up(error)

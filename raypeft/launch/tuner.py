@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from raypeft.core.errors import ConfigError, RaypeftError
+from raypeft.core.errors import ConfigError, PreflightError, RaypeftError
 from raypeft.core.spec import Cell
 from raypeft.launch.demand import Demand, Resources, declared_resources, demands
 from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepStopper
@@ -49,26 +49,12 @@ def tune_cells(
     # Tune tells of each trial that dies, with a traceback, and of files that it was told not to write.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     watch = watch or Watch()
-    while True:
-        scheduler = SweepScheduler(state)
-        try:
-            return _tune(plan, state, resources, scheduler, trainable=trainable, watch=watch)
-        except (RaypeftError, OSError):
-            raise
-        except Exception as error:
-            if not state.goes_on(told=str(error), culprit=scheduler.culprit):
-                raise
+    while not _tune(plan, state, resources, trainable=trainable, watch=watch):
+        pass
 
 
-def _tune(
-    plan: Plan,
-    state: SweepState,
-    resources: Resources,
-    scheduler: SweepScheduler,
-    *,
-    trainable: Trainable,
-    watch: Watch,
-) -> None:
+def _tune(plan: Plan, state: SweepState, resources: Resources, *, trainable: Trainable, watch: Watch) -> bool:
+    """Whether Tune came to its end; else another one is to go on."""
     scratch = Path(tempfile.mkdtemp(prefix="raypeft-"))  # Ray's and Tune's files; nothing here is kept
     _start_ray(resources, None if os.environ.get("RAY_ADDRESS") else scratch)
     watch.ray_started(scratch)
@@ -78,7 +64,7 @@ def _tune(
             found = _demands(plan, resources, num_gpus=cluster().get("GPU", 0.0))
             state.settle(found, cluster=cluster, nodes=_nodes)
             slots = max(demand.slots(cluster()) for demand in found.values())
-            scheduler.num_workers = slots
+            scheduler = SweepScheduler(state, num_workers=slots)
             # Tune asks a custom searcher for one trial at a time unless told otherwise.
             os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
             tune.Tuner(
@@ -96,14 +82,18 @@ def _tune(
                     name="sweep",
                     storage_path=str(scratch / "tune"),
                     verbose=0,
-                    callbacks=[Pulse(state, each_step=scheduler.forget_ended, beat=watch.beat)],
+                    callbacks=[Pulse(state, each_step=scheduler.after_step, beat=watch.beat)],
                     stop=SweepStopper(state, scheduler),
                     failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
                 ),
             ).fit()
-        except Exception as error:
-            scheduler.find_culprit(str(error))  # while its worker is still known
+            return True
+        except (RaypeftError, OSError):
             raise
+        except Exception as error:
+            if not state.goes_on(told=str(error), culprit=scheduler.culprit_of(str(error))):
+                raise
+            return False
         finally:
             ray.shutdown()
             shutil.rmtree(scratch, ignore_errors=True)
@@ -120,8 +110,17 @@ def _start_ray(resources: Resources, scratch: Path | None) -> None:
         # Ray Train's cleaner asks the dashboard's State API whether a trial that held workers still lives.
         "include_dashboard": (resources.workers_per_trial or 1) > 1,
     }
+    try:
+        _init_ray(resources, own if scratch is not None else {})
+    except Exception as error:  # a port, a socket, a disk, a library: all as RuntimeError or OSError
+        text = str(error).partition("\n")[0]
+        hint = "choose a shorter TMPDIR" if "AF_UNIX" in text else "see: raypeft doctor"
+        raise PreflightError(f"Ray does not start: {text}; {hint}") from error
+
+
+def _init_ray(resources: Resources, own: dict[str, Any]) -> None:
     ray.init(
-        **(own if scratch is not None else {}),
+        **own,
         log_to_driver=False,
         logging_level=logging.ERROR,
         runtime_env={

@@ -1,5 +1,6 @@
 """Ends a trial's process that stands still, and leaves where it stood."""
 
+import contextlib
 import faulthandler
 import time
 from pathlib import Path
@@ -43,8 +44,9 @@ class Watchdog:
     ) -> None:
         faulthandler.cancel_dump_traceback_later()
         self._file.close()
-        if not self._path.stat().st_size:
-            self._path.unlink()
+        with contextlib.suppress(FileNotFoundError):  # a driver that took the store over has cleared up
+            if not self._path.stat().st_size:
+                self._path.unlink()
 
 
 def stacks_folder(store: Path) -> Path:

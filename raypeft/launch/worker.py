@@ -17,6 +17,7 @@ from raypeft.core.spec import TrialSpec
 from raypeft.launch.demand import Demand
 from raypeft.launch.failures import cause_of, is_of_a_lost_peer
 from raypeft.launch.group import Group, train_in_group
+from raypeft.launch.ledger import lease_epoch
 from raypeft.launch.stopping import EVERYWHERE, asked_to_stop
 from raypeft.launch.watchdog import Watchdog, stack_file
 from raypeft.train import run_trial
@@ -76,6 +77,8 @@ def _run(
     node = ray.get_runtime_context().get_node_id()
 
     def drains() -> bool:
+        if lease_epoch(store) > config["epoch"]:  # the trial is another driver's now, its files too
+            raise DrainedError("another driver took the store over")
         return not asked_to_stop(store).isdisjoint((EVERYWHERE, node))
 
     stacks = stack_file(store, config["trial_id"], workers.rank)

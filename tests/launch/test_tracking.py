@@ -393,6 +393,7 @@ def test_a_server_that_never_answers_does_not_hold_up_the_end_of_a_sweep(tmp_pat
     assert "not done within 0.2 s): 1 runs wait" in caplog.text
 
 
+@pytest.mark.fault(row=20, expected="two sweeps at once on a fresh tracking database: both arrive, no error")
 def test_two_sweeps_may_start_at_once_on_a_fresh_database(tmp_path):
     database = f"sqlite:///{tmp_path}/shared.db"
     code = (
