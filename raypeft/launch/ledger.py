@@ -129,8 +129,8 @@ class Lease:
                     f"raypeft stop {shlex.quote(str(store))}, or, if it is dead, run with --take-over"
                 ) from None
             self._take_over()
-        self._content = {
-            "epoch": lease_epoch(store) + 1,
+        self._content: dict[str, Any] = {
+            "epoch": int(held.get("epoch", 0)) + 1,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),

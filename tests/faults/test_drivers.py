@@ -57,6 +57,7 @@ def test_a_changed_plan(sweeps, cli, seen):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.fault(row=40, expected="other library versions: a warning, exit 0; with --strict exit 7")
 @pytest.mark.fault(row=43, expected="the clock is moved by ten years: the same table; no negative duration")
 def test_other_versions_and_another_clock(sweeps, look, seen):

@@ -28,7 +28,8 @@ def disk(tmp_path):
 
     yield mount
     for path in mounted:
-        subprocess.run(["umount", "-l", str(path)], check=True)
+        while os.path.ismount(path):
+            subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def fill(path: Path) -> Path:

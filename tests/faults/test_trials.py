@@ -28,7 +28,7 @@ def test_a_loss_that_is_not_finite(sweeps, look, seen):
     expected="GPU memory (simulated on a CPU) holds 8 images: half the micro-batch, same gradient, exit 0",
 )
 def test_out_of_gpu_memory(sweeps, look, seen):
-    run = sweeps.start(faults="gpu_memory:8")
+    run = sweeps.start(None, "--methods", "linear", faults="gpu_memory:8")
     code, talk = run.end()
     assert code == 0, talk
     assert "GPU memory: micro-batch 16 -> 8, same gradient; tried again from step 0" in talk

@@ -1,11 +1,8 @@
 """A real sweep through Ray Tune, Optuna, ASHA and MLflow: as typed, killed, resumed, refused."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -136,41 +133,6 @@ def test_an_adapter_loads_in_this_fresh_process_to_the_stored_probabilities(fini
         probabilities = model((pixels - mean) / std).float().softmax(1).numpy()
     columns = [f"prob/{name}" for name in about["classes"]]
     np.testing.assert_allclose(probabilities, stored[columns].to_numpy(np.float32), atol=0.02)
-
-
-@pytest.mark.ray
-def test_a_killed_driver_resumes_to_the_same_rows(finished, sweep_file, tmp_path):
-    store = tmp_path / "store"
-    kills = 0
-    for committed_before_kill in (2, 6):
-        driver = subprocess.Popen(
-            command("run", sweep_file, "--store", store), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        while driver.poll() is None and len(list((store / "ledger").glob("*.json"))) < committed_before_kill:
-            time.sleep(0.05)
-        if driver.poll() is None:
-            os.kill(driver.pid, signal.SIGKILL)
-            kills += 1
-        driver.wait()
-    assert kills == 2
-    before = {path: path.read_bytes() for path in (store / "ledger").glob("*.json")}
-    run = subprocess.run(command("run", sweep_file, "--store", store), capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert {path: path.read_bytes() for path in before} == before  # nothing committed ran again
-    assert science(store) == science(finished)
-
-
-@pytest.mark.ray
-def test_sigterm_drains_and_says_how_to_resume(sweep_file, tmp_path):
-    driver = subprocess.Popen(
-        command("run", sweep_file, "--store", tmp_path / "s"), stderr=subprocess.PIPE, text=True
-    )
-    while driver.poll() is None and not list((tmp_path / "s" / "ledger").glob("*.json")):
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGTERM)
-    _, stderr = driver.communicate(timeout=120)
-    assert driver.returncode == 143, stderr
-    assert "run the same command again to resume" in stderr.splitlines()[-1]
 
 
 def refused(*arguments: object) -> tuple[int, str]:
