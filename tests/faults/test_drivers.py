@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(900)
     row=42, expected="a stopped driver's store is taken over: it exits 6, its rows stay, no doubles"
 )
 def test_two_drivers(sweeps, look, seen):
-    first = sweeps.start(faults="slow:0.03")
+    first = sweeps.start(faults="slow:0.02")
     first.until(lambda: look.saved(first.store))
     code, talk = sweeps.start(first.store).end()
     assert code == 6, talk
@@ -31,7 +31,7 @@ def test_two_drivers(sweeps, look, seen):
     first.until(lambda: len(look.rows(first.store)) >= 1)
     os.kill(first.process.pid, signal.SIGSTOP)
     before = look.science(first.store)
-    second = sweeps.start(first.store, "--take-over", faults="slow:0.03")
+    second = sweeps.start(first.store, "--take-over", faults="slow:0.02")
     second.until(lambda: len(look.rows(first.store)) >= 3)
     os.kill(first.process.pid, signal.SIGCONT)
     code, talk = first.end()
@@ -90,7 +90,7 @@ def test_no_database_of_a_search(golden, seen):
 
 @pytest.mark.fault(row=47, expected="weights not cached and no network: exit 4, how to fetch them")
 def test_no_network(cli, sweeps, monkeypatch, seen):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     code, _, talk = cli("run", sweeps.sweep, "--models", "vit_base", "--store", sweeps.folder / "s")
     assert code == 4
     assert "vit_base" in talk

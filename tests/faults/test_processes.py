@@ -107,8 +107,7 @@ def test_a_signal_drains(number, code, sweeps, look, seen):
     sent = time.monotonic()
     assert run.end()[0] == code
     left = look.events(run.store, "leave")
-    assert left, "trials were in flight"
-    assert all(event["step"] > 0 for event in left)
+    assert any(event["step"] > 0 for event in left), "trials were in flight; others may have stood in line"
     took = time.monotonic() - sent
     sweeps.finish()
     starts = {one["trial_id"]: one["step"] for one in look.events(run.store, "start")}

@@ -151,7 +151,7 @@ def test_a_temporary_folder_with_a_long_name(sweeps, seen):
     row=45, expected="the store is moved: resumes there, exit 0; no absolute path decides anything"
 )
 def test_damage_and_a_moved_store(sweeps, look, seen):
-    run = sweeps.start(faults="slow:0.02")
+    run = sweeps.start(faults="slow:0.01")
     run.until(lambda: any(len(list(path.iterdir())) == 2 for path in (run.store / "checkpoints").glob("*")))
     run.kill()
     folder = next(path for path in (run.store / "checkpoints").glob("*") if len(list(path.iterdir())) >= 2)
