@@ -278,7 +278,7 @@ class SweepState:
         step = self._step(running.trial_id)
         self.history.note("leave", trial_id=running.trial_id, step=step)
         if self.stopping:
-            self.num_left += 1
+            self.num_left += step > 0
             return
         self._on_event(f"{running.spec}: preempted, its state saved; goes on from step {step}")
         running.cell.give_back(running.spec)

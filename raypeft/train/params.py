@@ -1,5 +1,6 @@
 """Trainable parameters of every method on every backbone, counted without weights."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,7 @@ def _family(model: str) -> str:
     return bind_model(model).family
 
 
+@functools.lru_cache(maxsize=512)
 def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount:
     """`method`, options included, on one of `models`."""
     with torch.device("meta"):

@@ -97,15 +97,28 @@ def test_the_gcs_server_killed(sweeps, look, seen):
                 pytest.mark.fault(row=9, expected="SIGINT: exit 130, trials saved at their step; resumes"),
             ],
         ),
+        pytest.param(
+            None, 143,
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.fault(row=8, expected="raypeft stop: exit 143, saved at their step; resumes"),
+            ],
+        ),
     ],
 )  # fmt: skip
 def test_a_signal_drains(number, code, sweeps, look, seen):
     run = sweeps.start(None, "--checkpoint-seconds", 600, faults="slow:0.02")
     run.until(lambda: len(look.rows(run.store)) >= 1 and len(look.events(run.store, "start")) >= 3)
     time.sleep(1.5)
-    run.process.send_signal(number)
+    if number is None:
+        command = [sys.executable, "-m", "raypeft", "stop", str(run.store)]
+        assert "asked" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    else:
+        run.process.send_signal(number)
     sent = time.monotonic()
     assert run.end()[0] == code
+    if number is None:
+        assert subprocess.run(command, capture_output=True).returncode == 2, "nobody is left to stop"
     left = look.events(run.store, "leave")
     assert any(event["step"] > 0 for event in left), "trials were in flight; others may have stood in line"
     took = time.monotonic() - sent
