@@ -117,6 +117,8 @@ class SweepScheduler(FIFOScheduler):
 
     def _note_workers(self) -> None:
         """When Tune has broken off, it no longer knows who ran where."""
+        if not self._live:
+            return
         running = self._tune._actor_manager._live_actors_to_ray_actors_resources
         for tune_id, trial in self._live.items():
             tracked = self._tune._trial_to_actor.get(trial)

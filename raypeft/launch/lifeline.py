@@ -41,8 +41,12 @@ class Lifeline:
                     self._answered = time.monotonic()
 
     def _watch(self) -> None:
+        last = time.monotonic()
         while not self._ended.wait(PROBE_SECONDS / 2):
-            silent = time.monotonic() - self._answered
+            now = time.monotonic()
+            if now - last > 5 * PROBE_SECONDS:  # this process was suspended, not the cluster
+                self._answered = now
+            last, silent = now, now - self._answered
             if not self._num_alive and silent > 2 * PROBE_SECONDS:
                 return self._tell("no machine of the cluster is alive")
             if silent > self._seconds:

@@ -191,7 +191,6 @@ class _Driver:
 
     def _ray_started(self, scratch: Path) -> None:
         self._places["Ray's temporary folder (choose another with TMPDIR)"] = scratch
-        self._drain.install()
 
     def _stop(self, why: str) -> None:
         """Ask the trials to save their state and leave; none starts any more."""
@@ -237,10 +236,15 @@ class _Driver:
         """Nothing that waits for Ray would return: end here and now. The ledger is valid at every instant."""
         from raypeft.launch.lifeline import kill_own_cluster
 
-        self._state.give_up(ClusterLostError(f"cluster lost: {why}; mend it, what is committed stays"))
+        try:
+            self._lease.check()
+            self._state.give_up(ClusterLostError(f"cluster lost: {why}; mend it, what is committed stays"))
+        except StoreInUseError as error:
+            self._state.give_up(error)
         kill_own_cluster()
         outcome = self._outcome()
-        self._ended(outcome)
+        if outcome.exit_code == ClusterLostError.exit_code:
+            self._ended(outcome)
         self._say(outcome.summary)
         os._exit(outcome.exit_code)
 
@@ -293,7 +297,7 @@ class _Drain:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def install(self) -> None:
-        """Called again after ray.init, which takes SIGTERM for itself and aborts on it."""
+        """Take the signals."""
         for number in self._before:
             signal.signal(number, self._handle)
 

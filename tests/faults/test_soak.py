@@ -87,9 +87,9 @@ def test_everything_at_random(sweeps, look, seen):
                         print(f"{len(look.rows(store))} of 8, {fault.__name__}")
                     except (IndexError, OSError, psutil.NoSuchProcess):
                         continue  # what it was meant for has ended meanwhile
-            if run.process.stderr is not None and not run.process.stderr.closed:
-                run.process.communicate()
-            assert run.process.returncode in (0, 3, 5, 130, 143, -signal.SIGKILL), run.process.returncode
+            talk = "" if run.process.stderr.closed else run.process.communicate()[1]
+            ends = (0, 3, 5, 130, 143, -signal.SIGKILL, -signal.SIGTERM)  # the last: before it has begun
+            assert run.process.returncode in ends, talk
             assert before.items() <= look.science(store).items(), "what was committed stays"
             before = look.science(store)
         sweeps.finish(store)
