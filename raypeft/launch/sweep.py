@@ -191,6 +191,7 @@ class _Driver:
 
     def _ray_started(self, scratch: Path) -> None:
         self._places["Ray's temporary folder (choose another with TMPDIR)"] = scratch
+        self._drain.install()
 
     def _stop(self, why: str) -> None:
         """Ask the trials to save their state and leave; none starts any more."""
@@ -297,7 +298,7 @@ class _Drain:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def install(self) -> None:
-        """Take the signals."""
+        """Take the signals; again once Ray is up, whose core would abort on SIGTERM."""
         for number in self._before:
             signal.signal(number, self._handle)
 

@@ -30,7 +30,7 @@ class Watch:
     """What a driver wants to hear of while Tune runs."""
 
     ray_started: Callable[[Path], object] = lambda scratch: None
-    """Ray is up; with the folder of its files."""
+    """Ray is up, whose core takes signals for itself; with the folder of its files."""
     beat: Callable[[], object] = lambda: None
     """Every few seconds."""
     cluster_lost: Callable[[str], object] = lambda why: None
@@ -119,7 +119,7 @@ def _start_ray(resources: Resources, scratch: Path | None) -> None:
 
 
 def _init_ray(resources: Resources, own: dict[str, Any]) -> None:
-    # Signals are the driver's, also while Ray starts: Ray's own handler would end it without a word.
+    # Signals are the driver's, also while Ray starts its servers: its handler would end it without a word.
     ray._private.utils.set_sigterm_handler = lambda handler: None
     ray.init(
         **own,
