@@ -76,6 +76,14 @@ def test_everything_at_random(sweeps, look, seen):
         before: dict[str, str] = {}
         while len(look.rows(store)) < 8 and time.monotonic() < until:
             run = sweeps.start(store, faults=f"slow:{chance.choice([0.005, 0.02])}")
+            begun, patience = (
+                len(look.events(store, "start")),
+                time.monotonic() + chance.choice([0, 60, 60, 60]),
+            )
+            while run.process.poll() is None and time.monotonic() < patience:
+                time.sleep(0.1)  # mostly until a trial has begun
+                if len(look.events(store, "start")) > begun:
+                    break
             while run.process.poll() is None:
                 time.sleep(chance.uniform(1, 14))
                 fault = chance.choice(FAULTS)
