@@ -8,6 +8,7 @@ from typing import Any
 
 import ray.train
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 from ray.util.queue import Empty, Queue
 
 from raypeft.launch.demand import Demand
@@ -58,6 +59,9 @@ def train_in_group(
     Raises: ray.train.TrainingFailedError when a worker dies without a word.
     """
     checkpoints = checkpoint_folder(Path(config["store"]), config["trial_id"])
+    # Ray Train's own list, from before a death, may name checkpoints that are no longer kept: it would refuse
+    # to start. Workers look for themselves.
+    (checkpoints / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).unlink(missing_ok=True)
     group = Group(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
     trainer = TorchTrainer(
         lambda config: work(config, group),

@@ -29,7 +29,7 @@ from raypeft.launch.search import CellSearch
 from raypeft.launch.watchdog import keep_stacks
 from raypeft.train.checkpoint import checkpoint_folder, newest_step
 
-TOLD = 500  # characters of what Ray tells that the history keeps
+TOLD = 500  # characters, of the end of what Ray tells, that the history and failed rows keep
 MOST_BREAKS = 3  # of Tune in a row, with no trial committed in between
 
 
@@ -174,7 +174,7 @@ class SweepState:
         if self._num_counted(trial_id) < tries:
             self._again(running, what, told=told)
             return None if may_be_a_lost_machine(told) else self._broke(what, spec)
-        error = f"{what}; tried {tries} times"
+        error = "\n".join(filter(None, (f"{what}; tried {tries} times", told[-TOLD:])))
         self._fail(
             Result.of(
                 spec,
@@ -269,7 +269,7 @@ class SweepState:
         step = self._step(running.trial_id)
         outcome = f"{why}; tried again from step {step}"
         self._remarks.setdefault(running.trial_id, []).append(outcome)
-        self.history.note("retry", trial_id=running.trial_id, why=why, step=step, told=told[:TOLD])
+        self.history.note("retry", trial_id=running.trial_id, why=why, step=step, told=told[-TOLD:])
         self._on_event(f"{running.spec}: {outcome}")
         running.cell.give_back(running.spec)
 

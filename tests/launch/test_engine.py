@@ -221,12 +221,15 @@ def test_files_that_cannot_be_written_stop_the_sweep_at_once_and_are_no_failure_
     assert driver.ledger.num_failures(spec.trial_id) == 0
 
 
-def test_a_trial_that_left_a_machine_stands_in_line_again_and_one_of_a_stopping_sweep_does_not(driver):
+def test_a_trial_that_left_a_machine_stands_in_line_again_and_one_of_a_stopping_sweep_does_not(
+    driver, tmp_path
+):
     tune_id, spec = driver.start()
     driver.state.end(tune_id, None)
     assert driver.start()[1] == spec
     assert driver.events == [f"{spec}: preempted, its state saved; goes on from step 0"]
     driver.state.stopping = "SIGTERM"
+    (tmp_path / "checkpoints" / spec.trial_id / "step-00000007").mkdir(parents=True)
     driver.state.end("t2", None)
     assert driver.start() is None
     assert driver.state.num_left == 1
