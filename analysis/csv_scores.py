@@ -42,12 +42,12 @@ def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame,
         table["stated_sd"] = _numbers(path, table["std_points"]) / 100
         table["stated_seeds"] = 3
     table = table.assign(
-        stage=table["stage"] if "stage" in table else "final",
-        status=table["status"] if "status" in table else "done",
+        stage=table.get("stage", "final"),
+        status=table.get("status", "done"),
     )
     table = table[table["stage"] == "final"]
     _refuse_repeats(path, table)
-    return table.assign(seed=table["seed"] if "seed" in table else "0").reset_index(drop=True), metric
+    return table.assign(seed=table.get("seed", "0")).reset_index(drop=True), metric
 
 
 def _metric(path: Path, columns: list[str]) -> str:

@@ -20,6 +20,7 @@ from analysis.stats.power import (
     detectable_difference,
     reliability,
     seeds_for_reliability,
+    seeds_to_separate,
     variance_components,
 )
 
@@ -76,6 +77,7 @@ class SeedPlan:
     seeds: int
     reliability: float  # of the order at that many seeds
     seeds_needed: int  # for a reliability of 0.9
+    seeds_to_lead: int  # to show the first of a block better than the second, if the gap is as observed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,8 +124,9 @@ def infer(pool: Pool, predictions: PredictionStore, *, ties: Ties = "average", s
     replicates = replicate_cells(pool, predictions, seed=seed)
     order = [pool.methods.index(method) for method in rank_table(pool, ties).index]
     has_missing = bool(np.isnan(ranks).any())
-    units = (("data set", dataset_ranks(pool)), ("block", pool.ranks()))
-    units = units if len(pool.blocks) > len(pool.datasets) else units[:1]
+    units = [("data set", dataset_ranks(pool))]
+    if len(pool.blocks) > len(pool.datasets):
+        units.append(("block", pool.ranks()))
     by_dataset = dataset_scores(pool)
     pairs = tuple(wilcoxon_holm(by_dataset)) if len(pool.datasets) > 1 else ()
     found = [test for unit, table in units if (test := _omnibus(unit, pool.methods, table))]
@@ -221,20 +224,22 @@ def _detectable(scores: Array) -> float:
 
 def _seed_plan(pool: Pool) -> SeedPlan | None:
     """None where no block has two methods with two seeds each."""
-    found = []
+    found, seeds = [], 0
     for block in pool.blocks:
         cells = [cell for method in pool.methods if (cell := pool.cells.get((block, method)))]
         between, within = variance_components([np.array(cell.scores) for cell in cells])
         if not math.isnan(within):
-            found.append((between, within, max(cell.n for cell in cells)))
+            first, second = sorted((pool.sign * cell.mean for cell in cells if cell.n), reverse=True)[:2]
+            found.append((between, within, seeds_to_separate(first - second, math.sqrt(within))))
+            seeds = max(seeds, *(cell.n for cell in cells))
     if not found:
         return None
-    between, within = (float(np.median([row[i] for row in found])) for i in (0, 1))
-    seeds = max(row[2] for row in found)
+    between, within, to_lead = (float(np.median([row[i] for row in found])) for i in range(3))
     return SeedPlan(
         seed_sd=math.sqrt(within),
         method_sd=math.sqrt(between),
         seeds=seeds,
         reliability=reliability(between, within, seeds),
         seeds_needed=seeds_for_reliability(between, within),
+        seeds_to_lead=math.ceil(to_lead),
     )

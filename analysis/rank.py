@@ -78,6 +78,17 @@ class Pool:
             metric=self.metric,
         )
 
+    def among(self, methods: Iterable[str]) -> "Pool":
+        """Some of the methods, on the same blocks."""
+        chosen = set(methods)
+        return Pool(
+            models=self.models,
+            methods=tuple(m for m in self.methods if m in chosen),
+            blocks=self.blocks,
+            cells=self.cells,
+            metric=self.metric,
+        )
+
     def describe(self) -> str:
         """Its models, data sets and fractions in words."""
         fractions = sorted({fraction for _, _, fraction in self.blocks})

@@ -1,4 +1,4 @@
-"""Tables in the paper's form, ready for any renderer: scores with their spread, parameters, counts of runs."""
+"""Tables in the paper's form, ready for any renderer: scores with their spread, parameters."""
 
 import statistics
 from collections import Counter

@@ -7,6 +7,7 @@ from analysis.inference import Inference, Omnibus, infer
 from analysis.predictions import PredictionStore
 from analysis.scores import format_fraction, metric_label
 from analysis.stats.pairwise import smallest_wilcoxon_p
+from analysis.stats.power import MOST_SEEDS
 
 SURE = 0.95
 
@@ -65,7 +66,8 @@ def friedman_sentence(test: Omnibus) -> str:
     found = "differ" if f.f_p < 0.05 else "are not shown to differ"
     left_out = f"; {test.left_out} {test.unit}s lack a method and are left out" if test.left_out else ""
     return (
-        f"Over {f.n_blocks} {test.unit}s the methods {found} (Friedman chi2 {f.chi2:.3f} on {f.df} degrees of "
+        f"Over {f.n_blocks} {test.unit}s the methods {found} (Friedman chi2 {f.chi2:.3f} on {f.df} degrees "
+        "of "
         f"freedom, p {format_p(f.p)}; Iman-Davenport F {f.f:.2f}, p {format_p(f.f_p)}; Kendall's W "
         f"{f.kendall_w:.2f}{left_out})."
     )
@@ -94,17 +96,21 @@ def _sureness(one: Inference) -> str:
     share = f"P(best) {leader.p_best:.2f}"
     if not tied:
         return f"shown to be best, {share}"
-    return f"not settled, {share}, tied with {_list(tied)}"
+    others = "all others" if len(tied) == len(one.methods) - 1 > 1 else _list(tied)
+    return f"not settled, {share}, tied with {others}"
 
 
 def _extent(one: Inference) -> str:
     blocks, units = len(one.pool.blocks), one.units
-    where = f"{blocks} {_plural('block', blocks)} (model x data set x fraction) on {units} {_plural('data set', units)}"
+    where = (
+        f"{blocks} {_plural('block', blocks)} (model x data set x fraction) on {units} "
+        f"{_plural('data set', units)}"
+    )
     if not one.levels:
         return f"{where}. One run each on one data set: no interval can be given."
     text = f"{where}. Intervals and P(best) allow for other {_list(one.levels)}"
     if units == 1:
-        return f"{text}: they say nothing of other data sets" + "."
+        return f"{text}: they say nothing of other data sets."
     return f"{text}."
 
 
@@ -118,13 +124,16 @@ def _separations(one: Inference) -> list[str]:
     smallest = smallest_wilcoxon_p(one.units)
     if one.units > 1 and smallest > 0.05:
         said.append(
-            f"With {one.units} data sets no pairwise Wilcoxon test can fall below p = {smallest:.3g}: it cannot "
+            f"With {one.units} data sets no pairwise Wilcoxon test can fall below p = {smallest:.3g}: it "
+            "cannot "
             "separate any two methods at 5%, whatever their scores."
         )
     if not math.isnan(one.detectable):
         said.append(
-            f"Between two methods, a mean difference of {one.detectable:.3f} in {metric_label(one.pool.metric)} over "
-            f"these {one.units} data sets would have been found with probability 0.8 (paired t-test, median over pairs)."
+            f"Between two methods, a mean difference of {one.detectable:.3f} in "
+            f"{metric_label(one.pool.metric)} over "
+            f"these {one.units} data sets would have been found with probability 0.8 (paired t-test, median "
+            "over pairs)."
         )
     return said
 
@@ -142,7 +151,8 @@ def _missing(one: Inference) -> list[str]:
     if one.skillings_mack:
         statistic, df, p = one.skillings_mack
         said.append(
-            f"With the missing cells allowed for, over all blocks: Skillings-Mack chi2 {statistic:.2f} on {df} degrees "
+            f"With the missing cells allowed for, over all blocks: Skillings-Mack chi2 {statistic:.2f} on "
+            f"{df} degrees "
             f"of freedom, p {format_p(p)}."
         )
     return said
@@ -152,12 +162,18 @@ def _seeds(one: Inference) -> list[str]:
     plan = one.seed_plan
     if plan is None:
         return []
-    needed = f"{plan.seeds_needed}" if plan.seeds_needed < 1000 else "1,000 or more"
     return [
         f"Within a block, methods differ by a standard deviation of {plan.method_sd:.3f} and seeds by "
-        f"{plan.seed_sd:.3f} (medians): with {plan.seeds} seeds, two such runs would agree on the order with a "
-        f"correlation of {plan.reliability:.2f}; {needed} {'seed gives' if needed == '1' else 'seeds give'} 0.9."
+        f"{plan.seed_sd:.3f} (medians): with {plan.seeds} seeds, two such runs would agree on the order "
+        "with a "
+        f"correlation of {plan.reliability:.2f}. For 0.9 it takes {_count(plan.seeds_needed)}; to tell the "
+        "first of "
+        f"a block from the second, {_count(plan.seeds_to_lead)} per method."
     ]
+
+
+def _count(seeds: int) -> str:
+    return f"{MOST_SEEDS:,} seeds or more" if seeds >= MOST_SEEDS else f"{seeds} {_plural('seed', seeds)}"
 
 
 def _list(names: Sequence[str]) -> str:

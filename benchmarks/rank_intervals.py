@@ -10,16 +10,15 @@ true mean rank is that of a new data set with as many seeds (with one data set: 
 """
 
 import argparse
-from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import rankdata
 
 from analysis.rank import rank_within
 from analysis.stats.bootstrap import bootstrap_mean_ranks, redraw_means
+from analysis.stats.confusion import confusion_matrices, draw_weights, f1_macro
 from analysis.stats.friedman import friedman, nemenyi
 from analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
-from analysis.stats.confusion import draw_weights, f1_macro, confusion_matrices
 from analysis.stats.pairwise import wilcoxon_holm
 
 METHODS, SEEDS, REPLICATES, DRAWS = 6, 3, 500, 1000

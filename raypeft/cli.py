@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from raypeft.analysis_commands import rank, recommend, report, show_results, table
 from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.spec import Search, SplitRule, Sweep
 from raypeft.data_commands import data_app
@@ -36,6 +37,8 @@ app = typer.Typer(
     help="Which fine-tuning method should I use? Sweeps that benchmark PEFT on medical images.",
 )
 app.add_typer(data_app, name="data")
+for command in (rank, table, report, recommend):
+    app.command()(command)
 
 TrackingUri = Annotated[
     str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow; default: sqlite in the store.")
@@ -55,7 +58,7 @@ def quickstart(
     from raypeft.quickstart import SWEEP
 
     outcome = run_sweep(SWEEP, store=out, console=talk)
-    _show_results(out)
+    show_results(out)
     finish(outcome.exit_code, outcome.summary)
 
 
@@ -139,7 +142,7 @@ def run(
         tracking_uri=tracking_uri,
         shared_cache=cache,
     )
-    _show_results(where)
+    show_results(where)
     finish(outcome.exit_code, outcome.summary)
 
 
@@ -194,17 +197,6 @@ def status(store: Path, as_json: AsJson = False) -> None:
     facts.print(line, markup=False, highlight=False, soft_wrap=True)
     if found.failed:
         facts.print(f"{found.failed} failed, the last: {found.last_error}", markup=False, highlight=False)
-
-
-@app.command()
-def report(
-    store: Path,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: STORE/report.html.")] = None,
-) -> None:
-    """Write one self-contained HTML file: ranking, table, figure, search, costs, failures, provenance."""
-    from analysis.report import write_report
-
-    facts.print(str(write_report(store, output or store / "report.html")), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -463,24 +455,3 @@ def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool)
         f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
     ):
         facts.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _show_results(store: Path) -> None:
-    """The ranking table on stdout; where everything lies and how to open it on stderr."""
-    from analysis.load import load_results
-    from analysis.report import write_report
-    from analysis.tables import headline, score_table, to_rich
-
-    frame = load_results(store)
-    if frame.empty:
-        return
-    facts.print(to_rich(score_table(frame, metric="test/f1_macro")))
-    for sentence in headline(frame):
-        facts.print(sentence, markup=False, highlight=False)
-    path = write_report(store, store / "report.html")
-    for what, where in (
-        ("report", f"{path}"),
-        ("MLflow", f"raypeft ui {store}"),
-        ("results", f"{store}/ledger (one JSON a trial), {store}/predictions, {store}/adapters"),
-    ):
-        talk.print(f"{what:8s} {where}", markup=False, highlight=False, soft_wrap=True)

@@ -36,7 +36,7 @@ def bootstrap_mean_ranks(
     draws: int,
     rng: np.random.Generator,
 ) -> RankBootstrap:
-    """`mean_ranks` (methods,) and `unit_ranks` (data sets, methods) as observed; the rest as in draw_means."""
+    """`mean_ranks` (methods,), `unit_ranks` (data sets, methods): as observed; the rest as in draw_means."""
     units = len(replicates)
     means = draw_means(replicates, draws=draws, rng=rng)
     low, high = interval(means, units)

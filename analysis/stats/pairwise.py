@@ -101,7 +101,7 @@ def probability_of_improvement(runs_a: Sequence[Array], runs_b: Sequence[Array])
 
 
 def interquartile_mean(scores: Array) -> float:
-    """Mean of the middle half of all runs; (runs,). Less swayed by one block than the mean. NaN without one."""
+    """Mean of the middle half of all runs; (runs,). NaN without one."""
     return float(trim_mean(scores, 0.25)) if len(scores) else math.nan
 
 
