@@ -112,14 +112,19 @@ def _sizes(finals: pd.DataFrame) -> dict[Block, float]:
 
 
 def _nearest(pool: Pool, sizes: Mapping[Block, float], images: int) -> list[Block]:
-    """Of each model and data set the block whose number of images is nearest, by ratio."""
+    """Of each model and data set the block whose number of images is nearest, by ratio; all where unknown."""
     chosen: dict[tuple[str, str], Block] = {}
     for block in pool.blocks:
         key = block[:2]
-        distance = abs(math.log(sizes.get(block, images) / images))
-        if key not in chosen or distance < abs(math.log(sizes.get(chosen[key], images) / images)):
+        if block in sizes and (
+            key not in chosen or _far(sizes[block], images) < _far(sizes[chosen[key]], images)
+        ):
             chosen[key] = block
-    return list(chosen.values())
+    return [*chosen.values(), *(block for block in pool.blocks if block not in sizes)]
+
+
+def _far(size: float, images: int) -> float:
+    return abs(math.log(size / images))
 
 
 def _advise(
@@ -204,7 +209,7 @@ def _expect(pool: Pool, method: str, sizes: Mapping[Block, float], images: int) 
             by_dataset.setdefault(dataset, []).append(
                 float(np.interp(math.log(images), logs, [cell.mean for _, cell in known]))
             )
-            cells.append(min(known, key=lambda pair: abs(math.log(pair[0] / images)))[1])
+            cells.append(min(known, key=lambda pair: _far(pair[0], images))[1])
     means = np.array([np.mean(scores) for scores in by_dataset.values()])
     if not len(means):
         return math.nan, math.nan, math.nan

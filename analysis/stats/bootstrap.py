@@ -75,8 +75,10 @@ def interval(draws: Array, units: int) -> tuple[Array, Array]:
     tail = (1 - LEVEL) / 2
     if units > 1:
         tail = float(norm.cdf(-math.sqrt(units / (units - 1)) * t.ppf(1 - tail, units - 1)))
-    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
-    return low, high
+    ends = np.full((2, *draws.shape[1:]), np.nan)
+    known = ~np.isnan(draws).all(axis=0)
+    ends[:, known] = np.nanquantile(draws[:, known], [tail, 1 - tail], axis=0)
+    return ends[0], ends[1]
 
 
 def share_best(draws: Array) -> Array:

@@ -1,6 +1,8 @@
 """What a run could have seen: the smallest detectable difference, and the seeds that a stable order needs."""
 
 import math
+from bisect import bisect_left
+from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -27,10 +29,7 @@ def detectable_difference(sd: float, n: int) -> float:
     """
     if n < 2 or math.isnan(sd):
         return math.nan
-    highest = 1.0
-    while paired_power(highest, n) < POWER:
-        highest *= 2
-    return sd * float(brentq(lambda effect: paired_power(effect, n) - POWER, 0.0, highest))
+    return sd * _detectable_effect(n)
 
 
 def seeds_to_separate(difference: float, sd: float) -> int:
@@ -43,10 +42,12 @@ def seeds_to_separate(difference: float, sd: float) -> int:
         raise ConfigError(f"standard deviation over seeds {sd}: needs two seeds at least")
     if sd == 0:
         return 2
-    for n in range(2, MOST_SEEDS):
-        if _power(abs(difference) / sd * math.sqrt(n / 2), 2 * n - 2) >= POWER:
-            return n
-    return MOST_SEEDS
+    return bisect_left(
+        range(MOST_SEEDS),
+        True,
+        lo=2,
+        key=lambda n: _power(abs(difference) / sd * math.sqrt(n / 2), 2 * n - 2) >= POWER,
+    )
 
 
 def reliability(between: float, within: float, n: int) -> float:
@@ -81,6 +82,15 @@ def seeds_for_reliability(between: float, within: float, target: float = 0.9) ->
         return MOST_SEEDS
     needed = target / (1 - target) * within / between
     return min(MOST_SEEDS, max(1, math.ceil(needed - 1e-9)))
+
+
+@cache
+def _detectable_effect(n: int) -> float:
+    """In standard deviations of the differences."""
+    highest = 1.0
+    while paired_power(highest, n) < POWER:
+        highest *= 2
+    return float(brentq(lambda effect: paired_power(effect, n) - POWER, 0.0, highest))
 
 
 def _power(noncentrality: float, df: int) -> float:
