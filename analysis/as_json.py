@@ -11,7 +11,7 @@ from analysis.inference import Inference, Omnibus
 from analysis.recommend import Recommendation
 from analysis.scores import Block, higher_is_better
 from analysis.study import Study
-from analysis.verdict import headline, sentences
+from analysis.verdict import extent, headline, sentences
 
 
 def plain(content: Any) -> Any:
@@ -76,7 +76,7 @@ def _ranking(one: Inference) -> dict[str, Any]:
         },
         "detectable_difference": plain(one.detectable),
         "seeds": plain(one.seed_plan) if one.seed_plan else None,
-        "sentences": sentences(one),
+        "sentences": [extent(one), *sentences(one)],
     }
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.inference import infer
-from analysis.predictions import PredictionStore
-from analysis.rank import Pool, pools_of
-from analysis.resample import Replicates, replicate_cells
+from analysis.inference import Inference
+from analysis.rank import Pool
+from analysis.resample import Replicates
 from analysis.scores import Block, metric_label
 from analysis.stats.bootstrap import LEVEL
+from analysis.study import Study
 
 Array = np.ndarray
 Verdict = Literal["supports", "contradicts", "cannot tell"]
@@ -26,15 +26,6 @@ _SlopesOf = Callable[[pd.DataFrame, Pool, Sequence[str], Replicates], tuple[Mapp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Evidence:
-    """Runs to judge by; `frame` is load_results' or a published table's."""
-
-    frame: pd.DataFrame
-    metric: str
-    predictions: PredictionStore
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """One sentence of the paper, and what the runs say of it."""
 
@@ -43,28 +34,28 @@ class Claim:
     because: str
 
 
-def check_claims(evidence: Sequence[Evidence]) -> list[Claim]:
+def check_claims(studies: Sequence[Study]) -> list[Claim]:
     """The claims of the abstract and of section 4, in the paper's order."""
-    pools = [(one, pool) for one in evidence for pool in pools_of(one.frame, one.metric)]
+    rankings = [(study.frame, one) for study in studies for one in study.inferences]
     return [
-        _check_gain("PEFT's gain over full tuning grows as the training data shrink", pools, _by_data),
-        _check_gain("PEFT's gain over full tuning grows with the size of the model", pools, _by_size),
-        _check_best("ssf is best on ResNet-50", "ssf", pools, "resnet50", "f1"),
-        _check_best("lora is best on ViTs", "lora", pools, "vit", "f1"),
-        _check_best("bias tuning is best for text-to-image generation", "bias", pools, "sd_unet", "fid"),
+        _check_gain("PEFT's gain over full tuning grows as the training data shrink", rankings, _by_data),
+        _check_gain("PEFT's gain over full tuning grows with the size of the model", rankings, _by_size),
+        _check_best("ssf is best on ResNet-50", "ssf", rankings, "resnet50", "f1"),
+        _check_best("lora is best on ViTs", "lora", rankings, "vit", "f1"),
+        _check_best("bias tuning is best for text-to-image generation", "bias", rankings, "sd_unet", "fid"),
     ]
 
 
 def _check_best(
-    claim: str, method: str, pools: Sequence[tuple[Evidence, Pool]], prefix: str, metric: str
+    claim: str, method: str, rankings: Sequence[tuple[pd.DataFrame, Inference]], prefix: str, metric: str
 ) -> Claim:
     """Supported where it leads alone, contradicted where it is shown to be worse than the leader."""
     verdicts: list[tuple[Verdict, str]] = []
-    for one, pool in pools:
+    for _, ranking in rankings:
+        pool = ranking.pool
         is_asked = all(model.startswith(prefix) for model in pool.models) and metric in pool.metric
         if not is_asked or method not in pool.methods or len(pool.methods) < 2:
             continue
-        ranking = infer(pool, one.predictions)
         own = ranking.of(method)
         found: Verdict = "cannot tell"
         if own.tier > 1:
@@ -83,14 +74,17 @@ def _check_best(
     return _joined(claim, verdicts, f"no runs of {method} and a rival on {prefix} scored by {metric.upper()}")
 
 
-def _check_gain(claim: str, pools: Sequence[tuple[Evidence, Pool]], slopes_of: _SlopesOf) -> Claim:
+def _check_gain(
+    claim: str, rankings: Sequence[tuple[pd.DataFrame, Inference]], slopes_of: _SlopesOf
+) -> Claim:
     """By the slope of the mean gain of PEFT methods over full tuning, with its 95% interval."""
     verdicts: list[tuple[Verdict, str]] = []
-    for one, pool in pools:
+    for frame, ranking in rankings:
+        pool = ranking.pool
         methods = [m for m in pool.methods if m not in NO_ADAPTATION]
         if "full" not in pool.methods or not methods:
             continue
-        slopes, unit = slopes_of(one.frame, pool, methods, replicate_cells(pool, one.predictions))
+        slopes, unit = slopes_of(frame, pool, methods, ranking.replicates)
         if not slopes:
             continue
         mean, low, high = _slope(list(slopes.values()))

@@ -137,7 +137,7 @@ def subgroup_gaps(runs: Sequence[Predictions], *, replicates: int = 1000, seed: 
                 gap=gap,
                 low=float(low),
                 high=float(high),
-                p=_relabelled(runs, values, usable, gap, rng, replicates // 2),
+                p=_relabelled(runs, values, usable, gap, rng, replicates),
                 left_out=tuple(name for name in names if name not in usable),
             )
         )
@@ -222,19 +222,29 @@ def _draw_group(
 
 
 def _relabelled(
-    runs: Sequence[Predictions], values: Array, names: Sequence[str], gap: float,
-    rng: np.random.Generator, permutations: int,
-) -> float:  # fmt: skip
+    runs: Sequence[Predictions],
+    values: Array,
+    names: Sequence[str],
+    gap: float,
+    rng: np.random.Generator,
+    permutations: int,
+) -> float:
     """Share of permutations of the labels of groups with a gap as large, the observed one counted.
 
-    Permuted within a class, so that groups keep their mix of classes.
+    Permuted within a class, so that groups keep their numbers of each: balanced accuracy is then a mean
+    of sums over random sets of cases.
     """
-    labels, as_large = runs[0].labels, 1
-    for _ in range(permutations):
-        shuffled = values.copy()
-        for label in np.unique(labels):
-            rows = np.flatnonzero(labels == label)
-            shuffled[rows] = values[rng.permutation(rows)]
-        scores = [_group_score(runs, shuffled == name) for name in names]
-        as_large += max(scores) - min(scores) >= gap - 1e-12
-    return as_large / (permutations + 1)
+    labels = runs[0].labels
+    is_right = np.mean([run.predicted == run.labels for run in runs], axis=0)
+    codes = np.array([names.index(value) if value in names else -1 for value in values])
+    scores = np.zeros((permutations, len(names)))
+    classes = np.unique(labels)
+    for label in classes:
+        rows = labels == label
+        shuffled = rng.permuted(np.tile(codes[rows], (permutations, 1)), axis=1)
+        for code in range(len(names)):
+            scores[:, code] += (
+                (shuffled == code) @ is_right[rows] / (codes[rows] == code).sum() / len(classes)
+            )
+    as_large = (scores.max(axis=1) - scores.min(axis=1) >= gap - 1e-12).sum()
+    return float((1 + as_large) / (1 + permutations))

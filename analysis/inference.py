@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.predictions import PredictionStore
 from analysis.rank import Pool, Ties, dataset_ranks, dataset_scores, rank_table
-from analysis.resample import Replicates, replicate_cells
+from analysis.resample import Replicates
+from analysis.scores import is_share
 from analysis.stats.bootstrap import bootstrap_mean_ranks, draw_means, interval
 from analysis.stats.friedman import Friedman, Nemenyi, friedman, nemenyi, skillings_mack
 from analysis.stats.pairwise import (
@@ -86,6 +86,7 @@ class Inference:
 
     pool: Pool
     ties: Ties
+    replicates: Replicates
     methods: tuple[MethodRank, ...]  # best mean rank first
     units: int
     levels: tuple[str, ...]  # what the intervals allow for: data sets, seeds, test cases
@@ -115,13 +116,12 @@ class Inference:
         return next((test for test in self.omnibus if test.unit == unit), None)
 
 
-def infer(pool: Pool, predictions: PredictionStore, *, ties: Ties = "average", seed: int = 0) -> Inference:
-    """The same pool, predictions and seed give the same answer.
+def infer(pool: Pool, replicates: Replicates, *, ties: Ties = "average", seed: int = 0) -> Inference:
+    """`replicates`: replicate_cells', of this pool or of one that it is a part of.
 
-    Raises: ConfigError for another tie rule.
+    The same input gives the same answer. Raises: ConfigError for another tie rule.
     """
     ranks = pool.ranks(ties)
-    replicates = replicate_cells(pool, predictions, seed=seed)
     order = [pool.methods.index(method) for method in rank_table(pool, ties).index]
     has_missing = bool(np.isnan(ranks).any())
     units = [("data set", dataset_ranks(pool))]
@@ -133,6 +133,7 @@ def infer(pool: Pool, predictions: PredictionStore, *, ties: Ties = "average", s
     return Inference(
         pool=pool,
         ties=ties,
+        replicates=replicates,
         methods=_method_ranks(pool, ties, replicates, order, seed),
         units=len(pool.datasets),
         levels=(*(["data sets"] if len(pool.datasets) > 1 else []), *replicates.levels),
@@ -159,6 +160,8 @@ def _method_ranks(
     )  # fmt: skip
     scores = draw_means(replicates.scores_by_dataset(pool), draws=DRAWS, rng=rng)
     ends = np.stack(interval(pool.sign * scores, boot.units))
+    if is_share(pool.metric):
+        ends = ends.clip(0, 1)
     is_drawn = boot.units > 1 or bool(replicates.levels)
     found = []
     for index in order:

@@ -11,6 +11,7 @@ from scipy.stats import t
 from analysis.inference import Inference, infer
 from analysis.predictions import PredictionStore
 from analysis.rank import Pool, pools_of
+from analysis.resample import replicate_cells
 from analysis.scores import Block, CellScore, metric_label
 from analysis.stats.bootstrap import LEVEL
 from analysis.study import Study
@@ -135,14 +136,15 @@ def _advise(
     setting: Setting,
     predictions: PredictionStore,
 ) -> list[Advice]:
-    ranking = infer(near, predictions)
+    replicates = replicate_cells(near, predictions)
+    ranking = infer(near, replicates)
     ranked = [m for m in ranking.methods if not math.isnan(m.mean_rank)]
     runs = {
         m.method: finals[(finals["method"] == m.method) & finals["model"].isin(pool.models)] for m in ranked
     }
     over = {method: _over_budget(rows, setting) for method, rows in runs.items()}
     affordable = [method for method, excess in over.items() if not excess]
-    shortlist = _shortlist(infer(near.among(affordable), predictions)) if affordable else {}
+    shortlist = _shortlist(infer(near.among(affordable), replicates)) if affordable else {}
     found = []
     for m in ranked:
         rows = runs[m.method]

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.against import cells_against, ranks_against
-from analysis.claims import Evidence, check_claims
+from analysis.claims import check_claims
 from analysis.comparisons import compare
 from analysis.facts import (
     command_rows,
@@ -40,7 +40,7 @@ from analysis.report_tables import (
 from analysis.scores import metric_label
 from analysis.study import Study, open_study
 from analysis.tables import Table, parameter_table, plain_table, score_table
-from analysis.verdict import by_fraction, fraction_sentence, headline, sentences
+from analysis.verdict import by_fraction, extent, fraction_sentence, headline, sentences
 from raypeft.core.errors import StorageError
 
 MOST_PANELS = 12
@@ -54,6 +54,7 @@ class Part:
     table: Table | None = None
     drawings: Sequence[Drawing] = ()
     lines: Sequence[str] = ()
+    bullets: Sequence[str] = ()
     facts: Mapping[str, str] | None = None
     code: str = ""
     note: str = ""
@@ -124,19 +125,18 @@ def report_sections(
 
 
 def lead(study: Study) -> list[str]:
-    """The answer in one sentence, then what stands behind it; empty while nothing is scored."""
+    """The answer in one sentence, then what it rests on; empty while nothing is scored."""
     if not study.inferences:
         return []
     said = [headline(study.inferences)]
     for one in study.inferences:
-        by = fraction_sentence(by_fraction(one, study.predictions))
         name = f"{', '.join(one.pool.models)}: " if len(study.inferences) > 1 else ""
-        said += [name + text for text in ([by] if by else []) + sentences(one)]
+        said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
     return said
 
 
 def _ranking(study: Study, figures: Figures) -> list[Part]:
-    parts = [Part(table=ranking_table(one)) for one in study.inferences]
+    parts = [Part(table=ranking_table(one), bullets=sentences(one)) for one in study.inferences]
     parts += [Part(drawings=figures.ranks, note="Bars: 95% intervals. Filled markers: tied with the best.")]
     pairs = [Part(table=table, fold="All pairs") for one in study.inferences if (table := pair_table(one))]
     profiles = Part(drawings=figures.profiles, fold="Performance profiles")
@@ -217,8 +217,7 @@ def _search(frame: pd.DataFrame, figures: Figures) -> list[Part]:
 def _claims(study: Study) -> list[Part]:
     if not study.inferences:
         return []
-    evidence = [Evidence(frame=study.frame, metric=study.metric, predictions=study.predictions)]
-    rows = [{"claim": c.claim, "this store": c.verdict, "because": c.because} for c in check_claims(evidence)]
+    rows = [{"claim": c.claim, "this store": c.verdict, "because": c.because} for c in check_claims([study])]
     notes = [
         f"Claims of {CITATION}. Supported or contradicted where a 95% interval, or Nemenyi's test over data "
         "sets, "
@@ -236,12 +235,7 @@ def _against(study: Study, against: str | None) -> list[Part]:
     none = (
         "No cell of this store, by model, data set, share of the data and method, is in the published tables."
     )
-    claims = check_claims(
-        [
-            Evidence(frame=table.frame, metric=table.metric, predictions=study.predictions)
-            for table in published
-        ]
-    )
+    claims = check_claims(open_study(against))
     rows = [{"claim": c.claim, "the paper's tables": c.verdict, "because": c.because} for c in claims]
     return [
         Part(table=cells) if cells else Part(lines=[none]),

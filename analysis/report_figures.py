@@ -9,7 +9,6 @@ from analysis.plots.fraction import FractionPanel, data_fraction, draw_fraction
 from analysis.plots.ranks import draw_critical_difference, draw_performance_profile, draw_rank_intervals
 from analysis.plots.search import data_search, draw_search
 from analysis.plots.style import Drawing, styles_of
-from analysis.resample import replicate_cells
 from analysis.study import Study
 
 
@@ -42,7 +41,7 @@ def draw_study(study: Study) -> Figures:
         figures.ranks.append(draw_rank_intervals(one, styles))
         figures.ranks.extend(draw_critical_difference(one, test) for test in one.omnibus)
         figures.profiles.append(draw_performance_profile(one, styles))
-        panels = data_fraction(study.frame, one.pool, replicate_cells(one.pool, study.predictions))
+        panels = data_fraction(study.frame, one.pool, one.replicates)
         figures.fraction_panels.extend(panels)
         figures.fractions.extend(draw_fraction(panel, study.metric, styles) for panel in panels)
         figures.costs.extend(draw_cost(data_cost(study.frame, one), one, styles))

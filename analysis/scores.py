@@ -43,6 +43,12 @@ def higher_is_better(metric: str) -> bool:
     return metric.rpartition("/")[2] not in _LOWER_IS_BETTER
 
 
+def is_share(metric: str) -> bool:
+    """Whether a metric of raypeft lies in [0, 1]."""
+    name = metric.rpartition("/")[2]
+    return name in _LABELS and name not in ("fid", "kid")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellScore:
     """What one cell scored on its final runs."""

@@ -14,6 +14,7 @@ from analysis.load import load_results
 from analysis.predictions import Predictions, PredictionStore
 from analysis.published import NAME, load_published
 from analysis.rank import Ties, pools_of
+from analysis.resample import replicate_cells
 from analysis.scores import Block
 from raypeft.core.errors import ConfigError
 
@@ -32,7 +33,7 @@ class Study:
         """One per ranking, the one with the most blocks first; empty while nothing is scored."""
         pools = pools_of(self.frame, self.metric)
         pools.sort(key=lambda pool: (-len(pool.blocks), pool.models))
-        return [infer(pool, self.predictions, ties=self.ties) for pool in pools]
+        return [infer(pool, replicate_cells(pool, self.predictions), ties=self.ties) for pool in pools]
 
     @cached_property
     def clinical(self) -> Mapping[Block, Mapping[str, Clinical]]:

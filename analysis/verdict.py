@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 from analysis.inference import Inference, Omnibus, infer
-from analysis.predictions import PredictionStore
 from analysis.scores import format_fraction, metric_label
 from analysis.stats.pairwise import smallest_wilcoxon_p
 from analysis.stats.power import MOST_SEEDS
@@ -19,13 +18,27 @@ def headline(inferences: Sequence[Inference]) -> str:
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
+def extent(one: Inference) -> str:
+    """What was compared, and what the intervals allow for."""
+    blocks, units = len(one.pool.blocks), one.units
+    where = (
+        f"{blocks} {_plural('block', blocks)} (model x data set x fraction) on {units} "
+        f"{_plural('data set', units)}"
+    )
+    if not one.levels:
+        return f"{where}. One run each on one data set: no interval can be given."
+    text = f"{where}. Intervals and P(best) allow for other {_list(one.levels)}"
+    if units == 1:
+        return f"{text}: they say nothing of other data sets."
+    return f"{text}."
+
+
 def sentences(one: Inference) -> list[str]:
-    """Of one ranking: what was compared, who is tied, what the tests separate, what could have been seen."""
-    said = [_extent(one), *_separations(one), *_missing(one), *_seeds(one)]
-    return [text for text in said if text]
+    """Of one ranking: what the tests separate, what is missing, what could have been seen."""
+    return [*_separations(one), *_missing(one), *_seeds(one)]
 
 
-def by_fraction(one: Inference, predictions: PredictionStore) -> list[tuple[str, Inference]]:
+def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
     """The ranking at each fraction of the training data; empty where there is but one."""
     fractions = sorted({fraction for _, _, fraction in one.pool.blocks})
     if len(fractions) < 2:
@@ -33,7 +46,9 @@ def by_fraction(one: Inference, predictions: PredictionStore) -> list[tuple[str,
     return [
         (
             format_fraction(fraction),
-            infer(one.pool.only(b for b in one.pool.blocks if b[2] == fraction), predictions, ties=one.ties),
+            infer(
+                one.pool.only(b for b in one.pool.blocks if b[2] == fraction), one.replicates, ties=one.ties
+            ),
         )
         for fraction in fractions
     ]
@@ -63,13 +78,12 @@ def nemenyi_sentence(test: Omnibus, leader: str) -> str:
 def friedman_sentence(test: Omnibus) -> str:
     """Whether the methods differ at all."""
     f = test.friedman
-    found = "differ" if f.f_p < 0.05 else "are not shown to differ"
+    found = "differ" if f.p_permutation < 0.05 else "are not shown to differ"
     left_out = f"; {test.left_out} {test.unit}s lack a method and are left out" if test.left_out else ""
     return (
         f"Over {f.n_blocks} {test.unit}s the methods {found} (Friedman chi2 {f.chi2:.3f} on {f.df} degrees "
-        "of "
-        f"freedom, p {format_p(f.p)}; Iman-Davenport F {f.f:.2f}, p {format_p(f.f_p)}; Kendall's W "
-        f"{f.kendall_w:.2f}{left_out})."
+        f"of freedom, p {format_p(f.p)}, by permutation {format_p(f.p_permutation)}; Iman-Davenport F "
+        f"{f.f:.2f}, p {format_p(f.f_p)}; Kendall's W {f.kendall_w:.2f}{left_out})."
     )
 
 
@@ -98,20 +112,6 @@ def _sureness(one: Inference) -> str:
         return f"shown to be best, {share}"
     others = "all others" if len(tied) == len(one.methods) - 1 > 1 else _list(tied)
     return f"not settled, {share}, tied with {others}"
-
-
-def _extent(one: Inference) -> str:
-    blocks, units = len(one.pool.blocks), one.units
-    where = (
-        f"{blocks} {_plural('block', blocks)} (model x data set x fraction) on {units} "
-        f"{_plural('data set', units)}"
-    )
-    if not one.levels:
-        return f"{where}. One run each on one data set: no interval can be given."
-    text = f"{where}. Intervals and P(best) allow for other {_list(one.levels)}"
-    if units == 1:
-        return f"{text}: they say nothing of other data sets."
-    return f"{text}."
 
 
 def _separations(one: Inference) -> list[str]:

@@ -37,6 +37,7 @@ def rank(
     from analysis.report import lead
     from analysis.report_tables import ranking_table
     from analysis.study import open_study
+    from analysis.verdict import sentences
 
     found = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
     if as_json:
@@ -45,6 +46,7 @@ def rank(
     for study in found:
         for one in study.inferences:
             facts.print(to_rich(ranking_table(one)))
+            _say(sentences(one))
         _say(lead(study) or ["No final run is finished yet."])
 
 
@@ -90,7 +92,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML file: answer, ranking, tables, figures, tests, costs, provenance."""
     from analysis.as_json import plain, rank_facts
-    from analysis.claims import Evidence, check_claims
+    from analysis.claims import check_claims
     from analysis.report import write_report
     from analysis.study import open_study
 
@@ -99,8 +101,7 @@ def report(
         facts.print(str(path), markup=False, soft_wrap=True)
         return
     (study,) = open_study(store)
-    claims = check_claims([Evidence(frame=study.frame, metric=study.metric, predictions=study.predictions)])
-    print_json({"report": str(path), **rank_facts(study), "claims": plain(claims)})
+    print_json({"report": str(path), **rank_facts(study), "claims": plain(check_claims([study]))})
 
 
 def recommend(

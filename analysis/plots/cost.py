@@ -25,12 +25,12 @@ COSTS = {
 
 # where a label may stand: text alignment, and its offset from the marker in points
 _PLACES = (
+    ("left", "top", 7, -5),  # the front goes right, then up
     ("left", "center", 8, 0),
     ("right", "center", -8, 0),
     ("center", "bottom", 0, 9),
     ("center", "top", 0, -9),
     ("left", "bottom", 7, 5),
-    ("left", "top", 7, -5),
     ("right", "bottom", -7, 5),
     ("right", "top", -7, -5),
 )

@@ -1,19 +1,18 @@
 import pytest
 
 from analysis.against import cells_against, ranks_against
-from analysis.claims import Evidence, check_claims
+from analysis.claims import check_claims
 from analysis.load import load_results
-from analysis.predictions import PredictionStore
 from analysis.published import load_published
 from analysis.render import to_csv
+from analysis.study import open_study
 
 F1 = "test/f1_macro"
 DATA, SIZE, SSF, LORA, BIAS = range(5)
 
 
-def verdicts(*frames, metric=F1):
-    evidence = [Evidence(frame=frame, metric=metric, predictions=PredictionStore(None)) for frame in frames]
-    return check_claims(evidence)
+def verdicts(store):
+    return check_claims(open_study(store))
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def gains(write_store, final_rows):
     ],
 )
 def test_whether_the_gain_grows_as_data_shrink(by_fraction, verdict, gains, write_store):
-    claim = verdicts(load_results(write_store(gains(by_fraction))))[DATA]
+    claim = verdicts(write_store(gains(by_fraction)))[DATA]
     assert claim.verdict == verdict
     if len(by_fraction) > 1:
         # the slope per tenth of the data, by hand: a straight line through the three gains, nearly
@@ -58,7 +57,7 @@ def test_whether_the_gain_grows_with_the_model(gains, write_store):
         *gains({1.0: 0.02}, model="vit_base", total=10**8),
         *gains({1.0: 0.09}, model="vit_huge", total=10**9),
     ]
-    claim = verdicts(load_results(write_store(rows)))[SIZE]
+    claim = verdicts(write_store(rows))[SIZE]
     assert claim.verdict == "supports"
     assert "changes by +0.070" in claim.because
 
@@ -70,30 +69,26 @@ def test_a_method_is_best_only_where_it_leads_alone(write_store, final_rows):
         for name in many
         for row in final_rows({"lora": [0.9], "full": [0.8], "linear": [0.5]}, dataset=name)
     ]
-    assert verdicts(load_results(write_store(rows, name="s")))[LORA].verdict == "supports"
+    assert verdicts(write_store(rows, name="s"))[LORA].verdict == "supports"
     rows = [
         row
         for name in many
         for row in final_rows({"lora": [0.5], "full": [0.8], "linear": [0.7]}, dataset=name)
     ]
-    claim = verdicts(load_results(write_store(rows, name="c")))[LORA]
+    claim = verdicts(write_store(rows, name="c"))[LORA]
     assert (claim.verdict, "full ranks first" in claim.because) == ("contradicts", True)
     rows = final_rows({"lora": [0.81, 0.8], "full": [0.8, 0.81], "linear": [0.5, 0.51]})
-    assert verdicts(load_results(write_store(rows, name="n")))[LORA].verdict == "cannot tell"
+    assert verdicts(write_store(rows, name="n"))[LORA].verdict == "cannot tell"
 
 
 def test_what_was_not_run_cannot_be_told(write_store, final_rows):
-    claims = verdicts(load_results(write_store(final_rows({"full": [0.5], "linear": [0.6]}))))
+    claims = verdicts(write_store(final_rows({"full": [0.5], "linear": [0.6]})))
     assert [claim.verdict for claim in claims] == ["cannot tell"] * 5
     assert claims[SSF].because == "no runs of ssf and a rival on resnet50 scored by F1"
 
 
 def test_the_paper_s_own_tables_settle_none_of_its_claims():
-    evidence = [
-        Evidence(frame=table.frame, metric=table.metric, predictions=PredictionStore(None))
-        for table in load_published()
-    ]
-    claims = check_claims(evidence)
+    claims = verdicts("dutt2024")
     assert [claim.verdict for claim in claims] == ["cannot tell"] * 5
     assert "mean rank 2.40 of 8" in claims[LORA].because
     assert "mean rank 1.30 of 6" in claims[SSF].because

@@ -2,24 +2,33 @@ import numpy as np
 import pytest
 
 from analysis.inference import infer
-from analysis.load import load_results
 from analysis.predictions import PredictionStore
 from analysis.published import load_published
 from analysis.rank import pools_of
-from analysis.verdict import by_fraction, format_p, fraction_sentence, headline, nemenyi_sentence, sentences
+from analysis.resample import replicate_cells
+from analysis.study import open_study
+from analysis.verdict import (
+    by_fraction,
+    extent,
+    format_p,
+    fraction_sentence,
+    headline,
+    nemenyi_sentence,
+    sentences,
+)
 
-F1 = "test/f1_macro"
 NONE = PredictionStore(None)
 
 
 def of_table(number):
     table = next(table for table in load_published() if table.number == number)
     (pool,) = pools_of(table.frame, table.metric)
-    return infer(pool, NONE)
+    return infer(pool, replicate_cells(pool, NONE))
 
 
 def of_store(store):
-    return [infer(pool, PredictionStore(store)) for pool in pools_of(load_results(store), F1)]
+    (study,) = open_study(store)
+    return study.inferences
 
 
 def test_the_paper_s_table_3_separates_lora_from_linear_probing_and_adaptformer_alone():
@@ -81,7 +90,7 @@ def test_on_one_data_set_the_answer_is_for_that_data_set_alone(predicted_store):
     assert [m.tier for m in one.methods] == [1, 2, 3]
     assert one.leader.p_best > 0.99
     assert "shown to be best" in headline([one])
-    assert any("they say nothing of other data sets" in text for text in sentences(one))
+    assert "they say nothing of other data sets" in extent(one)
 
 
 def test_equal_methods_are_tied(predicted_store):
@@ -122,10 +131,10 @@ def test_each_share_of_the_data_has_its_own_answer(write_store, final_rows):
         *final_rows({"full": [0.3, 0.31], "lora": [0.5, 0.51]}, fraction=0.1),
     ]
     (one,) = of_store(write_store(rows))
-    parts = by_fraction(one, NONE)
+    parts = by_fraction(one)
     assert [(name, part.leader.method) for name, part in parts] == [("10%", "lora"), ("100%", "full")]
     assert fraction_sentence(parts).startswith("By share of the training data: 10%: lora (")
-    assert by_fraction(parts[0][1], NONE) == []
+    assert by_fraction(parts[0][1]) == []
 
 
 def test_a_single_method_has_nothing_to_be_compared_with(write_store, final_rows):

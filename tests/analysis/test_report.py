@@ -164,8 +164,14 @@ def test_the_page_states_what_rank_prints(predicted_store, tmp_path, cli):
 
 def test_predictions_fill_the_clinical_sections(predicted_store, tmp_path):
     page = write_report(predicted_store({"full": 2.0, "linear": 0.2}), tmp_path / "report.html").read_text()
-    for text in ("Against full tuning, on the same test images", "balanced accuracy",
-                 "Gaps between subgroups", "Reliability curves", "Confusion matrices", "lowest sensitivity"):  # fmt: skip
+    for text in (
+        "Against full tuning, on the same test images",
+        "balanced accuracy",
+        "Gaps between subgroups",
+        "Reliability curves",
+        "Confusion matrices",
+        "lowest sensitivity",
+    ):
         assert text in page
 
 

@@ -9,6 +9,7 @@ from analysis.plots.cost import data_cost, draw_cost, pareto_front
 from analysis.plots.style import COLOURS, save, styles_of, to_svg
 from analysis.predictions import PredictionStore
 from analysis.rank import pools_of
+from analysis.resample import replicate_cells
 
 F1 = "test/f1_macro"
 SCORES = {"full": [0.80, 0.86, 0.92], "linear": [0.50, 0.50, 0.56], "lora": [0.87, 0.90, 0.93], "bias": [0.4]}
@@ -20,7 +21,7 @@ def drawn(write_store, final_rows):
 
     def build(rows=None, name="store"):
         frame = load_results(write_store(rows or final_rows(SCORES), name=name))
-        one = infer(pools_of(frame, F1)[0], PredictionStore(None))
+        one = infer(pool := pools_of(frame, F1)[0], replicate_cells(pool, PredictionStore(None)))
         panels = data_cost(frame, one)
         return panels, draw_cost(panels, one, styles_of(frame["method"]))
 

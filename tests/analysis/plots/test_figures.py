@@ -56,7 +56,7 @@ def test_one_fraction_is_no_curve(write_store, final_rows):
 def test_the_critical_difference_diagram_of_table_3_names_ranks_and_groups():
     table = next(table for table in load_published() if table.number == 3)
     (pool,) = pools_of(table.frame, table.metric)
-    one = infer(pool, NONE)
+    one = infer(pool, replicate_cells(pool, NONE))
     drawing = draw_critical_difference(one, one.over("block"))
     assert "Critical difference 2.71" in drawing.words
     # lora's group: all but adaptformer and linear

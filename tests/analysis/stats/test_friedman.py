@@ -98,6 +98,17 @@ def test_blocks_that_all_agree_and_blocks_that_all_tie_are_the_two_ends():
     assert (tied.chi2, tied.p, tied.kendall_w) == (0, 1, 0)
 
 
+def test_the_permutation_p_is_exact_where_all_orders_can_be_counted():
+    # two blocks of four methods that agree: one of the 24 orders of the second block is as extreme
+    test = friedman(np.array([[1, 2, 3, 4.0]] * 2))
+    assert test.p_permutation == pytest.approx(1 / 24, abs=0.015)
+    assert test.f_p == 0, "F's own p is worthless here"
+    assert friedman(np.full((3, 3), 2.0)).p_permutation == 1
+    # and near chi2's for many blocks
+    many = friedman(ranks_of(np.random.default_rng(3).normal(size=(40, 4))))
+    assert many.p_permutation == pytest.approx(many.p, abs=0.04)
+
+
 def test_skillings_and_mack_count_what_is_there():
     # two methods only ever met where the third was missing: blocks 1, 2 have a < b < c, block 3 has a < b
     ranks = np.array([[1, 2, 3.0], [1, 2, 3.0], [1, 2, np.nan]])
