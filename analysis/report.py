@@ -31,6 +31,7 @@ from analysis.render import RENDERERS, SUFFIXES, to_html
 from analysis.report_figures import Figures, draw_study
 from analysis.report_tables import (
     clinical_table,
+    comparison_sentence,
     comparison_table,
     fraction_table,
     pair_table,
@@ -43,6 +44,7 @@ from analysis.tables import Table, parameter_table, plain_table, score_table
 from analysis.verdict import by_fraction, extent, fraction_sentence, headline, sentences
 from raypeft.core.errors import StorageError
 
+MOST_LINES = 16
 MOST_PANELS = 12
 """Of one kind of figure in the page; the rest only in an export. 120 cells would make it 20 MB."""
 
@@ -183,7 +185,14 @@ def _cost(frame: pd.DataFrame, figures: Figures) -> list[Part]:
 
 def _comparisons(study: Study) -> list[Part]:
     found = [row for one in study.inferences for row in compare(one.pool, study.predictions)]
-    return [Part(table=comparison_table(found))] if found else []
+    if not found:
+        return []
+    return [Part(lines=[comparison_sentence(found)]), _long(comparison_table(found))]
+
+
+def _long(table: Table) -> Part:
+    """Folded where it would push the rest of the page out of sight."""
+    return Part(table=table, fold=table.title if len(table.rows) > MOST_LINES else "")
 
 
 def _clinical(study: Study, figures: Figures) -> list[Part]:
@@ -192,8 +201,8 @@ def _clinical(study: Study, figures: Figures) -> list[Part]:
     gaps = subgroup_table(study.gaps)
     none = "The manifest has no subgroup (sex, age, skin type, ...) that is large enough to compare."
     return [
-        Part(table=clinical_table(study.clinical)),
-        Part(table=gaps) if gaps else Part(note=none),
+        _long(clinical_table(study.clinical)),
+        _long(gaps) if gaps else Part(note=none),
         Part(drawings=figures.reliability[:MOST_PANELS], fold="Reliability curves",
              note="Below the diagonal a model is surer than it is right. Bins with 1% of the cases or more."),
         Part(drawings=figures.confusion[:MOST_PANELS], fold="Confusion matrices",

@@ -109,6 +109,20 @@ def fraction_table(panels: Sequence[FractionPanel]) -> Table | None:
     )
 
 
+def comparison_sentence(found: Sequence[Comparison]) -> str:
+    """How many comparisons hold after Holm's correction."""
+    parts = []
+    for name, tests in (
+        ("macro F1", [(c.f1.difference, c.f1_p_holm) for c in found]),
+        ("AUROC", [(c.auroc.difference, c.auroc_p_holm) for c in found if c.auroc]),
+    ):
+        better = sum(p < 0.05 and gap > 0 for gap, p in tests)
+        worse = sum(p < 0.05 and gap < 0 for gap, p in tests)
+        parts.append(f"by {name} {better} of {len(tests)} better and {worse} worse")
+    references = ", ".join(sorted({c.reference for c in found}))
+    return f"Shown to differ from {references} after Holm's correction: {'; '.join(parts)}."
+
+
 def comparison_table(found: Sequence[Comparison]) -> Table:
     """Paired tests on the same test images, by block."""
     rows = [

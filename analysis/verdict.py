@@ -83,7 +83,7 @@ def friedman_sentence(test: Omnibus) -> str:
     return (
         f"Over {f.n_blocks} {test.unit}s the methods {found} (Friedman chi2 {f.chi2:.3f} on {f.df} degrees "
         f"of freedom, p {format_p(f.p)}, by permutation {format_p(f.p_permutation)}; Iman-Davenport F "
-        f"{f.f:.2f}, p {format_p(f.f_p)}; Kendall's W {f.kendall_w:.2f}{left_out})."
+        f"{'infinite' if math.isinf(f.f) else f'{f.f:.2f}'}, p {format_p(f.f_p)}; Kendall's W {f.kendall_w:.2f}{left_out})."
     )
 
 

@@ -19,8 +19,8 @@ def draw_critical_difference(one: Inference, test: Omnibus) -> Drawing:
     groups = cliques(test.mean_ranks, test.separated_matrix())
     half = (k + 1) // 2
     with matplotlib.rc_context(RC):
-        rows = 0.34 * (half + len(groups)) + 1.0
-        figure, axes = new_axes(7.2, rows)
+        rows = 0.32 * (half + len(groups)) + 1.1
+        figure, axes = new_axes(4.8, rows)
         axes.grid(visible=False)
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.set(
