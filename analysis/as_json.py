@@ -11,6 +11,7 @@ from analysis.inference import Inference, Omnibus
 from analysis.recommend import Recommendation
 from analysis.scores import Block, higher_is_better
 from analysis.study import Study
+from analysis.tables import Table
 from analysis.verdict import extent, headline, sentences
 
 
@@ -40,6 +41,12 @@ def rank_facts(study: Study) -> dict[str, Any]:
         "headline": headline(study.inferences),
         "rankings": [_ranking(one) for one in study.inferences],
     }
+
+
+def table_facts(table: Table) -> dict[str, Any]:
+    """Title, columns, notes, and a row of texts per line, its group by the group's name."""
+    rows = [{table.group_name: row.group, **row.texts} if row.group else {**row.texts} for row in table.rows]
+    return {"title": table.title, "columns": list(table.columns), "rows": rows, "notes": list(table.notes)}
 
 
 def advice_facts(found: Recommendation) -> dict[str, Any]:

@@ -83,19 +83,29 @@ def write_report(
     """
     plan = load_plan(store)
     (study,) = open_study(store)
-    sections = report_sections(study, plan, Path(store), against=against)
-    page = _render(study, plan, sections)
-    _write(Path(output), page)
+    figures = draw_study(study) if study.inferences else Figures()
+    sections = _sections(study, plan, Path(store), figures, against=against)
+    _write(Path(output), _render(study, plan, sections))
     if export is not None:
-        _export(sections, Path(export))
+        _export(sections, figures, Path(export))
     return Path(output)
 
 
-def report_sections(
-    study: Study, plan: Mapping[str, Any], store: Path, *, against: str | None = None
+def lead(study: Study) -> list[str]:
+    """The answer in one sentence, then what it rests on; empty while nothing is scored."""
+    if not study.inferences:
+        return []
+    said = [headline(study.inferences)]
+    for one in study.inferences:
+        name = f"{', '.join(one.pool.models)}: " if len(study.inferences) > 1 else ""
+        said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
+    return said
+
+
+def _sections(
+    study: Study, plan: Mapping[str, Any], store: Path, figures: Figures, *, against: str | None
 ) -> list[Section]:
     """Everything below the headline, in order; sections without content are left out."""
-    figures = draw_study(study) if study.inferences else Figures()
     frame = study.frame
     sections = [
         Section(title="Ranking", parts=_ranking(study, figures)),
@@ -124,17 +134,6 @@ def report_sections(
         ),
     ]
     return [section for section in sections if section.parts]
-
-
-def lead(study: Study) -> list[str]:
-    """The answer in one sentence, then what it rests on; empty while nothing is scored."""
-    if not study.inferences:
-        return []
-    said = [headline(study.inferences)]
-    for one in study.inferences:
-        name = f"{', '.join(one.pool.models)}: " if len(study.inferences) > 1 else ""
-        said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
-    return said
 
 
 def _ranking(study: Study, figures: Figures) -> list[Part]:
@@ -297,14 +296,14 @@ def _render(study: Study, plan: Mapping[str, Any], sections: Sequence[Section]) 
     )
 
 
-def _export(sections: Sequence[Section], folder: Path) -> None:
+def _export(sections: Sequence[Section], figures: Figures, folder: Path) -> None:
     """Raises: StorageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for drawing in figures.all():
+            save(drawing, folder)
         for section in sections:
             for number, part in enumerate(section.parts):
-                for drawing in part.drawings:
-                    save(drawing, folder)
                 if part.table is not None:
                     name = f"{section.title.lower().replace(' ', '_')}_{number + 1}"
                     for form, render in RENDERERS.items():

@@ -18,6 +18,7 @@ from analysis.scores import (
     higher_is_better,
     metric_label,
 )
+from raypeft.core.errors import ConfigError
 
 MISSING, DIVERGED = "—", "diverged"
 
@@ -101,17 +102,15 @@ def score_table(frame: pd.DataFrame, metric: str, ties: Ties = "average") -> Tab
 
 
 def parameter_table(frame: pd.DataFrame) -> Table:
-    """Table 6: trainable parameters of every method on every model, head included; `frame`: load_results'."""
+    """Table 6: trainable parameters of every method on every model; `frame`: load_results'.
+
+    Raises: ConfigError for a table that counts none.
+    """
+    if not {"trainable", "total"} <= set(frame.columns):
+        raise ConfigError("no columns trainable and total: only a store, or dutt2024, counts parameters")
     rows = []
     for (model, method), of_row in frame.groupby(["model", "method"]):
-        inserted = of_row.loc[of_row["trainable"] > 0, "inserted"]
-        texts = {
-            "method": str(method),
-            **_parameters(of_row),
-            "inserted": _range([f"{count:,}" for count in (inserted.min(), inserted.max())])
-            if len(inserted)
-            else MISSING,
-        }
+        texts = {"method": str(method), **_parameters(of_row), "inserted": _inserted(of_row)}
         rows.append(Row(group=str(model), texts=texts))
     return Table(
         title="trainable parameters",
@@ -186,6 +185,12 @@ def _parameters(rows: pd.DataFrame) -> dict[str, str]:
         "trainable": _range([f"{count:,}" for count in (counts.min(), counts.max())]),
         "share": _range([_percent(share) for share in (shares.min(), shares.max())]),
     }
+
+
+def _inserted(rows: pd.DataFrame) -> str:
+    """Parameters that the backbone does not have; unknown for published tables."""
+    counts = list(rows.loc[rows["trainable"] > 0, "inserted"]) if "inserted" in rows else []
+    return _range([f"{count:,}" for count in (min(counts), max(counts))]) if counts else MISSING
 
 
 def _range(ends: Sequence[str]) -> str:

@@ -78,12 +78,13 @@ def nemenyi_sentence(test: Omnibus, leader: str) -> str:
 def friedman_sentence(test: Omnibus) -> str:
     """Whether the methods differ at all."""
     f = test.friedman
+    ratio = "infinite" if math.isinf(f.f) else f"{f.f:.2f}"
     found = "differ" if f.p_permutation < 0.05 else "are not shown to differ"
     left_out = f"; {test.left_out} {test.unit}s lack a method and are left out" if test.left_out else ""
     return (
         f"Over {f.n_blocks} {test.unit}s the methods {found} (Friedman chi2 {f.chi2:.3f} on {f.df} degrees "
         f"of freedom, p {format_p(f.p)}, by permutation {format_p(f.p_permutation)}; Iman-Davenport F "
-        f"{'infinite' if math.isinf(f.f) else f'{f.f:.2f}'}, p {format_p(f.f_p)}; Kendall's W {f.kendall_w:.2f}{left_out})."
+        f"{ratio}, p {format_p(f.f_p)}; Kendall's W {f.kendall_w:.2f}{left_out})."
     )
 
 

@@ -60,18 +60,24 @@ def table(
     parameters: Annotated[
         bool, typer.Option("--parameters", help="Trainable parameters in place of scores.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print scores in the form of the paper's tables: mean ± sd, best in bold, mean score, mean rank."""
+    from analysis.as_json import table_facts
     from analysis.render import RENDERERS, to_rich
     from analysis.study import open_study
     from analysis.tables import parameter_table, score_table
 
     chosen = _choice("--form", form, FORMS)
-    for study in open_study(source, metric=metric, ties=_choice("--ties", ties, TIES)):
-        if parameters:
-            printed = parameter_table(study.frame)
-        else:
-            printed = score_table(study.frame, study.metric, study.ties)
+    studies = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
+    if parameters:
+        tables = [parameter_table(study.frame) for study in studies]
+    else:
+        tables = [score_table(study.frame, study.metric, study.ties) for study in studies]
+    if as_json:
+        print_json([table_facts(printed) for printed in tables])
+        return
+    for printed in tables:
         if chosen == "text":
             facts.print(to_rich(printed))
         else:

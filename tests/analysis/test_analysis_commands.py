@@ -89,6 +89,14 @@ def test_table_prints_every_form(cli, form, text):
     assert text in out.replace("53,120", "53120").replace('"', "")
 
 
+def test_table_prints_json(cli):
+    code, out, _ = cli("table", PAPER / "table4_sd_fid.csv", "--json")
+    assert code == 0
+    (found,) = json.loads(out)
+    row = next(row for row in found["rows"] if row["method"] == "bias")
+    assert (row["mimic_cxr 10%"], row["mean rank"], row["mean score"]) == ("17.87", "1.67", "22.45")
+
+
 def test_table_prints_parameters_too(cli, write_store, final_rows):
     store = write_store(final_rows({"lora": [0.5]}))
     code, out, _ = cli("table", store, "--parameters", "--form", "csv")

@@ -1,12 +1,13 @@
 import re
 from xml.etree import ElementTree
 
+import matplotlib
 import pytest
 
 from analysis.inference import infer
 from analysis.load import load_results
 from analysis.plots.cost import data_cost, draw_cost, pareto_front
-from analysis.plots.style import COLOURS, save, styles_of, to_svg
+from analysis.plots.style import COLOURS, RC, new_axes, save, styles_of, to_svg
 from analysis.predictions import PredictionStore
 from analysis.rank import pools_of
 from analysis.resample import replicate_cells
@@ -62,6 +63,16 @@ def test_a_drawing_is_the_same_bytes_each_time_and_refers_to_nothing_outside(dra
     assert len(ids) == len(set(ids)), "two panels in one page share an id"
     for reference in re.findall(r'(?:href="#|url\(#)([^")]+)', pages[0]):
         assert reference in ids
+
+
+def test_numbers_that_are_read_keep_their_digits():
+    with matplotlib.rc_context(RC):
+        figure, axes = new_axes()
+        axes.plot([0, 1.23456], [0, 1])
+        axes.set_yticks([0.775], ["0.7753"])
+    svg = to_svg(figure, prefix="p-")
+    assert "0.7753" in svg
+    assert not re.search(r' d="[^"]*\.\d{3}', svg)
 
 
 def test_methods_at_one_place_have_labels_that_do_not_overlap(drawn, final_rows):
