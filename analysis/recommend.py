@@ -187,6 +187,8 @@ def _shortlist(ranking: Inference) -> dict[str, str]:
     """Method to the reason; in the order of their chances, or the first three where those are not known."""
     if math.isnan(ranking.leader.p_best):
         return {m.method: "among the first three; how surely is not known" for m in ranking.methods[:3]}
+    if len(ranking.methods) == 1:
+        return {ranking.leader.method: "the only one within the limits"}
     found: dict[str, str] = {}
     for m in sorted(ranking.methods, key=lambda one: (-one.p_best, one.mean_rank)):
         if sum(ranking.of(name).p_best for name in found) >= HOLDS_BEST:

@@ -43,7 +43,11 @@ def to_html(table: Table) -> Markup:
     heads = Markup("").join(
         Markup("<th scope=col{}>{}</th>").format(_text_class(table, name), name) for name in table.columns
     )
-    parts = [Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead>").format(table.title, heads)]
+    parts = [
+        Markup("<table><caption><span>{}</span></caption><thead><tr>{}</tr></thead>").format(
+            table.title, heads
+        )
+    ]
     first = table.columns[0] if table.columns else ""
     for group, rows in table.by_group().items():
         parts.append(Markup("<tbody>"))

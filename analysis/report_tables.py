@@ -87,7 +87,9 @@ def fraction_table(panels: Sequence[FractionPanel]) -> Table | None:
             "model": panel.model,
             "data set": panel.dataset,
             "crossover": MISSING if math.isnan(c.fraction) else f"{100 * c.fraction:.2g}%",
-            "95% interval": MISSING if math.isnan(c.low) else f"{100 * c.low:.2g}% to {100 * c.high:.2g}%",
+            "95% interval": MISSING
+            if math.isnan(c.fraction)
+            else f"{100 * c.low:.2g}% to {100 * c.high:.2g}%",
             "replicates that cross": f"{100 * c.share_crossing:.0f}%",
             "images there": MISSING if math.isnan(c.n_train) else f"{c.n_train:,.0f}",
         }

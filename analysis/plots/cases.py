@@ -11,7 +11,7 @@ from analysis.clinical import Clinical
 from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, new_axes
 from analysis.scores import Block, format_fraction
 
-COLUMNS = 4
+COLUMNS = 2  # a phone shows the whole figure in its width
 LEGIBLE = 8  # classes up to which counts are written into the cells
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
 from analysis.inference import Inference
-from analysis.plots.style import INK, RC, Drawing, Style, file_name, new_axes, short_number
+from analysis.plots.style import INK, RC, Drawing, Style, file_name, log_ticks, new_axes, short_number
 from analysis.scores import metric_label
 
 COSTS = {
@@ -129,14 +129,14 @@ def _draw(panel: Panel, one: Inference, styles: Mapping[str, Style]) -> Figure:
     spread = max(costs) / min(costs)
     if spread > 5:
         axes.set(xscale="log", xlim=(min(costs) / spread**0.12, max(costs) * spread**0.25))
+        log_ticks(axes)
     else:
         pad = (max(costs) - min(costs)) or max(costs)
         axes.set_xlim(min(costs) - 0.15 * pad, max(costs) + 0.3 * pad)
+        axes.xaxis.set_major_formatter(FuncFormatter(short_number))
     pad = 0.12 * (max(scores) - min(scores)) or 0.05
     axes.set_ylim(min(scores) - pad, max(scores) + pad)
     axes.set(xlabel=COSTS[panel.cost][0], ylabel=f"mean {metric_label(one.pool.metric)}")
-    axes.xaxis.set_major_formatter(FuncFormatter(short_number))
-    axes.xaxis.set_minor_locator(NullLocator())
     front = [point for point in panel.points if point.is_on_front]
     axes.step(
         [p.cost for p in front], [p.score for p in front], where="post", color=INK, linewidth=1, alpha=0.6

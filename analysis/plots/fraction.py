@@ -94,7 +94,7 @@ def data_fraction(frame: pd.DataFrame, pool: Pool, replicates: Replicates) -> li
 def draw_fraction(panel: FractionPanel, metric: str, styles: Mapping[str, Style]) -> Drawing:
     """Means over seeds with 95% intervals on a log axis of fractions; dotted lines: crossovers."""
     with matplotlib.rc_context(RC):
-        figure, axes = new_axes(5.6, 3.8)
+        figure, axes = new_axes(4.8, 3.6)
         fractions = sorted({f for line in panel.lines for f in line.fractions})
         for number, line in enumerate(panel.lines):
             style = styles[line.method]
@@ -118,7 +118,7 @@ def draw_fraction(panel: FractionPanel, metric: str, styles: Mapping[str, Style]
         axes.set_xticks(fractions)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_fraction(round(x, 6))))
         axes.xaxis.set_minor_locator(NullLocator())
-        legend_below(figure, axes, columns=4)
+        legend_below(figure, axes)
     return Drawing(
         name=file_name("fig1", panel.model, panel.dataset),
         title=f"{panel.model}, {panel.dataset}",

@@ -62,7 +62,7 @@ def draw_critical_difference(one: Inference, test: Omnibus) -> Drawing:
 def draw_rank_intervals(one: Inference, styles: Mapping[str, Style]) -> Drawing:
     """Mean rank of every method with its 95% interval; filled markers are tied with the best."""
     with matplotlib.rc_context(RC):
-        figure, axes = new_axes(5.6, 0.33 * len(one.methods) + 1.1)
+        figure, axes = new_axes(4.8, 0.33 * len(one.methods) + 1.1)
         axes.grid(visible=False)
         axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
         for row, m in enumerate(reversed(one.methods)):
@@ -102,7 +102,7 @@ def draw_performance_profile(one: Inference, styles: Mapping[str, Style]) -> Dra
     thresholds = np.linspace(everything.min(), everything.max(), 80)
     above = one.pool.sign > 0
     with matplotlib.rc_context(RC):
-        figure, axes = new_axes(5.6, 3.6)
+        figure, axes = new_axes(4.8, 3.6)
         for method, scores in runs.items():
             share = performance_profile(scores, thresholds)
             style = styles[method]
@@ -112,7 +112,7 @@ def draw_performance_profile(one: Inference, styles: Mapping[str, Style]) -> Dra
             )  # fmt: skip
         relation = "above" if above else "at or below"
         axes.set(xlabel=metric_label(one.pool.metric), ylabel=f"share of runs {relation}", ylim=(-0.02, 1.02))
-        legend_below(figure, axes, columns=4)
+        legend_below(figure, axes)
     medians = "; ".join(f"{method} {np.median(scores):.3f}" for method, scores in runs.items())
     return Drawing(
         name=file_name("performance_profile", *one.pool.models),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import matplotlib
 import pandas as pd
 
-from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, new_axes
+from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, log_ticks, new_axes
 from analysis.scores import Block, format_fraction, metric_label
 
 
@@ -54,6 +54,7 @@ def draw_search(
                 markeredgecolor=style.colour, markersize=5, zorder=3,
             )  # fmt: skip
         axes.set(xscale="log", xlabel="learning rate", ylabel=f"validation {metric_label(objective)}")
+        log_ticks(axes)
         legend_below(figure, axes)
     words = "; ".join(
         f"{method} best {best.best:.3f} at {best.lr:.1e}"

@@ -1,6 +1,7 @@
 """How every figure looks, and how it becomes inline SVG or files."""
 
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 # Okabe and Ito's palette without black and yellow, which vanish on a dark or a white page
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
@@ -70,7 +72,7 @@ def new_axes(width: float = 4.4, height: float = 3.2) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def legend_below(figure: Figure, axes: Axes, *, columns: int = 3) -> None:
+def legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
     """Names under the axes, where they hide nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
@@ -86,6 +88,18 @@ def short_number(value: float, _position: int = 0) -> str:
         if value >= unit:
             return f"{value / unit:g}{name}"
     return f"{value:g}"
+
+
+def log_ticks(axes: Axes) -> None:
+    """Label powers of ten on a log x axis, and 2 and 5 times them where there is but one power."""
+    low, high = axes.get_xlim()
+    powers = [10.0**n for n in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    inside = [tick for tick in powers if low <= tick <= high]
+    if len(inside) < 2:
+        inside = [p * m for p in powers for m in (1, 2, 5) if low <= p * m <= high]
+    axes.set_xticks(inside)
+    axes.xaxis.set_major_formatter(FuncFormatter(short_number))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def to_svg(figure: Figure, *, prefix: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from analysis.inference import infer
 from analysis.load import load_results
 from analysis.plots.cost import data_cost, draw_cost, pareto_front
-from analysis.plots.style import COLOURS, RC, new_axes, save, styles_of, to_svg
+from analysis.plots.style import COLOURS, RC, log_ticks, new_axes, save, styles_of, to_svg
 from analysis.predictions import PredictionStore
 from analysis.rank import pools_of
 from analysis.resample import replicate_cells
@@ -73,6 +73,24 @@ def test_numbers_that_are_read_keep_their_digits():
     svg = to_svg(figure, prefix="p-")
     assert "0.7753" in svg
     assert not re.search(r' d="[^"]*\.\d{3}', svg)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((8, 70), ["10", "20", "50"]),
+        ((1e-4, 1e-1), ["0.0001", "0.001", "0.01", "0.1"]),
+        ((2e3, 4e6), ["10k", "100k", "1M"]),
+    ],
+)
+def test_a_log_axis_has_ticks_in_plain_numbers(limits, expected):
+    with matplotlib.rc_context(RC):
+        figure, axes = new_axes()
+        axes.set(xscale="log", xlim=limits)
+        log_ticks(axes)
+    texts = [e.text for e in ElementTree.fromstring(to_svg(figure, prefix="p-")).iter("text")]
+    assert texts[: len(expected)] == expected
+    assert not any("$" in text for text in texts)
 
 
 def test_methods_at_one_place_have_labels_that_do_not_overlap(drawn, final_rows):
