@@ -1,100 +1,210 @@
-"""Ranks of methods within blocks, the tie rule always named; long score tables from a CSV file."""
+"""Ranks of methods within blocks, the tie rule always named; which models share a ranking."""
 
-from pathlib import Path
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
-from analysis.scores import CELL, blocks_of, cell_scores, is_known_metric
+from analysis.scores import Block, CellScore, blocks_of, cell_scores, format_fraction, higher_is_better
 from raypeft.core.errors import ConfigError
 
 Ties = Literal["average", "dense", "min"]
+Array = np.ndarray
+
+DIVERGED = -1e300
+"""Stands for the score of a cell whose final runs all diverged: below every score, above a missing one."""
 
 
-def rank_table(
-    frame: pd.DataFrame, *, metric: str, higher_is_better: bool = True, ties: Ties = "average"
-) -> pd.DataFrame:
-    """Ranks of the methods (1 is best) by the mean over seeds, within each (model, dataset, fraction).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """Methods that are ranked against each other, and the blocks that they met on."""
 
-    Index: method, best mean rank first. Columns: mean_rank (over the blocks that the method has a
-    score in), n_blocks (how many those are), then one column per block, "model / dataset / fraction",
-    NaN where the method has no score there. Compare mean ranks only where n_blocks is the same.
-    `ties`: what equal means get: their average rank, the same rank with no gap after it (dense), or
-    the lowest of their ranks (min). Raises: ConfigError for another tie rule or an unknown metric.
+    models: tuple[str, ...]
+    methods: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    cells: Mapping[tuple[Block, str], CellScore]  # by (block, method); those without a run are absent
+    metric: str
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The units of replication."""
+        return tuple(sorted({dataset for _, dataset, _ in self.blocks}))
+
+    @property
+    def missing(self) -> list[tuple[Block, str]]:
+        """Cells without a finished or diverged final run. They have no rank."""
+        return [(b, m) for b in self.blocks for m in self.methods if not self._ended(b, m)]
+
+    @property
+    def diverged(self) -> list[tuple[Block, str]]:
+        """Cells whose final runs all diverged. They rank last in their block."""
+        return [
+            (b, m) for b in self.blocks for m in self.methods if self._ended(b, m) and not self.cells[b, m].n
+        ]
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher score is better, else -1."""
+        return 1 if higher_is_better(self.metric) else -1
+
+    def scores(self) -> Array:
+        """(blocks, methods): means over seeds in the metric's own direction; NaN missing or diverged."""
+        return np.array([[self._mean(b, m) for m in self.methods] for b in self.blocks])
+
+    def goodness(self) -> Array:
+        """(blocks, methods): scores with higher as better, DIVERGED where all runs diverged, NaN missing."""
+        good = self.sign * self.scores()
+        for block, method in self.diverged:
+            good[self.blocks.index(block), self.methods.index(method)] = DIVERGED
+        return good
+
+    def ranks(self, ties: Ties = "average") -> Array:
+        """(blocks, methods): 1 is best; NaN missing."""
+        return rank_within(self.goodness(), ties)
+
+    def only(self, blocks: Iterable[Block]) -> "Pool":
+        """Some of the blocks, and the methods that have a cell there."""
+        chosen = set(blocks)
+        kept = tuple(block for block in self.blocks if block in chosen)
+        return Pool(
+            models=tuple(sorted({model for model, _, _ in kept})),
+            methods=tuple(m for m in self.methods if any((b, m) in self.cells for b in kept)),
+            blocks=kept,
+            cells={key: cell for key, cell in self.cells.items() if key[0] in chosen},
+            metric=self.metric,
+        )
+
+    def among(self, methods: Iterable[str]) -> "Pool":
+        """Some of the methods, on the same blocks."""
+        chosen = set(methods)
+        return Pool(
+            models=self.models,
+            methods=tuple(m for m in self.methods if m in chosen),
+            blocks=self.blocks,
+            cells=self.cells,
+            metric=self.metric,
+        )
+
+    def describe(self) -> str:
+        """Its models, data sets and fractions in words."""
+        fractions = sorted({fraction for _, _, fraction in self.blocks})
+        data = ", ".join(self.datasets)
+        if fractions != [1.0]:
+            data += " at " + ", ".join(map(format_fraction, fractions)) + " of the training data"
+        return f"{', '.join(self.models)} on {data}"
+
+    def _ended(self, block: Block, method: str) -> bool:
+        cell = self.cells.get((block, method))
+        return cell is not None and bool(cell.n or cell.diverged)
+
+    def _mean(self, block: Block, method: str) -> float:
+        cell = self.cells.get((block, method))
+        return cell.mean if cell else math.nan
+
+
+def rank_within(goodness: Array, ties: Ties = "average") -> Array:
+    """Ranks along the last axis, 1 for the highest, NaN for NaN.
+
+    `ties`: what equal values get: their average rank, the same rank with no gap after it (dense), or the
+    lowest of their ranks (min). Raises: ConfigError for another rule.
     """
     if ties not in get_args(Ties):
         raise ConfigError(f"ties='{ties}': allowed are {', '.join(get_args(Ties))}")
-    cells = cell_scores(frame, metric)
-    blocks = [f"{model} / {dataset} / {fraction:g}" for model, dataset, fraction in blocks_of(cells)]
-    means = pd.DataFrame(
-        [
-            {"method": c.method, "block": f"{c.model} / {c.dataset} / {c.fraction:g}", "mean": c.mean}
-            for c in cells
-        ]
-    ).pivot(index="method", columns="block", values="mean")[blocks]
-    ranks = means.rank(method=ties, ascending=not higher_is_better)
-    ranks.insert(0, "n_blocks", ranks.count(axis=1))
-    ranks.insert(0, "mean_rank", ranks[blocks].mean(axis=1))
-    return ranks.rename_axis(columns=None).sort_values(["mean_rank", "method"])
+    missing = np.isnan(goodness)
+    # last, a missing value takes no rank from the others
+    ranks = rankdata(-np.where(missing, -np.inf, goodness), method=ties, axis=-1).astype(float)
+    return np.where(missing, np.nan, ranks)
 
 
-def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame, str]:
-    """A long CSV (model, dataset, method, <metric>; optional fraction, seed) and the metric's column.
+def pools_of(frame: pd.DataFrame, metric: str) -> list[Pool]:
+    """The rankings that a table of runs holds; `frame` is load_results' or read_scores'.
 
-    Without `metric`, the one column that is named as a metric of raypeft. The frame has one row per
-    line and the columns that rank_table reads; an empty score is a missing one.
-    Raises: ConfigError naming the file, and the line and column where there is one.
+    Mean ranks compare only methods that met on the same blocks. So models share a ranking when more
+    than half of their methods are the same; ViTs and convolutional networks, whose methods differ, do
+    not. A block in which nothing has a score is left out. Raises: ConfigError as cell_scores does.
     """
-    path = Path(path)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read as CSV ({error})") from error
-    missing = [name for name in ("model", "dataset", "method") if name not in table.columns]
-    if missing:
-        raise ConfigError(
-            f"{path}:1: no column {', '.join(missing)} among {', '.join(table.columns)}; "
-            "needed are model,dataset,method and one column of scores"
-        )
-    metric = metric or _only_metric(path, list(table.columns))
-    if metric not in table.columns:
-        raise ConfigError(f"{path}:1: no column '{metric}'; there are {', '.join(table.columns)}")
-    table[metric] = _numbers(path, table[metric])
-    table["fraction"] = _numbers(path, table["fraction"]) if "fraction" in table.columns else 1.0
-    _refuse_repeats(path, table)
-    if "seed" not in table.columns:
-        table["seed"] = "0"
-    return table.assign(stage="final", status="done"), metric
+    blocks = blocks_of(cell_scores(frame, metric))
+    methods: dict[str, set[str]] = {}
+    for (model, _, _), cells in blocks.items():
+        methods.setdefault(model, set()).update(cell.method for cell in cells)
+    pools = []
+    for models in _alike(methods):
+        kept = {b: cells for b, cells in blocks.items() if b[0] in models and any(c.n for c in cells)}
+        if kept:
+            pools.append(
+                Pool(
+                    models=tuple(sorted(models)),
+                    methods=tuple(sorted(set().union(*(methods[model] for model in models)))),
+                    blocks=tuple(kept),
+                    cells={(b, cell.method): cell for b, cells in kept.items() for cell in cells},
+                    metric=metric,
+                )
+            )
+    return pools
 
 
-def _only_metric(path: Path, columns: list[str]) -> str:
-    found = [name for name in columns if is_known_metric(name.rpartition("/")[2])]
-    if len(found) != 1:
-        raise ConfigError(
-            f"{path}:1: {len(found) or 'no'} columns of scores ({', '.join(found or columns)}); "
-            "name the one to rank by"
-        )
-    return found[0]
+def rank_table(pool: Pool, ties: Ties = "average") -> pd.DataFrame:
+    """Index: method, best mean rank first. Columns: mean_rank, n_blocks (that it has a rank in), mean_score
+    (over the blocks that it has a score in), then the rank in each block, "model / dataset / fraction".
+
+    Compare mean ranks only where n_blocks is the same.
+    """
+    ranks = pool.ranks(ties)
+    names = [f"{model} / {dataset} / {fraction:g}" for model, dataset, fraction in pool.blocks]
+    table = pd.DataFrame(ranks.T, index=pd.Index(pool.methods, name="method"), columns=names)
+    table.insert(0, "mean_score", [_mean(column) for column in pool.scores().T])
+    table.insert(0, "n_blocks", (~np.isnan(ranks)).sum(axis=0))
+    table.insert(0, "mean_rank", [_mean(column) for column in ranks.T])
+    return table.sort_values(["mean_rank", "method"])
 
 
-def _numbers(path: Path, column: "pd.Series[str]") -> "pd.Series[float]":
-    """Raises: ConfigError with the line of the first text that is no finite number."""
-    stripped = column.str.strip()
-    numbers = pd.to_numeric(stripped, errors="coerce")
-    wrong = (numbers.isna() & (stripped != "")) | numbers.abs().eq(float("inf"))
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise ConfigError(
-            f"{path}:{row + 2}: {column.name}='{column.iloc[row]}' is not a number; leave it empty if missing"
-        )
-    return numbers.astype(float)
+def mean_ranks_by_dataset(pool: Pool, ties: Ties = "average") -> Array:
+    """(data sets, methods): mean ranks over the blocks of a data set; NaN where a method has none there."""
+    ranks = pool.ranks(ties)
+    rows = [ranks[[name == dataset for _, name, _ in pool.blocks]] for dataset in pool.datasets]
+    return np.array([[_mean(column) for column in own.T] for own in rows])
 
 
-def _refuse_repeats(path: Path, table: pd.DataFrame) -> None:
-    """Two lines for one run would be averaged as if they were seeds."""
-    key = [*CELL, *(["seed"] if "seed" in table.columns else [])]
-    repeated = table.duplicated(key)
-    if repeated.any():
-        row = int(repeated.to_numpy().argmax())
-        what = ", ".join(f"{name}={table[name].iloc[row]}" for name in key)
-        raise ConfigError(f"{path}:{row + 2}: second line for {what}; delete one, or tell them apart by seed")
+def dataset_ranks(pool: Pool) -> Array:
+    """(data sets, methods): mean ranks over the blocks of a data set, ranked again.
+
+    Encoders and fractions on one data set are no independent blocks: their average is one observation.
+    NaN where a method has no rank on the data set.
+    """
+    return rank_within(-mean_ranks_by_dataset(pool))
+
+
+def dataset_scores(pool: Pool) -> Array:
+    """(data sets, methods): mean scores over the blocks of a data set that hold every method, higher better.
+
+    NaN where no block does. A diverged cell has no score, so its block is left out.
+    """
+    good = pool.sign * pool.scores()
+    rows = []
+    for dataset in pool.datasets:
+        own = good[[name == dataset for _, name, _ in pool.blocks]]
+        whole = own[~np.isnan(own).any(axis=1)]
+        rows.append(whole.mean(axis=0) if len(whole) else np.full(len(pool.methods), np.nan))
+    return np.array(rows)
+
+
+def _alike(methods: Mapping[str, set[str]]) -> list[set[str]]:
+    """Models in groups: two are joined where more than half of their methods are the same."""
+    groups: list[set[str]] = []
+    for model, own in sorted(methods.items()):
+        near = [
+            group
+            for group in groups
+            if any(2 * len(own & methods[other]) > len(own | methods[other]) for other in group)
+        ]
+        groups = [group for group in groups if group not in near] + [{model}.union(*near)]
+    return groups
+
+
+def _mean(values: Sequence[float] | Array) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan

@@ -1,10 +1,9 @@
 """write_report(): a store -> one HTML file that needs no network and no script."""
 
 import os
-import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,204 +11,305 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.load import load_plan, load_results
-from analysis.plots import data_score_by_parameters, draw_score_by_parameters
-from analysis.scores import format_fraction, format_score, metric_label
-from analysis.tables import MISSING, headline, score_table, to_html
+from analysis.against import cells_against, ranks_against
+from analysis.claims import check_claims
+from analysis.comparisons import compare
+from analysis.facts import (
+    command_rows,
+    cost_rows,
+    failure_rows,
+    provenance_facts,
+    resume_command,
+    search_rows,
+    setup_facts,
+    wall_clock,
+)
+from analysis.load import load_plan
+from analysis.plots.style import Drawing, save, to_svg
+from analysis.published import CITATION, load_published
+from analysis.render import RENDERERS, SUFFIXES, to_html
+from analysis.report_figures import Figures, draw_study
+from analysis.report_tables import (
+    clinical_table,
+    comparison_sentence,
+    comparison_table,
+    fraction_table,
+    pair_table,
+    ranking_table,
+    subgroup_table,
+)
+from analysis.scores import metric_label
+from analysis.study import Study, open_study
+from analysis.tables import Table, parameter_table, plain_table, score_table
+from analysis.verdict import by_fraction, extent, fraction_sentence, headline, sentences
 from raypeft.core.errors import StorageError
-from raypeft.core.spec import dataset_label
 
-METRIC, OBJECTIVE = "test/f1_macro", "val/f1_macro"
-CELL = ["model", "dataset", "fraction", "method"]
-
-Facts = dict[str, str]
+MOST_LINES = 16
+MOST_PANELS = 12
+"""Of one kind of figure in the page; the rest only in an export. 120 cells would make it 20 MB."""
 
 
-def write_report(store: Path, output: Path) -> Path:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A piece of a section; one of the contents is set. `fold`: a summary to open, or ""."""
+
+    table: Table | None = None
+    drawings: Sequence[Drawing] = ()
+    lines: Sequence[str] = ()
+    bullets: Sequence[str] = ()
+    facts: Mapping[str, str] | None = None
+    code: str = ""
+    note: str = ""
+    fold: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+def write_report(
+    store: Path, output: Path, *, against: str | None = None, export: Path | None = None
+) -> Path:
     """Replace `output` atomically by the report on `store`; returns it. The same ledger gives the same bytes.
 
-    Raises: ConfigError when `store` holds no sweep; StorageError when a row cannot be read or the
-    file not be written.
+    `against`: "dutt2024" puts the published tables beside the store. `export`: a folder that gets every
+    table as CSV, Markdown, LaTeX and HTML and every figure as PNG and SVG.
+    Raises: ConfigError when `store` holds no sweep; StorageError when a row cannot be read or a file not
+    be written.
     """
-    frame, plan = load_results(store), load_plan(store)
+    plan = load_plan(store)
+    (study,) = open_study(store)
+    figures = draw_study(study) if study.inferences else Figures()
+    sections = _sections(study, plan, Path(store), figures, against=against)
+    _write(Path(output), _render(study, plan, sections))
+    if export is not None:
+        _export(sections, figures, Path(export))
+    return Path(output)
+
+
+def lead(study: Study) -> list[str]:
+    """The answer in one sentence, then what it rests on; empty while nothing is scored."""
+    if not study.inferences:
+        return []
+    said = [headline(study.inferences)]
+    for one in study.inferences:
+        name = f"{', '.join(one.pool.models)}: " if len(study.inferences) > 1 else ""
+        said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
+    return said
+
+
+def _sections(
+    study: Study, plan: Mapping[str, Any], store: Path, figures: Figures, *, against: str | None
+) -> list[Section]:
+    """Everything below the headline, in order; sections without content are left out."""
+    frame = study.frame
+    sections = [
+        Section(title="Ranking", parts=_ranking(study, figures)),
+        Section(title="Scores", parts=_scores(study)),
+        Section(title="Share of the training data", parts=_fractions(figures)),
+        Section(title="Cost", parts=_cost(frame, figures)),
+        Section(title="Against full tuning on the same images", parts=_comparisons(study)),
+        Section(title="Clinical scores", parts=_clinical(study, figures)),
+        Section(title="Search", parts=_search(frame, figures)),
+        Section(title="What the paper claims", parts=_claims(study)),
+        Section(title="Beside the paper", parts=_against(study, against)),
+        Section(title="Failures", parts=_failures(frame)),
+        Section(title="Setup", parts=[Part(facts=setup_facts(plan))]),
+        Section(title="Provenance", parts=_provenance(frame, plan, store)),
+        Section(
+            title="Not in this report",
+            parts=[
+                Part(
+                    lines=[
+                        "Grids of generated images (the paper's Figure 2): raypeft does not train "
+                        "text-to-image "
+                        "models yet."
+                    ]
+                )
+            ],
+        ),
+    ]
+    return [section for section in sections if section.parts]
+
+
+def _ranking(study: Study, figures: Figures) -> list[Part]:
+    parts = [Part(table=ranking_table(one), bullets=sentences(one)) for one in study.inferences]
+    parts += [Part(drawings=figures.ranks, note="Bars: 95% intervals. Filled markers: tied with the best.")]
+    pairs = [Part(table=table, fold="All pairs") for one in study.inferences if (table := pair_table(one))]
+    profiles = Part(drawings=figures.profiles, fold="Performance profiles")
+    return [*parts, *pairs, profiles] if study.inferences else []
+
+
+def _scores(study: Study) -> list[Part]:
+    if study.frame.empty:
+        return []
+    return [
+        Part(table=score_table(study.frame, study.metric)),
+        Part(table=parameter_table(study.frame), fold="Trainable parameters"),
+    ]
+
+
+def _fractions(figures: Figures) -> list[Part]:
+    table = fraction_table(figures.fraction_panels)
+    note = "Means over seeds with 95% intervals, cut at the frame; dotted: crossover with full tuning."
+    drawings = [Part(drawings=figures.fractions[:MOST_PANELS], note=note)] if figures.fractions else []
+    return [*drawings, *([Part(table=table)] if table else [])]
+
+
+def _cost(frame: pd.DataFrame, figures: Figures) -> list[Part]:
+    if frame.empty:
+        return []
+    note = (
+        "Means over the blocks of a ranking. Line: Pareto front, from the cheapest method to the best; what "
+        "lies "
+        "below it costs more for less."
+    )
+    table = plain_table(
+        "Cost by method",
+        cost_rows(frame),
+        [
+            "Seconds are sums over all trials of the row, failed ones included; speed, memory and adapter "
+            "are "
+            "medians of its finished final runs. Wall clock, pauses included: "
+            f"{wall_clock(frame) or 'unknown'}."
+        ],
+    )
+    drawings = [Part(drawings=figures.costs[: 2 * MOST_PANELS], note=note)] if figures.costs else []
+    return [*drawings, Part(table=table)]
+
+
+def _comparisons(study: Study) -> list[Part]:
+    found = [row for one in study.inferences for row in compare(one.pool, study.predictions)]
+    if not found:
+        return []
+    return [Part(lines=[comparison_sentence(found)]), _long(comparison_table(found))]
+
+
+def _long(table: Table) -> Part:
+    """Folded where it would push the rest of the page out of sight."""
+    return Part(table=table, fold=table.title if len(table.rows) > MOST_LINES else "")
+
+
+def _clinical(study: Study, figures: Figures) -> list[Part]:
+    if not study.clinical:
+        return []
+    gaps = subgroup_table(study.gaps)
+    none = "The manifest has no subgroup (sex, age, skin type, ...) that is large enough to compare."
+    return [
+        _long(clinical_table(study.clinical)),
+        _long(gaps) if gaps else Part(note=none),
+        Part(drawings=figures.reliability[:MOST_PANELS], fold="Reliability curves",
+             note="Below the diagonal a model is surer than it is right. Bins with 1% of the cases or more."),
+        Part(drawings=figures.confusion[:MOST_PANELS], fold="Confusion matrices",
+             note="Test images, mean over seeds; shade: share of the true class."),
+    ]  # fmt: skip
+
+
+def _search(frame: pd.DataFrame, figures: Figures) -> list[Part]:
+    if frame.empty:
+        return []
+    note = "Best validation score of every learning rate; hollow: stopped early."
+    table = plain_table(
+        "Learning-rate search by cell",
+        search_rows(frame),
+        ["Numbers of candidates by how they ended. The chosen rate is the one of the final runs."],
+    )
+    drawings = [Part(drawings=figures.search[:MOST_PANELS], note=note)] if figures.search else []
+    return [*drawings, Part(table=table, fold="Table of searches")]
+
+
+def _claims(study: Study) -> list[Part]:
+    if not study.inferences:
+        return []
+    rows = [{"claim": c.claim, "this store": c.verdict, "because": c.because} for c in check_claims([study])]
+    notes = [
+        f"Claims of {CITATION}. Supported or contradicted where a 95% interval, or Nemenyi's test over data "
+        "sets, "
+        "decides; a claim on models or data that this store lacks cannot be told."
+    ]
+    return [Part(table=plain_table("Claims", rows, notes))]
+
+
+def _against(study: Study, against: str | None) -> list[Part]:
+    if against is None:
+        return []
+    published = load_published(against)
+    cells = cells_against(study.frame, study.metric, published)
+    ranks = ranks_against(study.frame, study.metric, published)
+    none = (
+        "No cell of this store, by model, data set, share of the data and method, is in the published tables."
+    )
+    claims = check_claims(open_study(against))
+    rows = [{"claim": c.claim, "the paper's tables": c.verdict, "because": c.because} for c in claims]
+    return [
+        Part(table=cells) if cells else Part(lines=[none]),
+        *([Part(table=ranks)] if ranks else []),
+        Part(table=plain_table("The same claims judged by the published tables alone", rows)),
+    ]
+
+
+def _failures(frame: pd.DataFrame) -> list[Part]:
+    rows = failure_rows(frame)
+    if not rows:
+        return [Part(lines=["No trial failed or diverged."])]
+    notes = [
+        "Diverged trials are results (the loss was not finite); failed ones are tried again by the next run."
+    ]
+    return [Part(table=plain_table("Failed and diverged trials", rows, notes))]
+
+
+def _provenance(frame: pd.DataFrame, plan: Mapping[str, Any], store: Path) -> list[Part]:
+    return [
+        Part(facts=provenance_facts(frame, plan)),
+        Part(
+            note="On the same store, with the options of the first run, this runs what is missing:",
+            code=resume_command(plan["sweep"]["name"], store),
+        ),
+        Part(
+            table=plain_table("The command behind every cell", command_rows(plan)),
+            fold="The command behind every cell",
+        ),
+    ]
+
+
+def _render(study: Study, plan: Mapping[str, Any], sections: Sequence[Section]) -> str:
     environment = Environment(
         loader=PackageLoader("analysis", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    page = environment.get_template("report.html.j2").render(
+    numbers = iter(range(10_000))
+    # safe to embed: the SVG holds numbers and registered names, escaped by matplotlib
+    environment.filters["svg"] = lambda drawing: Markup(to_svg(drawing.figure, prefix=f"f{next(numbers)}-"))
+    environment.filters["html"] = to_html
+    frame = study.frame
+    return environment.get_template("report.html.j2").render(
         sweep=plan["sweep"],
         committed=int((frame["status"] != "failed").sum()),
         planned=plan["trials"],
-        headline=headline(frame, METRIC),
-        scores=_scores(frame),
-        panels=_panels(frame),
-        metric=metric_label(METRIC),
-        search=search_rows(frame),
-        cost=cost_rows(frame),
-        wall=wall_clock(frame),
-        failures=failure_rows(frame),
-        setup=_setup(plan),
-        provenance=_provenance(frame, plan),
-        command=_command(plan["sweep"]["name"], Path(store)),
+        lead=lead(study),
+        metric=metric_label(study.metric),
+        sections=sections,
     )
-    _write(Path(output), page)
-    return Path(output)
 
 
-def search_rows(frame: pd.DataFrame) -> list[Facts]:
-    """Per cell: the rate of its final runs, how its candidates ended, and the best validation score."""
-    rows = []
-    for key, cell in frame.groupby(CELL):
-        candidates, finals = cell[cell["stage"] == "search"], cell[cell["stage"] == "final"]
-        ends = candidates["status"].value_counts()
-        done = candidates[candidates["status"] == "done"]
-        best = done[OBJECTIVE].max() if OBJECTIVE in done else float("nan")
-        rows.append(
-            {
-                **_cell_columns(key),
-                "chosen rate": ", ".join(f"{lr:.2e}" for lr in sorted(finals["lr"].unique())) or MISSING,
-                **{status: str(ends.get(status, 0)) for status in ("done", "pruned", "diverged", "failed")},
-                f"best validation {metric_label(OBJECTIVE)}": MISSING
-                if pd.isna(best)
-                else format_score(best),
-            }
-        )
-    return rows
-
-
-def cost_rows(frame: pd.DataFrame) -> list[Facts]:
-    """Per model and method, over all its trials: seconds; of its final runs: speed, memory, file size."""
-    rows = []
-    for (model, method), trials in frame.groupby(["model", "method"]):
-        finals = trials[(trials["stage"] == "final") & (trials["status"] == "done")]
-        rows.append(
-            {
-                "model": str(model),
-                "method": str(method),
-                "trials": str(len(trials)),
-                "trial seconds": f"{trials['seconds'].sum():,.1f}",
-                "training seconds": f"{trials['device_seconds'].sum():,.1f}",
-                "images/s": _median(finals["images_per_second"], 1),
-                "peak memory, MB": _median(finals["peak_memory_bytes"], 1e6),
-                "adapter, kB": _median(finals["adapter_bytes"], 1e3),
-            }
-        )
-    return rows
-
-
-def wall_clock(frame: pd.DataFrame) -> str:
-    """From the first start to the last end, pauses between runs included; empty for an empty ledger."""
-    started, ended = (sorted(text for text in frame[name] if text) for name in ("started", "ended"))
-    if not started or not ended:
-        return ""
-    seconds = (datetime.fromisoformat(ended[-1]) - datetime.fromisoformat(started[0])).total_seconds()
-    return f"{timedelta(seconds=round(seconds))} (h:mm:ss), {started[0][:19]} to {ended[-1][:19]} UTC"
-
-
-def failure_rows(frame: pd.DataFrame) -> list[Facts]:
-    """Failed and diverged trials, grouped by the last line of their error, most frequent first."""
-    ended = frame[frame["status"].isin(["failed", "diverged"])]
-    errors = ended["error"].map(lambda error: str(error or "no message").strip().splitlines()[-1])
-    groups: dict[tuple[str, str], list[str]] = {}
-    for (_, row), error in zip(ended.iterrows(), errors, strict=True):
-        name = f"{row['method']} / {row['model']} / {row['dataset']} / {row['fraction']:g}"
-        groups.setdefault((str(row["status"]), error), []).append(name)
-    return [
-        {
-            "status": status,
-            "trials": str(len(names)),
-            "error": error,
-            "cells": "; ".join(dict.fromkeys(names)),
-        }
-        for (status, error), names in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    ]
-
-
-def _scores(frame: pd.DataFrame) -> Mapping[str, Any]:
-    table = score_table(frame, METRIC)
-    return {"html": to_html(table), "notes": table.notes}
-
-
-def _panels(frame: pd.DataFrame) -> list[Mapping[str, str]]:
-    panels = data_score_by_parameters(frame, METRIC)
-    drawings = draw_score_by_parameters(panels, METRIC) if panels else []
-    return [
-        # safe to embed: the SVG holds numbers and registered method names, escaped by matplotlib
-        {"title": panel.title, "words": panel.describe(METRIC), "svg": Markup(svg)}
-        for panel, svg in zip(panels, drawings, strict=True)
-    ]
-
-
-def _setup(plan: Mapping[str, Any]) -> Facts:
-    """What was asked for, from the plan."""
-    sweep = plan["sweep"]
-    search, recipe, rates = sweep["search"], sweep["recipe"], sweep["search"]["lr"]
-    final_seeds = ", ".join(map(str, sweep["final_seeds"]))
-    return {
-        "datasets": _join(dataset_label(cell["dataset"]) for cell in sweep["cells"]),
-        "cells": (
-            f"{len(sweep['cells'])}, each {search['trials']} candidates "
-            f"and {len(sweep['final_seeds'])} final runs"
-        ),
-        "learning rate": f"{rates['low']:g} to {rates['high']:g}, log scale",
-        "pruning": f"from epoch {search['grace_epochs']}, keeping one in {search['reduction_factor']}",
-        "epochs": f"{recipe['epochs']}",
-        "batch size": f"{recipe['batch_size']} (micro-batches of {recipe['micro_batch_size']})",
-        "weight decay": f"{recipe['weight_decay']:g}",
-        "image size": f"{recipe['image_size']} px" if recipe["image_size"] else "the model's own",
-        "augmentation": _changes(recipe["augmentation"]),
-        "seeds": f"final {final_seeds}; search {search['seed']}; split {sweep['split_seed']}",
-        **{f"split of {dataset}": _split(facts) for dataset, facts in plan["data"].items()},
-    }
-
-
-def _changes(augmentation: Mapping[str, Any] | None) -> str:
-    """The settings that change an image."""
-    used = {name: value for name, value in (augmentation or {}).items() if value not in (0.0, [1.0, 1.0])}
-    return ", ".join(f"{name}={value}" for name, value in used.items()) or "none"
-
-
-def _split(facts: Mapping[str, Any]) -> str:
-    images = facts["images"]
-    return f"{facts['split']}: {images['train']:,} / {images['val']:,} / {images['test']:,} images"
-
-
-def _provenance(frame: pd.DataFrame, plan: Mapping[str, Any]) -> Facts:
-    """On what the rows were made; more than one value means that the sweep was continued elsewhere."""
-    versions = frame["versions"].map(
-        lambda found: ", ".join(f"{name} {v}" for name, v in sorted(found.items()))
-    )
-    digests = plan["digests"]
-    return {
-        "commit": _join(frame["git"]),
-        "versions": _join(versions, "; "),
-        "hardware": _join(frame["hardware"], "; "),
-        "precision": _join(frame["precision"]),
-        **{f"weights of {model}": digest for model, digest in sorted(digests.get("weights", {}).items())},
-        **{f"data of {dataset}": digest for dataset, digest in sorted(digests.get("data", {}).items())},
-    }
-
-
-def _command(sweep: str, store: Path) -> str:
-    """Runs what is missing. An absolute path is cut: a report travels, and the path is nobody's business."""
-    where = shlex.quote(store.name if store.is_absolute() else str(store))
-    if sweep == "quickstart":
-        return f"raypeft quickstart --out {where}"
-    return f"raypeft run sweeps/{sweep}.py --store {where}"
-
-
-def _cell_columns(key: Sequence[Any]) -> Facts:
-    model, dataset, fraction, method = key
-    return {"model": model, "dataset": dataset, "data": format_fraction(fraction), "method": method}
-
-
-def _median(values: "pd.Series[Any]", unit: float) -> str:
-    known = values[values > 0]
-    return MISSING if known.empty else f"{known.median() / unit:,.0f}"
-
-
-def _join(values: Any, separator: str = ", ") -> str:
-    return separator.join(sorted({str(value) for value in values if str(value)})) or "unknown"
+def _export(sections: Sequence[Section], figures: Figures, folder: Path) -> None:
+    """Raises: StorageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for drawing in figures.all():
+            save(drawing, folder)
+        for section in sections:
+            for number, part in enumerate(section.parts):
+                if part.table is not None:
+                    name = f"{section.title.lower().replace(' ', '_')}_{number + 1}"
+                    for form, render in RENDERERS.items():
+                        (folder / f"{name}.{SUFFIXES[form]}").write_text(str(render(part.table)))
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder}: {error.strerror}; choose another --export") from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -43,6 +43,12 @@ def higher_is_better(metric: str) -> bool:
     return metric.rpartition("/")[2] not in _LOWER_IS_BETTER
 
 
+def is_share(metric: str) -> bool:
+    """Whether a metric of raypeft lies in [0, 1]."""
+    name = metric.rpartition("/")[2]
+    return name in _LABELS and name not in ("fid", "kid")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellScore:
     """What one cell scored on its final runs."""
@@ -53,6 +59,9 @@ class CellScore:
     method: str
     scores: tuple[float, ...]  # of the finished final runs, by seed
     diverged: int  # final runs that diverged
+    trial_ids: tuple[str, ...] = ()  # of the scores, where they come from a store
+    stated_sd: float = math.nan  # over the seeds behind a published mean, which is the one score
+    stated_seeds: int = 0  # how many those are
 
     @property
     def block(self) -> Block:
@@ -71,8 +80,13 @@ class CellScore:
 
     @property
     def sd(self) -> float:
-        """Sample standard deviation; NaN below two scores."""
-        return statistics.stdev(self.scores) if self.n > 1 else math.nan
+        """Sample standard deviation over seeds; NaN below two scores, unless one was published."""
+        return statistics.stdev(self.scores) if self.n > 1 else self.stated_sd
+
+    @property
+    def seeds(self) -> int:
+        """Runs behind the mean."""
+        return self.stated_seeds or self.n
 
     def __str__(self) -> str:
         return format_score(self.mean, self.sd)
@@ -93,11 +107,15 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
     cells = []
     for (model, dataset, fraction, method), rows in frame.groupby(CELL):
         finals = rows[rows["stage"] == "final"].sort_values("seed")
+        scored = finals[is_scored[finals.index] & finals[metric].notna()]
         cells.append(
             CellScore(
                 model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
-                scores=tuple(finals.loc[is_scored[finals.index], metric].dropna().astype(float)),
+                scores=tuple(scored[metric].astype(float)),
                 diverged=int((finals["status"] == "diverged").sum()),
+                trial_ids=tuple(scored["trial_id"].astype(str)) if "trial_id" in scored else (),
+                stated_sd=_only(scored, "stated_sd", math.nan),
+                stated_seeds=int(_only(scored, "stated_seeds", 0)),
             )
         )  # fmt: skip
     return cells
@@ -115,6 +133,11 @@ def best_of(cells: Iterable[CellScore], metric: str) -> CellScore | None:
     """The scored cell with the best mean, the first of equals; None when none is scored."""
     sign = 1 if higher_is_better(metric) else -1
     return max((cell for cell in cells if cell.n), key=lambda cell: sign * cell.mean, default=None)
+
+
+def _only(rows: pd.DataFrame, column: str, otherwise: float) -> float:
+    """The value of a column that published tables have, of their one row per cell."""
+    return float(rows[column].iloc[0]) if column in rows and len(rows) else otherwise
 
 
 def format_score(mean: float, sd: float = math.nan) -> str:

@@ -1,20 +1,13 @@
-"""Printed tables: scores with their spread, mean ranks, counts; and PEFT beside full tuning in words."""
+"""Tables in the paper's form, ready for any renderer: scores with their spread, parameters."""
 
-import csv
-import io
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from markupsafe import Markup
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
-from analysis.rank import rank_table
+from analysis.rank import Ties, pools_of, rank_table
 from analysis.scores import (
     CellScore,
     best_of,
@@ -25,66 +18,108 @@ from analysis.scores import (
     higher_is_better,
     metric_label,
 )
+from raypeft.core.errors import ConfigError
 
 MISSING, DIVERGED = "—", "diverged"
-AHEAD, BEHIND, NOT_COMPARED = "at least as good", "worse", "not compared"
+
+_TIES = {
+    "average": "ties get the average of their ranks",
+    "dense": "ties share a rank and the next one follows without a gap (dense)",
+    "min": "ties get the lowest of their ranks (min)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method of one model: column to text, and the columns to set in bold."""
+    """One line: column to text, and the columns to set in bold."""
 
-    model: str
+    group: str  # lines of one group stand under its name; "" for none
     texts: Mapping[str, str]
-    bold: frozenset[str]
+    bold: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreTable:
-    """A table ready to print, by any renderer."""
+class Table:
+    """A table ready to print. The first column names the line."""
 
     title: str
-    columns: tuple[str, ...]  # method, trainable, share, one per (dataset, fraction), mean score, mean rank
-    rows: tuple[Row, ...]  # those of a model together
-    notes: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]  # those of a group together
+    notes: tuple[str, ...] = ()
+    group_name: str = "model"
 
-    def by_model(self) -> dict[str, list[Row]]:
-        """The rows of each model."""
-        models: dict[str, list[Row]] = {}
+    def by_group(self) -> dict[str, list[Row]]:
+        """The rows of each group."""
+        groups: dict[str, list[Row]] = {}
         for row in self.rows:
-            models.setdefault(row.model, []).append(row)
-        return models
+            groups.setdefault(row.group, []).append(row)
+        return groups
 
 
-def score_table(frame: pd.DataFrame, metric: str) -> ScoreTable:
-    """Methods of each model, best mean rank first, by (dataset, fraction); `frame` is load_results'.
+def plain_table(title: str, rows: Sequence[Mapping[str, str]], notes: Sequence[str] = ()) -> Table:
+    """A table without groups, of the first row's columns."""
+    columns = tuple(rows[0]) if rows else ()
+    return Table(
+        title=title, columns=columns, rows=tuple(Row(group="", texts=row) for row in rows), notes=tuple(notes)
+    )
 
-    Raises: ConfigError when no final run is scored by the metric though some are finished.
+
+def score_table(frame: pd.DataFrame, metric: str, ties: Ties = "average") -> Table:
+    """Tables 2 to 5: methods of each model, best mean rank first, by (dataset, fraction).
+
+    `frame` is load_results' or read_scores'. Columns: method, trainable and share where the rows count
+    parameters, one per (dataset, fraction), mean score, mean rank. Raises: ConfigError when no final run
+    is scored by the metric though some are finished, and for another tie rule.
     """
     cells = cell_scores(frame, metric)
-    usual_n = max((cell.n for cell in cells), default=0)
+    usual_n = max((cell.seeds for cell in cells), default=0)
     names = {
         (dataset, fraction): f"{dataset} {format_fraction(fraction)}"
         for dataset, fraction in sorted({(cell.dataset, cell.fraction) for cell in cells})
     }
     best = {block: best_of(of_block, metric) for block, of_block in blocks_of(cells).items()}
+    is_counted = {"trainable", "total"} <= set(frame.columns)
     rows = []
-    for model, method, rank in _ranks(frame, cells, metric):
+    for model, method, rank in _ranks(frame, cells, metric, ties):
         own = {(c.dataset, c.fraction): c for c in cells if (c.model, c.method) == (model, method)}
         leads = {names[key] for key, cell in own.items() if (b := best[cell.block]) and cell.mean == b.mean}
+        of_row = frame[(frame["model"] == model) & (frame["method"] == method)]
         texts = {
             "method": method,
-            **_parameters(frame[(frame["model"] == model) & (frame["method"] == method)]),
+            **(_parameters(of_row) if is_counted else {}),
             **{name: _cell_text(own.get(key), usual_n) for key, name in names.items()},
             "mean score": _mean_score(list(own.values()), sum(block[0] == model for block in best)),
             "mean rank": rank,
         }
-        rows.append(Row(model=model, texts=texts, bold=frozenset(leads)))
-    return ScoreTable(
+        rows.append(Row(group=model, texts=texts, bold=frozenset(leads)))
+    parameters = ("trainable", "share") if is_counted else ()
+    return Table(
         title=f"{metric.rpartition('/')[0]} {metric_label(metric)}".strip(),
-        columns=("method", "trainable", "share", *names.values(), "mean score", "mean rank"),
+        columns=("method", *parameters, *names.values(), "mean score", "mean rank"),
         rows=tuple(rows),
-        notes=(*_reading_notes(metric, usual_n), count_runs(frame)),
+        notes=(*_reading_notes(metric, usual_n, ties), count_runs(frame)),
+    )
+
+
+def parameter_table(frame: pd.DataFrame) -> Table:
+    """Table 6: trainable parameters of every method on every model; `frame`: load_results'.
+
+    Raises: ConfigError for a table that counts none.
+    """
+    if not {"trainable", "total"} <= set(frame.columns):
+        raise ConfigError("no columns trainable and total: only a store, or dutt2024, counts parameters")
+    rows = []
+    for (model, method), of_row in frame.groupby(["model", "method"]):
+        texts = {"method": str(method), **_parameters(of_row), "inserted": _inserted(of_row)}
+        rows.append(Row(group=str(model), texts=texts))
+    return Table(
+        title="trainable parameters",
+        columns=("method", "trainable", "share", "inserted"),
+        rows=tuple(rows),
+        notes=(
+            "Parameters that the optimizer updates, head included, and their share of all; a range where the "
+            "head's size differs between data sets. Inserted: those that the backbone does not have.",
+        ),
     )
 
 
@@ -100,84 +135,25 @@ def count_runs(frame: pd.DataFrame) -> str:
     )
 
 
-def headline(frame: pd.DataFrame, metric: str = "test/f1_macro") -> list[str]:
-    """A summary; a sentence per (model, dataset, fraction): best PEFT method and full tuning; a caution.
-
-    Empty while nothing is scored. Claims no significance: see the last sentence.
-    """
-    cells = cell_scores(frame, metric)
-    if not any(cell.n for cell in cells):
-        return []
-    sentences, verdicts = [], Counter[str]()
-    for (model, dataset, fraction), block in blocks_of(cells).items():
-        text, verdict = _compare(block, metric)
-        verdicts[verdict] += 1
-        sentences.append(f"{model}, {dataset}, {format_fraction(fraction)} of the training data: {text}.")
-    return [
-        *_summary(verdicts),
-        *sentences,
-        "PEFT counts every method but full tuning, linear probing included. The best of several was picked "
-        "by the test means shown, which favours it. The spread of seeds is the larger of the two standard "
-        "deviations; a few seeds show no significance.",
-    ]
+def tie_rule(ties: Ties) -> str:
+    """What equal means get, in words."""
+    return _TIES[ties]
 
 
-def to_rich(table: ScoreTable) -> Table:
-    """For a terminal; a line with the model's name opens its methods."""
-    grid = Table(title=table.title, caption="\n".join(table.notes), box=box.SIMPLE_HEAD, show_edge=False,
-                 title_justify="left", caption_justify="left", padding=(0, 1, 0, 0))  # fmt: skip
-    for name in table.columns:
-        if name == "method":
-            grid.add_column(name, no_wrap=True)
-        else:  # may wrap: a crop would hide scores
-            grid.add_column(Text("\n".join(name.rsplit(" ", 1))), justify="right")
-    for model, rows in table.by_model().items():
-        grid.add_row(Text(model, style="bold"))
-        for row in rows:
-            grid.add_row(
-                *(
-                    Text(text.replace(" (", "\n("), style="bold" if name in row.bold else "")
-                    for name, text in row.texts.items()
-                )
-            )
-    return grid
-
-
-def to_html(table: ScoreTable) -> Markup:
-    """A <table>, every text escaped; the notes are left to the page."""
-    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in table.columns)
-    parts = [Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead>").format(table.title, heads)]
-    for model, rows in table.by_model().items():
-        group = Markup('<tbody><tr><th scope="rowgroup" colspan="{}">{}</th></tr>')
-        parts.append(group.format(len(table.columns), model))
-        for row in rows:
-            cells = Markup("").join(
-                _html_cell(text, is_bold=name in row.bold)
-                for name, text in row.texts.items()
-                if name != "method"
-            )
-            parts.append(Markup('<tr><th scope="row">{}</th>{}</tr>').format(row.texts["method"], cells))
-        parts.append(Markup("</tbody>"))
-    return Markup("\n").join([*parts, Markup("</table>")])
-
-
-def to_csv(table: ScoreTable) -> str:
-    """One header line, the model first, without bold and notes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", *table.columns])
-    writer.writerows([row.model, *row.texts.values()] for row in table.rows)
-    return text.getvalue()
-
-
-def _ranks(frame: pd.DataFrame, cells: Sequence[CellScore], metric: str) -> Iterator[tuple[str, str, str]]:
+def _ranks(
+    frame: pd.DataFrame, cells: Sequence[CellScore], metric: str, ties: Ties
+) -> Iterator[tuple[str, str, str]]:
     """(model, method, mean rank as text) in the order of the table's rows."""
     for model in sorted({cell.model for cell in cells}):
-        of_model = frame[frame["model"] == model]
-        ranks = rank_table(of_model, metric=metric, higher_is_better=higher_is_better(metric))
-        for method, mean_rank, n_blocks in ranks[["mean_rank", "n_blocks"]].itertuples():
-            text = f"{mean_rank:.2f}{_part(n_blocks, ranks.shape[1] - 2)}" if n_blocks else MISSING
-            yield model, str(method), text
+        pools = pools_of(frame[frame["model"] == model], metric)
+        if not pools:
+            yield from (
+                (model, method, MISSING) for method in sorted({c.method for c in cells if c.model == model})
+            )
+        for pool in pools:
+            for method, mean_rank, n_blocks in rank_table(pool, ties)[["mean_rank", "n_blocks"]].itertuples():
+                text = f"{mean_rank:.2f}{_part(n_blocks, len(pool.blocks))}" if n_blocks else MISSING
+                yield model, str(method), text
 
 
 def _mean_score(own: Sequence[CellScore], num_blocks: int) -> str:
@@ -195,7 +171,7 @@ def _cell_text(cell: CellScore | None, usual_n: int) -> str:
         return MISSING
     if cell.n == 0:
         return DIVERGED
-    remarks = [f"n={cell.n}"] * (cell.n != usual_n) + [f"{cell.diverged} diverged"] * (cell.diverged > 0)
+    remarks = [f"n={cell.n}"] * (cell.seeds != usual_n) + [f"{cell.diverged} diverged"] * (cell.diverged > 0)
     return str(cell) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
@@ -206,68 +182,31 @@ def _parameters(rows: pd.DataFrame) -> dict[str, str]:
         return {"trainable": MISSING, "share": MISSING}
     counts, shares = counted["trainable"], 100 * counted["trainable"] / counted["total"]
     return {
-        "trainable": "–".join(dict.fromkeys(f"{count:,}" for count in (counts.min(), counts.max()))),
-        "share": "–".join(dict.fromkeys(_percent(share) for share in (shares.min(), shares.max()))),
+        "trainable": _range([f"{count:,}" for count in (counts.min(), counts.max())]),
+        "share": _range([_percent(share) for share in (shares.min(), shares.max())]),
     }
+
+
+def _inserted(rows: pd.DataFrame) -> str:
+    """Parameters that the backbone does not have; unknown for published tables."""
+    counts = list(rows.loc[rows["trainable"] > 0, "inserted"]) if "inserted" in rows else []
+    return _range([f"{count:,}" for count in (min(counts), max(counts))]) if counts else MISSING
+
+
+def _range(ends: Sequence[str]) -> str:
+    return "–".join(dict.fromkeys(ends))
 
 
 def _percent(share: float) -> str:
     return f"{share:.{2 if share < 10 else 3}g}%"
 
 
-def _html_cell(text: str, *, is_bold: bool) -> Markup:
-    score, opening, remark = text.partition(" (")
-    content = Markup("<strong>{}</strong>" if is_bold else "{}").format(score)
-    return Markup("<td>{}{}</td>").format(
-        content, Markup("<br><small>({}</small>").format(remark) if opening else ""
-    )
-
-
-def _reading_notes(metric: str, usual_n: int) -> tuple[str, str]:
+def _reading_notes(metric: str, usual_n: int, ties: Ties) -> tuple[str, str]:
     direction = "higher" if higher_is_better(metric) else "lower"
     return (
         f"Mean ± sample standard deviation over {usual_n} seeds where no other n is given; {direction} is "
         "better; bold: best mean of its model in the column.",
         "Mean score and mean rank: of the row, over the columns of its model. Ranks are within a model, 1 "
-        "is best, ties get the average of their ranks. A mean over some columns only says so: compare it "
-        "with none.",
+        f"is best, {tie_rule(ties)}. A cell whose runs all diverged ranks last and has no score. "
+        "A mean over some columns only says so: compare it with none.",
     )
-
-
-def _summary(verdicts: Counter[str]) -> list[str]:
-    """One sentence over all comparisons; none where there is nothing to sum up."""
-    compared = sum(verdicts.values()) - verdicts[NOT_COMPARED]
-    if compared < 2:
-        return []
-    clear = {side: verdicts[f"{side}, by more than the spread of seeds"] for side in (AHEAD, BEHIND)}
-    ahead = sum(count for verdict, count in verdicts.items() if verdict.startswith(AHEAD))
-    return [
-        f"The best PEFT method is {AHEAD} as full tuning in {ahead} of {compared} comparisons "
-        f"(by more than the spread of seeds in {clear[AHEAD]}) and {BEHIND} in {compared - ahead} "
-        f"(by more than the spread of seeds in {clear[BEHIND]})."
-    ]
-
-
-def _compare(block: Sequence[CellScore], metric: str) -> tuple[str, str]:
-    """What one block says about PEFT and full tuning, and the verdict alone."""
-    peft = [cell for cell in block if cell.method != "full" and cell.n]
-    full = next((cell for cell in block if cell.method == "full"), None)
-    best = best_of(peft, metric)
-    if best is None:
-        return "no PEFT method has a finished final run", NOT_COMPARED
-    which = f"the best of {len(peft)} PEFT methods" if len(peft) > 1 else "the only PEFT method"
-    text = f"{which} is {best.method}, {metric_label(metric)} {best} (n={best.n})"
-    if full is None or not full.n:
-        how = "diverged" if full and full.diverged else "has no finished final run" if full else "was not run"
-        return f"{text}; full tuning {how}", NOT_COMPARED
-    gap = best.mean - full.mean
-    verdict = _verdict(gap if higher_is_better(metric) else -gap, best, full)
-    return f"{text}; full tuning {full} (n={full.n}); difference {gap:+.3f}: PEFT is {verdict}", verdict
-
-
-def _verdict(gain: float, best: CellScore, full: CellScore) -> str:
-    side = AHEAD if gain >= 0 else BEHIND
-    spreads = (best.sd, full.sd)
-    if any(math.isnan(sd) for sd in spreads):
-        return f"{side}; one seed shows no spread"
-    return f"{side}, {'within' if abs(gain) <= max(spreads) else 'by more than'} the spread of seeds"

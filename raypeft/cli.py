@@ -10,10 +10,11 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from raypeft.analysis_commands import rank, recommend, report, show_results, table
 from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.spec import Search, SplitRule, Sweep
 from raypeft.core.telemetry import switch_off
@@ -38,6 +39,8 @@ app = typer.Typer(
     help="Which fine-tuning method should I use? Sweeps that benchmark PEFT on medical images.",
 )
 app.add_typer(data_app, name="data")
+for command in (rank, table, report, recommend):
+    app.command()(command)
 
 TrackingUri = Annotated[
     str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow; default: sqlite in the store.")
@@ -57,8 +60,7 @@ def quickstart(
     from raypeft.quickstart import SWEEP
 
     outcome = run_sweep(SWEEP, store=out, console=talk)
-    _show_results(out)
-    finish(outcome.exit_code, outcome.summary)
+    _finish_sweep(outcome, out)
 
 
 @app.command()
@@ -158,9 +160,7 @@ def run(
             take_over=take_over,
         ),
     )
-    if outcome.exit_code not in (5, 6):  # with a full disk, or in another driver's store, no report
-        _show_results(where)
-    finish(outcome.exit_code, outcome.summary)
+    _finish_sweep(outcome, where)
 
 
 @app.command()
@@ -226,17 +226,6 @@ def stop(store: Path) -> None:
         raise ConfigError(f"no driver runs on {store}; see: raypeft status {store}")
     ask_to_stop(store)
     facts.print("asked; its trials save their state and leave, within half a minute")
-
-
-@app.command()
-def report(
-    store: Path,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: STORE/report.html.")] = None,
-) -> None:
-    """Write one self-contained HTML file: ranking, table, figure, search, costs, failures, provenance."""
-    from analysis.report import write_report
-
-    facts.print(str(write_report(store, output or store / "report.html")), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -497,6 +486,12 @@ def _override(
     )
 
 
+def _finish_sweep(outcome: Any, store: Path) -> NoReturn:
+    if outcome.exit_code not in (5, 6):  # with a full disk, or in another driver's store, no report
+        show_results(store)
+    finish(outcome.exit_code, outcome.summary)
+
+
 def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool) -> None:
     from raypeft.launch.decoding import ImageBar
     from raypeft.launch.estimate import describe_basis, estimate
@@ -545,24 +540,3 @@ def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool)
         f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
     ):
         facts.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _show_results(store: Path) -> None:
-    """The ranking table on stdout; where everything lies and how to open it on stderr."""
-    from analysis.load import load_results
-    from analysis.report import write_report
-    from analysis.tables import headline, score_table, to_rich
-
-    frame = load_results(store)
-    if frame.empty:
-        return
-    facts.print(to_rich(score_table(frame, metric="test/f1_macro")))
-    for sentence in headline(frame):
-        facts.print(sentence, markup=False, highlight=False)
-    path = write_report(store, store / "report.html")
-    for what, where in (
-        ("report", f"{path}"),
-        ("MLflow", f"raypeft ui {store}"),
-        ("results", f"{store}/ledger (one JSON a trial), {store}/predictions, {store}/adapters"),
-    ):
-        talk.print(f"{what:8s} {where}", markup=False, highlight=False, soft_wrap=True)

@@ -6,6 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raypeft.core.result import Result
@@ -70,6 +73,73 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
         return store
 
     return write
+
+
+@pytest.fixture
+def write_predictions() -> Callable[..., None]:
+    """write_predictions(store, trial_id, labels, probabilities, groups=..., case_ids=..., sex=[...])."""
+    return _write_predictions
+
+
+@pytest.fixture
+def predicted_store(
+    write_store: Callable[..., Path], final_rows: Callable[..., list[Result]]
+) -> Callable[..., Path]:
+    """predicted_store({method: skill}) -> a store whose scores, of three seeds, follow from predictions."""
+
+    def build(skills: dict[str, float], *, cases: int = 120, classes: int = 3, **columns: Any) -> Path:
+        rng = np.random.default_rng(0)
+        labels = np.arange(cases) % classes
+        sex = ["f", "m"] * (cases // 2)
+        files: dict[str, tuple[Any, ...]] = {}
+        rows = []
+        for method, skill in skills.items():
+            for seed in range(3):
+                noise = rng.normal(size=(cases, classes))
+                logits = noise + skill * np.eye(classes)[labels]
+                probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+                probabilities = probabilities.astype(np.float16)
+                score = macro_f1(labels, probabilities.argmax(axis=1), classes)
+                row = _make_row(method=method, seed=seed, score=score, **columns)
+                rows.append(row)
+                files[row.trial_id] = (labels, probabilities)
+        store = write_store(rows)
+        for trial_id, (labels, probabilities) in files.items():
+            _write_predictions(store, trial_id, labels, probabilities, sex=sex)
+        return store
+
+    return build
+
+
+def macro_f1(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """By scikit-learn, which the product does not use for it."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predicted, average="macro", labels=range(classes)))
+
+
+def _write_predictions(
+    store: Path,
+    trial_id: str,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    groups: list[str] | None = None,
+    case_ids: list[str] | None = None,
+    **subgroups: list[str],
+) -> None:
+    """In the layout of raypeft/train/predictions.py."""
+    cases = len(labels)
+    names = ("akiec", "bcc", "mel", "nv", "df")
+    columns: dict[str, Any] = {
+        "case_id": case_ids or [f"case{i}" for i in range(cases)],
+        "group": groups or [f"group{i}" for i in range(cases)],
+        "label": np.asarray(labels),
+        **{f"prob/{names[k]}": probabilities[:, k].astype(np.float16) for k in range(probabilities.shape[1])},
+        **subgroups,
+    }
+    (store / "predictions").mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), store / "predictions" / f"{trial_id}.parquet")
 
 
 def _make_row(

@@ -1,3 +1,5 @@
+import html
+import json
 import re
 import subprocess
 import sys
@@ -5,9 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from analysis.load import load_results
-from analysis.report import cost_rows, failure_rows, search_rows, wall_clock, write_report
-from raypeft.core.errors import ConfigError, StorageError
+from analysis.report import write_report
+from raypeft.core.errors import ConfigError, StorageError, UnknownNameError
 
 SCORES = {"full": [0.80, 0.86, 0.92], "linear": [0.50, 0.50, 0.56], "lora": [0.87, 0.90, 0.93]}
 
@@ -59,10 +60,13 @@ def test_the_page_is_whole_offline_and_small(write_store, tmp_path, final_rows, 
     assert "http" not in page
     assert "<script" not in page
     assert "@import" not in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert {reference[1:] for reference in parser.references} <= set(ids)
     assert len(page.encode()) < 1_000_000
     for text in (
         "0.860 ± 0.060",
-        "the best of 2 PEFT methods is lora",
+        "lora ranks first",
         "<svg",
         'role="img"',
         "abc123def456",
@@ -134,56 +138,74 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path):
         write_report(tmp_path, tmp_path / "report.html")
 
 
-def test_the_search_section_counts_candidates_and_names_the_chosen_rate(write_store, make_row, search_of):
-    rows = search_of("full", [("done", 0.7), ("done", 0.8), ("pruned", None), ("diverged", None)])
-    rows += [make_row(method="full", seed=seed, score=0.75, lr=0.1) for seed in range(3)]
-    (row,) = search_rows(load_results(write_store(rows)))
-    assert row == {
-        "model": "vit_nano", "dataset": "digits", "data": "100%", "method": "full",
-        "chosen rate": "1.00e-01", "done": "2", "pruned": "1", "diverged": "1", "failed": "0",
-        "best validation macro F1": "0.800",
-    }  # fmt: skip
-
-
-def test_cost_sums_seconds_and_takes_medians_of_final_runs(write_store, make_row):
-    rows = [
-        make_row(
-            seed=seed, score=0.5, seconds=s, device_seconds=s / 2, images_per_second=v, peak_memory_bytes=5e8
-        )
-        for seed, s, v in ((0, 10.0, 100.0), (1, 20.0, 300.0), (2, 30.5, 200.0))
-    ]
-    rows.append(
-        make_row(stage="search", seed=1000, candidate=0, status="pruned", seconds=4.0, device_seconds=1.0)
-    )
-    (row,) = cost_rows(load_results(write_store(rows)))
-    assert (row["trials"], row["trial seconds"], row["training seconds"]) == ("4", "64.5", "31.2")
-    assert (row["images/s"], row["peak memory, MB"], row["adapter, kB"]) == ("200", "500", "—")
-
-
-def test_wall_clock_runs_from_the_first_start_to_the_last_end(write_store, make_row):
-    times = [("10:00:00", "10:00:30"), ("10:00:10", "11:02:05")]
-    rows = [
-        make_row(seed=i, score=0.5, started=f"2026-11-20T{a}.000+00:00", ended=f"2026-11-20T{b}.000+00:00")
-        for i, (a, b) in enumerate(times)
-    ]
-    assert wall_clock(load_results(write_store(rows))).startswith("1:02:05 ")
-
-
-def test_failures_are_grouped_by_the_last_line_of_their_error(write_store, make_row):
-    rows = [
-        make_row(seed=0, status="failed", error="Traceback\n  line\nOutOfMemoryError: 2 GiB"),
-        make_row(seed=1, status="failed", error="Other\nOutOfMemoryError: 2 GiB"),
-        make_row(seed=2, status="diverged", error="loss is nan"),
-        make_row(seed=3, score=0.5),
-    ]
-    cell = "linear / vit_nano / digits / 1"
-    assert failure_rows(load_results(write_store(rows))) == [
-        {"status": "failed", "trials": "2", "error": "OutOfMemoryError: 2 GiB", "cells": cell},
-        {"status": "diverged", "trials": "1", "error": "loss is nan", "cells": cell},
-    ]
-
-
 def test_analysis_loads_without_the_training_stack():
     heavy = "{'torch', 'timm', 'peft', 'ray', 'optuna', 'mlflow', 'raypeft.launch', 'raypeft.train'}"
     code = f"import sys, analysis.report; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_states_what_rank_prints(predicted_store, tmp_path, cli):
+    store = predicted_store({"full": 2.0, "lora": 1.5, "linear": 0.2})
+    page = write_report(store, tmp_path / "report.html").read_text()
+    code, out, _ = cli("rank", store, "--json")
+    assert code == 0
+    (ranking,) = json.loads(out)["rankings"]
+    for method in ranking["methods"]:
+        row = re.search(rf'<th scope="row">{method["method"]}</th>(.*?)</tr>', page).group(1)
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+        assert cells[:4] == [
+            f"{method['mean_rank']:.2f}",
+            f"{method['rank_low']:.1f} to {method['rank_high']:.1f}",
+            f"{method['p_best']:.2f}",
+            f"{method['tier']}",
+        ]
+    assert json.loads(out)["headline"] in html.unescape(page)
+
+
+def test_predictions_fill_the_clinical_sections(predicted_store, tmp_path):
+    page = write_report(predicted_store({"full": 2.0, "linear": 0.2}), tmp_path / "report.html").read_text()
+    for text in (
+        "Against full tuning, on the same test images",
+        "balanced accuracy",
+        "Gaps between subgroups",
+        "Reliability curves",
+        "Confusion matrices",
+        "lowest sensitivity",
+    ):
+        assert text in page
+
+
+def test_what_is_missing_is_said(write_store, tmp_path, final_rows):
+    page = write_report(write_store(final_rows(SCORES)), tmp_path / "report.html").read_text()
+    assert "does not train text-to-image models yet" in page
+    assert "Clinical scores" not in page
+
+
+def test_the_paper_stands_beside_the_store_when_asked(write_store, tmp_path, final_rows):
+    store = write_store(final_rows(SCORES, model="vit_base", dataset="breastus"))
+    page = write_report(store, tmp_path / "report.html", against="dutt2024").read_text()
+    assert "0.820 ± 0.012" in page  # table 3, full tuning of vit_base on breastus
+    assert "judged by the published tables alone" in page
+    with pytest.raises(UnknownNameError, match="dutt2024"):
+        write_report(store, tmp_path / "report.html", against="dutt1999")
+
+
+def test_every_figure_is_described_in_words(predicted_store, tmp_path):
+    page = write_report(predicted_store({"full": 2.0, "linear": 0.2}), tmp_path / "report.html").read_text()
+    labels = re.findall(r'role="img" aria-label="([^"]*)"', page)
+    assert len(labels) == page.count("<svg")
+    assert all(len(label) > 30 for label in labels)
+
+
+def test_an_export_holds_every_table_in_four_forms_and_every_figure_in_two(predicted_store, tmp_path):
+    store = predicted_store({"full": 2.0, "linear": 0.2})
+    folder = tmp_path / "export"
+    page = write_report(store, tmp_path / "report.html", export=folder).read_text()
+    names = {path.name for path in folder.iterdir()}
+    stems = {path.stem for path in folder.iterdir()}
+    pictures = {path.stem for path in folder.glob("*.png")}
+    assert len(pictures) == page.count("<svg")
+    assert all({f"{stem}.png", f"{stem}.svg"} <= names for stem in pictures)
+    assert all({f"{stem}.{e}" for e in ("csv", "md", "tex", "html")} <= names for stem in stems - pictures)
+    assert (folder / "ranking_1.csv").read_text().startswith("method,mean rank,95% interval,P(best),tier")
+    assert (folder / next(iter(pictures))).with_suffix(".png").read_bytes().startswith(b"\x89PNG")

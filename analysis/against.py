@@ -1,0 +1,109 @@
+"""A store beside the published tables: the same cells, and the order of the methods that both have."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from analysis.published import NAME, PublishedTable
+from analysis.rank import Pool, pools_of
+from analysis.scores import cell_scores, format_fraction, format_score, higher_is_better, metric_label
+from analysis.tables import MISSING, Row, Table
+
+
+def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> Table | None:
+    """Cells that the store and the paper both have, matched by name; None without any.
+
+    A difference counts as within the spread where it is below twice the standard error of the two means.
+    """
+    own = {(c.model, c.dataset, c.fraction, c.method): c for c in cell_scores(frame, metric) if c.n}
+    rows = []
+    for table in published:
+        if higher_is_better(table.metric) != higher_is_better(metric):
+            continue
+        for cell in cell_scores(table.frame, table.metric):
+            key = (cell.model, cell.dataset, cell.fraction, cell.method)
+            if key not in own or not cell.n:
+                continue
+            mine = own[key]
+            gap = mine.mean - cell.mean
+            error = math.sqrt(mine.sd**2 / mine.seeds + cell.sd**2 / cell.seeds) if cell.seeds else math.nan
+            rows.append(
+                Row(
+                    group=cell.model,
+                    texts={
+                        "method": cell.method,
+                        "data": f"{cell.dataset} {format_fraction(cell.fraction)}",
+                        NAME: f"{format_score(cell.mean, cell.sd)}",
+                        "this store": str(mine),
+                        "difference": f"{gap:+.3f}",
+                        "reading": "spread not known"
+                        if math.isnan(error)
+                        else "within the spread of seeds"
+                        if abs(gap) <= 2 * error
+                        else "differs",
+                        "table": f"{table.number}",
+                    },
+                )
+            )
+    if not rows:
+        return None
+    return Table(
+        title=f"{metric_label(metric)}, {NAME} and this store",
+        columns=tuple(rows[0].texts),
+        rows=tuple(rows),
+        notes=(
+            "The paper's splits are by image and its averaging of F1 is not said: equal names are not equal "
+            "protocols (docs/protocol.md).",
+        ),
+    )
+
+
+def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> Table | None:
+    """Mean ranks among the methods that a ranking of the store shares with one of the paper; else None."""
+    rows, notes = [], []
+    for own in pools_of(frame, metric):
+        for table in published:
+            for theirs in pools_of(table.frame, table.metric):
+                common = sorted(set(own.methods) & set(theirs.methods))
+                if _family(own) != _family(theirs) or len(common) < 3:
+                    continue
+                mine, other = _mean_ranks(own, common), _mean_ranks(theirs, common)
+                order = sorted(range(len(common)), key=lambda i: (other[i], common[i]))
+                rho = float(spearmanr(mine, other, nan_policy="omit").statistic)
+                group = f"{', '.join(own.models)} beside table {table.number}"
+                notes.append(f"{group}: Spearman correlation {rho:.2f} over {len(common)} methods.")
+                rows += [
+                    Row(
+                        group=group,
+                        texts={
+                            "method": common[i],
+                            NAME: f"{other[i]:.2f}",
+                            "this store": MISSING if math.isnan(mine[i]) else f"{mine[i]:.2f}",
+                        },
+                    )
+                    for i in order
+                ]
+    if not rows:
+        return None
+    return Table(
+        title="Mean ranks among the methods that both have",
+        columns=("method", NAME, "this store"),
+        rows=tuple(rows),
+        notes=(*notes, "Ranks from 1 among these methods alone, ties averaged; on other models and data."),
+        group_name="ranking",
+    )
+
+
+def _mean_ranks(pool: Pool, methods: list[str]) -> list[float]:
+    ranks = pool.among(methods).ranks()
+    return [
+        float(np.mean(known)) if len(known := column[~np.isnan(column)]) else math.nan for column in ranks.T
+    ]
+
+
+def _family(pool: Pool) -> str:
+    """ViTs, diffusion models and convolutional networks have different methods."""
+    kinds = {"vit" if "vit" in m else "unet" if "unet" in m else "convolutional" for m in pool.models}
+    return "/".join(sorted(kinds))

@@ -1,0 +1,113 @@
+"""What the commands print with --json: plain types, null where a number is not known."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.inference import Inference, Omnibus
+from analysis.recommend import Recommendation
+from analysis.scores import Block, higher_is_better
+from analysis.study import Study
+from analysis.tables import Table
+from analysis.verdict import extent, headline, sentences
+
+
+def plain(content: Any) -> Any:
+    """Dataclasses, arrays and mappings to dicts, lists, numbers and text; NaN and infinities to None."""
+    if is_dataclass(content) and not isinstance(content, type):
+        return plain(asdict(content))
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, np.ndarray):
+        return plain(content.tolist())
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return [plain(one) for one in content]
+    if isinstance(content, np.generic):
+        return plain(content.item())
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
+
+
+def rank_facts(study: Study) -> dict[str, Any]:
+    """Metric, tie rule, the answer in words, and one ranking per group of models."""
+    return {
+        "metric": study.metric,
+        "higher_is_better": higher_is_better(study.metric),
+        "ties": study.ties,
+        "headline": headline(study.inferences),
+        "rankings": [_ranking(one) for one in study.inferences],
+    }
+
+
+def table_facts(table: Table) -> dict[str, Any]:
+    """Title, columns, notes, and a row of texts per line, its group by the group's name."""
+    rows = [{table.group_name: row.group, **row.texts} if row.group else {**row.texts} for row in table.rows]
+    return {"title": table.title, "columns": list(table.columns), "rows": rows, "notes": list(table.notes)}
+
+
+def advice_facts(found: Recommendation) -> dict[str, Any]:
+    """The setting, the advice in order, and how far the data behind it reach."""
+    facts: dict[str, Any] = plain(found)
+    return facts
+
+
+def _ranking(one: Inference) -> dict[str, Any]:
+    names, ranks, scores = one.pool.methods, one.pool.ranks(one.ties), one.pool.scores()
+    return {
+        "models": list(one.pool.models),
+        "datasets": list(one.pool.datasets),
+        "intervals_allow_for": list(one.levels),
+        "methods": plain([asdict(m) for m in one.methods]),
+        "blocks": [
+            {
+                **_block(block),
+                "ranks": plain(dict(zip(names, ranks[i], strict=True))),
+                "scores": plain(dict(zip(names, scores[i], strict=True))),
+            }
+            for i, block in enumerate(one.pool.blocks)
+        ],
+        "missing": [{**_block(block), "method": method} for block, method in one.pool.missing],
+        "diverged": [{**_block(block), "method": method} for block, method in one.pool.diverged],
+        "tests": [_test(test) for test in one.omnibus],
+        "skillings_mack": plain(dict(zip(("chi2", "df", "p"), one.skillings_mack, strict=True)))
+        if one.skillings_mack
+        else None,
+        "pairs": plain([{**asdict(pair), "a": names[pair.a], "b": names[pair.b]} for pair in one.pairs]),
+        "probability_of_improvement": {
+            a: plain(dict(zip(names, row, strict=True)))
+            for a, row in zip(names, one.improvement, strict=True)
+        },
+        "detectable_difference": plain(one.detectable),
+        "seeds": plain(one.seed_plan) if one.seed_plan else None,
+        "sentences": [extent(one), *sentences(one)],
+    }
+
+
+def _test(test: Omnibus) -> dict[str, Any]:
+    names = test.methods
+    return {
+        "unit": test.unit,
+        "left_out": test.left_out,
+        "mean_ranks": plain(dict(zip(names, test.mean_ranks, strict=True))),
+        "friedman": plain(test.friedman),
+        "nemenyi": {
+            "critical_difference": test.nemenyi.critical_difference,
+            "alpha": test.nemenyi.alpha,
+            "p": {
+                a: plain(dict(zip(names, row, strict=True)))
+                for a, row in zip(names, test.nemenyi.p, strict=True)
+            },
+            "separated": [
+                [a, b] for i, a in enumerate(names) for b in names[i + 1 :] if test.separated(a, b)
+            ],
+        },
+    }
+
+
+def _block(block: Block) -> dict[str, Any]:
+    model, dataset, fraction = block
+    return {"model": model, "dataset": dataset, "fraction": fraction}

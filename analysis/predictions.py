@@ -1,0 +1,85 @@
+"""The stored predictions of final runs: the only reader of `predictions/` on the way to a claim."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raypeft.core.errors import StorageError
+
+Array = np.ndarray
+FIXED = ("case_id", "group", "label")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictions:
+    """What one final run said of every test case."""
+
+    case_ids: tuple[str, ...]
+    units: Array  # (cases,) int: cases of one patient or lesion share a number, 0 .. n - 1
+    labels: Array  # (cases,) int in [0, classes)
+    probabilities: Array  # (cases, classes) float64 in [0, 1], from float16: rows sum to 1 within 0.1%
+    classes: tuple[str, ...]
+    subgroups: Mapping[str, tuple[str, ...]]  # age, sex, skin type, ...: one value per case
+
+    @property
+    def predicted(self) -> Array:
+        """(cases,) the likeliest class, the first of equals."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+
+def read_predictions(store: Path, trial_id: str) -> Predictions | None:
+    """None where the run stored none. Raises: StorageError naming a file that is damaged."""
+    path = Path(store) / "predictions" / f"{trial_id}.parquet"
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path)
+        names = [name for name in table.column_names if name.startswith("prob/")]
+        probabilities = np.stack([table[name].to_numpy() for name in names], axis=1).astype(float)
+        labels = table["label"].to_numpy().astype(int)
+        if labels.min() < 0 or labels.max() >= len(names):
+            raise ValueError(f"labels {labels.min()} to {labels.max()} of {len(names)} classes")
+        groups = [str(group) for group in table["group"].to_pylist()]
+        return Predictions(
+            case_ids=tuple(map(str, table["case_id"].to_pylist())),
+            units=np.unique(groups, return_inverse=True)[1],
+            labels=labels,
+            probabilities=probabilities,
+            classes=tuple(name.removeprefix("prob/") for name in names),
+            subgroups={
+                name: tuple(map(str, table[name].to_pylist()))
+                for name in table.column_names
+                if name not in (*FIXED, *names)
+            },
+        )
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise StorageError(
+            f"{path}: not a table of predictions ({error}); restore it from a backup"
+        ) from error
+
+
+class PredictionStore:
+    """Reads each run's predictions once."""
+
+    def __init__(self, store: Path | None) -> None:
+        """`store`: None for tables without predictions."""
+        self._store = store
+        self._read: dict[str, Predictions | None] = {}
+
+    def get(self, trial_id: str) -> Predictions | None:
+        """None where there are none."""
+        if trial_id not in self._read:
+            self._read[trial_id] = read_predictions(self._store, trial_id) if self._store else None
+        return self._read[trial_id]
+
+    def of_runs(self, trial_ids: tuple[str, ...]) -> list[Predictions] | None:
+        """Those of all the runs; None when one is missing, or when their test cases differ."""
+        found = [self.get(trial_id) for trial_id in trial_ids]
+        whole = [one for one in found if one is not None]
+        if not whole or len(whole) != len(found) or any(p.case_ids != whole[0].case_ids for p in whole):
+            return None
+        return whole

@@ -1,0 +1,185 @@
+"""What a ranking says, in sentences: the answer, its certainty, and what the tests separate."""
+
+import math
+from collections.abc import Sequence
+
+from analysis.inference import Inference, Omnibus, infer
+from analysis.scores import format_fraction, metric_label
+from analysis.stats.pairwise import smallest_wilcoxon_p
+from analysis.stats.power import MOST_SEEDS
+
+SURE = 0.95
+
+
+def headline(inferences: Sequence[Inference]) -> str:
+    """The answer in one sentence with its certainty, one clause per ranking; "" while nothing is scored."""
+    clauses = [_answer(one) for one in inferences]
+    text = "; ".join(clauses)
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def extent(one: Inference) -> str:
+    """What was compared, and what the intervals allow for."""
+    blocks, units = len(one.pool.blocks), one.units
+    where = (
+        f"{blocks} {_plural('block', blocks)} (model x data set x fraction) on {units} "
+        f"{_plural('data set', units)}"
+    )
+    if not one.levels:
+        return f"{where}. One run each on one data set: no interval can be given."
+    text = f"{where}. Intervals and P(best) allow for other {_list(one.levels)}"
+    if units == 1:
+        return f"{text}: they say nothing of other data sets."
+    return f"{text}."
+
+
+def sentences(one: Inference) -> list[str]:
+    """Of one ranking: what the tests separate, what is missing, what could have been seen."""
+    return [*_separations(one), *_missing(one), *_seeds(one)]
+
+
+def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
+    """The ranking at each fraction of the training data; empty where there is but one."""
+    fractions = sorted({fraction for _, _, fraction in one.pool.blocks})
+    if len(fractions) < 2:
+        return []
+    return [
+        (
+            format_fraction(fraction),
+            infer(
+                one.pool.only(b for b in one.pool.blocks if b[2] == fraction), one.replicates, ties=one.ties
+            ),
+        )
+        for fraction in fractions
+    ]
+
+
+def fraction_sentence(parts: Sequence[tuple[str, Inference]]) -> str:
+    """Who leads at which fraction; "" without several."""
+    named = [f"{name}: {part.leader.method} ({_sureness(part)})" for name, part in parts]
+    return f"By share of the training data: {'; '.join(named)}." if named else ""
+
+
+def nemenyi_sentence(test: Omnibus, leader: str) -> str:
+    """From which methods Nemenyi's test separates `leader`."""
+    others = [method for method in test.methods if method != leader]
+    apart = [method for method in others if test.separated(leader, method)]
+    joined = [method for method in others if method not in apart]
+    start = (
+        f"Nemenyi's test over {test.friedman.n_blocks} {test.unit}s "
+        f"(critical difference {test.nemenyi.critical_difference:.2f})"
+    )
+    if not apart:
+        return f"{start} separates {leader} from no other method."
+    rest = f", and not from {_list(joined)}" if joined else ""
+    return f"{start} separates {leader} from {_list(apart)}{rest}."
+
+
+def friedman_sentence(test: Omnibus) -> str:
+    """Whether the methods differ at all."""
+    f = test.friedman
+    ratio = "infinite" if math.isinf(f.f) else f"{f.f:.2f}"
+    found = "differ" if f.p_permutation < 0.05 else "are not shown to differ"
+    left_out = f"; {test.left_out} {test.unit}s lack a method and are left out" if test.left_out else ""
+    return (
+        f"Over {f.n_blocks} {test.unit}s the methods {found} (Friedman chi2 {f.chi2:.3f} on {f.df} degrees "
+        f"of freedom, p {format_p(f.p)}, by permutation {format_p(f.p_permutation)}; Iman-Davenport F "
+        f"{ratio}, p {format_p(f.f_p)}; Kendall's W {f.kendall_w:.2f}{left_out})."
+    )
+
+
+def format_p(p: float) -> str:
+    """Two significant digits; never 0."""
+    return "—" if math.isnan(p) else "< 1e-15" if p < 1e-15 else f"{p:.2g}"
+
+
+def _answer(one: Inference) -> str:
+    leader = one.leader
+    score = f"{metric_label(one.pool.metric)} {leader.mean_score:.3f}"
+    rank = f"mean rank {leader.mean_rank:.2f} of {len(one.methods)}"
+    if not math.isnan(leader.rank_low):
+        rank += f", 95% interval {leader.rank_low:.1f} to {leader.rank_high:.1f}"
+    return f"on {one.pool.describe()}, {leader.method} ranks first ({score}, {rank}): {_sureness(one)}"
+
+
+def _sureness(one: Inference) -> str:
+    leader, tied = one.leader, one.tied
+    if len(one.methods) == 1:
+        return "nothing to compare it with"
+    if math.isnan(leader.p_best):
+        return "how surely is not known, as neither data sets nor seeds repeat"
+    share = f"P(best) {leader.p_best:.2f}"
+    if not tied:
+        return f"shown to be best, {share}"
+    others = "all others" if len(tied) == len(one.methods) - 1 > 1 else _list(tied)
+    return f"not settled, {share}, tied with {others}"
+
+
+def _separations(one: Inference) -> list[str]:
+    said = []
+    for test in one.omnibus:
+        said += [friedman_sentence(test), nemenyi_sentence(test, one.leader.method)]
+        if test.unit == "block":
+            said.append("Encoders and fractions on one data set are no independent blocks: the tests over "
+                        "blocks, which the paper's form calls for, are too sure.")  # fmt: skip
+    smallest = smallest_wilcoxon_p(one.units)
+    if one.units > 1 and smallest > 0.05:
+        said.append(
+            f"With {one.units} data sets no pairwise Wilcoxon test can fall below p = {smallest:.3g}: it "
+            "cannot "
+            "separate any two methods at 5%, whatever their scores."
+        )
+    if not math.isnan(one.detectable):
+        said.append(
+            f"Between two methods, a mean difference of {one.detectable:.3f} in "
+            f"{metric_label(one.pool.metric)} over "
+            f"these {one.units} data sets would have been found with probability 0.8 (paired t-test, median "
+            "over pairs)."
+        )
+    return said
+
+
+def _missing(one: Inference) -> list[str]:
+    said = []
+    for what, keys in (
+        ("has no finished final run", one.pool.missing),
+        ("diverged and ranks last", one.pool.diverged),
+    ):
+        names = [f"{method} on {model} / {data} / {fraction:g}" for (model, data, fraction), method in keys]
+        if names:
+            shown = "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
+            said.append(f"{len(names)} {_plural('cell', len(names))} {what}: {shown}.")
+    if one.skillings_mack:
+        statistic, df, p = one.skillings_mack
+        said.append(
+            f"With the missing cells allowed for, over all blocks: Skillings-Mack chi2 {statistic:.2f} on "
+            f"{df} degrees "
+            f"of freedom, p {format_p(p)}."
+        )
+    return said
+
+
+def _seeds(one: Inference) -> list[str]:
+    plan = one.seed_plan
+    if plan is None:
+        return []
+    return [
+        f"Within a block, methods differ by a standard deviation of {plan.method_sd:.3f} and seeds by "
+        f"{plan.seed_sd:.3f} (medians): with {plan.seeds} seeds, two such runs would agree on the order "
+        "with a "
+        f"correlation of {plan.reliability:.2f}. For 0.9 it takes {_count(plan.seeds_needed)}; to tell the "
+        "first of "
+        f"a block from the second, {_count(plan.seeds_to_lead)} per method."
+    ]
+
+
+def _count(seeds: int) -> str:
+    return f"{MOST_SEEDS:,} seeds or more" if seeds >= MOST_SEEDS else f"{seeds} {_plural('seed', seeds)}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"

@@ -1,0 +1,145 @@
+#!/usr/bin/env python
+"""Do the statistics keep their promises? Coverage of rank intervals, and type I errors, by simulation.
+
+Run:    python benchmarks/rank_intervals.py [--experiments 400]    (about 12 minutes on one core with 1000)
+Shows:  how often the bootstrap's 95% interval holds the true mean rank, of 6 methods on 1 to 20 data sets
+        with 3 seeds; how often each test finds a difference between methods that do not differ.
+
+A score is the data set's level + the method's effect + their interaction + the seed's noise, all normal. The
+true mean rank is that of a new data set with as many seeds (with one data set: of new seeds on it).
+"""
+
+import argparse
+
+import numpy as np
+from scipy.stats import rankdata
+
+from analysis.rank import rank_within
+from analysis.stats.bootstrap import bootstrap_mean_ranks, redraw_means
+from analysis.stats.confusion import confusion_matrices, draw_weights, f1_macro
+from analysis.stats.friedman import friedman, nemenyi
+from analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
+from analysis.stats.pairwise import wilcoxon_holm
+
+METHODS, SEEDS, REPLICATES, DRAWS = 6, 3, 500, 1000
+EFFECTS = {"equal": np.zeros(METHODS), "spread": np.linspace(0.05, 0.0, METHODS)}
+INTERACTION, NOISE = 0.03, 0.015
+Array = np.ndarray
+
+
+def main() -> None:
+    """See the top of the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--experiments", type=int, default=400)
+    experiments = parser.parse_args().experiments
+    print(f"{experiments} experiments each; a share of 0.95 has a standard error of "
+          f"{(0.95 * 0.05 / experiments) ** 0.5:.3f}\n")  # fmt: skip
+    print(
+        "| data sets | effects | coverage of 95% intervals | width, ranks | a true best left out of tier 1 |"
+    )
+    print("|--:|---|--:|--:|--:|")
+    for datasets in (1, 3, 5, 10, 20):
+        for name, effects in EFFECTS.items():
+            covered, width, wrong = coverage(effects, datasets=datasets, experiments=experiments)
+            print(f"| {datasets} | {name} | {covered:.3f} | {width:.2f} | {wrong:.3f} |", flush=True)
+    print(
+        "\n| data sets | Friedman | by permutation | Iman-Davenport | any by Nemenyi | any by Wilcoxon-Holm |"
+    )
+    print("|--:|--:|--:|--:|--:|--:|")
+    for datasets in (3, 5, 10, 20):
+        shares = type_one(datasets=datasets, experiments=5 * experiments)
+        print(f"| {datasets} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
+    print("\n| test cases | DeLong, equal methods | paired bootstrap of F1, equal methods |")
+    print("|--:|--:|--:|")
+    for cases in (60, 200):
+        shares = paired_type_one(cases=cases, experiments=experiments)
+        print(f"| {cases} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
+
+
+def draw_scores(effects: Array, *, datasets: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """((data sets, methods) true scores, (data sets, methods, seeds) scores)."""
+    level = rng.normal(0.7, 0.1, size=(datasets, 1))
+    truth = level + effects + rng.normal(0, INTERACTION, size=(datasets, len(effects)))
+    return truth, truth[..., None] + rng.normal(0, NOISE, size=(*truth.shape, SEEDS))
+
+
+def true_mean_ranks(effects: Array, truth: Array, rng: np.random.Generator) -> Array:
+    """(methods,): over new data sets, or over new seeds where there is one data set."""
+    if len(truth) > 1:
+        _, scores = draw_scores(effects, datasets=20_000, rng=rng)
+    else:
+        scores = truth[..., None] + rng.normal(0, NOISE, size=(20_000, len(effects), SEEDS))
+    return np.asarray(rank_within(scores.mean(-1)).mean(axis=0))
+
+
+def coverage(effects: Array, *, datasets: int, experiments: int) -> tuple[float, float, float]:
+    """(share of intervals that hold the true mean rank, mean width, share of experiments whose first
+    tier lacks a truly best method)."""
+    rng = np.random.default_rng(0)
+    true = true_mean_ranks(effects, np.zeros((2, len(effects))), rng)
+    hits, widths, wrong = [], [], 0
+    for _ in range(experiments):
+        truth, scores = draw_scores(effects, datasets=datasets, rng=rng)
+        if datasets == 1:
+            true = true_mean_ranks(effects, truth, rng)
+        replicates = []
+        for runs in scores:
+            means = np.stack(
+                [redraw_means(np.repeat(one[:, None], REPLICATES, 1), one, rng) for one in runs], -1
+            )
+            replicates.append(rank_within(means)[:, None, :])
+        ranks = rank_within(scores.mean(-1))
+        boot = bootstrap_mean_ranks(ranks.mean(axis=0), ranks, replicates, draws=DRAWS, rng=rng)
+        hits.append((boot.low - 1e-9 <= true) & (true <= boot.high + 1e-9))
+        widths.append(boot.high - boot.low)
+        best = np.flatnonzero(true < true.min() + 0.05)
+        wrong += bool((boot.tiers[best] != 1).any())
+    return float(np.mean(hits)), float(np.mean(widths)), wrong / experiments
+
+
+def type_one(*, datasets: int, experiments: int) -> list[float]:
+    """Shares of experiments with equal methods in which each test, at 5%, finds a difference."""
+    rng = np.random.default_rng(1)
+    found = np.zeros(5)
+    for _ in range(experiments):
+        scores = draw_scores(EFFECTS["equal"], datasets=datasets, rng=rng)[1].mean(-1)
+        ranks = rankdata(-scores, axis=1)
+        test = friedman(ranks)
+        pairs = nemenyi(ranks.mean(axis=0), datasets)
+        found += [
+            test.p < 0.05,
+            test.p_permutation < 0.05,
+            test.f_p < 0.05,
+            pairs.p.min() < 0.05,
+            min(pair.p_holm for pair in wilcoxon_holm(scores)) < 0.05,
+        ]
+    return [float(share) for share in found / experiments]
+
+
+def paired_type_one(*, cases: int, experiments: int) -> list[float]:
+    """The same of the two tests on test cases: two classes, one run each of two methods of equal skill."""
+    rng = np.random.default_rng(2)
+    found = np.zeros(2)
+    for _ in range(experiments):
+        labels = (rng.random(cases) < 0.3).astype(int)
+        shared = labels + rng.normal(0, 0.7, size=cases)  # both methods find the same cases hard
+        runs = [1 / (1 + np.exp(-4 * (shared + rng.normal(0, 0.5, cases) - 0.5))) for _ in range(2)]
+        probabilities = [np.stack([1 - p, p], axis=1) for p in runs]
+        units = np.arange(cases)
+        areas = [auroc(labels, one) for one in probabilities]
+        weights = draw_weights(units, DRAWS, rng)
+        drawn, points = [], []
+        for one in probabilities:
+            said = one.argmax(axis=1)
+            drawn.append(replicate_scores("f1_macro", weights=weights, units=units, labels=labels,
+                                          predicted=said, classes=2)[None])  # fmt: skip
+            points.append(f1_macro(confusion_matrices(np.ones((1, cases)), units, labels, said, 2)))
+        found += [
+            all(areas) and delong([areas[0]], [areas[1]], units).p < 0.05,
+            paired_bootstrap(drawn[0], drawn[1], *points, rng=rng).p < 0.05,
+        ]
+    return [float(share) for share in found / experiments]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The commands that turn results into claims: rank, table, report, recommend."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from raypeft.core.errors import ConfigError
+from raypeft.output import AsJson, facts, print_json, print_rows, talk
+
+TIES = ("average", "dense", "min")
+FORMS = ("text", "csv", "markdown", "latex", "html")
+
+Source = Annotated[
+    str, typer.Argument(metavar="STORE|CSV|dutt2024", help="A store, a long CSV, or the published tables.")
+]
+MetricName = Annotated[
+    str | None, typer.Option("--metric", help="Column of scores; default: test macro F1, else FID.")
+]
+
+
+def rank(
+    source: Source,
+    ties: Annotated[
+        str, typer.Option(help="What equal scores get: average, dense or min ranks.")
+    ] = "average",
+    metric: MetricName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank the methods, and say how sure the ranking is.
+
+    A CSV has columns model,dataset,method,<metric> and may have fraction, seed, stage and status.
+    """
+    from analysis.as_json import rank_facts
+    from analysis.render import to_rich
+    from analysis.report import lead
+    from analysis.report_tables import ranking_table
+    from analysis.study import open_study
+    from analysis.verdict import sentences
+
+    found = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
+    if as_json:
+        print_json([rank_facts(study) for study in found] if len(found) > 1 else rank_facts(found[0]))
+        return
+    for study in found:
+        for one in study.inferences:
+            facts.print(to_rich(ranking_table(one)))
+            _say(sentences(one))
+        _say(lead(study) or ["No final run is finished yet."])
+
+
+def table(
+    source: Source,
+    form: Annotated[str, typer.Option(help="text, csv, markdown, latex or html.")] = "text",
+    metric: MetricName = None,
+    ties: Annotated[
+        str, typer.Option(help="What equal scores get: average, dense or min ranks.")
+    ] = "average",
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="Trainable parameters in place of scores.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print scores in the form of the paper's tables: mean ± sd, best in bold, mean score, mean rank."""
+    from analysis.as_json import table_facts
+    from analysis.render import RENDERERS, to_rich
+    from analysis.study import open_study
+    from analysis.tables import parameter_table, score_table
+
+    chosen = _choice("--form", form, FORMS)
+    studies = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
+    if parameters:
+        tables = [parameter_table(study.frame) for study in studies]
+    else:
+        tables = [score_table(study.frame, study.metric, study.ties) for study in studies]
+    if as_json:
+        print_json([table_facts(printed) for printed in tables])
+        return
+    for printed in tables:
+        if chosen == "text":
+            facts.print(to_rich(printed))
+        else:
+            print(RENDERERS[chosen](printed))
+
+
+def report(
+    store: Path,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: STORE/report.html.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="dutt2024: put the paper's tables beside the store.")
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Folder for tables (CSV, Markdown, LaTeX, HTML) and figures (PNG, SVG)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one self-contained HTML file: answer, ranking, tables, figures, tests, costs, provenance."""
+    from analysis.as_json import plain, rank_facts
+    from analysis.claims import check_claims
+    from analysis.report import write_report
+    from analysis.study import open_study
+
+    path = write_report(store, output or store / "report.html", against=against, export=export)
+    if not as_json:
+        facts.print(str(path), markup=False, soft_wrap=True)
+        return
+    (study,) = open_study(store)
+    print_json({"report": str(path), **rank_facts(study), "claims": plain(check_claims([study]))})
+
+
+def recommend(
+    source: Source,
+    images: Annotated[int, typer.Option(min=1, help="Training images that you have.")],
+    classes: Annotated[int | None, typer.Option(min=2)] = None,
+    model: Annotated[str | None, typer.Option(help="The backbone that you want; default: any.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(help="Memory of a trial, in 1e9 bytes.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Training time of one run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name the methods worth trying on your images, and how far the data behind the advice reach."""
+    from analysis.as_json import advice_facts
+    from analysis.recommend import Setting, recommend_methods
+    from analysis.study import open_study
+
+    setting = Setting(images=images, classes=classes, model=model, memory_gb=memory_gb, minutes=minutes)
+    found = recommend_methods(open_study(source), setting)
+    if as_json:
+        print_json([advice_facts(one) for one in found] if len(found) > 1 else advice_facts(found[0]))
+        return
+    for one in found:
+        print_rows([_advice_row(advice) for advice in one.advice], as_json=False)
+        _say(one.reach)
+
+
+def show_results(store: Path) -> None:
+    """The ranking table on stdout; where everything lies and how to open it on stderr."""
+    from analysis.render import to_rich
+    from analysis.report import lead, write_report
+    from analysis.study import open_study
+    from analysis.tables import score_table
+
+    (study,) = open_study(store)
+    if study.frame.empty:
+        return
+    facts.print(to_rich(score_table(study.frame, study.metric)))
+    _say(lead(study)[:1])
+    path = write_report(store, store / "report.html")
+    for what, where in (
+        ("report", f"{path}"),
+        ("MLflow", f"raypeft ui {store}"),
+        ("results", f"{store}/ledger (one JSON a trial), {store}/predictions, {store}/adapters"),
+    ):
+        talk.print(f"{what:8s} {where}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _advice_row(advice: Any) -> dict[str, str]:
+    """One line of the terminal's table."""
+    return {
+        "method": advice.method,
+        "models": ", ".join(advice.models),
+        "try": "yes" if advice.is_worth_trying else "",
+        "why": advice.why,
+        "mean rank": f"{advice.mean_rank:.2f}",
+        "expected": _span(advice.expected, advice.low, advice.high),
+        "learning rate": ""
+        if advice.lr_low != advice.lr_low
+        else f"{advice.lr_low:.0e} to {advice.lr_high:.0e}",
+        "GB": "" if advice.memory_gb != advice.memory_gb else f"{advice.memory_gb:.2g}",
+        "minutes a run": "" if advice.minutes != advice.minutes else f"{advice.minutes:.2g}",
+        "trainable": f"{advice.trainable:,}" if advice.trainable else "",
+    }
+
+
+def _span(value: float, low: float, high: float) -> str:
+    return f"{value:.3f}" if low != low else f"{value:.3f} ({low:.2f} to {high:.2f})"
+
+
+def _say(lines: Any) -> None:
+    for line in lines:
+        facts.print(Text(line), soft_wrap=True)
+
+
+def _choice(option: str, value: str, allowed: tuple[str, ...]) -> Any:
+    """Raises: ConfigError for a value that is not among those allowed."""
+    if value not in allowed:
+        raise ConfigError(f"{option} {value}: allowed are {', '.join(allowed)}")
+    return value
