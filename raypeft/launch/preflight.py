@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError, list_problems
+from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError, StorageError, list_problems
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 
@@ -35,7 +35,7 @@ def check_writable(store: Path) -> None:
         ) from None
     if _free(store) < MARGIN:
         raise PreflightError(
-            f"store {store}: {free_space(store)}, at least {MARGIN // MIB} MiB are needed; free some "
+            f"store {store}: {_free_space(store)}, at least {MARGIN // MIB} MiB are needed; free some "
             "space, or choose another --store"
         )
 
@@ -60,7 +60,7 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Path) -> None:
     if left > 0 and _free(store) < needed:
         raise PreflightError(
             f"store {store}: about {_mib(needed)} are needed ({_mib(outputs)} for adapters and predictions, "
-            f"{_mib(COPIES * largest)} for checkpoints), {free_space(store)}; free some space, or choose "
+            f"{_mib(COPIES * largest)} for checkpoints), {_free_space(store)}; free some space, or choose "
             "another --store"
         )
 
@@ -71,8 +71,8 @@ def watch_space(places: Mapping[str, Path]) -> None:
         with contextlib.suppress(OSError):  # a disk that does not answer is told by who writes to it
             if _free(path) < FLOOR:
                 raise LowSpaceError(
-                    f"No space left on {name} {path}: {free_space(path)}, at least {_mib(FLOOR)} are needed; "
-                    "free some, then run the same command again: what is committed stays"
+                    f"No space left on {name} {path}: {_free_space(path)}, at least {_mib(FLOOR)} are "
+                    "needed; free some, then run the same command again: what is committed stays"
                 )
 
 
@@ -105,8 +105,15 @@ def changed_libraries(ledger: Ledger, *, strict: bool) -> list[str]:
     return changes
 
 
-def free_space(path: Path) -> str:
-    """What is free on the file system of `path`, in words."""
+def cannot_write(what: str, store: Path) -> StorageError:
+    """The end of a sweep whose files could not be written; `what` the system said."""
+    return StorageError(
+        f"{what} ({_free_space(store)} at {store}); free some, or mend the disk, then run the same command "
+        "again: what is committed stays"
+    )
+
+
+def _free_space(path: Path) -> str:
     try:
         return f"{_mib(_free(path))} free"
     except OSError as error:

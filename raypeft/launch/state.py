@@ -24,7 +24,7 @@ from raypeft.launch.failures import (
 from raypeft.launch.history import History
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
-from raypeft.launch.preflight import free_space
+from raypeft.launch.preflight import cannot_write
 from raypeft.launch.search import CellSearch
 from raypeft.launch.watchdog import keep_stacks
 from raypeft.train.checkpoint import checkpoint_folder, newest_step
@@ -230,6 +230,8 @@ class SweepState:
     def _commit(self, row: Result) -> None:
         try:
             row = self._ledger.commit(row)
+        except StorageError as error:
+            return self.give_up(cannot_write(str(error), self._store))
         except RaypeftError as error:
             return self.give_up(error)
         shutil.rmtree(checkpoint_folder(self._store, row.trial_id), ignore_errors=True)
@@ -240,12 +242,7 @@ class SweepState:
     def _failed(self, running: _Running, row: Result) -> None:
         if row.failure == "storage":
             what = (row.error or "").partition("\n")[0]
-            return self.give_up(
-                StorageError(
-                    f"{what} ({free_space(self._store)} at {self._store}); "
-                    "free some, or mend the disk, then run the same command again: what is committed stays"
-                )
-            )
+            return self.give_up(cannot_write(what, self._store))
         if row.failure == "gpu_memory":
             smaller = max(1, row.micro_batch_size // 2)
             self._micro_batches[running.cell.cell] = smaller
@@ -258,6 +255,8 @@ class SweepState:
     def _fail(self, row: Result) -> None:
         try:
             self._ledger.record_failure(row)
+        except StorageError as error:
+            return self.give_up(cannot_write(str(error), self._store))
         except RaypeftError as error:
             return self.give_up(error)
         self.history.note("fail", trial_id=row.trial_id, cause=row.failure)

@@ -30,6 +30,7 @@ from raypeft.launch.failures import STORAGE_ERRORS, grouped
 from raypeft.launch.ledger import Lease, Ledger, sweep_up
 from raypeft.launch.plan import Plan, make_plan, settle_plan
 from raypeft.launch.preflight import (
+    cannot_write,
     changed_libraries,
     check_space,
     check_writable,
@@ -171,7 +172,7 @@ class _Driver:
             if state.fatal is None:
                 if not isinstance(error, OSError) or error.errno not in STORAGE_ERRORS:
                     raise
-                state.give_up(StorageError(f"{error.filename}: {error.strerror}"))
+                state.give_up(cannot_write(f"{error.filename}: {error.strerror}", self._store))
         finally:
             self._drain.restore()
             with contextlib.suppress(OSError):
@@ -210,7 +211,7 @@ class _Driver:
         except (StoreInUseError, StorageError) as error:
             return self._give_up(error)
         except OSError as error:
-            return self._give_up(StorageError(f"{self._store}: {error.strerror}"))
+            return self._give_up(cannot_write(f"{self._store}: {error.strerror}", self._store))
         self._state.count_machines()
         if self._state.fatal is not None:
             return self._stop(str(self._state.fatal))
