@@ -79,8 +79,8 @@ def open_xray() -> tuple[str, nn.Module]:
         network.load_state_dict(_pickled_state(path, network))
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, KeyError) as error:
         raise WeightsError(
-            f"weights {path}: refused, not torchxrayvision's {XRAY_WEIGHTS} ({type(error).__name__}: {error}); "
-            f"save the tensors of a model that you trust with safetensors and name the file in {XRAY_VARIABLE}"
+            f"weights {path}: refused, not torchxrayvision's {XRAY_WEIGHTS} ({error}); if you trust it, "
+            f"save its tensors with safetensors and name the new file in {XRAY_VARIABLE}"
         ) from error
     return f"torchxrayvision:{XRAY_WEIGHTS}:{_digest(path)}", XrayFeatures(network)
 

@@ -36,13 +36,17 @@ class Features(nn.Module):
         """`network`: resizing, then a classifier of timm."""
         super().__init__()
         self.resize, self.backbone = network
+        self.shift: torch.Tensor
+        self.scale: torch.Tensor
         self.register_buffer("shift", 255 * torch.tensor(model.mean).view(1, 3, 1, 1))
         self.register_buffer("scale", 255 * torch.tensor(model.std).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (batch, 3, side, side) to float (batch, d)."""
-        maps = self.backbone.forward_features(self.resize((images.float() - self.shift) / self.scale))
-        features: torch.Tensor = self.backbone.forward_head(maps, pre_logits=True)
+        maps = self.backbone.forward_features(  # type: ignore[operator]
+            self.resize((images.float() - self.shift) / self.scale)
+        )
+        features: torch.Tensor = self.backbone.forward_head(maps, pre_logits=True)  # type: ignore[operator]
         return features
 
 
