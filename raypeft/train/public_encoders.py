@@ -9,9 +9,7 @@ torchxrayvision   DenseNet-121 trained on seven collections of chest X-rays (Coh
 
 import hashlib
 import os
-import pickle
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,8 +22,13 @@ from raypeft.core.errors import WeightsError
 from raypeft.models import read_weights
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0"
 INCEPTION_VARIABLE, XRAY_VARIABLE = "RAYPEFT_INCEPTION_WEIGHTS", "RAYPEFT_XRV_WEIGHTS"
 XRAY_WEIGHTS, XRAY_SIDE = "densenet121-res224-all", 224  # torchxrayvision's name; pixels
+XRAY_GET = (
+    'python -c "import safetensors.torch as s, torchxrayvision as x; '
+    f"s.save_file(x.models.DenseNet(weights='{XRAY_WEIGHTS}').features.state_dict(), '{{}}')\""
+)
 
 
 class XrayFeatures(nn.Module):
@@ -49,10 +52,9 @@ def open_inception() -> tuple[str, nn.Module]:
     Draws from torch's global generator. Raises: WeightsError.
     """
     _need_package("torch_fidelity", "inception")
+    usual = Path(torch.hub.get_dir(), "checkpoints", INCEPTION_FILE)  # where torch-fidelity keeps it
     path = _weights_file(
-        INCEPTION_VARIABLE,
-        Path(torch.hub.get_dir(), "checkpoints", INCEPTION_FILE),
-        url=f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}",
+        INCEPTION_VARIABLE, usual, get=f"curl -L --create-dirs -o {usual} {INCEPTION_URL}/{INCEPTION_FILE}"
     )
     read_weights(path)  # torch-fidelity would run code that a file carries: this refuses such a file
     from torchmetrics.image.fid import NoTrainInceptionV3
@@ -67,21 +69,23 @@ def open_inception() -> tuple[str, nn.Module]:
 def open_xray() -> tuple[str, nn.Module]:
     """Its name, which ends with eight hex digits of the file's sha256, and its features.
 
-    Draws from torch's global generator. Raises: WeightsError.
+    torchxrayvision publishes a pickled network, which raypeft does not read; the command that fetches it
+    writes its tensors. Draws from torch's global generator. Raises: WeightsError.
     """
     _need_package("torchxrayvision", "xrv")
     with warnings.catch_warnings():  # importing it switches the warnings of the whole process off
-        from torchxrayvision import models, utils
-    url = models.model_urls[XRAY_WEIGHTS]["weights_url"]
-    path = _weights_file(XRAY_VARIABLE, Path(utils.get_cache_dir(), Path(url).name), url=url)
-    network = models.DenseNet()
+        from torchxrayvision.models import DenseNet
+        from torchxrayvision.utils import get_cache_dir
+    path = _weights_file(
+        XRAY_VARIABLE,
+        usual := Path(get_cache_dir(), f"{XRAY_WEIGHTS}.safetensors"),
+        get=XRAY_GET.format(usual),
+    )
+    network = DenseNet()
     try:
-        network.load_state_dict(_pickled_state(path, network))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, KeyError) as error:
-        raise WeightsError(
-            f"weights {path}: refused, not torchxrayvision's {XRAY_WEIGHTS} ({error}); if you trust it, "
-            f"save its tensors with safetensors and name the new file in {XRAY_VARIABLE}"
-        ) from error
+        network.features.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise WeightsError(f"weights {path}: not of torchxrayvision's {XRAY_WEIGHTS} ({error})") from error
     return f"torchxrayvision:{XRAY_WEIGHTS}:{_digest(path)}", XrayFeatures(network)
 
 
@@ -96,13 +100,13 @@ def _need_package(package: str, extra: str) -> None:
         raise WeightsError(f"feature extractor: {package} is not installed; pip install 'raypeft[{extra}]'")
 
 
-def _weights_file(variable: str, usual: Path, *, url: str) -> Path:
+def _weights_file(variable: str, usual: Path, *, get: str) -> Path:
     named = os.environ.get(variable)
     path = Path(named).expanduser() if named else usual
     if not path.is_file():
         raise WeightsError(
-            f"weights of the feature extractor: {path}: not found; download {url} to there, "
-            f"or name a file that you have in {variable}"
+            f"weights of the feature extractor: {path}: not found; name a file that you have in {variable}, "
+            f"or get it where there is a network:\n  {get}"
         )
     return path
 
@@ -110,16 +114,3 @@ def _weights_file(variable: str, usual: Path, *, url: str) -> Path:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:8]
-
-
-def _pickled_state(path: Path, network: nn.Module) -> Mapping[str, torch.Tensor]:
-    """A state dict from .safetensors, or from the pickled module that torchxrayvision publishes.
-
-    The unpickler makes nothing but the classes of which `network` consists, and runs no code of the file.
-    """
-    if path.suffix == ".safetensors":
-        return read_weights(path)
-    kinds = {type(module) for module in network.modules()}
-    with torch.serialization.safe_globals([*kinds, OrderedDict, set]):
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    return saved.state_dict() if isinstance(saved, nn.Module) else saved
