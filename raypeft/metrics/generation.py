@@ -119,6 +119,9 @@ def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
 def memorised_share(generated: Tensor, train: Tensor, test: Tensor) -> float:
     """Share of generated images nearer to a training image than 99% of the real test images are, in [0, 1].
 
+    Of features or of flattened pixels. Pixels find copies that are blurred, which features take for others
+    (docs/log.md). Lengths count: with the classifiers of raypeft they hardly differ.
+
     mean_i [ mean_j [ d(test_j, train) > d(generated_i, train) ] >= 0.99 ], d to the nearest training image.
     Images as far from training as real unseen ones give (floor(n/100) + 1) / (n + 1) of n test images in
     the mean: about 0.01 of many, 0.02 of a hundred, 0.09 of ten. Copies give 1. Where 1% of the test images

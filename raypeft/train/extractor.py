@@ -37,8 +37,8 @@ class Extractor:
     def features(self, images: np.ndarray, *, device: torch.device) -> torch.Tensor:
         """Float32 (n, d) on the CPU, of `images`: uint8 (n, side, side, 3), RGB, any side, n >= 1.
 
-        In float32 throughout and in batches of 64. Equal images give equal features in any set; to the
-        last bit with equal n, device and number of threads.
+        In batches of 64, without autocast. An image's features depend on its set by rounding alone; equal
+        sets give equal bits on one device and number of threads.
         """
         network = self.network.to(device)
         with torch.no_grad():

@@ -9,6 +9,7 @@ torchxrayvision   DenseNet-121 trained on seven collections of chest X-rays (Coh
 
 import hashlib
 import os
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -61,7 +62,7 @@ def open_inception() -> tuple[str, nn.Module]:
 
     try:
         network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path))
-    except RuntimeError as error:
+    except (RuntimeError, pickle.UnpicklingError) as error:
         raise WeightsError(f"weights {path}: not of torch-fidelity's InceptionV3 ({error})") from error
     return f"inception:{_digest(path)}", network
 
