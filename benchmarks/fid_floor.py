@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from raypeft.datasets import open_prepared, prepare
+from raypeft.datasets import Prepared, open_prepared, prepare
 from raypeft.metrics import frechet_distance, frechet_interval, kernel_distance, memorised_share
-from raypeft.train.extractor import open_extractor
+from raypeft.train.extractor import Extractor, open_extractor
 
 SIZES, DRAWS, CPU = (50, 100, 200, 500), 5, torch.device("cpu")
-BLUR, NOISE = 1.5, 8  # pixels; grey values either way
+BLURS, NOISE = (1.5, 3), 8  # standard deviations in pixels; grey values either way
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def make_sets(images: np.ndarray, unseen: np.ndarray) -> dict[str, np.ndarray]:
     real, rng = images[unseen], np.random.default_rng(0)
     return {
         "unseen": real,
-        "blurred": gaussian_filter(real, sigma=(0, BLUR, BLUR, 0)),
+        **{f"blurred by {blur} px": gaussian_filter(real, sigma=(0, blur, blur, 0)) for blur in BLURS},
         "pixels in random order": rng.permuted(real.reshape(len(real), -1, 3), axis=1).reshape(real.shape),
         "uniform noise": rng.integers(0, 256, size=real.shape, dtype=np.uint8),
     }
@@ -88,22 +88,30 @@ def score(distance, real: torch.Tensor, other: torch.Tensor, n: int, is_one_set:
     return f"{mean[0]:.3g} to {mean[1]:.3g}" if mean.ndim else f"{mean:.3g}"
 
 
-def print_shares(images: np.ndarray, data, extractor) -> None:
+def print_shares(images: np.ndarray, data: Prepared, extractor: Extractor) -> None:
     """What share counts as memorised, of images that are no copies and of some that are."""
     train, test, val = (images[data.cases(side)] for side in ("train", "test", "val"))
-    rng = np.random.default_rng(0)
-    copies = train[: len(val)]
-    noisy = np.clip(copies + rng.integers(-NOISE, NOISE + 1, size=copies.shape), 0, 255).astype(np.uint8)
-    moved = np.roll(copies, 1, axis=2)
-    for name, made in (
-        ("validation images", val),
-        ("copies", copies),
-        (f"copies, +-{NOISE} grey values of noise", noisy),
-        ("copies, moved by a pixel", moved),
-        ("copies, blurred", gaussian_filter(copies, sigma=(0, BLUR, BLUR, 0))),
-    ):
-        features = (extractor.features(one, device=CPU) for one in (made, train, test))
-        print(f"memorised share of {name}: {memorised_share(*features):.3f}")
+    copies, rng = train[: len(val)], np.random.default_rng(0)
+    noise = rng.integers(-NOISE, NOISE + 1, size=copies.shape)
+    print("| memorised share of | by features | by features of length 1 | by pixels |\n|---|--:|--:|--:|")
+    for name, made in {
+        "validation images": val,
+        "copies": copies,
+        f"copies, +-{NOISE} grey values of noise": np.clip(copies + noise, 0, 255).astype(np.uint8),
+        "copies, brighter by a fifth": np.clip(copies * 1.2, 0, 255).astype(np.uint8),
+        "copies, moved by a pixel": np.roll(copies, 1, axis=2),
+        **{
+            f"copies, blurred by {blur} px": gaussian_filter(copies, sigma=(0, blur, blur, 0))
+            for blur in BLURS
+        },
+    }.items():
+        features = [extractor.features(one, device=CPU) for one in (made, train, test)]
+        ways = (
+            features,
+            [torch.nn.functional.normalize(one) for one in features],
+            [torch.from_numpy(one.reshape(len(one), -1).astype(np.float32)) for one in (made, train, test)],
+        )
+        print(f"| {name} | {' | '.join(f'{memorised_share(*sets):.3f}' for sets in ways)} |")
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ def open_extractor(
     `data` and its images at `image_size` and `interpolation` lie in `cache_dir`, as `prepare` put them.
     The caller's random generators are as they were before. Raises: as check_extractor.
     """
-    check_extractor(name, data=data)
     with _own_generators(device):
-        if name == CLASSIFIER:
+        if _known(name) == CLASSIFIER:
+            check_classes(data)
             title, network = open_classifier(
                 data, image_size=image_size, interpolation=interpolation, cache_dir=cache_dir, device=device
             )
