@@ -2,7 +2,6 @@
 """Which 95% interval of FID is honest? The jackknife's and two bootstraps', by simulation.
 
 Run:    OMP_NUM_THREADS=1 python benchmarks/fid_intervals.py [--experiments 100]
-        (about 5 minutes on one idle core)
 Shows:  how often each interval holds the FID that sets of n have in the mean, and how wide it is beside
         1.96 standard deviations of FID over experiments either way.
 
