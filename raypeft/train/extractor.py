@@ -1,0 +1,105 @@
+"""What turns images into features, for FID and its kin: three kinds, chosen by a name.
+
+classifier        of the target data set itself, trained on first use (target_classifier.py): needs no
+                  download, and sees what tells the classes apart
+inception         InceptionV3 as FID was defined with; torchxrayvision: a chest X-ray encoder. Both need
+                  weights that raypeft never downloads by itself (public_encoders.py)
+
+Scores by different extractors are different scores: `Extractor.name` ends with a digest of the weights and
+stands beside every number.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from raypeft.core.errors import UnknownNameError
+from raypeft.datasets import Prepared
+from raypeft.train.public_encoders import ENCODERS
+from raypeft.train.target_classifier import check_classes, open_classifier
+
+CLASSIFIER = "classifier"
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """A network whose features images are compared by."""
+
+    name: str  # as it stands in the ledger, e.g. classifier:vit_nano:1a2b3c4d
+    network: nn.Module  # uint8 (batch, 3, side, side), RGB, to float (batch, d); in eval mode
+
+    def features(self, images: np.ndarray, *, device: torch.device) -> torch.Tensor:
+        """Float32 (n, d) on the CPU, of `images`: uint8 (n, side, side, 3), RGB, any side, n >= 1.
+
+        In batches of 64, without autocast. An image's features depend on its set by rounding alone; equal
+        sets give equal bits on one device and number of threads.
+        """
+        network = self.network.to(device)
+        with torch.no_grad():
+            return torch.cat(
+                [
+                    network(
+                        torch.tensor(images[start : start + BATCH_SIZE], device=device).permute(0, 3, 1, 2)
+                    )
+                    for start in range(0, len(images), BATCH_SIZE)
+                ]
+            ).cpu()
+
+
+def check_extractor(name: str, *, data: Prepared) -> None:
+    """Whether `name` can be opened for `data`; trains nothing.
+
+    Raises: UnknownNameError; ConfigError where there are no classes to tell apart; WeightsError when a
+    package or its weights are missing or damaged: what, where, and how to get it.
+    """
+    if _known(name) == CLASSIFIER:
+        check_classes(data)
+    else:
+        with _own_generators(torch.device("cpu")):
+            ENCODERS[name]()
+
+
+def open_extractor(
+    name: str, *, data: Prepared, image_size: int, interpolation: str, cache_dir: Path, device: torch.device
+) -> Extractor:
+    """The extractor `name`; a classifier is trained on `device` unless `cache_dir` holds it.
+
+    `data` and its images at `image_size` and `interpolation` lie in `cache_dir`, as `prepare` put them.
+    The caller's random generators are as they were before. Raises: as check_extractor.
+    """
+    with _own_generators(device):
+        if _known(name) == CLASSIFIER:
+            check_classes(data)
+            title, network = open_classifier(
+                data, image_size=image_size, interpolation=interpolation, cache_dir=cache_dir, device=device
+            )
+        else:
+            title, network = ENCODERS[name]()
+    return Extractor(name=title, network=network.eval().requires_grad_(False))
+
+
+def _known(name: str) -> str:
+    known = (CLASSIFIER, *ENCODERS)
+    if name not in known:
+        raise UnknownNameError(f"no feature extractor named '{name}'; known: {', '.join(known)}")
+    return name
+
+
+@contextmanager
+def _own_generators(device: torch.device) -> Iterator[None]:
+    """torch seeded and deterministic inside, as it was outside."""
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(was_deterministic, warn_only=warned_only)
