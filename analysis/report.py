@@ -25,6 +25,7 @@ from analysis.facts import (
     wall_clock,
 )
 from analysis.load import load_plan
+from analysis.metrics import higher_is_better, metric_kind, metric_label
 from analysis.plots.style import Drawing, save, to_svg
 from analysis.published import CITATION, load_published
 from analysis.render import RENDERERS, SUFFIXES, to_html
@@ -38,10 +39,16 @@ from analysis.report_tables import (
     ranking_table,
     subgroup_table,
 )
-from analysis.scores import metric_label
 from analysis.study import Study, open_study
 from analysis.tables import Table, parameter_table, plain_table, score_table
-from analysis.verdict import by_fraction, extent, fraction_sentence, headline, sentences
+from analysis.verdict import (
+    by_fraction,
+    extent,
+    fraction_sentence,
+    headline,
+    sentences,
+    separation_sentences,
+)
 from raypeft.core.errors import StorageError
 
 MOST_LINES = 16
@@ -97,7 +104,7 @@ def lead(study: Study) -> list[str]:
         return []
     said = [headline(study.inferences)]
     for one in study.inferences:
-        name = f"{', '.join(one.pool.models)}: " if len(study.inferences) > 1 else ""
+        name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
         said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
     return said
 
@@ -111,7 +118,7 @@ def _sections(
         Section(title="Ranking", parts=_ranking(study, figures)),
         Section(title="Scores", parts=_scores(study)),
         Section(title="Share of the training data", parts=_fractions(figures)),
-        Section(title="Cost", parts=_cost(frame, figures)),
+        Section(title="Cost", parts=_cost(study, figures)),
         Section(title="Against full tuning on the same images", parts=_comparisons(study)),
         Section(title="Clinical scores", parts=_clinical(study, figures)),
         Section(title="Search", parts=_search(frame, figures)),
@@ -120,18 +127,7 @@ def _sections(
         Section(title="Failures", parts=_failures(frame)),
         Section(title="Setup", parts=[Part(facts=setup_facts(plan))]),
         Section(title="Provenance", parts=_provenance(frame, plan, store)),
-        Section(
-            title="Not in this report",
-            parts=[
-                Part(
-                    lines=[
-                        "Grids of generated images (the paper's Figure 2): raypeft does not train "
-                        "text-to-image "
-                        "models yet."
-                    ]
-                )
-            ],
-        ),
+        Section(title="Not in this report", parts=_left_out(study)),
     ]
     return [section for section in sections if section.parts]
 
@@ -160,13 +156,14 @@ def _fractions(figures: Figures) -> list[Part]:
     return [*drawings, *([Part(table=table)] if table else [])]
 
 
-def _cost(frame: pd.DataFrame, figures: Figures) -> list[Part]:
+def _cost(study: Study, figures: Figures) -> list[Part]:
+    frame = study.frame
     if frame.empty:
         return []
+    worse = "below" if higher_is_better(study.metric) else "above"
     note = (
         "Means over the blocks of a ranking. Line: Pareto front, from the cheapest method to the best; what "
-        "lies "
-        "below it costs more for less."
+        f"lies {worse} it costs more for less."
     )
     table = plain_table(
         "Cost by method",
@@ -243,13 +240,29 @@ def _against(study: Study, against: str | None) -> list[Part]:
     none = (
         "No cell of this store, by model, data set, share of the data and method, is in the published tables."
     )
-    claims = check_claims(open_study(against))
+    theirs = open_study(against)
+    claims = check_claims(theirs)
     rows = [{"claim": c.claim, "the paper's tables": c.verdict, "because": c.because} for c in claims]
     return [
         Part(table=cells) if cells else Part(lines=[none]),
         *([Part(table=ranks)] if ranks else []),
         Part(table=plain_table("The same claims judged by the published tables alone", rows)),
+        Part(
+            lines=["What the published tables settle by themselves:"],
+            bullets=[
+                f"Table {table.number} ({table.title}): {text}"
+                for table, study_of in zip(published, theirs, strict=True)
+                for one in study_of.inferences
+                for text in separation_sentences(one)
+            ],
+        ),
     ]
+
+
+def _left_out(study: Study) -> list[Part]:
+    if not metric_kind(study.metric).needs_equal_n:
+        return []
+    return [Part(lines=["Grids of generated images (the paper's Figure 2): the ledger holds scores alone."])]
 
 
 def _failures(frame: pd.DataFrame) -> list[Part]:
@@ -291,8 +304,17 @@ def _render(study: Study, plan: Mapping[str, Any], sections: Sequence[Section]) 
         committed=int((frame["status"] != "failed").sum()),
         planned=plan["trials"],
         lead=lead(study),
-        metric=metric_label(study.metric),
+        subject=_subject(study),
         sections=sections,
+    )
+
+
+def _subject(study: Study) -> str:
+    """What the page compares, in one sentence."""
+    what = "of generated images against" if metric_kind(study.metric).needs_equal_n else "on"
+    return (
+        f"Fine-tuning methods compared by {metric_label(study.metric)} {what} held-out test images; learning "
+        "rates chosen on validation images."
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from analysis.facts import OBJECTIVE
+from analysis.facts import search_objective
 from analysis.plots.cases import draw_confusion, draw_reliability
 from analysis.plots.cost import data_cost, draw_cost
 from analysis.plots.fraction import FractionPanel, data_fraction, draw_fraction
@@ -45,8 +45,9 @@ def draw_study(study: Study) -> Figures:
         figures.fraction_panels.extend(panels)
         figures.fractions.extend(draw_fraction(panel, study.metric, styles) for panel in panels)
         figures.costs.extend(draw_cost(data_cost(study.frame, one), one, styles))
-    for block, cells in data_search(study.frame, OBJECTIVE).items():
-        figures.search.append(draw_search(block, cells, OBJECTIVE, styles))
+    objective = search_objective(study.frame)
+    for block, cells in data_search(study.frame, objective).items():
+        figures.search.append(draw_search(block, cells, objective, styles))
     for block, found in study.clinical.items():
         figures.reliability.append(draw_reliability(block, found, styles))
         figures.confusion.append(draw_confusion(block, found))

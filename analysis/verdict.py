@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from analysis.inference import Inference, Omnibus, infer
-from analysis.scores import format_fraction, metric_label
+from analysis.metrics import format_score, metric_label
+from analysis.scores import format_fraction
 from analysis.stats.pairwise import smallest_wilcoxon_p
 from analysis.stats.power import MOST_SEEDS
 
@@ -36,6 +37,15 @@ def extent(one: Inference) -> str:
 def sentences(one: Inference) -> list[str]:
     """Of one ranking: what the tests separate, what is missing, what could have been seen."""
     return [*_separations(one), *_missing(one), *_seeds(one)]
+
+
+def separation_sentences(one: Inference) -> list[str]:
+    """Whether the methods differ at all, and from which ones Nemenyi's test separates the leader."""
+    return [
+        text
+        for test in one.omnibus
+        for text in (friedman_sentence(test), nemenyi_sentence(test, one.leader.method))
+    ]
 
 
 def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
@@ -95,7 +105,7 @@ def format_p(p: float) -> str:
 
 def _answer(one: Inference) -> str:
     leader = one.leader
-    score = f"{metric_label(one.pool.metric)} {leader.mean_score:.3f}"
+    score = f"{metric_label(one.pool.metric)} {format_score(leader.mean_score)}"
     rank = f"mean rank {leader.mean_rank:.2f} of {len(one.methods)}"
     if not math.isnan(leader.rank_low):
         rank += f", 95% interval {leader.rank_low:.1f} to {leader.rank_high:.1f}"
@@ -106,10 +116,12 @@ def _sureness(one: Inference) -> str:
     leader, tied = one.leader, one.tied
     if len(one.methods) == 1:
         return "nothing to compare it with"
+    if len(one.placed) == 1:
+        return "no other method was run on all the blocks that it has"
     if math.isnan(leader.p_best):
         return "how surely is not known, as neither data sets nor seeds repeat"
     share = f"P(best) {leader.p_best:.2f}"
-    if not tied:
+    if one.is_settled:
         return f"shown to be best, {share}"
     others = "all others" if len(tied) == len(one.methods) - 1 > 1 else _list(tied)
     return f"not settled, {share}, tied with {others}"
@@ -131,7 +143,7 @@ def _separations(one: Inference) -> list[str]:
         )
     if not math.isnan(one.detectable):
         said.append(
-            f"Between two methods, a mean difference of {one.detectable:.3f} in "
+            f"Between two methods, a mean difference of {format_score(one.detectable)} in "
             f"{metric_label(one.pool.metric)} over "
             f"these {one.units} data sets would have been found with probability 0.8 (paired t-test, median "
             "over pairs)."
@@ -147,8 +159,21 @@ def _missing(one: Inference) -> list[str]:
     ):
         names = [f"{method} on {model} / {data} / {fraction:g}" for (model, data, fraction), method in keys]
         if names:
-            shown = "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
-            said.append(f"{len(names)} {_plural('cell', len(names))} {what}: {shown}.")
+            said.append(f"{len(names)} {_plural('cell', len(names))} {what}: {_first(names)}.")
+    if partial := [m.method for m in one.methods if m.n_blocks and m not in one.placed]:
+        said.append(
+            f"Not placed, for want of ranks in some blocks: {_list(partial)}. A mean rank over other blocks "
+            "compares with none."
+        )
+    if thin := one.pool.thin:
+        names = [
+            f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g} (n={c.n}, {c.diverged} diverged)"
+            for c in thin
+        ]
+        said.append(
+            f"{len(thin)} {_plural('cell', len(thin))} with fewer finished final runs than others; means are "
+            f"over what is left: {_first(names)}."
+        )
     if one.skillings_mack:
         statistic, df, p = one.skillings_mack
         said.append(
@@ -159,17 +184,21 @@ def _missing(one: Inference) -> list[str]:
     return said
 
 
+def _first(names: Sequence[str]) -> str:
+    """Six of them, and how many more there are."""
+    return "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
+
+
 def _seeds(one: Inference) -> list[str]:
     plan = one.seed_plan
     if plan is None:
         return []
+    methods, seeds = format_score(plan.method_sd), format_score(plan.seed_sd)
     return [
-        f"Within a block, methods differ by a standard deviation of {plan.method_sd:.3f} and seeds by "
-        f"{plan.seed_sd:.3f} (medians): with {plan.seeds} seeds, two such runs would agree on the order "
-        "with a "
-        f"correlation of {plan.reliability:.2f}. For 0.9 it takes {_count(plan.seeds_needed)}; to tell the "
-        "first of "
-        f"a block from the second, {_count(plan.seeds_to_lead)} per method."
+        f"Within a block, methods differ by a standard deviation of {methods} and seeds by {seeds} "
+        f"(medians): with {plan.seeds} seeds, two such runs would agree on the order with a correlation of "
+        f"{plan.reliability:.2f}. For 0.9 it takes {_count(plan.seeds_needed)}; to tell the first of a block "
+        f"from the second, {_count(plan.seeds_to_lead)} per method."
     ]
 
 
