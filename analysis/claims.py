@@ -67,7 +67,7 @@ def _check_best(
         because = (
             f"{', '.join(pool.names)}: mean rank {own.mean_rank:.2f} of {len(pool.methods)}, P(best) {sure}"
         )
-        if ranking.leader.method != method:
+        if own not in ranking.leaders:
             because += f"; {ranking.leader.method} ranks first"
         elif ranking.tied:
             because += f"; {len(ranking.tied)} methods are tied with it"

@@ -108,6 +108,11 @@ class Inference:
         return tuple(m for m in self.methods if m.n_blocks == self.leader.n_blocks)
 
     @property
+    def leaders(self) -> tuple[MethodRank, ...]:
+        """The leader, and all placed methods with the same mean rank."""
+        return tuple(m for m in self.placed if math.isclose(m.mean_rank, self.leader.mean_rank))
+
+    @property
     def is_settled(self) -> bool:
         """Whether the leader is shown to be better than every other method that is placed."""
         return self.leader.tier == 1 and not self.tied and len(self.placed) > 1

@@ -118,7 +118,9 @@ class Pool:
         fractions = sorted({fraction for _, _, fraction in self.blocks})
         data = ", ".join(self.datasets)
         if fractions != [1.0]:
-            data += " at " + ", ".join(map(format_fraction, fractions)) + " of the training data"
+            *most, last = map(format_fraction, fractions)
+            data += f" at {', '.join(most)} and {last}" if most else f" at {last}"
+            data += " of the training data"
         sample = sample_words(self.metric, self.num_images)
         return f"{', '.join(self.models)} on {data}" + (f" ({sample})" if sample else "")
 

@@ -45,9 +45,10 @@ from analysis.verdict import (
     by_fraction,
     extent,
     fraction_sentence,
+    friedman_sentence,
     headline,
+    nemenyi_sentence,
     sentences,
-    separation_sentences,
 )
 from raypeft.core.errors import StorageError
 
@@ -242,6 +243,11 @@ def _against(study: Study, against: str | None) -> list[Part]:
     )
     theirs = open_study(against)
     claims = check_claims(theirs)
+    tests = [
+        (f"Table {table.number} ({table.title})", one)
+        for table, study_of in zip(published, theirs, strict=True)
+        for one in study_of.inferences
+    ]
     rows = [{"claim": c.claim, "the paper's tables": c.verdict, "because": c.because} for c in claims]
     return [
         Part(table=cells) if cells else Part(lines=[none]),
@@ -250,11 +256,14 @@ def _against(study: Study, against: str | None) -> list[Part]:
         Part(
             lines=["What the published tables settle by themselves:"],
             bullets=[
-                f"Table {table.number} ({table.title}): {text}"
-                for table, study_of in zip(published, theirs, strict=True)
-                for one in study_of.inferences
-                for text in separation_sentences(one)
+                f"{name}: {nemenyi_sentence(test, one.leader.method)}"
+                for name, one in tests
+                for test in one.omnibus
             ],
+        ),
+        Part(
+            bullets=[f"{name}: {friedman_sentence(test)}" for name, one in tests for test in one.omnibus],
+            fold="Friedman's tests of the published tables",
         ),
     ]
 

@@ -38,8 +38,8 @@ def ranking_table(one: Inference) -> Table:
         f"Ranking: {one.pool.describe()}",
         rows,
         [
-            f"Ranks within each of {len(one.pool.blocks)} blocks, 1 is best "
-            f"({direction_words(one.pool.metric)}), {tie_rule(one.ties)}; "
+            f"Ranks by {metric_label(one.pool.metric)} ({direction_words(one.pool.metric)}) within each of "
+            f"{len(one.pool.blocks)} blocks, 1 is best, {tie_rule(one.ties)}; "
             "intervals and "
             f"P(best) allow for other {allowed}. Tier 1: tied with the best, not shown to be worse "
             + (

@@ -39,15 +39,6 @@ def sentences(one: Inference) -> list[str]:
     return [*_separations(one), *_missing(one), *_seeds(one)]
 
 
-def separation_sentences(one: Inference) -> list[str]:
-    """Whether the methods differ at all, and from which ones Nemenyi's test separates the leader."""
-    return [
-        text
-        for test in one.omnibus
-        for text in (friedman_sentence(test), nemenyi_sentence(test, one.leader.method))
-    ]
-
-
 def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
     """The ranking at each fraction of the training data; empty where there is but one."""
     fractions = sorted({fraction for _, _, fraction in one.pool.blocks})
@@ -66,7 +57,7 @@ def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
 
 def fraction_sentence(parts: Sequence[tuple[str, Inference]]) -> str:
     """Who leads at which fraction; "" without several."""
-    named = [f"{name}: {part.leader.method} ({_sureness(part)})" for name, part in parts]
+    named = [f"{name}: {_list([m.method for m in part.leaders])} ({_sureness(part)})" for name, part in parts]
     return f"By share of the training data: {'; '.join(named)}." if named else ""
 
 
@@ -104,27 +95,30 @@ def format_p(p: float) -> str:
 
 
 def _answer(one: Inference) -> str:
-    leader = one.leader
-    score = f"{metric_label(one.pool.metric)} {format_score(leader.mean_score)}"
-    rank = f"mean rank {leader.mean_rank:.2f} of {len(one.methods)}"
-    if not math.isnan(leader.rank_low):
-        rank += f", 95% interval {leader.rank_low:.1f} to {leader.rank_high:.1f}"
-    return f"on {one.pool.describe()}, {leader.method} ranks first ({score}, {rank}): {_sureness(one)}"
+    first = one.leaders
+    scores = f"{metric_label(one.pool.metric)} {_list([format_score(m.mean_score) for m in first])}"
+    rank = f"mean rank {one.leader.mean_rank:.2f} of {len(one.methods)}"
+    if len(first) == 1 and not math.isnan(one.leader.rank_low):
+        rank += f", 95% interval {one.leader.rank_low:.1f} to {one.leader.rank_high:.1f}"
+    verb = "ranks first" if len(first) == 1 else "rank first together"
+    names = _list([m.method for m in first])
+    return f"on {one.pool.describe()}, {names} {verb} ({scores}, {rank}): {_sureness(one)}"
 
 
 def _sureness(one: Inference) -> str:
-    leader, tied = one.leader, one.tied
+    first = [m.method for m in one.leaders]
+    tied = [method for method in one.tied if method not in first]
     if len(one.methods) == 1:
         return "nothing to compare it with"
     if len(one.placed) == 1:
         return "no other method was run on all the blocks that it has"
-    if math.isnan(leader.p_best):
+    if math.isnan(one.leader.p_best):
         return "how surely is not known, as neither data sets nor seeds repeat"
-    share = f"P(best) {leader.p_best:.2f}"
+    share = f"P(best) {_list([f'{m.p_best:.2f}' for m in one.leaders])}"
     if one.is_settled:
         return f"shown to be best, {share}"
-    others = "all others" if len(tied) == len(one.methods) - 1 > 1 else _list(tied)
-    return f"not settled, {share}, tied with {others}"
+    others = "all others" if len(tied) == len(one.methods) - len(first) > 1 else _list(tied)
+    return f"not settled, {share}" + (f", tied with {others}" if others else "")
 
 
 def _separations(one: Inference) -> list[str]:
