@@ -229,12 +229,10 @@ def subgroup_table(found: Mapping[Block, Mapping[str, Sequence[SubgroupGap]]]) -
         rows=tuple(rows),
         notes=(
             "Gap: balanced accuracy of the best minus that of the worst group, means over seeds; its "
-            "interval "
-            "redraws test cases of these two groups. p: share of random relabellings of groups, within "
-            "classes, "
-            f"with as large a gap between any two. Left out: fewer than {LEAST_CASES} test cases, or a "
-            "class without "
-            "one.",
+            "interval redraws test cases of these two groups. p: share of random relabellings of patients, "
+            "within classes, with as large a gap between any two groups; of "
+            f"{len(rows)} lines, {0.05 * len(rows):.1f} would fall below 0.05 by chance. Left out: fewer "
+            f"than {LEAST_CASES} test cases, or a class without one.",
         ),
         group_name="block",
     )

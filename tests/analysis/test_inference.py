@@ -144,6 +144,19 @@ def test_a_method_that_ran_on_one_easy_block_alone_is_not_placed(write_store, fi
     assert "full ranks first" in headline([one])
 
 
+def test_equal_mean_ranks_share_the_first_place(write_store, final_rows):
+    rows = [
+        *final_rows({"full": [0.9, 0.8], "lora": [0.7, 0.6], "linear": [0.1, 0.2]}),
+        *final_rows({"full": [0.3, 0.4], "lora": [0.5, 0.6], "linear": [0.1, 0.2]}, fraction=0.1),
+    ]
+    (one,) = of_store(write_store(rows))
+    assert [m.method for m in one.leaders] == ["full", "lora"]
+    assert (
+        "at 10% and 100% of the training data, full and lora rank first together "
+        "(macro F1 0.600 and 0.600, mean rank 1.50 of 3): not settled, P(best) "
+    ) in headline([one])
+
+
 def test_the_only_complete_method_is_not_said_to_be_best(write_store, final_rows):
     rows = [
         *final_rows({"full": [0.5, 0.6], "linear": [0.7, 0.8]}),
