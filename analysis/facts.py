@@ -158,6 +158,8 @@ def command_rows(plan: Mapping[str, Any]) -> list[Facts]:
         f"--epochs {recipe['epochs']}",
         f"--batch-size {recipe['batch_size']}",
         *([f"--image-size {recipe['image_size']}"] if recipe["image_size"] else []),
+        *([f"--split {sweep['split']}"] if sweep["split"] != "auto" else []),
+        *(["--allow-leakage"] if sweep["allow_leakage"] else []),
         "--store runs/again",
     ]
     rows = []
