@@ -97,6 +97,21 @@ def failure_rows(frame: pd.DataFrame) -> list[Facts]:
     ]
 
 
+def remark_rows(frame: pd.DataFrame) -> list[Facts]:
+    """What befell trials without ending them, by cell: a broken run among them, which is no finding."""
+    finished = frame[frame["status"].isin(["done", "pruned"])]
+    return [
+        {
+            "cell": f"{row['method']} / {row['model']} / {row['dataset']} / {row['fraction']:g}",
+            "stage": str(row["stage"]),
+            "seed": str(row["seed"]),
+            "remark": str(remark),
+        }
+        for _, row in finished.sort_values([*CELL, "stage", "seed"]).iterrows()
+        for remark in row["remarks"]
+    ]
+
+
 def setup_facts(plan: Mapping[str, Any]) -> Facts:
     """What was asked for, from the plan."""
     sweep = plan["sweep"]
@@ -131,6 +146,7 @@ def provenance_facts(frame: pd.DataFrame, plan: Mapping[str, Any]) -> Facts:
         "versions": _join(versions, "; "),
         "hardware": _join(frame["hardware"], "; "),
         "precision": _join(frame["precision"]),
+        **({"features": _join(frame["features"])} if "features" in frame and any(frame["features"]) else {}),
         **{f"weights of {model}": digest for model, digest in sorted(digests.get("weights", {}).items())},
         **{f"data of {dataset}": digest for dataset, digest in sorted(digests.get("data", {}).items())},
     }

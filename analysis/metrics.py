@@ -1,7 +1,7 @@
 """What is known of each metric: words, direction, range. The one place that says which way is better."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NUM_IMAGES = "_num_images"
 """Ends the column with the number of generated images behind a score: "test/fid_num_images"."""
@@ -16,6 +16,7 @@ class MetricKind:
     low: float = 0.0
     high: float = 1.0
     needs_equal_n: bool = False  # biased by the number of images: comparable at the same number only
+    needs_equal_features: bool = False  # a distance between features of one network
 
 
 METRICS = {
@@ -26,9 +27,15 @@ METRICS = {
     "auroc": MetricKind(label="AUROC"),
     "ece": MetricKind(label="calibration error (ECE)", higher_is_better=False),
     "loss": MetricKind(label="loss", higher_is_better=False, high=math.inf),
+    "noise_mse": MetricKind(label="noise MSE", higher_is_better=False, high=math.inf),
+    "memorised": MetricKind(label="memorised share", higher_is_better=False),
     # few images make FID too high (Chong and Forsyth, CVPR 2020); KID is unbiased and may fall below 0
-    "fid": MetricKind(label="FID", higher_is_better=False, high=math.inf, needs_equal_n=True),
-    "kid": MetricKind(label="KID", higher_is_better=False, low=-math.inf, high=math.inf),
+    "fid": MetricKind(
+        label="FID", higher_is_better=False, high=math.inf, needs_equal_n=True, needs_equal_features=True
+    ),
+    "kid": MetricKind(
+        label="KID", higher_is_better=False, low=-math.inf, high=math.inf, needs_equal_features=True
+    ),
 }
 """By name, without the split."""
 
@@ -48,10 +55,7 @@ def metric_kind(metric: str) -> MetricKind:
     family = METRICS.get(name.partition("_")[0])
     if family is None:
         return MetricKind(label=name, low=-math.inf, high=math.inf)
-    return MetricKind(
-        label=f"{family.label} ({name.partition('_')[2]})", higher_is_better=family.higher_is_better,
-        low=family.low, high=family.high, needs_equal_n=family.needs_equal_n,
-    )  # fmt: skip
+    return replace(family, label=f"{family.label} ({name.partition('_')[2]})")
 
 
 def metric_label(metric: str) -> str:

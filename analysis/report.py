@@ -19,6 +19,7 @@ from analysis.facts import (
     cost_rows,
     failure_rows,
     provenance_facts,
+    remark_rows,
     resume_command,
     search_rows,
     setup_facts,
@@ -91,7 +92,7 @@ def write_report(
     """
     plan = load_plan(store)
     (study,) = open_study(store)
-    figures = draw_study(study) if study.inferences else Figures()
+    figures = draw_study(study, Path(store)) if study.inferences else Figures()
     sections = _sections(study, plan, Path(store), figures, against=against)
     _write(Path(output), _render(study, plan, sections))
     if export is not None:
@@ -119,6 +120,7 @@ def _sections(
         Section(title="Ranking", parts=_ranking(study, figures)),
         Section(title="Scores", parts=_scores(study)),
         Section(title="Share of the training data", parts=_fractions(figures)),
+        Section(title="Generated images", parts=_samples(figures)),
         Section(title="Cost", parts=_cost(study, figures)),
         Section(title="Against full tuning on the same images", parts=_comparisons(study)),
         Section(title="Clinical scores", parts=_clinical(study, figures)),
@@ -128,7 +130,6 @@ def _sections(
         Section(title="Failures", parts=_failures(frame)),
         Section(title="Setup", parts=[Part(facts=setup_facts(plan))]),
         Section(title="Provenance", parts=_provenance(frame, plan, store)),
-        Section(title="Not in this report", parts=_left_out(study)),
     ]
     return [section for section in sections if section.parts]
 
@@ -155,6 +156,11 @@ def _fractions(figures: Figures) -> list[Part]:
     note = "Means over seeds with 95% intervals, cut at the frame; dotted: crossover with full tuning."
     drawings = [Part(drawings=figures.fractions[:MOST_PANELS], note=note)] if figures.fractions else []
     return [*drawings, *([Part(table=table)] if table else [])]
+
+
+def _samples(figures: Figures) -> list[Part]:
+    note = "The first prompts of the test split, one seed of each method, chosen by nobody."
+    return [Part(drawings=figures.samples[:MOST_PANELS], note=note)] if figures.samples else []
 
 
 def _cost(study: Study, figures: Figures) -> list[Part]:
@@ -268,20 +274,17 @@ def _against(study: Study, against: str | None) -> list[Part]:
     ]
 
 
-def _left_out(study: Study) -> list[Part]:
-    if not metric_kind(study.metric).needs_equal_n:
-        return []
-    return [Part(lines=["Grids of generated images (the paper's Figure 2): the ledger holds scores alone."])]
-
-
 def _failures(frame: pd.DataFrame) -> list[Part]:
-    rows = failure_rows(frame)
-    if not rows:
-        return [Part(lines=["No trial failed or diverged."])]
+    rows, remarks = failure_rows(frame), remark_rows(frame)
     notes = [
         "Diverged trials are results (the loss was not finite); failed ones are tried again by the next run."
     ]
-    return [Part(table=plain_table("Failed and diverged trials", rows, notes))]
+    return [
+        Part(table=plain_table("Failed and diverged trials", rows, notes))
+        if rows
+        else Part(lines=["No trial failed or diverged."]),
+        *([Part(table=plain_table("What befell trials that finished", remarks))] if remarks else []),
+    ]
 
 
 def _provenance(frame: pd.DataFrame, plan: Mapping[str, Any], store: Path) -> list[Part]:

@@ -65,7 +65,8 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
 
     Only rows of stage final and status done count. Where the metric depends on the number of generated
     images (FID), runs of another number are another CellScore of the cell: see comparable().
-    Raises: ConfigError when there are such rows but none has the metric.
+    Raises: ConfigError when there are such rows but none has the metric, or when those of one data set
+    were scored on features of different networks.
     """
     is_scored = (frame["stage"] == "final") & (frame["status"] == "done")
     if metric not in frame.columns:
@@ -74,6 +75,7 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
             raise ConfigError(f"no final run is scored by '{metric}'; there are {known}")
         frame = frame.assign(**{metric: math.nan})
     numbers = _numbers_of_images(frame, metric)
+    _check_features(frame[is_scored & frame[metric].notna()], metric)
     cells = []
     for (model, dataset, fraction, method), rows in frame.groupby(CELL):
         finals = rows[rows["stage"] == "final"].sort_values("seed")
@@ -131,6 +133,18 @@ def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":
     if not metric_kind(metric).needs_equal_n or column not in frame:
         return pd.Series(0, index=frame.index)
     return pd.to_numeric(frame[column], errors="coerce").fillna(0).astype(int)
+
+
+def _check_features(scored: pd.DataFrame, metric: str) -> None:
+    """Raises: ConfigError."""
+    if not metric_kind(metric).needs_equal_features or "features" not in scored:
+        return
+    for dataset, names in scored.groupby("dataset")["features"]:
+        if len(found := sorted(set(map(str, names)))) > 1:
+            raise ConfigError(
+                f"{metric} on {dataset} was taken on features of {' and of '.join(found)}, which do not "
+                "compare; keep the runs of each in a store of its own"
+            )
 
 
 def _only(rows: pd.DataFrame, column: str, otherwise: float) -> float:

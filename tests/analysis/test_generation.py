@@ -3,7 +3,11 @@
 import html
 import json
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from analysis.against import cells_against, ranks_against
 from analysis.claims import check_claims
@@ -20,6 +24,7 @@ from analysis.report import write_report
 from analysis.scores import cell_scores, comparable
 from analysis.study import open_study
 from analysis.tables import score_table
+from raypeft.core.errors import StorageError
 
 FID = "test/fid"
 BIAS = 4  # the claim on generation
@@ -178,6 +183,20 @@ def test_searches_by_fid_take_the_lowest(write_store, make_row, generated):
     assert row["best validation FID"] == "24.00"
 
 
+def test_searches_by_the_loss_on_validation_take_the_lowest_too(write_store, make_row, generated):
+    search = {"method": "bias", "stage": "search", "seed": 1000, "model": "sd_unet", "dataset": "mimic_cxr"}
+    rows = [
+        *generated({"bias": [20.0]}, lr=1e-3),
+        *(make_row(candidate=i, lr=10.0**-i, metrics={"val/noise_mse": 0.1 * i}, **search) for i in (1, 2)),
+    ]
+    for row in rows[:1]:
+        object.__setattr__(row, "metrics", {FID: 20.0, "val/noise_mse": 0.1})
+    frame = load_results(write_store(rows))
+    assert search_objective(frame) == "val/noise_mse"
+    (row,) = search_rows(frame)
+    assert row["best validation noise MSE"] == "0.100"
+
+
 def test_the_curves_cross_and_the_front_runs_the_other_way(write_store, generated):
     rows = [
         *generated({"full": [80.0, 82.0], "bias": [40.0, 42.0]}, fraction=0.01),
@@ -197,15 +216,59 @@ def test_the_curves_cross_and_the_front_runs_the_other_way(write_store, generate
 
 
 def test_the_report_holds_what_generation_has_and_nothing_of_classification(write_store, generated):
-    store = write_store(generated({**CLEAR, "linear": [70.0, 71.0, 72.0, 73.0]}))
-    page = write_report(store, store / "report.html", against="dutt2024").read_text()
+    rows = generated({**CLEAR, "linear": [70.0, 71.0, 72.0, 73.0]}, data_digest="dddd")
+    object.__setattr__(rows[-1], "remarks", ("broken: FID 73.0 is worse than the 60.0 before tuning",))
+    store = write_store(rows)
+    (store / "samples").mkdir()
+    (store / "predictions").mkdir()
+    for row in rows:
+        # one seed's strip, and features in place of probabilities, as text-to-image runs leave them
+        if row.seed == 0 and row.method != "full":
+            Image.new("RGB", (8 * 200, 200), "grey").save(store / "samples" / f"{row.trial_id}.png")
+        features = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float16)), 4)
+        columns = {"generated": [True, False], "case_id": ["a", "a"], "label": [0, 0], "features": features}
+        pq.write_table(pa.table(columns), store / "predictions" / f"{row.trial_id}.parquet")
+    Image.new("RGB", (8 * 32, 32), "white").save(store / "samples" / "real-dddd.png")
+    page = write_report(store, store / "report.html", against="dutt2024", export=store / "all").read_text()
     text = html.unescape(page)
     assert "compared by FID of generated images against held-out test images" in text
     assert "20.40 ± 0.45" in text
     assert "what lies above it costs more for less" in text
-    assert "Grids of generated images" in text
     assert "Clinical scores" not in text
-    assert "macro F1 20" not in text
+    assert "Against full tuning on the same images" not in text
+    # Figure 2: real images, then the lowest FID first; full tuning left no strip
+    assert (
+        "Samples of one seed, sd_unet, mimic_cxr, 100%, 1,000 generated images, from the top: real; "
+        "bias, FID 20.40; linear, FID 71.50; lora, FID 404.25."
+    ) in text
+    assert page.count("data:image/png;base64") == 4
+    assert "http" not in page
+    assert (store / "all" / "samples-sd_unet-mimic_cxr-1-1_000_generated_images.png").is_file()
+    assert len(page.encode()) < 5_000_000
+    # a broken run is said to be one
+    assert "broken: FID 73.0 is worse than the 60.0 before tuning" in text
+
+
+def test_a_damaged_strip_is_named(write_store, generated):
+    rows = generated({"bias": [20.0], "full": [30.0]})
+    store = write_store(rows)
+    (store / "samples").mkdir()
+    (store / "samples" / f"{rows[0].trial_id}.png").write_text("no picture")
+    with pytest.raises(StorageError, match=rf"{rows[0].trial_id}\.png: not a picture"):
+        write_report(store, store / "report.html")
+
+
+def test_scores_on_features_of_different_networks_are_refused(tmp_path, cli):
+    path = tmp_path / "fid.csv"
+    path.write_text(
+        "model,dataset,method,fid,features\nsd_unet,d,a,20,inception:1a\nsd_unet,d,b,30,classifier:2b\n"
+    )
+    code, _, err = cli("rank", path)
+    assert code == 2
+    assert "fid on d was taken on features of classifier:2b and of inception:1a, which do not compare" in err
+    # each data set has its own classifier: ranks within a data set still compare
+    path.write_text(path.read_text().replace("sd_unet,d,b,30,c", "sd_unet,e,b,30,c"))
+    assert cli("rank", path)[0] == 0
 
 
 def test_advice_by_fid_prefers_the_low_and_bounds_it_by_nothing_above(write_store, generated):
