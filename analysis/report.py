@@ -54,6 +54,8 @@ from analysis.verdict import (
 from raypeft.core.errors import StorageError
 
 MOST_LINES = 16
+MOST_GRIDS = 4
+"""Of images, in the page: with nine rows each, even noise stays below 5 MB."""
 MOST_PANELS = 12
 """Of one kind of figure in the page; the rest only in an export. 120 cells would make it 20 MB."""
 
@@ -159,8 +161,8 @@ def _fractions(figures: Figures) -> list[Part]:
 
 
 def _samples(figures: Figures) -> list[Part]:
-    note = "The first prompts of the test split, one seed of each method, chosen by nobody."
-    return [Part(drawings=figures.samples[:MOST_PANELS], note=note)] if figures.samples else []
+    note = "The first prompts of the test split, one seed of each method: none is picked by eye."
+    return [Part(drawings=figures.samples[:MOST_GRIDS], note=note)] if figures.samples else []
 
 
 def _cost(study: Study, figures: Figures) -> list[Part]:

@@ -17,8 +17,8 @@ from analysis.rank import Pool
 from analysis.scores import Block, format_fraction
 from raypeft.core.errors import StorageError
 
-HEIGHT = 96
-"""Pixels of a strip in the page; larger images are reduced to keep it small."""
+HEIGHT = 64
+"""Pixels of an image in the page; larger ones are reduced to keep it small."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
