@@ -40,18 +40,17 @@ def sentences(one: Inference) -> list[str]:
 
 
 def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
-    """The ranking at each fraction of the training data; empty where there is but one."""
-    fractions = sorted({fraction for _, _, fraction in one.pool.blocks})
-    if len(fractions) < 2:
-        return []
+    """The ranking at each fraction of the training data, on what was run at several; empty without."""
+    found: dict[tuple[str, str], set[float]] = {}
+    for model, dataset, fraction in one.pool.blocks:
+        found.setdefault((model, dataset), set()).add(fraction)
+    several = [block for block in one.pool.blocks if len(found[block[:2]]) > 1]
     return [
         (
             format_fraction(fraction),
-            infer(
-                one.pool.only(b for b in one.pool.blocks if b[2] == fraction), one.replicates, ties=one.ties
-            ),
+            infer(one.pool.only(b for b in several if b[2] == fraction), one.replicates, ties=one.ties),
         )
-        for fraction in fractions
+        for fraction in sorted({fraction for _, _, fraction in several})
     ]
 
 

@@ -191,6 +191,15 @@ def test_each_share_of_the_data_has_its_own_answer(write_store, final_rows):
     assert by_fraction(parts[0][1]) == []
 
 
+def test_one_share_on_one_data_set_and_another_on_another_are_no_two_shares(write_store, final_rows):
+    rows = [
+        *final_rows({"full": [0.9, 0.91], "lora": [0.5, 0.51]}, dataset="busi"),
+        *final_rows({"full": [0.3, 0.31], "lora": [0.5, 0.51]}, fraction=0.1),
+    ]
+    (one,) = of_store(write_store(rows))
+    assert by_fraction(one) == []
+
+
 def test_a_single_method_has_nothing_to_be_compared_with(write_store, final_rows):
     (one,) = of_store(write_store(final_rows({"full": [0.9, 0.8]})))
     assert "nothing to compare it with" in headline([one])
