@@ -14,6 +14,7 @@ from markupsafe import Markup
 from analysis.against import cells_against, ranks_against
 from analysis.claims import check_claims
 from analysis.comparisons import compare
+from analysis.csv_scores import FIRST
 from analysis.facts import (
     command_rows,
     cost_rows,
@@ -110,6 +111,12 @@ def lead(study: Study) -> list[str]:
     for one in study.inferences:
         name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
         said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
+    unranked = study.frame[study.frame[study.metric].isna()]
+    said += [
+        f"Other runs are scored by {metric_label(name)} and ranked apart: raypeft rank STORE --metric {name}."
+        for name in FIRST
+        if name in unranked and unranked[name].notna().any()
+    ]
     return said
 
 

@@ -249,6 +249,13 @@ def test_the_report_holds_what_generation_has_and_nothing_of_classification(writ
     assert "broken: FID 73.0 is worse than the 60.0 before tuning" in text
 
 
+def test_a_store_of_both_tasks_says_what_its_ranking_leaves_out(cli, write_store, generated, final_rows):
+    store = write_store([*generated(CLEAR), *final_rows({"full": [0.8], "linear": [0.7]})])
+    _, out, _ = cli("rank", store)
+    assert "Other runs are scored by FID and ranked apart: raypeft rank STORE --metric test/fid." in out
+    assert json.loads(cli("rank", store, "--metric", FID, "--json")[1])["headline"].startswith("On sd_unet")
+
+
 def test_a_damaged_strip_is_named(write_store, generated):
     rows = generated({"bias": [20.0], "full": [30.0]})
     store = write_store(rows)
