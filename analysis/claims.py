@@ -70,7 +70,7 @@ def _check_best(
         if own not in ranking.leaders:
             because += f"; {ranking.leader.method} ranks first"
         elif ranking.tied:
-            because += f"; {len(ranking.tied)} methods are tied with it"
+            because += f"; tied with it: {', '.join(ranking.tied)}"
         verdicts.append((found, because))
     return _joined(claim, verdicts, f"no runs of {method} and a rival on {prefix} scored by {metric.upper()}")
 
