@@ -241,8 +241,8 @@ def _claims(study: Study) -> list[Part]:
     rows = [{"claim": c.claim, "this store": c.verdict, "because": c.because} for c in check_claims([study])]
     notes = [
         f"Claims of {CITATION}. Supported or contradicted where a 95% interval, or Nemenyi's test over data "
-        "sets, "
-        "decides; a claim on models or data that this store lacks cannot be told."
+        "sets, decides; a claim on models or data that this store lacks cannot be told. A verdict on one "
+        "data set says nothing of others."
     ]
     return [Part(table=plain_table("Claims", rows, notes))]
 
