@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Do the statistics keep their promises? Coverage of rank intervals, and type I errors, by simulation.
 
-Run:    python benchmarks/rank_intervals.py [--experiments 400]    (about 12 minutes on one core with 1000)
+Run:    python benchmarks/rank_intervals.py [--experiments 400]    (two minutes on one core)
 Shows:  how often the bootstrap's 95% interval holds the true mean rank, of 6 methods on 1 to 20 data sets
         with 3 seeds, and of 4 on one data set whose test cases are drawn again too; how often each test
         finds a difference between methods that do not differ.

@@ -125,7 +125,7 @@ def redraw_means(runs: Array, scores: Array, rng: np.random.Generator) -> Array:
 
     To the mean over seeds comes the error of such a mean: Student's t times the standard error of
     `scores` (seeds,), as they were observed. Drawing three seeds out of three gives ten values, and 95%
-    intervals that hold the truth in 79% (measured: benchmarks/rank_intervals.py); this holds it in 95%.
+    intervals that hold the truth in 73% (measured: benchmarks/rank_intervals.py); this holds it in 94%.
     One seed does not vary.
     """
     means = runs.mean(axis=0)
