@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from analysis.metrics import metric_label
 from analysis.published import NAME, PublishedTable
 from analysis.rank import Pool, pools_of
-from analysis.scores import cell_scores, format_fraction, format_score, higher_is_better, metric_label
+from analysis.scores import CellScore, cell_scores, format_fraction, sample_words
 from analysis.tables import MISSING, Row, Table
 
 
@@ -17,36 +18,33 @@ def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
 
     A difference counts as within the spread where it is below twice the standard error of the two means.
     """
-    own = {(c.model, c.dataset, c.fraction, c.method): c for c in cell_scores(frame, metric) if c.n}
+    theirs = {
+        (cell.model, cell.dataset, cell.fraction, cell.method): (table.number, cell)
+        for table in published
+        if metric_label(table.metric) == metric_label(metric)
+        for cell in cell_scores(table.frame, table.metric)
+        if cell.n
+    }
     rows = []
-    for table in published:
-        if higher_is_better(table.metric) != higher_is_better(metric):
+    for mine in cell_scores(frame, metric):
+        number, cell = theirs.get((mine.model, mine.dataset, mine.fraction, mine.method), (0, None))
+        if cell is None or not mine.n:
             continue
-        for cell in cell_scores(table.frame, table.metric):
-            key = (cell.model, cell.dataset, cell.fraction, cell.method)
-            if key not in own or not cell.n:
-                continue
-            mine = own[key]
-            gap = mine.mean - cell.mean
-            error = math.sqrt(mine.sd**2 / mine.seeds + cell.sd**2 / cell.seeds) if cell.seeds else math.nan
-            rows.append(
-                Row(
-                    group=cell.model,
-                    texts={
-                        "method": cell.method,
-                        "data": f"{cell.dataset} {format_fraction(cell.fraction)}",
-                        NAME: f"{format_score(cell.mean, cell.sd)}",
-                        "this store": str(mine),
-                        "difference": f"{gap:+.3f}",
-                        "reading": "spread not known"
-                        if math.isnan(error)
-                        else "within the spread of seeds"
-                        if abs(gap) <= 2 * error
-                        else "differs",
-                        "table": f"{table.number}",
-                    },
-                )
+        gap, reading = _read(mine, cell, metric)
+        rows.append(
+            Row(
+                group=cell.model,
+                texts={
+                    "method": cell.method,
+                    "data": f"{cell.dataset} {format_fraction(cell.fraction)}",
+                    NAME: str(cell),
+                    "this store": str(mine),
+                    "difference": gap,
+                    "reading": reading,
+                    "table": f"{number}",
+                },
             )
+        )
     if not rows:
         return None
     return Table(
@@ -54,8 +52,8 @@ def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
         columns=tuple(rows[0].texts),
         rows=tuple(rows),
         notes=(
-            "The paper's splits are by image and its averaging of F1 is not said: equal names are not equal "
-            "protocols (docs/protocol.md).",
+            "The paper's splits are by image; its averaging of F1 and the features of its FID are not said: "
+            "equal names are not equal protocols (docs/protocol.md).",
         ),
     )
 
@@ -72,7 +70,7 @@ def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
                 mine, other = _mean_ranks(own, common), _mean_ranks(theirs, common)
                 order = sorted(range(len(common)), key=lambda i: (other[i], common[i]))
                 rho = float(spearmanr(mine, other, nan_policy="omit").statistic)
-                group = f"{', '.join(own.models)} beside table {table.number}"
+                group = f"{', '.join(own.names)} beside table {table.number}"
                 notes.append(f"{group}: Spearman correlation {rho:.2f} over {len(common)} methods.")
                 rows += [
                     Row(
@@ -94,6 +92,18 @@ def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
         notes=(*notes, "Ranks from 1 among these methods alone, ties averaged; on other models and data."),
         group_name="ranking",
     )
+
+
+def _read(mine: CellScore, cell: CellScore, metric: str) -> tuple[str, str]:
+    """(difference, what to make of it)."""
+    if mine.num_images != cell.num_images:
+        here, there = (sample_words(metric, one.num_images) for one in (mine, cell))
+        return MISSING, f"not comparable: {here} here, {there} there"
+    gap = mine.mean - cell.mean
+    error = math.sqrt(mine.sd**2 / mine.seeds + cell.sd**2 / cell.seeds) if cell.seeds else math.nan
+    if math.isnan(error):
+        return f"{gap:+.3f}", "spread not known"
+    return f"{gap:+.3f}", "within the spread of seeds" if abs(gap) <= 2 * error else "differs"
 
 
 def _mean_ranks(pool: Pool, methods: list[str]) -> list[float]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from analysis.inference import Inference, Omnibus
+from analysis.metrics import higher_is_better
 from analysis.recommend import Recommendation
-from analysis.scores import Block, higher_is_better
+from analysis.scores import Block
 from analysis.study import Study
 from analysis.tables import Table
 from analysis.verdict import extent, headline, sentences
@@ -60,6 +61,7 @@ def _ranking(one: Inference) -> dict[str, Any]:
     return {
         "models": list(one.pool.models),
         "datasets": list(one.pool.datasets),
+        "num_images": one.pool.num_images or None,
         "intervals_allow_for": list(one.levels),
         "methods": plain([asdict(m) for m in one.methods]),
         "blocks": [

@@ -10,9 +10,10 @@ import pandas as pd
 from scipy.stats import t
 
 from analysis.inference import Inference
+from analysis.metrics import metric_label
 from analysis.rank import Pool
 from analysis.resample import Replicates
-from analysis.scores import Block, metric_label
+from analysis.scores import Block
 from analysis.stats.bootstrap import LEVEL
 from analysis.study import Study
 
@@ -60,16 +61,16 @@ def _check_best(
         found: Verdict = "cannot tell"
         if own.tier > 1:
             found = "contradicts"
-        elif ranking.leader.method == method and own.tier == 1 and not ranking.tied:
+        elif ranking.leader.method == method and ranking.is_settled:
             found = "supports"
         sure = "not known" if math.isnan(own.p_best) else f"{own.p_best:.2f}"
         because = (
-            f"{', '.join(pool.models)}: mean rank {own.mean_rank:.2f} of {len(pool.methods)}, P(best) {sure}"
+            f"{', '.join(pool.names)}: mean rank {own.mean_rank:.2f} of {len(pool.methods)}, P(best) {sure}"
         )
-        if ranking.leader.method != method:
+        if own not in ranking.leaders:
             because += f"; {ranking.leader.method} ranks first"
         elif ranking.tied:
-            because += f"; {len(ranking.tied)} methods are tied with it"
+            because += f"; tied with it: {', '.join(ranking.tied)}"
         verdicts.append((found, because))
     return _joined(claim, verdicts, f"no runs of {method} and a rival on {prefix} scored by {metric.upper()}")
 
@@ -92,7 +93,7 @@ def _check_gain(
         where = f"{len(slopes)} data sets" if len(slopes) > 1 else f"{next(iter(slopes))} alone"
         ends = f"{low:+.3f} to {high:+.3f}" if math.isfinite(low) else "no interval: nothing repeats"
         because = (
-            f"{', '.join(pool.models)}: the gain in {metric_label(pool.metric)} changes by {mean:+.3f} "
+            f"{', '.join(pool.names)}: the gain in {metric_label(pool.metric)} changes by {mean:+.3f} "
             f"({ends}) "
             f"{unit}, over {where}"
         )

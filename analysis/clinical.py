@@ -107,8 +107,8 @@ def sensitivity_at(is_case: Array, scores: Array, specificity: float = SPECIFICI
 def subgroup_gaps(runs: Sequence[Predictions], *, replicates: int = 1000, seed: int = 0) -> list[SubgroupGap]:
     """A gap per subgroup column with two groups or more that are large enough; ages in three classes.
 
-    The interval redraws test cases (patients whole); p relabels which case is in which group, so it allows
-    for the largest gap of several being looked at.
+    The interval redraws test cases (patients whole); p relabels which patient is in which group, so it
+    allows for the largest gap of several being looked at.
     """
     one, found = runs[0], []
     for column, raw in sorted(one.subgroups.items()):
@@ -231,20 +231,21 @@ def _relabelled(
 ) -> float:
     """Share of permutations of the labels of groups with a gap as large, the observed one counted.
 
-    Permuted within a class, so that groups keep their numbers of each: balanced accuracy is then a mean
-    of sums over random sets of cases.
+    Permuted within a class, so that groups keep what they have of each; the cases of one patient move
+    together, as they share their group: moved alone, repeated images would pass for independent ones.
     """
-    labels = runs[0].labels
+    one = runs[0]
     is_right = np.mean([run.predicted == run.labels for run in runs], axis=0)
     codes = np.array([names.index(value) if value in names else -1 for value in values])
+    pieces, index = np.unique(np.stack([one.units, one.labels, codes], 1), axis=0, return_inverse=True)
+    hits, sizes = np.bincount(index.ravel(), weights=is_right), np.bincount(index.ravel())
     scores = np.zeros((permutations, len(names)))
-    classes = np.unique(labels)
+    classes = np.unique(one.labels)
     for label in classes:
-        rows = labels == label
-        shuffled = rng.permuted(np.tile(codes[rows], (permutations, 1)), axis=1)
+        rows = pieces[:, 1] == label
+        shuffled = rng.permuted(np.tile(pieces[rows, 2], (permutations, 1)), axis=1)
         for code in range(len(names)):
-            scores[:, code] += (
-                (shuffled == code) @ is_right[rows] / (codes[rows] == code).sum() / len(classes)
-            )
+            chosen = shuffled == code
+            scores[:, code] += (chosen @ hits[rows]) / (chosen @ sizes[rows]) / len(classes)
     as_large = (scores.max(axis=1) - scores.min(axis=1) >= gap - 1e-12).sum()
     return float((1 + as_large) / (1 + permutations))

@@ -12,7 +12,8 @@ from analysis.stats.confusion import confusion_matrices, draw_weights, f1_macro
 from analysis.stats.paired import Auroc, PairedTest, auroc, delong, paired_bootstrap, replicate_scores
 from analysis.stats.pairwise import holm
 
-REPLICATES = 2000
+LEAST_REPLICATES, MOST_REPLICATES = 2_000, 20_000
+"""Of test cases. Between them 100 a comparison, so that the bootstrap's smallest p survives Holm's factor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,11 @@ def compare(pool: Pool, predictions: PredictionStore, *, seed: int = 0) -> list[
     Where full tuning has no finished run, the method with the best mean stands in. Sorted by block
     and method. The same seed gives the same answer.
     """
-    rows = [row for block in pool.blocks for row in _compare_block(pool, block, predictions, seed)]
+    comparisons = len(pool.blocks) * (len(pool.methods) - 1)
+    replicates = min(MOST_REPLICATES, max(LEAST_REPLICATES, 100 * comparisons))
+    rows = [
+        row for block in pool.blocks for row in _compare_block(pool, block, predictions, replicates, seed)
+    ]
     f1_holm = holm([f1.p for _, _, _, _, f1, _ in rows])
     areas = [(i, area.p) for i, (*_, area) in enumerate(rows) if area is not None]
     area_holm = dict(zip((i for i, _ in areas), holm([p for _, p in areas]), strict=True))
@@ -51,7 +56,9 @@ def compare(pool: Pool, predictions: PredictionStore, *, seed: int = 0) -> list[
 _Row = tuple[Block, str, str, int, PairedTest, PairedTest | None]
 
 
-def _compare_block(pool: Pool, block: Block, predictions: PredictionStore, seed: int) -> Iterator[_Row]:
+def _compare_block(
+    pool: Pool, block: Block, predictions: PredictionStore, replicates: int, seed: int
+) -> Iterator[_Row]:
     cells = {m: cell for m in pool.methods if (cell := pool.cells.get((block, m))) and cell.n}
     runs = {m: own for m, cell in cells.items() if (own := predictions.of_runs(cell.trial_ids))}
     if len(runs) < 2:
@@ -61,7 +68,7 @@ def _compare_block(pool: Pool, block: Block, predictions: PredictionStore, seed:
     runs = {m: own for m, own in runs.items() if own[0].case_ids == case_ids}
     rng = np.random.default_rng([seed, *repr(block).encode()])
     units = runs[reference][0].units
-    weights = draw_weights(units, REPLICATES, rng)
+    weights = draw_weights(units, replicates, rng)
     f1 = {m: _f1(own, weights) for m, own in runs.items()}
     areas = {m: _areas(own) for m, own in runs.items()}
     for method in runs:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.scores import CELL, is_known_metric
+from analysis.metrics import NUM_IMAGES, RANKED_BY, is_known_metric
+from analysis.scores import CELL
 from raypeft.core.errors import ConfigError
 
-FIRST = ("test/f1_macro", "f1_macro", "test/fid", "fid")
-"""What is ranked by where nothing else is asked for: the first of these that there is."""
+FIRST = tuple(split + name for name in RANKED_BY for split in ("test/", ""))
+"""Columns that are ranked by where nothing else is asked for: the first of these that there is."""
 
 
 def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame, str]:
@@ -16,7 +17,8 @@ def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame,
 
     Without `metric`: macro F1, FID, or else the one column that is named as a metric of raypeft. The
     frame has one row per line and the columns that pools_of reads; an empty score is a missing one; rows
-    of another stage than final are left out. A column std_points (percentage points over 3 seeds, as the
+    of another stage than final are left out. A column <metric>_num_images tells scores of different numbers
+    of generated images apart. A column std_points (percentage points over 3 seeds, as the
     published tables have it) is the spread of the one score. Raises: ConfigError naming the file, and the
     line and column where there is one.
     """
@@ -38,6 +40,8 @@ def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame,
         raise ConfigError(f"{path}:1: no column '{metric}'; there are {', '.join(table.columns)}")
     table[metric] = _numbers(path, table[metric])
     table["fraction"] = _numbers(path, table["fraction"]) if "fraction" in table.columns else 1.0
+    if metric + NUM_IMAGES in table.columns:
+        table[metric + NUM_IMAGES] = _numbers(path, table[metric + NUM_IMAGES])
     if "std_points" in table.columns:
         table["stated_sd"] = _numbers(path, table["std_points"]) / 100
         table["stated_seeds"] = 3
@@ -46,12 +50,12 @@ def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame,
         status=table.get("status", "done"),
     )
     table = table[table["stage"] == "final"]
-    _refuse_repeats(path, table)
+    _refuse_repeats(path, table, metric)
     return table.assign(seed=table.get("seed", "0")).reset_index(drop=True), metric
 
 
 def _metric(path: Path, columns: list[str]) -> str:
-    found = [name for name in columns if is_known_metric(name.rpartition("/")[2])]
+    found = [name for name in columns if is_known_metric(name)]
     chosen = next((name for name in FIRST if name in found), None)
     if chosen is None and len(found) != 1:
         raise ConfigError(
@@ -74,9 +78,9 @@ def _numbers(path: Path, column: "pd.Series[str]") -> "pd.Series[float]":
     return numbers.astype(float)
 
 
-def _refuse_repeats(path: Path, table: pd.DataFrame) -> None:
+def _refuse_repeats(path: Path, table: pd.DataFrame, metric: str) -> None:
     """Two lines for one run would be averaged as if they were seeds."""
-    key = [*CELL, *(["seed"] if "seed" in table.columns else [])]
+    key = [*CELL, *(name for name in ("seed", metric + NUM_IMAGES) if name in table.columns)]
     repeated = table.duplicated(key)
     if repeated.any():
         row = table.index[repeated][0]

@@ -8,29 +8,38 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.scores import CELL, format_fraction, format_score, metric_label
+from analysis.metrics import NUM_IMAGES, RANKED_BY, format_score, higher_is_better, metric_label
+from analysis.scores import CELL, format_fraction
 from analysis.tables import MISSING
 from raypeft.core.spec import dataset_label, model_label
-
-OBJECTIVE = "val/f1_macro"
 
 Facts = dict[str, str]
 
 
+def search_objective(frame: pd.DataFrame) -> str:
+    """What the searches of a store chose rates by: the score on validation that their curves have."""
+    found = {name for curve in frame["curve"] for epoch in curve or () for name in epoch}
+    found |= {name for name in frame.columns if name.startswith("val/") and frame[name].notna().any()}
+    usual = [f"val/{name}" for name in RANKED_BY]
+    others = sorted(n for n in found if n.startswith("val/") and not n.endswith(NUM_IMAGES))
+    return next((name for name in (*usual, *others) if name in found), usual[0])
+
+
 def search_rows(frame: pd.DataFrame) -> list[Facts]:
     """Per cell: the rate of its final runs, how its candidates ended, and the best validation score."""
-    rows = []
+    rows, objective = [], search_objective(frame)
     for key, cell in frame.groupby(CELL):
         candidates, finals = cell[cell["stage"] == "search"], cell[cell["stage"] == "final"]
         ends = candidates["status"].value_counts()
         done = candidates[candidates["status"] == "done"]
-        best = done[OBJECTIVE].max() if OBJECTIVE in done else float("nan")
+        scores = done[objective] if objective in done else pd.Series(dtype=float)
+        best = scores.max() if higher_is_better(objective) else scores.min()
         rows.append(
             {
                 **_cell_columns(key),
                 "chosen rate": ", ".join(f"{lr:.2e}" for lr in sorted(finals["lr"].unique())) or MISSING,
                 **{status: str(ends.get(status, 0)) for status in ("done", "pruned", "diverged", "failed")},
-                f"best validation {metric_label(OBJECTIVE)}": MISSING
+                f"best validation {metric_label(objective)}": MISSING
                 if pd.isna(best)
                 else format_score(best),
             }
@@ -88,6 +97,21 @@ def failure_rows(frame: pd.DataFrame) -> list[Facts]:
     ]
 
 
+def remark_rows(frame: pd.DataFrame) -> list[Facts]:
+    """What befell trials without ending them, by cell: a broken run among them, which is no finding."""
+    finished = frame[frame["status"].isin(["done", "pruned"])]
+    return [
+        {
+            "cell": f"{row['method']} / {row['model']} / {row['dataset']} / {row['fraction']:g}",
+            "stage": str(row["stage"]),
+            "seed": str(row["seed"]),
+            "remark": str(remark),
+        }
+        for _, row in finished.sort_values([*CELL, "stage", "seed"]).iterrows()
+        for remark in row["remarks"]
+    ]
+
+
 def setup_facts(plan: Mapping[str, Any]) -> Facts:
     """What was asked for, from the plan."""
     sweep = plan["sweep"]
@@ -122,6 +146,7 @@ def provenance_facts(frame: pd.DataFrame, plan: Mapping[str, Any]) -> Facts:
         "versions": _join(versions, "; "),
         "hardware": _join(frame["hardware"], "; "),
         "precision": _join(frame["precision"]),
+        **({"features": _join(frame["features"])} if "features" in frame and any(frame["features"]) else {}),
         **{f"weights of {model}": digest for model, digest in sorted(digests.get("weights", {}).items())},
         **{f"data of {dataset}": digest for dataset, digest in sorted(digests.get("data", {}).items())},
     }
@@ -149,6 +174,8 @@ def command_rows(plan: Mapping[str, Any]) -> list[Facts]:
         f"--epochs {recipe['epochs']}",
         f"--batch-size {recipe['batch_size']}",
         *([f"--image-size {recipe['image_size']}"] if recipe["image_size"] else []),
+        *([f"--split {sweep['split']}"] if sweep["split"] != "auto" else []),
+        *(["--allow-leakage"] if sweep["allow_leakage"] else []),
         "--store runs/again",
     ]
     rows = []

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.metrics import metric_kind
 from analysis.rank import Pool, Ties, dataset_ranks, dataset_scores, rank_table
 from analysis.resample import Replicates
-from analysis.scores import is_share
 from analysis.stats.bootstrap import bootstrap_mean_ranks, draw_means, interval
 from analysis.stats.friedman import Friedman, Nemenyi, friedman, nemenyi, skillings_mack
 from analysis.stats.pairwise import (
@@ -38,7 +38,7 @@ class MethodRank:
     rank_low: float  # ends of the 95% interval; NaN, as p_best, where nothing could be drawn again
     rank_high: float
     p_best: float
-    tier: int  # 1: tied with the best; 0: not known
+    tier: int  # 1: tied with the best; 0: not known, or not placed
     n_blocks: int
     mean_score: float
     score_low: float
@@ -99,8 +99,23 @@ class Inference:
 
     @property
     def leader(self) -> MethodRank:
-        """Best mean rank."""
+        """Best mean rank of those placed."""
         return self.methods[0]
+
+    @property
+    def placed(self) -> tuple[MethodRank, ...]:
+        """Those with a rank in as many blocks as any has: only their mean ranks compare."""
+        return tuple(m for m in self.methods if m.n_blocks == self.leader.n_blocks)
+
+    @property
+    def leaders(self) -> tuple[MethodRank, ...]:
+        """The leader, and all placed methods with the same mean rank."""
+        return tuple(m for m in self.placed if math.isclose(m.mean_rank, self.leader.mean_rank))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the leader is shown to be better than every other method that is placed."""
+        return self.leader.tier == 1 and not self.tied and len(self.placed) > 1
 
     @property
     def tied(self) -> tuple[str, ...]:
@@ -153,15 +168,16 @@ def _method_ranks(
 ) -> tuple[MethodRank, ...]:
     table = rank_table(pool, ties).loc[list(pool.methods)]
     observed = table["mean_rank"].to_numpy()
+    counts = table["n_blocks"].to_numpy()
     rng = np.random.default_rng(seed)
     boot = bootstrap_mean_ranks(
         observed, dataset_ranks(pool), replicates.ranks_by_dataset(pool, ties),
-        draws=DRAWS, rng=rng,
+        placed=counts == counts.max(), draws=DRAWS, rng=rng,
     )  # fmt: skip
     scores = draw_means(replicates.scores_by_dataset(pool), draws=DRAWS, rng=rng)
     ends = np.stack(interval(pool.sign * scores, boot.units))
-    if is_share(pool.metric):
-        ends = ends.clip(0, 1)
+    kind = metric_kind(pool.metric)
+    ends = ends.clip(kind.low, kind.high)
     is_drawn = boot.units > 1 or bool(replicates.levels)
     found = []
     for index in order:
@@ -175,7 +191,7 @@ def _method_ranks(
                 rank_high=float(boot.high[index]) if is_drawn else math.nan,
                 p_best=float(boot.p_best[index]) if is_drawn else math.nan,
                 tier=int(boot.tiers[index]) if is_drawn else 0,
-                n_blocks=int(table["n_blocks"].iloc[index]),
+                n_blocks=int(counts[index]),
                 mean_score=float(table["mean_score"].iloc[index]),
                 score_low=float(ends[0, index]) if is_drawn else math.nan,
                 score_high=float(ends[1, index]) if is_drawn else math.nan,

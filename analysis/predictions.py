@@ -32,13 +32,18 @@ class Predictions:
 
 
 def read_predictions(store: Path, trial_id: str) -> Predictions | None:
-    """None where the run stored none. Raises: StorageError naming a file that is damaged."""
+    """None where the run stored no probabilities: text-to-image keeps features of images there.
+
+    Raises: StorageError naming a file that is damaged.
+    """
     path = Path(store) / "predictions" / f"{trial_id}.parquet"
     if not path.is_file():
         return None
     try:
         table = pq.read_table(path)
         names = [name for name in table.column_names if name.startswith("prob/")]
+        if "features" in table.column_names and not names:
+            return None
         probabilities = np.stack([table[name].to_numpy() for name in names], axis=1).astype(float)
         labels = table["label"].to_numpy().astype(int)
         if labels.min() < 0 or labels.max() >= len(names):

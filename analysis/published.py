@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.csv_scores import read_scores
+from analysis.metrics import NUM_IMAGES, metric_kind
 from raypeft.core.errors import UnknownNameError
 
 FOLDER = Path(__file__).parent / "paper"
@@ -25,6 +26,9 @@ class PublishedTable:
     metric: str
     frame: pd.DataFrame
 
+
+GENERATED = 1_000
+"""Images behind each FID of Table 4."""
 
 _TITLES = {
     2: ("table2_resnet50_f1", "ResNet-50, F1"),
@@ -55,5 +59,7 @@ def load_published(name: str = NAME) -> list[PublishedTable]:
             trainable=[counts.get(key, 0) for key in keys],
             total=[counts.get((model, "full"), 0) for model in backbones],
         )
+        if metric_kind(metric).needs_equal_n:
+            frame = frame.assign(**{metric + NUM_IMAGES: GENERATED})
         tables.append(PublishedTable(number=number, title=title, metric=metric, frame=frame))
     return tables

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from analysis.scores import Block, CellScore, blocks_of, cell_scores, format_fraction, higher_is_better
+from analysis.metrics import higher_is_better
+from analysis.scores import (
+    Block,
+    CellScore,
+    blocks_of,
+    cell_scores,
+    comparable,
+    format_fraction,
+    sample_words,
+)
 from raypeft.core.errors import ConfigError
 
 Ties = Literal["average", "dense", "min"]
@@ -28,6 +37,13 @@ class Pool:
     blocks: tuple[Block, ...]
     cells: Mapping[tuple[Block, str], CellScore]  # by (block, method); those without a run are absent
     metric: str
+    num_images: int = 0  # generated images behind every score, as in CellScore
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells it from the other rankings of its source: its models, and the number of images."""
+        words = sample_words(self.metric, self.num_images)
+        return (*self.models, words) if self.num_images else self.models
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -45,6 +61,12 @@ class Pool:
         return [
             (b, m) for b in self.blocks for m in self.methods if self._ended(b, m) and not self.cells[b, m].n
         ]
+
+    @property
+    def thin(self) -> list[CellScore]:
+        """Cells with fewer finished final runs than others: their means are over what is left."""
+        most = max((cell.n for cell in self.cells.values()), default=0)
+        return [cell for _, cell in sorted(self.cells.items()) if 0 < cell.n < most]
 
     @property
     def sign(self) -> int:
@@ -76,6 +98,7 @@ class Pool:
             blocks=kept,
             cells={key: cell for key, cell in self.cells.items() if key[0] in chosen},
             metric=self.metric,
+            num_images=self.num_images,
         )
 
     def among(self, methods: Iterable[str]) -> "Pool":
@@ -87,6 +110,7 @@ class Pool:
             blocks=self.blocks,
             cells=self.cells,
             metric=self.metric,
+            num_images=self.num_images,
         )
 
     def describe(self) -> str:
@@ -94,8 +118,11 @@ class Pool:
         fractions = sorted({fraction for _, _, fraction in self.blocks})
         data = ", ".join(self.datasets)
         if fractions != [1.0]:
-            data += " at " + ", ".join(map(format_fraction, fractions)) + " of the training data"
-        return f"{', '.join(self.models)} on {data}"
+            *most, last = map(format_fraction, fractions)
+            data += f" at {', '.join(most)} and {last}" if most else f" at {last}"
+            data += " of the training data"
+        sample = sample_words(self.metric, self.num_images)
+        return f"{', '.join(self.models)} on {data}" + (f" ({sample})" if sample else "")
 
     def _ended(self, block: Block, method: str) -> bool:
         cell = self.cells.get((block, method))
@@ -125,33 +152,42 @@ def pools_of(frame: pd.DataFrame, metric: str) -> list[Pool]:
 
     Mean ranks compare only methods that met on the same blocks. So models share a ranking when more
     than half of their methods are the same; ViTs and convolutional networks, whose methods differ, do
-    not. A block in which nothing has a score is left out. Raises: ConfigError as cell_scores does.
+    not. Nor do FIDs of different numbers of images. A block in which nothing has a score is left out.
+    Raises: ConfigError as cell_scores does.
     """
-    blocks = blocks_of(cell_scores(frame, metric))
+    groups = comparable(cell_scores(frame, metric))
+    return [pool for number, cells in groups.items() for pool in pools_among(cells, metric, number)]
+
+
+def pools_among(cells: Iterable[CellScore], metric: str, num_images: int) -> list[Pool]:
+    """The rankings of cells that are one group of comparable()."""
+    blocks = blocks_of(cells)
     methods: dict[str, set[str]] = {}
-    for (model, _, _), cells in blocks.items():
-        methods.setdefault(model, set()).update(cell.method for cell in cells)
+    for (model, _, _), of_block in blocks.items():
+        methods.setdefault(model, set()).update(cell.method for cell in of_block)
     pools = []
     for models in _alike(methods):
-        kept = {b: cells for b, cells in blocks.items() if b[0] in models and any(c.n for c in cells)}
+        kept = {b: own for b, own in blocks.items() if b[0] in models and any(c.n for c in own)}
         if kept:
             pools.append(
                 Pool(
                     models=tuple(sorted(models)),
                     methods=tuple(sorted(set().union(*(methods[model] for model in models)))),
                     blocks=tuple(kept),
-                    cells={(b, cell.method): cell for b, cells in kept.items() for cell in cells},
+                    cells={(b, cell.method): cell for b, own in kept.items() for cell in own},
                     metric=metric,
+                    num_images=num_images,
                 )
             )
     return pools
 
 
 def rank_table(pool: Pool, ties: Ties = "average") -> pd.DataFrame:
-    """Index: method, best mean rank first. Columns: mean_rank, n_blocks (that it has a rank in), mean_score
-    (over the blocks that it has a score in), then the rank in each block, "model / dataset / fraction".
+    """Index: method, those with a rank in the most blocks first, the best mean rank of them on top.
 
-    Compare mean ranks only where n_blocks is the same.
+    Columns: mean_rank, n_blocks (that it has a rank in), mean_score (over the blocks that it has a score
+    in), then the rank in each block, "model / dataset / fraction". Compare mean ranks only where n_blocks
+    is the same: a method that ran on one easy block alone may rank first there.
     """
     ranks = pool.ranks(ties)
     names = [f"{model} / {dataset} / {fraction:g}" for model, dataset, fraction in pool.blocks]
@@ -159,7 +195,7 @@ def rank_table(pool: Pool, ties: Ties = "average") -> pd.DataFrame:
     table.insert(0, "mean_score", [_mean(column) for column in pool.scores().T])
     table.insert(0, "n_blocks", (~np.isnan(ranks)).sum(axis=0))
     table.insert(0, "mean_rank", [_mean(column) for column in ranks.T])
-    return table.sort_values(["mean_rank", "method"])
+    return table.sort_values(["n_blocks", "mean_rank", "method"], ascending=[False, True, True])
 
 
 def mean_ranks_by_dataset(pool: Pool, ties: Ties = "average") -> Array:

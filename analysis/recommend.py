@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.inference import Inference, infer
+from analysis.inference import Inference, MethodRank, infer
+from analysis.metrics import metric_kind, metric_label
 from analysis.predictions import PredictionStore
 from analysis.rank import Pool, pools_of
 from analysis.resample import replicate_cells
-from analysis.scores import Block, CellScore, metric_label
+from analysis.scores import Block, CellScore
 from analysis.stats.bootstrap import LEVEL
 from analysis.study import Study
 from raypeft.core.errors import ConfigError
@@ -37,7 +38,7 @@ class Advice:
     """One method on one group of models; NaN where the data do not say."""
 
     method: str
-    models: tuple[str, ...]
+    models: tuple[str, ...]  # and the number of generated images, where it matters
     is_worth_trying: bool
     why: str
     mean_rank: float
@@ -153,9 +154,9 @@ def _advise(
         found.append(
             Advice(
                 method=m.method,
-                models=pool.models,
+                models=pool.names,
                 is_worth_trying=m.method in shortlist,
-                why=over[m.method] or shortlist.get(m.method, "others are likelier to be best"),
+                why=over[m.method] or shortlist.get(m.method, _why_not(m)),
                 mean_rank=m.mean_rank,
                 p_best=m.p_best,
                 expected=expected,
@@ -169,6 +170,10 @@ def _advise(
             )
         )
     return found
+
+
+def _why_not(m: MethodRank) -> str:
+    return "others are likelier to be best" if m.tier else "not run on all the data that others were"
 
 
 def _over_budget(runs: pd.DataFrame, setting: Setting) -> str:
@@ -190,7 +195,7 @@ def _shortlist(ranking: Inference) -> dict[str, str]:
     if len(ranking.methods) == 1:
         return {ranking.leader.method: "the only one within the limits"}
     found: dict[str, str] = {}
-    for m in sorted(ranking.methods, key=lambda one: (-one.p_best, one.mean_rank)):
+    for m in sorted(ranking.placed, key=lambda one: (-one.p_best, one.mean_rank)):
         if sum(ranking.of(name).p_best for name in found) >= HOLDS_BEST:
             break
         found[m.method] = f"P(best) {m.p_best:.2f}"
@@ -225,8 +230,8 @@ def _expect(pool: Pool, method: str, sizes: Mapping[Block, float], images: int) 
     if n < 2 or math.isnan(spread):
         return expected, math.nan, math.nan
     reach = float(t.ppf((1 + LEVEL) / 2, n - 1)) * spread * math.sqrt(1 + 1 / n)
-    highest = math.inf if pool.metric.endswith(("fid", "kid")) else 1.0
-    return expected, max(0.0, expected - reach), min(highest, expected + reach)
+    kind = metric_kind(pool.metric)
+    return expected, max(kind.low, expected - reach), min(kind.high, expected + reach)
 
 
 def _minutes(runs: pd.DataFrame, images: int) -> float:

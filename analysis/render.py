@@ -43,9 +43,10 @@ def to_html(table: Table) -> Markup:
     heads = Markup("").join(
         Markup("<th scope=col{}>{}</th>").format(_text_class(table, name), name) for name in table.columns
     )
+    kind = Markup(" class=words") if any(_is_long(table, name) for name in table.columns) else ""
     parts = [
-        Markup("<table><caption><span>{}</span></caption><thead><tr>{}</tr></thead>").format(
-            table.title, heads
+        Markup("<table{}><caption><span>{}</span></caption><thead><tr>{}</tr></thead>").format(
+            kind, table.title, heads
         )
     ]
     first = table.columns[0] if table.columns else ""
@@ -56,7 +57,7 @@ def to_html(table: Table) -> Markup:
             parts.append(line.format(len(table.columns), group))
         for row in rows:
             cells = Markup("").join(
-                _html_cell(text, kind=_text_class(table, name), is_bold=name in row.bold)
+                _html_cell(name, text, kind=_text_class(table, name), is_bold=name in row.bold)
                 for name, text in row.texts.items()
                 if name != first
             )
@@ -126,15 +127,20 @@ def _text_class(table: Table, name: str) -> Markup:
     is_text = any(
         len(re.findall(r"[a-zA-Z]", re.sub(r" \(.*\)$|diverged|n=\d+", "", text))) > 2 for text in texts
     )
-    long = Markup(" long") if any(len(text) > 60 for text in texts) else Markup("")
+    long = Markup(" long") if _is_long(table, name) else Markup("")
     return Markup(' class="text{}"').format(long) if is_text else Markup("")
 
 
-def _html_cell(text: str, *, kind: Markup, is_bold: bool) -> Markup:
+def _is_long(table: Table, name: str) -> bool:
+    """A column of sentences; a narrow screen then shows a row as lines, each under its column's name."""
+    return any(len(row.texts.get(name, "")) > 60 for row in table.rows)
+
+
+def _html_cell(name: str, text: str, *, kind: Markup, is_bold: bool) -> Markup:
     score, opening, remark = text.partition(" (") if not kind else (text, "", "")
     content = Markup("<strong>{}</strong>" if is_bold else "{}").format(score)
-    return Markup("<td{}>{}{}</td>").format(
-        kind, content, Markup("<br><small>({}</small>").format(remark) if opening else ""
+    return Markup('<td data-name="{}"{}>{}{}</td>').format(
+        name, kind, content, Markup("<br><small>({}</small>").format(remark) if opening else ""
     )
 
 

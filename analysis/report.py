@@ -14,17 +14,20 @@ from markupsafe import Markup
 from analysis.against import cells_against, ranks_against
 from analysis.claims import check_claims
 from analysis.comparisons import compare
+from analysis.csv_scores import FIRST
 from analysis.facts import (
     command_rows,
     cost_rows,
     failure_rows,
     provenance_facts,
+    remark_rows,
     resume_command,
     search_rows,
     setup_facts,
     wall_clock,
 )
 from analysis.load import load_plan
+from analysis.metrics import higher_is_better, metric_kind, metric_label
 from analysis.plots.style import Drawing, save, to_svg
 from analysis.published import CITATION, load_published
 from analysis.render import RENDERERS, SUFFIXES, to_html
@@ -38,13 +41,22 @@ from analysis.report_tables import (
     ranking_table,
     subgroup_table,
 )
-from analysis.scores import metric_label
 from analysis.study import Study, open_study
 from analysis.tables import Table, parameter_table, plain_table, score_table
-from analysis.verdict import by_fraction, extent, fraction_sentence, headline, sentences
+from analysis.verdict import (
+    by_fraction,
+    extent,
+    fraction_sentence,
+    friedman_sentence,
+    headline,
+    nemenyi_sentence,
+    sentences,
+)
 from raypeft.core.errors import StorageError
 
 MOST_LINES = 16
+MOST_GRIDS = 4
+"""Of images, in the page: with nine rows each, even noise stays below 5 MB."""
 MOST_PANELS = 12
 """Of one kind of figure in the page; the rest only in an export. 120 cells would make it 20 MB."""
 
@@ -83,7 +95,7 @@ def write_report(
     """
     plan = load_plan(store)
     (study,) = open_study(store)
-    figures = draw_study(study) if study.inferences else Figures()
+    figures = draw_study(study, Path(store)) if study.inferences else Figures()
     sections = _sections(study, plan, Path(store), figures, against=against)
     _write(Path(output), _render(study, plan, sections))
     if export is not None:
@@ -97,8 +109,14 @@ def lead(study: Study) -> list[str]:
         return []
     said = [headline(study.inferences)]
     for one in study.inferences:
-        name = f"{', '.join(one.pool.models)}: " if len(study.inferences) > 1 else ""
+        name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
         said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
+    unranked = study.frame[study.frame[study.metric].isna()]
+    said += [
+        f"Other runs are scored by {metric_label(name)} and ranked apart: raypeft rank STORE --metric {name}."
+        for name in FIRST
+        if name in unranked and unranked[name].notna().any()
+    ]
     return said
 
 
@@ -111,7 +129,8 @@ def _sections(
         Section(title="Ranking", parts=_ranking(study, figures)),
         Section(title="Scores", parts=_scores(study)),
         Section(title="Share of the training data", parts=_fractions(figures)),
-        Section(title="Cost", parts=_cost(frame, figures)),
+        Section(title="Generated images", parts=_samples(figures)),
+        Section(title="Cost", parts=_cost(study, figures)),
         Section(title="Against full tuning on the same images", parts=_comparisons(study)),
         Section(title="Clinical scores", parts=_clinical(study, figures)),
         Section(title="Search", parts=_search(frame, figures)),
@@ -120,18 +139,6 @@ def _sections(
         Section(title="Failures", parts=_failures(frame)),
         Section(title="Setup", parts=[Part(facts=setup_facts(plan))]),
         Section(title="Provenance", parts=_provenance(frame, plan, store)),
-        Section(
-            title="Not in this report",
-            parts=[
-                Part(
-                    lines=[
-                        "Grids of generated images (the paper's Figure 2): raypeft does not train "
-                        "text-to-image "
-                        "models yet."
-                    ]
-                )
-            ],
-        ),
     ]
     return [section for section in sections if section.parts]
 
@@ -160,13 +167,19 @@ def _fractions(figures: Figures) -> list[Part]:
     return [*drawings, *([Part(table=table)] if table else [])]
 
 
-def _cost(frame: pd.DataFrame, figures: Figures) -> list[Part]:
+def _samples(figures: Figures) -> list[Part]:
+    note = "The first prompts of the test split, one seed of each method: none is picked by eye."
+    return [Part(drawings=figures.samples[:MOST_GRIDS], note=note)] if figures.samples else []
+
+
+def _cost(study: Study, figures: Figures) -> list[Part]:
+    frame = study.frame
     if frame.empty:
         return []
+    worse = "below" if higher_is_better(study.metric) else "above"
     note = (
         "Means over the blocks of a ranking. Line: Pareto front, from the cheapest method to the best; what "
-        "lies "
-        "below it costs more for less."
+        f"lies {worse} it costs more for less."
     )
     table = plain_table(
         "Cost by method",
@@ -228,8 +241,8 @@ def _claims(study: Study) -> list[Part]:
     rows = [{"claim": c.claim, "this store": c.verdict, "because": c.because} for c in check_claims([study])]
     notes = [
         f"Claims of {CITATION}. Supported or contradicted where a 95% interval, or Nemenyi's test over data "
-        "sets, "
-        "decides; a claim on models or data that this store lacks cannot be told."
+        "sets, decides; a claim on models or data that this store lacks cannot be told. A verdict on one "
+        "data set says nothing of others."
     ]
     return [Part(table=plain_table("Claims", rows, notes))]
 
@@ -243,23 +256,44 @@ def _against(study: Study, against: str | None) -> list[Part]:
     none = (
         "No cell of this store, by model, data set, share of the data and method, is in the published tables."
     )
-    claims = check_claims(open_study(against))
+    theirs = open_study(against)
+    claims = check_claims(theirs)
+    tests = [
+        (f"Table {table.number} ({table.title})", one)
+        for table, study_of in zip(published, theirs, strict=True)
+        for one in study_of.inferences
+    ]
     rows = [{"claim": c.claim, "the paper's tables": c.verdict, "because": c.because} for c in claims]
     return [
         Part(table=cells) if cells else Part(lines=[none]),
         *([Part(table=ranks)] if ranks else []),
         Part(table=plain_table("The same claims judged by the published tables alone", rows)),
+        Part(
+            lines=["What the published tables settle by themselves:"],
+            bullets=[
+                f"{name}: {nemenyi_sentence(test, one.leader.method)}"
+                for name, one in tests
+                for test in one.omnibus
+            ],
+        ),
+        Part(
+            bullets=[f"{name}: {friedman_sentence(test)}" for name, one in tests for test in one.omnibus],
+            fold="Friedman's tests of the published tables",
+        ),
     ]
 
 
 def _failures(frame: pd.DataFrame) -> list[Part]:
-    rows = failure_rows(frame)
-    if not rows:
-        return [Part(lines=["No trial failed or diverged."])]
+    rows, remarks = failure_rows(frame), remark_rows(frame)
     notes = [
         "Diverged trials are results (the loss was not finite); failed ones are tried again by the next run."
     ]
-    return [Part(table=plain_table("Failed and diverged trials", rows, notes))]
+    return [
+        Part(table=plain_table("Failed and diverged trials", rows, notes))
+        if rows
+        else Part(lines=["No trial failed or diverged."]),
+        *([Part(table=plain_table("What befell trials that finished", remarks))] if remarks else []),
+    ]
 
 
 def _provenance(frame: pd.DataFrame, plan: Mapping[str, Any], store: Path) -> list[Part]:
@@ -291,8 +325,17 @@ def _render(study: Study, plan: Mapping[str, Any], sections: Sequence[Section]) 
         committed=int((frame["status"] != "failed").sum()),
         planned=plan["trials"],
         lead=lead(study),
-        metric=metric_label(study.metric),
+        subject=_subject(study),
         sections=sections,
+    )
+
+
+def _subject(study: Study) -> str:
+    """What the page compares, in one sentence."""
+    what = "of generated images against" if metric_kind(study.metric).needs_equal_n else "on"
+    return (
+        f"Fine-tuning methods compared by {metric_label(study.metric)} {what} held-out test images; learning "
+        "rates chosen on validation images."
     )
 
 

@@ -1,12 +1,14 @@
 """All figures of a study, in the order of the report."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from analysis.facts import OBJECTIVE
+from analysis.facts import search_objective
 from analysis.plots.cases import draw_confusion, draw_reliability
 from analysis.plots.cost import data_cost, draw_cost
 from analysis.plots.fraction import FractionPanel, data_fraction, draw_fraction
 from analysis.plots.ranks import draw_critical_difference, draw_performance_profile, draw_rank_intervals
+from analysis.plots.samples import data_samples, draw_samples
 from analysis.plots.search import data_search, draw_search
 from analysis.plots.style import Drawing, styles_of
 from analysis.study import Study
@@ -20,6 +22,7 @@ class Figures:
     profiles: list[Drawing] = field(default_factory=list)
     fractions: list[Drawing] = field(default_factory=list)
     fraction_panels: list[FractionPanel] = field(default_factory=list)
+    samples: list[Drawing] = field(default_factory=list)
     costs: list[Drawing] = field(default_factory=list)
     search: list[Drawing] = field(default_factory=list)
     reliability: list[Drawing] = field(default_factory=list)
@@ -28,13 +31,13 @@ class Figures:
     def all(self) -> list[Drawing]:
         """Every drawing."""
         return [
-            *self.ranks, *self.profiles, *self.fractions, *self.costs, *self.search, *self.reliability,
-            *self.confusion,
+            *self.ranks, *self.profiles, *self.fractions, *self.samples, *self.costs, *self.search,
+            *self.reliability, *self.confusion,
         ]  # fmt: skip
 
 
-def draw_study(study: Study) -> Figures:
-    """`study`: of a store; a method keeps its colour, marker and dash in all figures."""
+def draw_study(study: Study, store: Path) -> Figures:
+    """`study`: of `store`; a method keeps its colour, marker and dash in all figures."""
     styles = styles_of(map(str, study.frame["method"].unique()))
     figures = Figures()
     for one in study.inferences:
@@ -44,9 +47,11 @@ def draw_study(study: Study) -> Figures:
         panels = data_fraction(study.frame, one.pool, one.replicates)
         figures.fraction_panels.extend(panels)
         figures.fractions.extend(draw_fraction(panel, study.metric, styles) for panel in panels)
+        figures.samples.extend(draw_samples(data_samples(study.frame, one.pool, store), one.pool))
         figures.costs.extend(draw_cost(data_cost(study.frame, one), one, styles))
-    for block, cells in data_search(study.frame, OBJECTIVE).items():
-        figures.search.append(draw_search(block, cells, OBJECTIVE, styles))
+    objective = search_objective(study.frame)
+    for block, cells in data_search(study.frame, objective).items():
+        figures.search.append(draw_search(block, cells, objective, styles))
     for block, found in study.clinical.items():
         figures.reliability.append(draw_reliability(block, found, styles))
         figures.confusion.append(draw_confusion(block, found))

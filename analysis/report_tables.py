@@ -8,8 +8,9 @@ import numpy as np
 from analysis.clinical import LEAST_CASES, SPECIFICITY, Clinical, SubgroupGap
 from analysis.comparisons import Comparison
 from analysis.inference import Inference
+from analysis.metrics import direction_words, format_score, metric_label
 from analysis.plots.fraction import FractionPanel
-from analysis.scores import Block, format_fraction, metric_label
+from analysis.scores import Block, format_fraction
 from analysis.stats.paired import PairedTest
 from analysis.tables import MISSING, Row, Table, plain_table, tie_rule
 from analysis.verdict import format_p
@@ -26,9 +27,9 @@ def ranking_table(one: Inference) -> Table:
             "95% interval": _interval(m.rank_low, m.rank_high, 1),
             "P(best)": _number(m.p_best, 2),
             "tier": str(m.tier or MISSING),
-            f"mean {metric_label(one.pool.metric)}": _number(m.mean_score, 3),
-            "its 95% interval": _interval(min(m.score_low, m.score_high), max(m.score_low, m.score_high), 3),
-            "interquartile mean": _number(m.interquartile_mean, 3),
+            f"mean {metric_label(one.pool.metric)}": _score(m.mean_score),
+            "its 95% interval": _score_interval(m.score_low, m.score_high),
+            "interquartile mean": _score(m.interquartile_mean),
         }
         for m in one.methods
     ]
@@ -37,7 +38,8 @@ def ranking_table(one: Inference) -> Table:
         f"Ranking: {one.pool.describe()}",
         rows,
         [
-            f"Ranks within each of {len(one.pool.blocks)} blocks, 1 is best, {tie_rule(one.ties)}; "
+            f"Ranks by {metric_label(one.pool.metric)} ({direction_words(one.pool.metric)}) within each of "
+            f"{len(one.pool.blocks)} blocks, 1 is best, {tie_rule(one.ties)}; "
             "intervals and "
             f"P(best) allow for other {allowed}. Tier 1: tied with the best, not shown to be worse "
             + (
@@ -67,7 +69,7 @@ def pair_table(one: Inference) -> Table | None:
         for p in sorted(one.pairs, key=lambda p: (p.p_holm, p.p, -abs(p.difference)))
     ]
     return plain_table(
-        f"Pairs over data sets: {', '.join(one.pool.models)}",
+        f"Pairs over data sets: {', '.join(one.pool.names)}",
         rows,
         [
             "Difference: of means over data sets (blocks of a data set averaged first), higher is better. "
@@ -227,12 +229,10 @@ def subgroup_table(found: Mapping[Block, Mapping[str, Sequence[SubgroupGap]]]) -
         rows=tuple(rows),
         notes=(
             "Gap: balanced accuracy of the best minus that of the worst group, means over seeds; its "
-            "interval "
-            "redraws test cases of these two groups. p: share of random relabellings of groups, within "
-            "classes, "
-            f"with as large a gap between any two. Left out: fewer than {LEAST_CASES} test cases, or a "
-            "class without "
-            "one.",
+            "interval redraws test cases of these two groups. p: share of random relabellings of patients, "
+            "within classes, with as large a gap between any two groups; of "
+            f"{len(rows)} lines, {0.05 * len(rows):.1f} would fall below 0.05 by chance. Left out: fewer "
+            f"than {LEAST_CASES} test cases, or a class without one.",
         ),
         group_name="block",
     )
@@ -245,6 +245,14 @@ def _block(block: Block) -> str:
 
 def _number(value: float, digits: int) -> str:
     return MISSING if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _score(value: float) -> str:
+    return MISSING if math.isnan(value) else format_score(value)
+
+
+def _score_interval(low: float, high: float) -> str:
+    return MISSING if math.isnan(low) or math.isnan(high) else f"{format_score(low)} to {format_score(high)}"
 
 
 def _signed(value: float, digits: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""Which runs count, what a cell scored over its seeds, and how a metric is called and directed."""
+"""Which runs count, what a cell scored over its seeds, and which scores may be compared."""
 
 import math
 import statistics
@@ -7,46 +7,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.metrics import NUM_IMAGES, format_score, higher_is_better, metric_kind
 from raypeft.core.errors import ConfigError
 
 Block = tuple[str, str, float]
 """(model, dataset, fraction): what is the same for methods that are compared."""
 
 CELL = ["model", "dataset", "fraction", "method"]
-
-_LABELS = {
-    "f1_macro": "macro F1",
-    "f1_weighted": "weighted F1",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "auroc": "AUROC",
-    "ece": "calibration error (ECE)",
-    "fid": "FID",
-    "kid": "KID",
-}
-_LOWER_IS_BETTER = {"ece", "fid", "kid"}
-
-
-def metric_label(metric: str) -> str:
-    """The words for a metric: "test/f1_macro" is "macro F1"; an unknown one keeps its name."""
-    name = metric.rpartition("/")[2]
-    return _LABELS.get(name, name)
-
-
-def is_known_metric(name: str) -> bool:
-    """Whether `name` (without a split) is a metric of raypeft."""
-    return name in _LABELS
-
-
-def higher_is_better(metric: str) -> bool:
-    """False for errors and distances (ece, fid, kid)."""
-    return metric.rpartition("/")[2] not in _LOWER_IS_BETTER
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric of raypeft lies in [0, 1]."""
-    name = metric.rpartition("/")[2]
-    return name in _LABELS and name not in ("fid", "kid")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +29,7 @@ class CellScore:
     trial_ids: tuple[str, ...] = ()  # of the scores, where they come from a store
     stated_sd: float = math.nan  # over the seeds behind a published mean, which is the one score
     stated_seeds: int = 0  # how many those are
+    num_images: int = 0  # generated images behind each score, of a metric that depends on it; 0: not recorded
 
     @property
     def block(self) -> Block:
@@ -95,8 +63,10 @@ class CellScore:
 def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
     """Every cell that `frame` (load_results' or read_scores') has a row of, sorted.
 
-    Only rows of stage final and status done count.
-    Raises: ConfigError when there are such rows but none has the metric.
+    Only rows of stage final and status done count. Where the metric depends on the number of generated
+    images (FID), runs of another number are another CellScore of the cell: see comparable().
+    Raises: ConfigError when there are such rows but none has the metric, or when those of one data set
+    were scored on features of different networks.
     """
     is_scored = (frame["stage"] == "final") & (frame["status"] == "done")
     if metric not in frame.columns:
@@ -104,21 +74,43 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
             known = ", ".join(column for column in frame.columns if "/" in column)
             raise ConfigError(f"no final run is scored by '{metric}'; there are {known}")
         frame = frame.assign(**{metric: math.nan})
+    numbers = _numbers_of_images(frame, metric)
+    _check_features(frame[is_scored & frame[metric].notna()], metric)
     cells = []
     for (model, dataset, fraction, method), rows in frame.groupby(CELL):
         finals = rows[rows["stage"] == "final"].sort_values("seed")
         scored = finals[is_scored[finals.index] & finals[metric].notna()]
-        cells.append(
-            CellScore(
-                model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
-                scores=tuple(scored[metric].astype(float)),
-                diverged=int((finals["status"] == "diverged").sum()),
-                trial_ids=tuple(scored["trial_id"].astype(str)) if "trial_id" in scored else (),
-                stated_sd=_only(scored, "stated_sd", math.nan),
-                stated_seeds=int(_only(scored, "stated_seeds", 0)),
-            )
-        )  # fmt: skip
+        for number in sorted(set(numbers[scored.index])) or [0]:
+            own = scored[numbers[scored.index] == number]
+            cells.append(
+                CellScore(
+                    model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
+                    scores=tuple(own[metric].astype(float)),
+                    diverged=int((finals["status"] == "diverged").sum()),
+                    trial_ids=tuple(own["trial_id"].astype(str)) if "trial_id" in own else (),
+                    stated_sd=_only(own, "stated_sd", math.nan),
+                    stated_seeds=int(_only(own, "stated_seeds", 0)),
+                    num_images=int(number),
+                )
+            )  # fmt: skip
     return cells
+
+
+def comparable(cells: Iterable[CellScore]) -> dict[int, list[CellScore]]:
+    """The cells whose scores may be compared, by the number of images behind them.
+
+    One group, 0, for a metric that does not depend on it. A cell without a score stands in every group.
+    """
+    cells = list(cells)
+    numbers = sorted({cell.num_images for cell in cells if cell.n}, reverse=True) or [0]
+    return {number: [cell for cell in cells if cell.num_images == number or not cell.n] for number in numbers}
+
+
+def sample_words(metric: str, num_images: int) -> str:
+    """ "1,000 generated images"; "" for a metric that does not depend on it."""
+    if not metric_kind(metric).needs_equal_n:
+        return ""
+    return f"{num_images:,} generated images" if num_images else "number of generated images not recorded"
 
 
 def blocks_of(cells: Iterable[CellScore]) -> dict[Block, list[CellScore]]:
@@ -135,16 +127,29 @@ def best_of(cells: Iterable[CellScore], metric: str) -> CellScore | None:
     return max((cell for cell in cells if cell.n), key=lambda cell: sign * cell.mean, default=None)
 
 
+def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":
+    """Of every row; 0 where it does not matter or is not recorded."""
+    column = metric + NUM_IMAGES
+    if not metric_kind(metric).needs_equal_n or column not in frame:
+        return pd.Series(0, index=frame.index)
+    return pd.to_numeric(frame[column], errors="coerce").fillna(0).astype(int)
+
+
+def _check_features(scored: pd.DataFrame, metric: str) -> None:
+    """Raises: ConfigError."""
+    if not metric_kind(metric).needs_equal_features or "features" not in scored:
+        return
+    for dataset, names in scored.groupby("dataset")["features"]:
+        if len(found := sorted(set(map(str, names)))) > 1:
+            raise ConfigError(
+                f"{metric} on {dataset} was taken on features of {' and of '.join(found)}, which do not "
+                "compare; keep the runs of each in a store of its own"
+            )
+
+
 def _only(rows: pd.DataFrame, column: str, otherwise: float) -> float:
     """The value of a column that published tables have, of their one row per cell."""
     return float(rows[column].iloc[0]) if column in rows and len(rows) else otherwise
-
-
-def format_score(mean: float, sd: float = math.nan) -> str:
-    """ "0.912 ± 0.013", without a spread where there is none; 2 decimals from 10 on (FID)."""
-    digits = 3 if abs(mean) < 10 else 2
-    text = f"{mean:.{digits}f}"
-    return text if math.isnan(sd) else f"{text} ± {sd:.{digits}f}"
 
 
 def format_fraction(fraction: float) -> str:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.rank import Ties, pools_of, rank_table
+from analysis.metrics import direction_words, format_score, metric_label
+from analysis.rank import Ties, pools_among, rank_table
 from analysis.scores import (
     CellScore,
     best_of,
     blocks_of,
     cell_scores,
+    comparable,
     format_fraction,
-    format_score,
-    higher_is_better,
-    metric_label,
+    sample_words,
 )
 from raypeft.core.errors import ConfigError
 
@@ -77,27 +77,23 @@ def score_table(frame: pd.DataFrame, metric: str, ties: Ties = "average") -> Tab
         (dataset, fraction): f"{dataset} {format_fraction(fraction)}"
         for dataset, fraction in sorted({(cell.dataset, cell.fraction) for cell in cells})
     }
-    best = {block: best_of(of_block, metric) for block, of_block in blocks_of(cells).items()}
-    is_counted = {"trainable", "total"} <= set(frame.columns)
+    parameters = ("trainable", "share") if {"trainable", "total"} <= set(frame.columns) else ()
+    groups = comparable(cells)
+    samples = [words for number in groups if (words := sample_words(metric, number))]
     rows = []
-    for model, method, rank in _ranks(frame, cells, metric, ties):
-        own = {(c.dataset, c.fraction): c for c in cells if (c.model, c.method) == (model, method)}
-        leads = {names[key] for key, cell in own.items() if (b := best[cell.block]) and cell.mean == b.mean}
-        of_row = frame[(frame["model"] == model) & (frame["method"] == method)]
-        texts = {
-            "method": method,
-            **(_parameters(of_row) if is_counted else {}),
-            **{name: _cell_text(own.get(key), usual_n) for key, name in names.items()},
-            "mean score": _mean_score(list(own.values()), sum(block[0] == model for block in best)),
-            "mean rank": rank,
-        }
-        rows.append(Row(group=model, texts=texts, bold=frozenset(leads)))
-    parameters = ("trainable", "share") if is_counted else ()
+    for number, own in groups.items():
+        remark = f", {sample_words(metric, number)}" if len(groups) > 1 else ""
+        for row in _score_rows(own, metric, ties, names, usual_n):
+            of_row = frame[(frame["model"] == row.group) & (frame["method"] == row.texts["method"])]
+            counts = _parameters(of_row) if parameters else {}
+            texts = {"method": row.texts["method"], **counts, **row.texts}
+            rows.append(Row(group=row.group + remark, texts=texts, bold=row.bold))
+    title = f"{metric.rpartition('/')[0]} {metric_label(metric)}".strip()
     return Table(
-        title=f"{metric.rpartition('/')[0]} {metric_label(metric)}".strip(),
+        title=f"{title}, {samples[0]}" if len(samples) == 1 else title,
         columns=("method", *parameters, *names.values(), "mean score", "mean rank"),
         rows=tuple(rows),
-        notes=(*_reading_notes(metric, usual_n, ties), count_runs(frame)),
+        notes=(*_reading_notes(metric, usual_n, ties), *_sample_notes(metric, samples), count_runs(frame)),
     )
 
 
@@ -140,16 +136,34 @@ def tie_rule(ties: Ties) -> str:
     return _TIES[ties]
 
 
-def _ranks(
-    frame: pd.DataFrame, cells: Sequence[CellScore], metric: str, ties: Ties
-) -> Iterator[tuple[str, str, str]]:
+def _score_rows(
+    cells: Sequence[CellScore],
+    metric: str,
+    ties: Ties,
+    names: Mapping[tuple[str, float], str],
+    usual_n: int,
+) -> Iterator[Row]:
+    """The rows of cells that may be compared, in the order of the table."""
+    best = {block: best_of(of_block, metric) for block, of_block in blocks_of(cells).items()}
+    for model, method, rank in _ranks(cells, metric, ties):
+        own = {(c.dataset, c.fraction): c for c in cells if (c.model, c.method) == (model, method)}
+        leads = {names[key] for key, cell in own.items() if (b := best[cell.block]) and cell.mean == b.mean}
+        texts = {
+            "method": method,
+            **{name: _cell_text(own.get(key), usual_n) for key, name in names.items()},
+            "mean score": _mean_score(list(own.values()), sum(block[0] == model for block in best)),
+            "mean rank": rank,
+        }
+        yield Row(group=model, texts=texts, bold=frozenset(leads))
+
+
+def _ranks(cells: Sequence[CellScore], metric: str, ties: Ties) -> Iterator[tuple[str, str, str]]:
     """(model, method, mean rank as text) in the order of the table's rows."""
     for model in sorted({cell.model for cell in cells}):
-        pools = pools_of(frame[frame["model"] == model], metric)
+        of_model = [cell for cell in cells if cell.model == model]
+        pools = pools_among(of_model, metric, 0)
         if not pools:
-            yield from (
-                (model, method, MISSING) for method in sorted({c.method for c in cells if c.model == model})
-            )
+            yield from ((model, method, MISSING) for method in sorted({c.method for c in of_model}))
         for pool in pools:
             for method, mean_rank, n_blocks in rank_table(pool, ties)[["mean_rank", "n_blocks"]].itertuples():
                 text = f"{mean_rank:.2f}{_part(n_blocks, len(pool.blocks))}" if n_blocks else MISSING
@@ -202,11 +216,21 @@ def _percent(share: float) -> str:
 
 
 def _reading_notes(metric: str, usual_n: int, ties: Ties) -> tuple[str, str]:
-    direction = "higher" if higher_is_better(metric) else "lower"
     return (
-        f"Mean ± sample standard deviation over {usual_n} seeds where no other n is given; {direction} is "
-        "better; bold: best mean of its model in the column.",
+        f"Mean ± sample standard deviation over {usual_n} seeds where no other n is given; "
+        f"{direction_words(metric)}; bold: best mean of its model in the column.",
         "Mean score and mean rank: of the row, over the columns of its model. Ranks are within a model, 1 "
         f"is best, {tie_rule(ties)}. A cell whose runs all diverged ranks last and has no score. "
         "A mean over some columns only says so: compare it with none.",
+    )
+
+
+def _sample_notes(metric: str, samples: Sequence[str]) -> tuple[str, ...]:
+    """How many images are behind the scores, where that matters."""
+    if not samples:
+        return ()
+    apart = "" if len(samples) == 1 else " Rows of different numbers are ranked apart."
+    return (
+        f"{metric_label(metric)} of {', and of '.join(samples)}: it grows as images get fewer, so compare it "
+        f"at equal numbers only.{apart}",
     )

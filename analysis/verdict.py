@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from analysis.inference import Inference, Omnibus, infer
-from analysis.scores import format_fraction, metric_label
+from analysis.metrics import format_score, metric_label
+from analysis.scores import format_fraction
 from analysis.stats.pairwise import smallest_wilcoxon_p
 from analysis.stats.power import MOST_SEEDS
 
@@ -39,24 +40,23 @@ def sentences(one: Inference) -> list[str]:
 
 
 def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
-    """The ranking at each fraction of the training data; empty where there is but one."""
-    fractions = sorted({fraction for _, _, fraction in one.pool.blocks})
-    if len(fractions) < 2:
-        return []
+    """The ranking at each fraction of the training data, on what was run at several; empty without."""
+    found: dict[tuple[str, str], set[float]] = {}
+    for model, dataset, fraction in one.pool.blocks:
+        found.setdefault((model, dataset), set()).add(fraction)
+    several = [block for block in one.pool.blocks if len(found[block[:2]]) > 1]
     return [
         (
             format_fraction(fraction),
-            infer(
-                one.pool.only(b for b in one.pool.blocks if b[2] == fraction), one.replicates, ties=one.ties
-            ),
+            infer(one.pool.only(b for b in several if b[2] == fraction), one.replicates, ties=one.ties),
         )
-        for fraction in fractions
+        for fraction in sorted({fraction for _, _, fraction in several})
     ]
 
 
 def fraction_sentence(parts: Sequence[tuple[str, Inference]]) -> str:
     """Who leads at which fraction; "" without several."""
-    named = [f"{name}: {part.leader.method} ({_sureness(part)})" for name, part in parts]
+    named = [f"{name}: {_list([m.method for m in part.leaders])} ({_sureness(part)})" for name, part in parts]
     return f"By share of the training data: {'; '.join(named)}." if named else ""
 
 
@@ -94,25 +94,30 @@ def format_p(p: float) -> str:
 
 
 def _answer(one: Inference) -> str:
-    leader = one.leader
-    score = f"{metric_label(one.pool.metric)} {leader.mean_score:.3f}"
-    rank = f"mean rank {leader.mean_rank:.2f} of {len(one.methods)}"
-    if not math.isnan(leader.rank_low):
-        rank += f", 95% interval {leader.rank_low:.1f} to {leader.rank_high:.1f}"
-    return f"on {one.pool.describe()}, {leader.method} ranks first ({score}, {rank}): {_sureness(one)}"
+    first = one.leaders
+    scores = f"{metric_label(one.pool.metric)} {_list([format_score(m.mean_score) for m in first])}"
+    rank = f"mean rank {one.leader.mean_rank:.2f} of {len(one.methods)}"
+    if len(first) == 1 and not math.isnan(one.leader.rank_low):
+        rank += f", 95% interval {one.leader.rank_low:.1f} to {one.leader.rank_high:.1f}"
+    verb = "ranks first" if len(first) == 1 else "rank first together"
+    names = _list([m.method for m in first])
+    return f"on {one.pool.describe()}, {names} {verb} ({scores}, {rank}): {_sureness(one)}"
 
 
 def _sureness(one: Inference) -> str:
-    leader, tied = one.leader, one.tied
+    first = [m.method for m in one.leaders]
+    tied = [method for method in one.tied if method not in first]
     if len(one.methods) == 1:
         return "nothing to compare it with"
-    if math.isnan(leader.p_best):
+    if len(one.placed) == 1:
+        return "no other method was run on all the blocks that it has"
+    if math.isnan(one.leader.p_best):
         return "how surely is not known, as neither data sets nor seeds repeat"
-    share = f"P(best) {leader.p_best:.2f}"
-    if not tied:
+    share = f"P(best) {_list([f'{m.p_best:.2f}' for m in one.leaders])}"
+    if one.is_settled:
         return f"shown to be best, {share}"
-    others = "all others" if len(tied) == len(one.methods) - 1 > 1 else _list(tied)
-    return f"not settled, {share}, tied with {others}"
+    others = "all others" if len(tied) == len(one.methods) - len(first) > 1 else _list(tied)
+    return f"not settled, {share}" + (f", tied with {others}" if others else "")
 
 
 def _separations(one: Inference) -> list[str]:
@@ -131,7 +136,7 @@ def _separations(one: Inference) -> list[str]:
         )
     if not math.isnan(one.detectable):
         said.append(
-            f"Between two methods, a mean difference of {one.detectable:.3f} in "
+            f"Between two methods, a mean difference of {format_score(one.detectable)} in "
             f"{metric_label(one.pool.metric)} over "
             f"these {one.units} data sets would have been found with probability 0.8 (paired t-test, median "
             "over pairs)."
@@ -147,8 +152,21 @@ def _missing(one: Inference) -> list[str]:
     ):
         names = [f"{method} on {model} / {data} / {fraction:g}" for (model, data, fraction), method in keys]
         if names:
-            shown = "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
-            said.append(f"{len(names)} {_plural('cell', len(names))} {what}: {shown}.")
+            said.append(f"{len(names)} {_plural('cell', len(names))} {what}: {_first(names)}.")
+    if partial := [m.method for m in one.methods if m.n_blocks and m not in one.placed]:
+        said.append(
+            f"Not placed, for want of ranks in some blocks: {_list(partial)}. A mean rank over other blocks "
+            "compares with none."
+        )
+    if thin := one.pool.thin:
+        names = [
+            f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g} (n={c.n}, {c.diverged} diverged)"
+            for c in thin
+        ]
+        said.append(
+            f"{len(thin)} {_plural('cell', len(thin))} with fewer finished final runs than others; means are "
+            f"over what is left: {_first(names)}."
+        )
     if one.skillings_mack:
         statistic, df, p = one.skillings_mack
         said.append(
@@ -159,17 +177,21 @@ def _missing(one: Inference) -> list[str]:
     return said
 
 
+def _first(names: Sequence[str]) -> str:
+    """Six of them, and how many more there are."""
+    return "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
+
+
 def _seeds(one: Inference) -> list[str]:
     plan = one.seed_plan
     if plan is None:
         return []
+    methods, seeds = format_score(plan.method_sd), format_score(plan.seed_sd)
     return [
-        f"Within a block, methods differ by a standard deviation of {plan.method_sd:.3f} and seeds by "
-        f"{plan.seed_sd:.3f} (medians): with {plan.seeds} seeds, two such runs would agree on the order "
-        "with a "
-        f"correlation of {plan.reliability:.2f}. For 0.9 it takes {_count(plan.seeds_needed)}; to tell the "
-        "first of "
-        f"a block from the second, {_count(plan.seeds_to_lead)} per method."
+        f"Within a block, methods differ by a standard deviation of {methods} and seeds by {seeds} "
+        f"(medians): with {plan.seeds} seeds, two such runs would agree on the order with a correlation of "
+        f"{plan.reliability:.2f}. For 0.9 it takes {_count(plan.seeds_needed)}; to tell the first of a block "
+        f"from the second, {_count(plan.seeds_to_lead)} per method."
     ]
 
 

@@ -39,7 +39,7 @@ def draw_confusion(block: Block, found: Mapping[str, Clinical]) -> Drawing:
                 for i, j in np.ndindex(matrix.shape):
                     axes.text(
                         j, i, f"{matrix[i, j]:.0f}", ha="center", va="center", fontsize=7,
-                        color="white" if shares[i, j] > 0.5 else "#101010",
+                        color="white" if shares[i, j] > 0.6 else "#101010",
                     )  # fmt: skip
         figure.supylabel("true class", fontsize=9)
         figure.supxlabel("predicted class", fontsize=9)

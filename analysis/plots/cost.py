@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
 from analysis.inference import Inference
+from analysis.metrics import format_score, metric_label
 from analysis.plots.style import INK, RC, Drawing, Style, file_name, log_ticks, new_axes, short_number
-from analysis.scores import metric_label
 
 COSTS = {
     "trainable": ("trainable parameters", 1.0),
@@ -58,7 +58,7 @@ class Panel:
     def describe(self, metric: str) -> str:
         """The panel in words, for those who do not see it."""
         points = "; ".join(
-            f"{p.method} {p.score:.3f} at {short_number(round(p.cost, 2))}" for p in self.points
+            f"{p.method} {format_score(p.score)} at {short_number(round(p.cost, 2))}" for p in self.points
         )
         front = ", ".join(p.method for p in self.points if p.is_on_front)
         return f"{metric_label(metric)} by {COSTS[self.cost][0]}: {points}. Pareto front: {front}."
@@ -94,7 +94,7 @@ def draw_cost(panels: Sequence[Panel], one: Inference, styles: Mapping[str, Styl
     with matplotlib.rc_context(RC):
         return [
             Drawing(
-                name=file_name("fig3", *one.pool.models, panel.cost),
+                name=file_name("fig3", *one.pool.names, panel.cost),
                 title=f"{metric_label(one.pool.metric)} by {COSTS[panel.cost][0]}",
                 words=panel.describe(one.pool.metric),
                 figure=_draw(panel, one, styles),
@@ -116,8 +116,10 @@ def _points(one: Inference, costs: Mapping[str, float]) -> tuple[Point, ...]:
     known = [one.of(method) for method in costs]
     front = pareto_front([costs[m.method] for m in known], [one.pool.sign * m.mean_score for m in known])
     points = [
-        Point(method=m.method, cost=costs[m.method], score=m.mean_score, low=min(m.score_low, m.score_high),
-              high=max(m.score_low, m.score_high), is_on_front=on)
+        Point(
+            method=m.method, cost=costs[m.method], score=m.mean_score, low=m.score_low, high=m.score_high,
+            is_on_front=on,
+        )
         for m, on in zip(known, front, strict=True)
     ]  # fmt: skip
     return tuple(sorted(points, key=lambda point: (point.cost, point.method)))

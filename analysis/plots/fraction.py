@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from analysis.metrics import format_score, metric_label
 from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, new_axes
 from analysis.rank import Pool
 from analysis.resample import Replicates
-from analysis.scores import format_fraction, metric_label
+from analysis.scores import format_fraction, sample_words
 from analysis.stats.bootstrap import LEVEL
 
 Array = np.ndarray
@@ -48,20 +49,26 @@ class FractionPanel:
 
     model: str
     dataset: str
+    sample: str  # generated images behind the scores, in words; "" where they do not matter
     lines: tuple[Line, ...]
     crossovers: tuple[Crossover, ...]  # of every method with full tuning; empty without full tuning
+
+    @property
+    def title(self) -> str:
+        """What its scores share."""
+        return f"{self.model}, {self.dataset}" + (f", {self.sample}" if self.sample else "")
 
     def describe(self, metric: str) -> str:
         """The panel in words, for those who do not see it."""
         lines = "; ".join(
             f"{line.method} "
             + ", ".join(
-                f"{mean:.3f} at {format_fraction(fraction)}"
+                f"{format_score(mean)} at {format_fraction(fraction)}"
                 for fraction, mean in zip(line.fractions, line.means, strict=True)
             )
             for line in self.lines
         )
-        return f"{self.model} on {self.dataset}, {metric_label(metric)} by share of training data: {lines}."
+        return f"{self.title}, {metric_label(metric)} by share of training data: {lines}."
 
 
 def data_fraction(frame: pd.DataFrame, pool: Pool, replicates: Replicates) -> list[FractionPanel]:
@@ -84,6 +91,7 @@ def data_fraction(frame: pd.DataFrame, pool: Pool, replicates: Replicates) -> li
             FractionPanel(
                 model=model,
                 dataset=dataset,
+                sample=sample_words(pool.metric, pool.num_images),
                 lines=tuple(lines),
                 crossovers=_crossovers(pool, lines, draws, _images(frame, model, dataset)),
             )
@@ -120,8 +128,8 @@ def draw_fraction(panel: FractionPanel, metric: str, styles: Mapping[str, Style]
         axes.xaxis.set_minor_locator(NullLocator())
         legend_below(figure, axes)
     return Drawing(
-        name=file_name("fig1", panel.model, panel.dataset),
-        title=f"{panel.model}, {panel.dataset}",
+        name=file_name("fig1", panel.model, panel.dataset, panel.sample),
+        title=panel.title,
         words=panel.describe(metric),
         figure=figure,
     )

@@ -6,8 +6,8 @@ import matplotlib
 import numpy as np
 
 from analysis.inference import Inference, Omnibus
+from analysis.metrics import format_score, metric_label
 from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, new_axes
-from analysis.scores import metric_label
 from analysis.stats.friedman import cliques
 from analysis.stats.pairwise import performance_profile
 
@@ -52,7 +52,7 @@ def draw_critical_difference(one: Inference, test: Omnibus) -> Drawing:
     names = "; ".join(f"{test.methods[i]} {test.mean_ranks[i]:.2f}" for i in order)
     joined = "; ".join(", ".join(test.methods[i] for i in group) for group in groups) or "none"
     return Drawing(
-        name=file_name("critical_difference", test.unit, *one.pool.models),
+        name=file_name("critical_difference", test.unit, *one.pool.names),
         title=f"Critical difference diagram over {test.friedman.n_blocks} {test.unit}s (Nemenyi, 5%)",
         words=f"Mean ranks: {names}. Critical difference {cd:.2f}. Not separated: {joined}.",
         figure=figure,
@@ -82,7 +82,7 @@ def draw_rank_intervals(one: Inference, styles: Mapping[str, Style]) -> Drawing:
         for m in one.methods
     )
     return Drawing(
-        name=file_name("rank_intervals", *one.pool.models),
+        name=file_name("rank_intervals", *one.pool.names),
         title="Mean ranks with 95% intervals",
         words=f"Mean ranks with 95% intervals: {words}.",
         figure=figure,
@@ -113,9 +113,11 @@ def draw_performance_profile(one: Inference, styles: Mapping[str, Style]) -> Dra
         relation = "above" if above else "at or below"
         axes.set(xlabel=metric_label(one.pool.metric), ylabel=f"share of runs {relation}", ylim=(-0.02, 1.02))
         legend_below(figure, axes)
-    medians = "; ".join(f"{method} {np.median(scores):.3f}" for method, scores in runs.items())
+    medians = "; ".join(
+        f"{method} {format_score(float(np.median(scores)))}" for method, scores in runs.items()
+    )
     return Drawing(
-        name=file_name("performance_profile", *one.pool.models),
+        name=file_name("performance_profile", *one.pool.names),
         title="Performance profiles",
         words=f"Share of final runs {relation} each {metric_label(one.pool.metric)}. Median run: {medians}.",
         figure=figure,

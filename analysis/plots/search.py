@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import matplotlib
 import pandas as pd
 
+from analysis.metrics import format_score, higher_is_better, metric_label
 from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, log_ticks, new_axes
-from analysis.scores import Block, format_fraction, metric_label
+from analysis.scores import Block, format_fraction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,11 +23,12 @@ class Candidate:
 
 def data_search(frame: pd.DataFrame, objective: str) -> dict[Block, dict[str, list[Candidate]]]:
     """By block and method: candidates by rate; `frame`: load_results'. A pruned one shows its best epoch."""
+    best_of = max if higher_is_better(objective) else min
     found: dict[Block, dict[str, list[Candidate]]] = {}
     searched = frame[frame["stage"] == "search"].sort_values("lr")
     for _, row in searched.iterrows():
         curve = [epoch[objective] for epoch in row["curve"] or () if objective in epoch]
-        best = max(curve, default=row.get(objective, math.nan))
+        best = best_of(curve, default=row.get(objective, math.nan))
         block = (row["model"], row["dataset"], row["fraction"])
         candidate = Candidate(lr=row["lr"], best=best, status=row["status"])
         found.setdefault(block, {}).setdefault(row["method"], []).append(candidate)
@@ -38,6 +40,7 @@ def draw_search(
 ) -> Drawing:
     """One line per method; hollow markers: stopped early, so that more epochs might have raised them."""
     model, dataset, fraction = block
+    best_of = max if higher_is_better(objective) else min
     with matplotlib.rc_context(RC):
         figure, axes = new_axes(4.6, 3.4)
         for method, candidates in sorted(cells.items()):
@@ -57,10 +60,12 @@ def draw_search(
         log_ticks(axes)
         legend_below(figure, axes)
     words = "; ".join(
-        f"{method} best {best.best:.3f} at {best.lr:.1e}"
+        f"{method} best {format_score(best.best)} at {best.lr:.1e}"
         for method, candidates in sorted(cells.items())
         if (
-            best := max((c for c in candidates if not math.isnan(c.best)), key=lambda c: c.best, default=None)
+            best := best_of(
+                (c for c in candidates if not math.isnan(c.best)), key=lambda c: c.best, default=None
+            )
         )
     )
     title = f"{model}, {dataset}, {format_fraction(fraction)}"

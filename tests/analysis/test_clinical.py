@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -85,6 +87,26 @@ def test_a_group_that_is_served_worse_is_found_and_random_groups_are_not():
     assert gaps["sex"].low > 0
     assert gaps["sex"].p < 0.01
     assert gaps["eye"].p > 0.05
+
+
+def test_an_image_shown_twice_is_no_second_case():
+    rng = np.random.default_rng(3)
+    labels = np.arange(120) % 2
+    sex = np.where(np.arange(120) % 4 < 2, "f", "m")
+    said = np.where(np.where(sex == "f", 0.85, 0.7) > rng.random(120), labels, 1 - labels)
+    twice = np.repeat(np.arange(120), 2)
+    p = {}
+    for name, cases, patients in (
+        ("once", np.arange(120), np.arange(120)),
+        ("twice", twice, twice),
+        ("as strangers", twice, np.arange(240)),
+    ):
+        run = run_of(labels[cases], np.eye(2)[said[cases]] * 0.8 + 0.1, sex=sex[cases].tolist())
+        run = dataclasses.replace(run, units=patients)
+        (gap,) = subgroup_gaps([run], replicates=4000)
+        p[name] = gap.p
+    assert p["twice"] == pytest.approx(p["once"], abs=0.02)
+    assert p["as strangers"] < p["once"] / 2
 
 
 def test_ages_come_in_three_classes_and_skin_types_as_they_are():

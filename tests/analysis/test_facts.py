@@ -83,3 +83,6 @@ def test_every_cell_has_the_command_that_makes_it_again_without_telling_where_th
         "raypeft run sweeps/tiny.py --methods lora --models vit_nano --datasets folder:PATH/digits "
         "--fractions 0.1 --seeds 0,1,2 --candidates 4 --epochs 10 --batch-size 512 --store runs/again"
     )
+    plan["sweep"] |= {"split": "paper", "allow_leakage": True}
+    (row,) = command_rows(plan)
+    assert "--split paper --allow-leakage --store" in row["command"]

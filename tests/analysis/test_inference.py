@@ -125,6 +125,60 @@ def test_missing_and_diverged_cells_are_stated(write_store, final_rows, make_row
     assert "1 data sets lack a method and are left out" in text
 
 
+def test_a_method_that_ran_on_one_easy_block_alone_is_not_placed(write_store, final_rows):
+    rows = [
+        row
+        for i in range(12)
+        for row in final_rows({"full": [0.9], "linear": [0.5], "bias": [0.4]}, dataset=f"d{i}")
+    ]
+    rows += final_rows({"lora": [0.99]}, dataset="d0")
+    (one,) = of_store(write_store(rows))
+    # lora's mean rank is 1, over one block of twelve; full tuning's 13 / 12
+    assert one.of("lora").mean_rank == 1
+    assert one.of("full").mean_rank == pytest.approx(13 / 12)
+    assert one.leader.method == "full"
+    assert (one.of("lora").tier, one.of("lora").n_blocks) == (0, 1)
+    assert np.isnan(one.of("lora").p_best)
+    assert sum(m.p_best for m in one.placed) == pytest.approx(1)
+    assert "Not placed, for want of ranks in some blocks: lora." in " ".join(sentences(one))
+    assert "full ranks first" in headline([one])
+
+
+def test_equal_mean_ranks_share_the_first_place(write_store, final_rows):
+    rows = [
+        *final_rows({"full": [0.9, 0.8], "lora": [0.7, 0.6], "linear": [0.1, 0.2]}),
+        *final_rows({"full": [0.3, 0.4], "lora": [0.5, 0.6], "linear": [0.1, 0.2]}, fraction=0.1),
+    ]
+    (one,) = of_store(write_store(rows))
+    assert [m.method for m in one.leaders] == ["full", "lora"]
+    assert (
+        "at 10% and 100% of the training data, full and lora rank first together "
+        "(macro F1 0.600 and 0.600, mean rank 1.50 of 3): not settled, P(best) "
+    ) in headline([one])
+
+
+def test_the_only_complete_method_is_not_said_to_be_best(write_store, final_rows):
+    rows = [
+        *final_rows({"full": [0.5, 0.6], "linear": [0.7, 0.8]}),
+        *final_rows({"full": [0.5, 0.6]}, dataset="busi"),
+    ]
+    (one,) = of_store(write_store(rows))
+    assert not one.is_settled
+    assert "no other method was run on all the blocks that it has" in headline([one])
+
+
+def test_means_over_the_seeds_that_did_not_diverge_are_told_apart(write_store, final_rows, make_row):
+    rows = [
+        *final_rows({"full": [0.8, 0.8, 0.8], "lora": [0.9]}),
+        *(make_row(method="lora", seed=seed, status="diverged") for seed in (1, 2)),
+    ]
+    (one,) = of_store(write_store(rows))
+    assert (
+        "1 cell with fewer finished final runs than others; means are over what is left: "
+        "lora on vit_nano / digits / 1 (n=1, 2 diverged)."
+    ) in sentences(one)
+
+
 def test_each_share_of_the_data_has_its_own_answer(write_store, final_rows):
     rows = [
         *final_rows({"full": [0.9, 0.91], "lora": [0.5, 0.51]}),
@@ -135,6 +189,15 @@ def test_each_share_of_the_data_has_its_own_answer(write_store, final_rows):
     assert [(name, part.leader.method) for name, part in parts] == [("10%", "lora"), ("100%", "full")]
     assert fraction_sentence(parts).startswith("By share of the training data: 10%: lora (")
     assert by_fraction(parts[0][1]) == []
+
+
+def test_one_share_on_one_data_set_and_another_on_another_are_no_two_shares(write_store, final_rows):
+    rows = [
+        *final_rows({"full": [0.9, 0.91], "lora": [0.5, 0.51]}, dataset="busi"),
+        *final_rows({"full": [0.3, 0.31], "lora": [0.5, 0.51]}, fraction=0.1),
+    ]
+    (one,) = of_store(write_store(rows))
+    assert by_fraction(one) == []
 
 
 def test_a_single_method_has_nothing_to_be_compared_with(write_store, final_rows):

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 
@@ -171,14 +172,16 @@ def test_predictions_fill_the_clinical_sections(predicted_store, tmp_path):
         "Reliability curves",
         "Confusion matrices",
         "lowest sensitivity",
+        "2 lines, 0.1 would fall below 0.05 by chance. Left out: fewer than 10 test cases",
     ):
         assert text in page
+    assert "{" not in re.sub(r"<style.*?</style>", "", page, flags=re.DOTALL), "a text to be filled in"
 
 
-def test_what_is_missing_is_said(write_store, tmp_path, final_rows):
+def test_without_predictions_there_are_no_clinical_scores(write_store, tmp_path, final_rows):
     page = write_report(write_store(final_rows(SCORES)), tmp_path / "report.html").read_text()
-    assert "does not train text-to-image models yet" in page
     assert "Clinical scores" not in page
+    assert "generated images" not in page
 
 
 def test_the_paper_stands_beside_the_store_when_asked(write_store, tmp_path, final_rows):
@@ -186,8 +189,46 @@ def test_the_paper_stands_beside_the_store_when_asked(write_store, tmp_path, fin
     page = write_report(store, tmp_path / "report.html", against="dutt2024").read_text()
     assert "0.820 ± 0.012" in page  # table 3, full tuning of vit_base on breastus
     assert "judged by the published tables alone" in page
+    apart = (
+        "separates lora from adaptformer and linear, and not from attention, bitfit, full, layernorm and ssf."
+    )
+    for unit, gap in (("15 blocks", "2.71"), ("5 data sets", "4.70")):
+        said = f"Nemenyi's test over {unit} (critical difference {gap}) {apart}"
+        assert f"Table 3 (ViT-B, ViT-L and ViT-H, F1): {said}" in html.unescape(page)
     with pytest.raises(UnknownNameError, match="dutt2024"):
         write_report(store, tmp_path / "report.html", against="dutt1999")
+
+
+def test_the_figures_show_what_rank_prints(predicted_store, tmp_path, cli):
+    """Markers and bars stand where the JSON has them; the diagrams write its mean ranks."""
+    store = predicted_store({"full": 2.0, "lora": 1.5, "linear": 0.2, "bias": 0.1})
+    page = write_report(store, tmp_path / "report.html").read_text()
+    (ranking,) = json.loads(cli("rank", store, "--json")[1])["rankings"]
+    (svg,) = re.findall(r"<h3>Mean ranks with 95% intervals</h3><div[^>]*>(<svg.*?</svg>)", page, re.DOTALL)
+    (axes,) = (g for g in ElementTree.fromstring(svg).iter("g") if g.get("id", "").endswith("axes_1"))
+    ticks = [
+        (float(text.get("x")), float(text.text))
+        for g in axes.iter("g") if "xtick" in g.get("id", "")
+        for text in g.iter("text")
+    ]  # fmt: skip
+    (left, low), (right, high) = min(ticks), max(ticks)
+
+    def ranks_at(places):
+        return [low + (float(x) - left) / (right - left) * (high - low) for x in places]
+
+    own = {kind: [g for g in axes if kind in g.get("id")] for kind in ("LineCollection", "line2d")}
+    bars = [path.get("d") for g in own["LineCollection"] for path in g.iter("path")]
+    markers = sorted(
+        (float(use.get("y")), use.get("x")) for g in own["line2d"] for use in g.iter("use")
+    )  # from the top, best first
+    best_first = ranking["methods"]
+    assert ranks_at(x for _, x in markers) == pytest.approx([m["mean_rank"] for m in best_first], abs=0.01)
+    drawn = sorted(ranks_at(re.findall(r"[ML] ([\d.]+)", path)) for path in bars)
+    stated = sorted([m["rank_low"], m["rank_high"]] for m in best_first)
+    assert drawn == [pytest.approx(ends, abs=0.01) for ends in stated]
+    words = re.search(r'aria-label="Mean ranks with 95% intervals: ([^"]*)"', page)[1]
+    for m in best_first:
+        assert f"{m['method']} {m['mean_rank']:.2f} ({m['rank_low']:.1f} to {m['rank_high']:.1f})" in words
 
 
 def test_every_figure_is_described_in_words(predicted_store, tmp_path):

@@ -30,7 +30,12 @@ def test_p_best_over_data_sets_is_that_of_all_3125_resamples_of_table_3():
     )
     blocks = [pool.ranks()[[d == name for _, d, _ in pool.blocks]][None] for name in pool.datasets]
     boot = bootstrap_mean_ranks(
-        pool.ranks().mean(axis=0), dataset_ranks(pool), blocks, draws=20_000, rng=np.random.default_rng(0)
+        pool.ranks().mean(axis=0),
+        dataset_ranks(pool),
+        blocks,
+        placed=np.full(8, True),
+        draws=20_000,
+        rng=np.random.default_rng(0),
     )
     assert boot.p_best == pytest.approx(share_best(exact), abs=0.01)
     assert boot.draws.mean(axis=0) == pytest.approx(by_dataset.mean(axis=0), abs=0.02)
@@ -95,6 +100,8 @@ def test_intervals_hold_the_true_mean_rank_as_often_as_they_say():
         for runs in scores:
             means = [redraw_means(np.repeat(one[:, None], 100, 1), one, rng) for one in runs]
             replicates.append((np.stack(means, -1).argsort(1).argsort(1) + 1.0)[:, None])
-        boot = bootstrap_mean_ranks(ranks.mean(0), ranks, replicates, draws=500, rng=rng)
+        boot = bootstrap_mean_ranks(
+            ranks.mean(0), ranks, replicates, placed=np.full(4, True), draws=500, rng=rng
+        )
         hits.append((boot.low <= 2.5) & (boot.high >= 2.5))
     assert np.mean(hits) >= 0.93
