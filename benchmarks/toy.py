@@ -36,10 +36,10 @@ def toy_trial(epoch_seconds: float) -> Callable[[dict[str, Any]], None]:
         for epoch in range(1, spec.recipe.epochs + 1):
             time.sleep(epoch_seconds)
             score = max(0.0, 0.9 - 0.3 * abs(math.log10(spec.lr / 3e-3))) * (1 - 0.5**epoch)
-            curve.append({"epoch": epoch, "train/loss": 1 - score, Classify.objective: score})
+            curve.append({"epoch": epoch, "train/loss": 1 - score, Classify.objective.name: score})
             so_far = {"curve": tuple(curve), "epochs": epoch, "ended": now()}
             tune.report(as_metrics(Result.of(spec, status="pruned", **row, **so_far)))
-        metrics = {Classify.objective: score}
+        metrics = {Classify.objective.name: score}
         tune.report(as_metrics(Result.of(spec, status="done", metrics=metrics, **row, **so_far)))
 
     return toy
@@ -64,7 +64,6 @@ def toy_state(plan: Plan, ledger: Ledger, store: Path, on_end: Any = lambda row:
     return SweepState(
         plan,
         ledger,
-        objective=Classify.objective,
         store=store,
         safety=Safety(),
         on_end=on_end,

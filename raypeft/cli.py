@@ -197,8 +197,8 @@ def status(store: Path, as_json: AsJson = False) -> None:
                 "candidates": f"{cell.candidates}/{found.candidates_per_cell}",
                 "final runs": f"{cell.finals}/{found.finals_per_cell}",
                 "best rate": f"{cell.best_lr:.1e}" if cell.best_lr else "",
-                "best val F1": f"{cell.best_val:.3f}" if cell.best_val is not None else "",
-                "test F1": f"{cell.mean_test:.3f}" if cell.mean_test is not None else "",
+                "best val": f"{cell.best_val:.3f}" if cell.best_val is not None else "",
+                "test": f"{cell.mean_test:.3f}" if cell.mean_test is not None else "",
             }
             for cell in found.cells
         ],

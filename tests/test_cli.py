@@ -129,16 +129,31 @@ def test_the_data_fraction_grid_spans_one_to_a_hundred_percent_of_ham10000(cli, 
     assert "14 cells x (2 candidates + 1 final runs) = 42 trials" in out
 
 
-def test_the_diffusion_grid_holds_the_cells_of_table_4_and_says_that_it_cannot_run_yet(cli, tmp_path):
+def test_the_diffusion_grid_holds_the_cells_of_table_4(cli, tmp_path, monkeypatch):
     path = ROOT / "sweeps" / "diffusion_grid.py"
     with (ROOT / "analysis" / "paper" / "table4_sd_fid.csv").open() as file:
         rows = {(row["method"], row["dataset"], float(row["fraction"])) for row in csv.DictReader(file)}
     cells = runpy.run_path(str(path))["SWEEP"].cells
     assert {(cell.method, cell.dataset, cell.fraction) for cell in cells} == rows
-    for options in ((), ("--smoke",)):
-        code, _, err = cli("run", path, *options, "--store", tmp_path / "store", "--dry-run")
-        assert code == 2
-        assert "sd_unet: raypeft has no text-to-image task yet" in err
+    code, out, _ = cli("run", path, "--smoke", "--store", tmp_path / "store", "--dry-run")
+    assert code == 0
+    assert "24 cells x (2 candidates + 2 final runs) = 96 trials" in out
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    code, _, err = cli("run", path, "--store", tmp_path / "other", "--dry-run")
+    assert code == 4
+    assert "hf download stable-diffusion-v1-5/stable-diffusion-v1-5" in err
+
+
+def test_text_to_image_refuses_what_would_have_no_effect(cli, tmp_path):
+    sweep = tmp_path / "own.py"
+    sweep.write_text(
+        "from raypeft.core.spec import Augmentation, Recipe, Sweep, grid\n"
+        "SWEEP = Sweep(name='own', cells=grid(method=('lora',), model=('sd_nano',), dataset=('digits',)),\n"
+        "              recipe=Recipe(augmentation=Augmentation(hflip=0.5)))\n"
+    )
+    code, _, err = cli("run", sweep, "--dry-run", "--store", tmp_path / "store")
+    assert code == 2
+    assert "augmentation does not reach sd_nano" in err
 
 
 def test_the_paper_s_grids_say_where_their_data_must_lie(cli, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,11 +54,20 @@ def temporary_file(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[P
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time, others wait; the system lets go when the process ends, however it ends."""
+def locked(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """One process at a time, others wait; the system lets go when the process ends, however it ends.
+
+    `waiting` is called about once a second of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waiting()
+                time.sleep(0.2)
         yield
 
 

@@ -1,13 +1,13 @@
 """One row of the ledger, and its columns in order."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from raypeft.core.errors import StorageError
-from raypeft.core.spec import Stage, TrialSpec, dataset_label, model_label
+from raypeft.core.spec import Stage, Task, TrialSpec, dataset_label, model_label
 
 Status = Literal["done", "pruned", "diverged", "failed"]
 
@@ -15,13 +15,47 @@ Failure = Literal["error", "gpu_memory", "host_memory", "crashed", "hung", "stor
 """Why a trial failed: an exception; memory of the GPU, or of the machine; its process died, or stood
 still; its files could not be written."""
 
-SCHEMA = 3
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A score that decides something, by its name in rows and curves; `mode` as Ray Tune spells it."""
+
+    name: str
+    mode: Literal["max", "min"]
+    title: str  # what a person reads
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Whether `value` beats `other`; neither does if they are equal."""
+        return value > other if self.mode == "max" else value < other
+
+    def best(self, rows: Iterable["Result"]) -> "Result | None":
+        """The best of rows that have the score, the first of equals; None without rows."""
+        pick = max if self.mode == "max" else min
+        return pick(rows, key=lambda row: row.metrics[self.name], default=None)
+
+
+SEARCHED_BY: Mapping[Task, Score] = {
+    "classify": Score(name="val/f1_macro", mode="max", title="val macro F1"),
+    "generate": Score(name="val/noise_mse", mode="min", title="val noise MSE"),
+}
+"""Chooses a run's best epoch and a cell's learning rate."""
+
+RANKED_BY: Mapping[Task, Score] = {
+    "classify": Score(name="test/f1_macro", mode="max", title="test macro F1"),
+    "generate": Score(name="test/fid", mode="min", title="test FID"),
+}
+"""What final runs are compared by."""
+
+SCHEMA = 4
 """Version of the row; a reader refuses a newer one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """One trial's outcome. Scores are in [0, 1]; a score that does not exist is absent, never 0."""
+    """One trial's outcome. A score that does not exist is absent, never 0.
+
+    Scores of classification are in [0, 1]; of text-to-image: raypeft/tasks/generate.py.
+    """
 
     # what was asked
     trial_id: str
@@ -34,13 +68,14 @@ class Result:
     seed: int
     lr: float
     candidate: int | None = None
+    task: Task = "classify"
     # what came out
     status: Status
     failure: Failure | None = None  # of status failed
     error: str | None = None
     remarks: tuple[str, ...] = ()  # what befell the trial and did not end it
     metrics: Mapping[str, float] = field(default_factory=dict)  # "val/f1_macro", "test/f1_macro", ...
-    curve: tuple[Mapping[str, float], ...] = ()  # one per epoch: epoch, train/loss, val/f1_macro
+    curve: tuple[Mapping[str, float], ...] = ()  # one per epoch: epoch, train/loss, the searched score
     best_epoch: int | None = None  # 1-based; its weights are the ones scored
     # on what
     n_train: int = 0
@@ -63,6 +98,7 @@ class Result:
     # provenance
     spec: Mapping[str, Any] = field(default_factory=dict)  # TrialSpec as a dict
     precision: str = ""  # what `auto` became
+    features: str = ""  # the network, by name and digest, whose features FID and KID compared
     micro_batch_size: int = 0  # the recipe's, or less where the GPU's memory was too small
     weights_digest: str = ""
     data_digest: str = ""
@@ -89,6 +125,7 @@ class Result:
             seed=spec.seed,
             lr=spec.lr,
             candidate=spec.candidate,
+            task=spec.task,
             status=status,
             spec=spec.to_dict(),
             weights_digest=spec.weights_digest,

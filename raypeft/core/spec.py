@@ -14,6 +14,8 @@ from raypeft.core.registry import parse_call
 
 Stage = Literal["search", "final"]
 SplitRule = Literal["auto", "grouped", "official", "paper"]
+Task = Literal["classify", "generate"]
+Extractor = Literal["classifier", "inception", "torchxrayvision"]
 
 PROTOCOL = 2
 """Version of the training semantics: raised by every change that moves a number."""
@@ -120,6 +122,40 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """What only text-to-image models have: their prompts, and how images are sampled and scored.
+
+    Names as in diffusers. `prompt` serves images whose table has no prompts of its own.
+    """
+
+    prompt: str = "{class}"  # {class}: the image's class
+    prompt_dropout: float = 0.1  # share of empty prompts in training: classifier-free guidance needs them
+    num_images: int = 1000  # sampled after a final run, for the first prompts of the test split
+    num_inference_steps: int = 50  # of DDIM
+    guidance_scale: float = 7.5
+    features: Extractor = "classifier"  # the network whose features FID and KID compare
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        try:
+            self.prompt_of("")
+        except (LookupError, ValueError):
+            raise ConfigError(f"prompt={self.prompt!r}: the one field is {{class}}") from None
+        if not (_is_number(self.prompt_dropout) and 0 <= self.prompt_dropout < 1):
+            raise ConfigError(f"prompt_dropout={self.prompt_dropout!r}: must be a number from 0 to below 1")
+        _at_least("num_images", self.num_images, 2)
+        _at_least("num_inference_steps", self.num_inference_steps, 1)
+        if not (_is_number(self.guidance_scale) and self.guidance_scale >= 1):
+            raise ConfigError(f"guidance_scale={self.guidance_scale!r}: must be at least 1, which is none")
+        if self.features not in get_args(Extractor):
+            raise ConfigError(f"features='{self.features}': allowed are {', '.join(get_args(Extractor))}")
+
+    def prompt_of(self, name: str) -> str:
+        """The prompt of an image of the class `name`, where the table has none."""
+        return self.prompt.format(**{"class": name})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """How one model is trained: AdamW, linear warm-up over the first tenth of the steps, then cosine."""
 
@@ -130,6 +166,9 @@ class Recipe:
     image_size: int | None = None  # pixels, of models that take any size; None: the model's own
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device gains
     augmentation: Augmentation | None = None  # of training images alone
+    ema_decay: float | None = None  # per step, of an average of the weights, which is scored and kept
+    gradient_checkpointing: bool = False  # less memory, more time, the same numbers
+    generation: Generation | None = None  # of text-to-image models; None: the defaults
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
@@ -140,6 +179,28 @@ class Recipe:
             _at_least("image_size", self.image_size, 8)
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ConfigError(f"precision='{self.precision}': allowed are auto, fp32, bf16")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ConfigError(f"ema_decay={self.ema_decay}: must lie between 0 and 1, as 0.999")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types. Settings that came later are left out where unused: no trial's id changes."""
+        content = asdict(self)
+        return {name: value for name, value in content.items() if value or name not in _LATER_SETTINGS}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Recipe":
+        """The inverse of to_dict, also after JSON."""
+        augmentation, generation = content["augmentation"], content.get("generation")
+        return cls(
+            **{
+                **content,
+                "augmentation": augmentation and Augmentation.from_dict(augmentation),
+                "generation": generation and Generation(**generation),
+            }
+        )
+
+
+_LATER_SETTINGS = ("ema_decay", "gradient_checkpointing", "generation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +235,11 @@ class TrialSpec:
         return f"{self.cell} | {what}, rate {self.lr:.1e}"
 
     @property
+    def task(self) -> Task:
+        """What the model is trained for."""
+        return "classify" if self.recipe.generation is None else "generate"
+
+    @property
     def trial_id(self) -> str:
         """Twelve hex digits that name this spec in every file, log and MLflow run.
 
@@ -183,6 +249,7 @@ class TrialSpec:
         content = asdict(self)
         del content["cell"]["dataset"]
         content["cell"]["model"] = parse_call(self.cell.model, kind="model")[0]
+        content["recipe"] = self.recipe.to_dict()
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,20 +257,18 @@ class TrialSpec:
         content = asdict(self)
         content["cell"]["dataset"] = dataset_label(self.cell.dataset)
         content["cell"]["model"] = model_label(self.cell.model)
+        content["recipe"] = self.recipe.to_dict()
         return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
         """The inverse of to_dict, up to the places of data and weights."""
-        search, shown, recipe = content["search"], content["preprocessing"], content["recipe"]
-        augmentation = recipe["augmentation"]
+        search, shown = content["search"], content["preprocessing"]
         return cls(
             **{
                 **content,
                 "cell": Cell(**content["cell"]),
-                "recipe": Recipe(
-                    **{**recipe, "augmentation": augmentation and Augmentation.from_dict(augmentation)}
-                ),
+                "recipe": Recipe.from_dict(content["recipe"]),
                 "preprocessing": Preprocessing(
                     **{**shown, "mean": tuple(shown["mean"]), "std": tuple(shown["std"])}
                 ),

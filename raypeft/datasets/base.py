@@ -50,6 +50,7 @@ class Table:
     checksums: tuple[str, ...] | None = None  # sha256 of each file, as its table says: 64 hex digits
     images: np.ndarray | None = None  # uint8 (n, height, width) or (n, height, width, 3)
     left_out: tuple[LeftOut, ...] = ()
+    is_public: bool = False  # reports may show its images: nobody's privacy, and no licence, forbids it
 
     def __post_init__(self) -> None:
         ids = self.case_ids

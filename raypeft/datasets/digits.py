@@ -26,5 +26,6 @@ def digits() -> Table:
         classes=tuple(str(digit) for digit in range(10)),
         case_ids=tuple(f"{number:04d}" for number in range(len(bunch.target))),
         labels=bunch.target.astype(np.int64),
+        is_public=True,
         images=np.rint(bunch.images * (255 / 16)).astype(np.uint8),
     )

@@ -15,6 +15,7 @@ import logging
 import os
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,7 +50,8 @@ def medmnist(argument: str) -> Table:
     path = _find(name) or _download(info[f"url{suffix}"], _home() / name, md5=md5)
     _compare(path, md5)
     classes = tuple(info["label"][str(number)] for number in range(len(info["label"])))
-    return read_npz(path, source=f"medmnist:{argument}", classes=classes)
+    table = read_npz(path, source=f"medmnist:{argument}", classes=classes)
+    return replace(table, is_public=True)  # all sets of 2D images: without names, CC BY or CC BY-NC
 
 
 def _info(flag: str) -> Mapping[str, Any]:

@@ -47,6 +47,8 @@ class Prepared:
     groups: tuple[str, ...]  # pseudonyms of the units that no split tears apart
     sides: np.ndarray  # str (n,): train, val, test, or empty where the split leaves the image out
     subgroups: Mapping[str, tuple[str, ...]]  # `source` among them where several are mixed
+    prompts: tuple[str, ...] | None = None  # content, as pixels are: they leave the cache as little
+    is_public: bool = False  # as of the table
 
     def cases(self, side: str) -> np.ndarray:
         """Indices of one side's images, int64, ascending."""
@@ -62,6 +64,8 @@ class Prepared:
         """Sixteen hex digits over every column and every pixel; neither places nor times enter it."""
         columns = [self.case_ids, self.labels.tolist(), self.groups, self.sides.tolist()]
         content = [self.classes, self.images_digest, columns, sorted(self.subgroups.items())]
+        if self.prompts is not None:
+            content.append(self.prompts)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -81,7 +85,7 @@ def prepare(
     Raises: DataError naming each bad file, row or class, or what leaks into test.
     """
     table = open_dataset(source)
-    if len(table.classes) < 2:
+    if len(table.classes) < 2 and table.prompts is None:
         raise DataError(
             f"{table.name}: one class only, '{table.classes[0]}'; classification needs two or more"
         )
@@ -174,6 +178,8 @@ def _prepared(
         groups=tuple(names[unit] for unit in units.tolist()),
         sides=sides,
         subgroups=dict(table.subgroups) | ({"source": table.sources} if table.sources else {}),
+        prompts=table.prompts,
+        is_public=table.is_public,
     )
 
 
@@ -189,8 +195,10 @@ def _write(path: Path, prepared: Prepared) -> None:
         "side": prepared.sides.tolist(),
         **{f"subgroup/{name}": values for name, values in prepared.subgroups.items()},
     }
-    about = {"name": prepared.name, "classes": prepared.classes, "split": prepared.split}
-    about["images_digest"] = prepared.images_digest
+    if prepared.prompts is not None:
+        columns["prompt"] = prepared.prompts
+    about: dict[str, object] = {"name": prepared.name, "classes": prepared.classes, "split": prepared.split}
+    about |= {"images_digest": prepared.images_digest, "is_public": prepared.is_public}
     table = pa.table(columns).replace_schema_metadata({"raypeft": json.dumps(about)})
     write_file(path, lambda file: pq.write_table(table, file))
 
@@ -212,4 +220,6 @@ def _read(content: pa.Table) -> Prepared:
             for name, values in columns.items()
             if name.startswith("subgroup/")
         },
+        prompts=tuple(columns["prompt"]) if "prompt" in columns else None,
+        is_public=about.get("is_public", False),
     )

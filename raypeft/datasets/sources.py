@@ -60,7 +60,8 @@ def folder(path: str) -> Table:
 
 @register_source(
     "csv",
-    meaning="columns image,label[,group][,source][,split][,sha256][,any subgroup]; paths below its folder",
+    meaning="columns image,label[,group][,source][,split][,prompt][,sha256][,any subgroup]; paths below "
+    "its folder",
 )
 def table(argument: str) -> Table:
     """Images are named relative to the table's folder and must lie below it.
@@ -80,7 +81,7 @@ def table(argument: str) -> Table:
     if problems:
         raise DataError(f"csv:{path}:\n{list_problems(problems)}")
     result = make_table(f"csv:{path}", list(rows.values()))
-    if len(result.classes) < 2:
+    if len(result.classes) < 2 and result.prompts is None:
         raise DataError(f"csv:{path}: one label only, '{result.classes[0]}'; classification needs two")
     return result
 
@@ -102,6 +103,7 @@ def _row(path: Path, line: Line) -> Row:
         group=cells.pop("group", None),
         source=cells.pop("source", None),
         split=cells.pop("split", None),
+        prompt=cells.pop("prompt", None),
         checksum=cells.pop("sha256", None),
         subgroups=cells,
         origin=line.origin,
@@ -114,6 +116,8 @@ def _row_problems(row: Row, path: Path) -> list[str]:
         problems.append("label is empty")
     if row.group == "":
         problems.append("group is empty; give every image one, or leave the column out")
+    if row.prompt == "":
+        problems.append("prompt is empty; give every image one, or leave the column out")
     if row.split is not None and row.split not in SPLITS:
         problems.append(f"split '{row.split}'; allowed: {', '.join(SPLITS)}")
     if row.checksum is not None and not SHA256.fullmatch(row.checksum):

@@ -193,7 +193,7 @@ def sweep_up(store: Path, ledger: Ledger) -> None:
 
     Only for the holder of the lease.
     """
-    for folder in ("ledger", "failed", "predictions", "adapters", "checkpoints/*", ""):
+    for folder in ("ledger", "failed", "predictions", "adapters", "samples", "checkpoints/*", ""):
         for path in store.glob(f"{folder}/.*.tmp" if folder else ".*.tmp"):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for path in (store / "checkpoints").glob("*"):

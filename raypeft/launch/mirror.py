@@ -167,7 +167,12 @@ def _trial_tags(row: Result) -> dict[str, str]:
 
 def _params(row: Result) -> dict[str, Any]:
     sizes = {key: getattr(row, key) for key in ("n_train", "n_val", "n_test", "n_classes")}
-    return {**_flatten(_without_path(row)), **sizes, "precision": row.precision}
+    return {
+        **_flatten(_without_path(row)),
+        **sizes,
+        "precision": row.precision,
+        **({"features": row.features} if row.features else {}),
+    }
 
 
 def _metrics(row: Result) -> Iterator[tuple[str, float, int]]:
@@ -221,7 +226,7 @@ def _milliseconds(moment: str) -> int:
 
 
 def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Path) -> None:
-    """Adapter, and confusion matrix as picture and table; the tag raypeft.missing names what is not there."""
+    """Adapter; confusion matrix as picture and table, or samples; raypeft.missing names what is not there."""
     adapter = store / "adapters" / row.trial_id
     predictions = store / "predictions" / f"{row.trial_id}.parquet"
     missing = [path.parent.name for path in (adapter, predictions) if not path.exists()]
@@ -229,7 +234,10 @@ def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Pat
         client.set_tag(run_id, "raypeft.missing", ", ".join(missing))
     if adapter.exists():
         client.log_artifacts(run_id, str(adapter), "adapter")
-    if predictions.exists():
+    if row.task == "generate":
+        if (samples := store / "samples" / f"{row.trial_id}.png").exists():
+            client.log_artifact(run_id, str(samples))
+    elif predictions.exists():
         counts = confusion_matrix(predictions, row.classes)
         client.log_text(run_id, _as_csv(counts, row.classes), "confusion_matrix.csv")
         figure = _draw(counts, row.classes, title=f"{_cell_name(row)}, seed {row.seed}")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
 from raypeft.core.files import write_file, write_json
-from raypeft.core.spec import PROTOCOL, Cell, Sweep, TrialSpec, dataset_label, model_label
+from raypeft.core.spec import PROTOCOL, Cell, Generation, Sweep, TrialSpec, dataset_label, model_label
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.methods import check_family
@@ -50,14 +50,17 @@ class Plan:
         return self._spec(cell, seed=seed, lr=lr)
 
     def _spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
-        size = image_size_of(cell.model, self.sweep.recipe.image_size)
+        model, recipe = bind_model(cell.model), self.sweep.recipe
+        generation = (recipe.generation or Generation()) if model.task == "generate" else None
         return TrialSpec(
             cell=cell,
             stage="final",
             seed=seed,
             lr=lr,
-            recipe=replace(self.sweep.recipe, image_size=size),
-            preprocessing=bind_model(cell.model).preprocessing,
+            recipe=replace(
+                recipe, image_size=image_size_of(cell.model, recipe.image_size), generation=generation
+            ),
+            preprocessing=model.preprocessing,
             split=self.data[cell.dataset].split,
             split_seed=self.sweep.split_seed,
             weights_digest=self.weights_digests[cell.model],
@@ -68,7 +71,7 @@ class Plan:
         """What `plan.json` holds."""
         return {
             "protocol": PROTOCOL,
-            "sweep": json.loads(json.dumps(asdict(self.sweep))),
+            "sweep": json.loads(json.dumps(asdict(self.sweep) | {"recipe": self.sweep.recipe.to_dict()})),
             "trials": self.num_trials,
             "digests": {
                 "weights": {model_label(model): digest for model, digest in self.weights_digests.items()},
@@ -175,6 +178,7 @@ def make_plan(
                 allow_leakage=sweep.allow_leakage,
                 watch=watch,
             )
+            _check_tasks(sweep, source, data[source])
         except DataError as error:
             problems.append(error)
     if problems:
@@ -227,7 +231,27 @@ def _write_subsets(path: Path, plan: Plan, source: str) -> None:
 
 
 def _check_cell(cell: Cell, sweep: Sweep) -> None:
-    check_family(cell.method, model=cell.model, family=bind_model(cell.model).family)
+    model = bind_model(cell.model)
+    check_family(cell.method, model=cell.model, family=model.family)
+    if model.task == "generate" and sweep.recipe.augmentation is not None:
+        raise ConfigError(
+            f"augmentation does not reach {cell.model}, whose images are encoded once; leave it out"
+        )
+
+
+def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
+    """Raises: ConfigError, DataError, WeightsError where models cannot be scored on `data`."""
+    models = {cell.model for cell in sweep.cells if cell.dataset == source}
+    to_classify = sorted(model for model in models if bind_model(model).task == "classify")
+    if to_classify and len(data.classes) < 2:
+        raise DataError(
+            f"{data.name}: one class only, '{data.classes[0]}'; {', '.join(to_classify)} classify, which "
+            "needs two or more"
+        )
+    if len(to_classify) < len(models):
+        from raypeft.train.extractor import check_extractor  # torch takes seconds to import
+
+        check_extractor((sweep.recipe.generation or Generation()).features, data=data)
 
 
 def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:

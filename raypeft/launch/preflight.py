@@ -10,14 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError, StorageError, list_problems
+from raypeft.core.spec import Cell, Generation
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
+from raypeft.models import bind_model, image_size_of
 
 MIB = 2**20
 MARGIN = 64 * MIB  # beside what a sweep is known to write
 FLOOR = 32 * MIB  # with less, a running sweep ends in order
 OPEN_FILES = 4096  # Ray's servers hold a connection to each worker
 COPIES = 3  # of a checkpoint: two are kept while one is written
+FEATURES = 2048  # numbers per image, of the largest extractor
 MOMENTS = 4  # a checkpoint holds the trained numbers, the best epoch's, and AdamW's two moments
 
 
@@ -54,7 +57,7 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Path) -> None:
         counts = count_method(cell.model, cell.method, num_classes=len(data.classes))
         trained = 4 * counts.total_trainable
         largest = max(largest, MOMENTS * trained)
-        outputs += len(plan.sweep.final_seeds) * (trained + len(data.cases("test")) * 4 * len(data.classes))
+        outputs += len(plan.sweep.final_seeds) * (trained + _predicted_bytes(plan, cell))
     left = 1 - len(ledger) / plan.num_trials
     needed = int(left * outputs) + COPIES * largest + MARGIN
     if left > 0 and _free(store) < needed:
@@ -63,6 +66,17 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Path) -> None:
             f"{_mib(COPIES * largest)} for checkpoints), {_free_space(store)}; free some space, or choose "
             "another --store"
         )
+
+
+def _predicted_bytes(plan: Plan, cell: Cell) -> int:
+    """Of one final run: probabilities of the test images, or samples and the features of both."""
+    data = plan.data[cell.dataset]
+    num_test = len(data.cases("test"))
+    if bind_model(cell.model).task == "classify":
+        return num_test * 4 * len(data.classes)
+    side = image_size_of(cell.model, plan.sweep.recipe.image_size)
+    num_images = (plan.sweep.recipe.generation or Generation()).num_images
+    return num_images * 3 * side**2 + (num_images + num_test) * 2 * FEATURES
 
 
 def watch_space(places: Mapping[str, Path]) -> None:

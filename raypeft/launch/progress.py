@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raypeft.core.result import Result
+from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
+from raypeft.models import bind_model
 
 
 class Progress:
@@ -70,20 +71,21 @@ class Progress:
 
     def _table(self) -> Table:
         table = Table(title=f"{self._plan.sweep.name}: {self._counts()}", title_justify="left")
-        for heading in ("cell", "candidates", "final runs", "best rate", "best val macro F1"):
+        for heading in ("cell", "candidates", "final runs", "best rate", "best on validation"):
             table.add_column(heading, justify="left" if heading == "cell" else "right")
         sweep = self._plan.sweep
         for cell in self._cells:
             rows = cell.committed()
             stages = Counter(row.stage for row in rows)
             tried = [row for row in rows if row.stage == "search" and row.status == "done"]
-            best = max(tried, key=lambda row: max(row.metrics.values()), default=None)
+            score = SEARCHED_BY[bind_model(cell.cell.model).task]
+            best = score.best(tried)
             table.add_row(
                 str(cell.cell),
                 f"{stages['search']}/{sweep.search.trials}",
                 f"{stages['final']}/{len(sweep.final_seeds)}",
                 f"{best.lr:.1e}" if best else "",
-                f"{max(best.metrics.values()):.3f}" if best else "",
+                f"{best.metrics[score.name]:.3f}" if best else "",
             )
         return table
 
@@ -96,8 +98,8 @@ def _describe(row: Result) -> str:
     elif row.status == "pruned":
         outcome = f"pruned after epoch {row.epochs}"
     else:
-        split = "val" if row.stage == "search" else "test"
-        outcome = f"{split} macro F1 {row.metrics[f'{split}/f1_macro']:.3f}"
+        score = (SEARCHED_BY if row.stage == "search" else RANKED_BY)[row.task]
+        outcome = f"{score.title} {row.metrics[score.name]:.3f}"
     return f"{cell} | {what}, rate {row.lr:.1e}: {outcome}, {row.seconds:.1f} s"
 
 

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raypeft.core.result import Result
+from raypeft.core.result import Result, Score
 from raypeft.core.spec import Cell, Search, TrialSpec
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
@@ -27,8 +27,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study
 class CellSearch:
     """The candidates and final runs of one cell: what is committed, what runs, what comes next."""
 
-    def __init__(self, cell: Cell, *, plan: Plan, ledger: Ledger, objective: str) -> None:
-        """Replays what `ledger` holds of the cell. `objective` is the metric that is maximised."""
+    def __init__(self, cell: Cell, *, plan: Plan, ledger: Ledger, objective: Score) -> None:
+        """Replays what `ledger` holds of the cell. `objective` chooses its rate."""
         self.cell = cell
         self._plan, self._ledger, self._objective = plan, ledger, objective
         self._search = plan.sweep.search
@@ -81,8 +81,8 @@ class CellSearch:
             return None
         if any(trial_id not in self._ledger for trial_id in self._candidates):
             return None
-        done = [row for row in map(self._ledger.__getitem__, self._candidates) if row.status == "done"]
-        return max(done, key=lambda row: row.metrics[self._objective]) if done else None
+        rows = map(self._ledger.__getitem__, self._candidates)
+        return self._objective.best(row for row in rows if row.status == "done")
 
     def _trials(self) -> dict[str, TrialSpec]:
         """All that are known: candidates, then final runs."""
@@ -108,7 +108,7 @@ class CellSearch:
         return [self._ledger[trial_id] for trial_id in visible]
 
 
-def suggest_rate(search: Search, candidate: int, history: Sequence[Result], objective: str) -> float:
+def suggest_rate(search: Search, candidate: int, history: Sequence[Result], objective: Score) -> float:
     """The learning rate of candidate number `candidate`, given the rows it may look back on.
 
     The first half of the candidates, at least four, are the centres of equal parts of the range on
@@ -119,8 +119,8 @@ def suggest_rate(search: Search, candidate: int, history: Sequence[Result], obje
     exploring = candidate < len(even)
     study = OptunaSearch(
         {"lr": space},
-        metric=objective,
-        mode="max",
+        metric=objective.name,
+        mode=objective.mode,
         points_to_evaluate=[{"lr": even[candidate]}] if exploring else None,
         # one startup trial: the even half has already explored
         sampler=optuna.samplers.TPESampler(seed=search.seed + candidate, n_startup_trials=1),
@@ -128,10 +128,10 @@ def suggest_rate(search: Search, candidate: int, history: Sequence[Result], obje
     for row in () if exploring else history:
         study.add_evaluated_point(
             {"lr": row.lr},
-            row.metrics.get(objective, row.curve[-1][objective] if row.curve else 0.0),
+            row.metrics.get(objective.name, row.curve[-1][objective.name] if row.curve else 0.0),
             error=row.status == "diverged",
             pruned=row.status == "pruned",
-            intermediate_values=[numbers[objective] for numbers in row.curve],
+            intermediate_values=[numbers[objective.name] for numbers in row.curve],
         )
     suggestion = study.suggest(f"candidate-{candidate}")
     assert suggestion is not None, "OptunaSearch suggests until it is told to stop"
@@ -145,11 +145,11 @@ def _even_rates(search: Search) -> list[float]:
     return [search.lr.low * (search.lr.high / search.lr.low) ** ((part + 0.5) / number) for part in parts]
 
 
-def _bracket(search: Search, history: Sequence[Result], objective: str, epochs: int) -> ASHAScheduler:
+def _bracket(search: Search, history: Sequence[Result], objective: Score, epochs: int) -> ASHAScheduler:
     bracket = ASHAScheduler(
         time_attr="epoch",
-        metric=objective,
-        mode="max",
+        metric=objective.name,
+        mode=objective.mode,
         max_t=epochs + 1,  # at max_t ASHA stops a trial: the last epoch must still be scored and saved
         grace_period=min(search.grace_epochs, epochs),
         reduction_factor=search.reduction_factor,
@@ -172,6 +172,6 @@ def _add(bracket: ASHAScheduler, trial_id: str) -> None:
     bracket.on_trial_add(None, _trial(trial_id))  # type: ignore[arg-type]
 
 
-def _stops(bracket: ASHAScheduler, trial_id: str, numbers: Mapping[str, float], objective: str) -> bool:
-    result = {"epoch": numbers["epoch"], objective: numbers[objective]}
+def _stops(bracket: ASHAScheduler, trial_id: str, numbers: Mapping[str, float], objective: Score) -> bool:
+    result = {"epoch": numbers["epoch"], objective.name: numbers[objective.name]}
     return bool(bracket.on_trial_result(None, _trial(trial_id), result) == TrialScheduler.STOP)  # type: ignore[arg-type]

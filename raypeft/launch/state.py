@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import BrokenError, DrainedError, LowSpaceError, RaypeftError, StorageError
-from raypeft.core.result import Failure, Result
+from raypeft.core.result import SEARCHED_BY, Failure, Result
 from raypeft.core.spec import Cell, TrialSpec
 from raypeft.launch.demand import Demand, Safety
 from raypeft.launch.failures import (
@@ -27,6 +27,7 @@ from raypeft.launch.plan import Plan
 from raypeft.launch.preflight import cannot_write
 from raypeft.launch.search import CellSearch
 from raypeft.launch.watchdog import keep_stacks
+from raypeft.models import bind_model
 from raypeft.train.checkpoint import checkpoint_folder, newest_step
 
 TOLD = 500  # characters, of the end of what Ray tells, that the history and failed rows keep
@@ -41,7 +42,6 @@ class SweepState:
         plan: Plan,
         ledger: Ledger,
         *,
-        objective: str,
         store: Path,
         safety: Safety,
         on_end: Callable[[Result], None],
@@ -49,7 +49,8 @@ class SweepState:
     ) -> None:
         """`on_end` is called with every committed or failed row, `on_event` with a line on other events."""
         self.cells = [
-            CellSearch(cell, plan=plan, ledger=ledger, objective=objective) for cell in plan.sweep.cells
+            CellSearch(cell, plan=plan, ledger=ledger, objective=SEARCHED_BY[bind_model(cell.model).task])
+            for cell in plan.sweep.cells
         ]
         self._line = list(self.cells)  # those that may have something to run
         self.stopping: str | None = None  # why no further trial starts

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import ConfigError
-from raypeft.core.result import Result
+from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.spec import dataset_label, model_label
 from raypeft.launch.failures import grouped
 from raypeft.launch.ledger import Ledger, is_driven
 from raypeft.launch.sweep import STATUS
 
 RECENT = 20  # trials over which the rate is taken
-VAL, TEST = "val/f1_macro", "test/f1_macro"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,8 @@ class CellStatus:
     candidates: int
     finals: int
     best_lr: float | None
-    best_val: float | None  # macro F1 of the best finished candidate
-    mean_test: float | None  # macro F1, mean over final runs
+    best_val: float | None  # of the best finished candidate: macro F1, or the noise's mean squared error
+    mean_test: float | None  # mean over final runs: macro F1, or FID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +92,9 @@ def _cell_status(cell: dict[str, Any], rows: Sequence[Result]) -> CellStatus:
     names = cell["method"], model_label(cell["model"]), dataset_label(cell["dataset"]), cell["fraction"]
     own = [row for row in rows if (row.method, row.model, row.dataset, row.fraction) == names]
     tried = [row for row in own if row.stage == "search" and row.status == "done"]
-    best = max(tried, key=lambda row: row.metrics[VAL], default=None)
-    scores = [row.metrics[TEST] for row in own if row.stage == "final" and row.status == "done"]
+    searched, ranked = (by[own[0].task if own else "classify"] for by in (SEARCHED_BY, RANKED_BY))
+    best = searched.best(tried)
+    scores = [row.metrics[ranked.name] for row in own if row.stage == "final" and row.status == "done"]
     return CellStatus(
         method=names[0],
         model=names[1],
@@ -103,7 +103,7 @@ def _cell_status(cell: dict[str, Any], rows: Sequence[Result]) -> CellStatus:
         candidates=sum(row.stage == "search" for row in own),
         finals=sum(row.stage == "final" for row in own),
         best_lr=best.lr if best else None,
-        best_val=best.metrics[VAL] if best else None,
+        best_val=best.metrics[searched.name] if best else None,
         mean_test=statistics.mean(scores) if scores else None,
     )
 

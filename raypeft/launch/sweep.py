@@ -119,7 +119,6 @@ class _Driver:
         os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
         from raypeft.launch.progress import Progress
         from raypeft.launch.state import SweepState
-        from raypeft.tasks import Classify
 
         self._plan, self._ledger, self._lease = plan, ledger, lease
         self._store, self._console = store, console
@@ -127,7 +126,6 @@ class _Driver:
         self._state = SweepState(
             plan,
             ledger,
-            objective=Classify.objective,
             store=store,
             safety=safety,
             on_end=self._trial_ended,

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from raypeft.core.errors import PreflightError, StorageError
@@ -22,6 +22,7 @@ from raypeft.core.files import locked
 from raypeft.core.result import Result
 from raypeft.core.telemetry import switch_off
 from raypeft.launch import mirror
+from raypeft.launch.grids import send_grids
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,7 +78,7 @@ class Tracker:
             self._read_ledger()
             plan = json.loads((self._store / "plan.json").read_text())
             with locked(_lock_file(self._store, self._uri)):
-                return self._send_missing(num_final_seeds=len(plan["sweep"]["final_seeds"]))
+                return self._send_missing(plan["sweep"])
         # a server, a database driver and a disk raise what they like: none of it may end a sweep
         except Exception as error:
             raise StorageError(self._explain(error)) from error
@@ -146,7 +147,8 @@ class Tracker:
             if path.stem not in self._rows:
                 self._rows[path.stem] = Result.from_dict(json.loads(path.read_text()))
 
-    def _send_missing(self, *, num_final_seeds: int) -> SyncCount:
+    def _send_missing(self, sweep: dict[str, Any]) -> SyncCount:
+        num_final_seeds = len(sweep["final_seeds"])
         client, experiment_id = self._connect()
         present, cell_runs = _tidy(client, experiment_id)
         self._sent = present & self._rows.keys()
@@ -158,6 +160,7 @@ class Tracker:
             try:
                 key = mirror.cell_key(rows[0])
                 parent = cell_runs.get(key) or mirror.create_cell_run(client, experiment_id, rows)
+                cell_runs[key] = parent
                 self._send_trials(client, experiment_id, rows, parent_id=parent.info.run_id)
                 mirror.settle_cell(client, parent, rows, num_final_seeds=num_final_seeds)
                 in_a_row = 0
@@ -168,6 +171,14 @@ class Tracker:
                     break
         if failures:
             raise failures[0]
+        send_grids(
+            client,
+            cell_runs,
+            list(self._rows.values()),
+            num_methods=len({cell["method"] for cell in sweep["cells"]}),
+            num_final_seeds=num_final_seeds,
+            store=self._store,
+        )
         if _is_remote(self._uri) and len(self._sent) > already:
             _tidy(client, experiment_id)
         return SyncCount(synced=len(self._sent) - already, already=already)

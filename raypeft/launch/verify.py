@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from raypeft.core.result import Result
+from raypeft.core.result import SEARCHED_BY, Result
 from raypeft.launch import mirror
 from raypeft.launch.history import read_history
 from raypeft.launch.ledger import Ledger, is_driven
@@ -70,8 +70,9 @@ def _rows(ledger: Ledger) -> Iterator[str]:
             yield f"trial {row.trial_id} failed, which is no result"
     for rows in cells.values():
         tried = [row for row in rows if row.stage == "search" and row.status == "done"]
-        best = max((row.metrics["val/f1_macro"] for row in tried), default=None)
-        allowed = {row.lr for row in tried if row.metrics["val/f1_macro"] == best}
+        score = SEARCHED_BY[rows[0].task]
+        best = score.best(tried)
+        allowed = {row.lr for row in tried if best and row.metrics[score.name] == best.metrics[score.name]}
         for row in rows:
             if row.stage == "final" and row.lr not in allowed:
                 yield f"trial {row.trial_id} took rate {row.lr:g}, not the best of its search"
@@ -89,6 +90,17 @@ def _left_by(row: Result, store: Path) -> Iterator[str]:
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         yield f"{path}: {error}"
         return
+    if row.task == "generate":
+        yield from _samples_differ(row, table, path)
+    else:
+        yield from _predictions_differ(row, table, path)
+    folder = store / "adapters" / row.trial_id
+    size = sum(file.stat().st_size for file in folder.glob("*"))
+    if size != row.adapter_bytes:
+        yield f"{folder}: {size} bytes, the row says {row.adapter_bytes}"
+
+
+def _predictions_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
     labels = table["label"].to_numpy()
     probabilities = np.stack([table[f"prob/{name}"].to_numpy() for name in row.classes], axis=1)
     accuracy = float((probabilities.argmax(1) == labels).mean())
@@ -96,10 +108,21 @@ def _left_by(row: Result, store: Path) -> Iterator[str]:
         yield f"{path}: {len(labels)} predictions for {row.n_test} test images"
     elif abs(accuracy - row.metrics["test/accuracy"]) > TOLERANCE:
         yield f"{path}: accuracy {accuracy:.4f}, the row says {row.metrics['test/accuracy']:.4f}"
-    folder = store / "adapters" / row.trial_id
-    size = sum(file.stat().st_size for file in folder.glob("*"))
-    if size != row.adapter_bytes:
-        yield f"{folder}: {size} bytes, the row says {row.adapter_bytes}"
+
+
+def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
+    import torch  # takes seconds to import
+
+    from raypeft.metrics.generation import frechet_distance
+
+    features = torch.from_numpy(np.stack(table["features"].to_numpy()).astype(np.float32))
+    generated = torch.from_numpy(table["generated"].to_numpy(zero_copy_only=False))
+    if int(generated.sum()) != row.metrics["test/fid_num_images"]:
+        yield f"{path}: {int(generated.sum())} samples, the row says {row.metrics['test/fid_num_images']:g}"
+        return
+    fid = frechet_distance(features[~generated], features[generated])
+    if abs(fid - row.metrics["test/fid"]) > TOLERANCE * max(1.0, fid):
+        yield f"{path}: FID {fid:.4f}, the row says {row.metrics['test/fid']:.4f}"
 
 
 def _leftovers(store: Path, ledger: Ledger) -> Iterator[str]:
@@ -128,7 +151,8 @@ def _tracked(ledger: Ledger, uri: str) -> Iterator[str]:
         if run.info.status == "RUNNING":
             yield f"MLflow run {run.info.run_id} is left RUNNING"
         if trial_id in ledger:
-            steps = [point.step for point in client.get_metric_history(run.info.run_id, "val/f1_macro")]
+            name = SEARCHED_BY[ledger[trial_id].task].name
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
             expected = [int(numbers["epoch"]) for numbers in ledger[trial_id].curve]
             if sorted(steps) != expected:
                 yield f"MLflow run of trial {trial_id} holds epochs {sorted(steps)}, the row {expected}"

@@ -1,31 +1,35 @@
 """One backbone family per file; importing this room registers them."""
 
-from raypeft.models import efficientnet, hub, vit
+from raypeft.models import efficientnet, hub, stable_diffusion, vit
 from raypeft.models.base import MODELS, Model
 from raypeft.models.build import (
-    SD_UNET,
     bind_model,
     build_model,
+    enable_gradient_checkpointing,
     image_size_of,
     store_weights,
     stored_weights,
     weights_digest,
 )
 from raypeft.models.hub import cached_weights
+from raypeft.models.stable_diffusion import FrozenParts, open_frozen_parts
 from raypeft.models.weights import load_weights, read_weights
 
 __all__ = [
     "MODELS",
-    "SD_UNET",
+    "FrozenParts",
     "Model",
     "bind_model",
     "build_model",
     "cached_weights",
     "efficientnet",
+    "enable_gradient_checkpointing",
     "hub",
     "image_size_of",
     "load_weights",
+    "open_frozen_parts",
     "read_weights",
+    "stable_diffusion",
     "store_weights",
     "stored_weights",
     "vit",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from raypeft.core.registry import Registry
-from raypeft.core.spec import Preprocessing
+from raypeft.core.spec import Preprocessing, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +23,8 @@ class Model:
     """A backbone and its pretrained weights; `mean` and `std` are per channel, of images in [0, 1]."""
 
     name: str
-    family: Literal["conv", "vit"]
-    architecture: str  # timm's name, or raypeft's own where timm has none
+    family: Literal["conv", "vit", "unet"]
+    architecture: str  # timm's name or the hub's, or raypeft's own where there is none
     source: str  # pre-training data, paper, licence
     input_size: int  # pixels
     fixed_size: bool  # takes images of input_size only, whatever a sweep asks for
@@ -32,8 +32,14 @@ class Model:
     std: Triple
     interpolation: Literal["bilinear", "bicubic"]
     make: Callable[[], nn.Module]  # without weights, with the pretraining's head
-    weights: Callable[[], Path]
+    weights: Callable[[], Path]  # a file; of a text-to-image model the folder of its pipeline
+    size_step: int = 1  # pixels that an image's size is a multiple of
     sha256: str | None  # of the weights file; None: as the hub or the user has it
+
+    @property
+    def task(self) -> Task:
+        """What it is trained for."""
+        return "generate" if self.family == "unet" else "classify"
 
     @property
     def preprocessing(self) -> Preprocessing:

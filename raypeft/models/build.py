@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,15 @@ from raypeft.core.errors import ConfigError, WeightsError
 from raypeft.core.registry import parse_call
 from raypeft.models.base import MODELS, Model
 from raypeft.models.hub import TIMM, timm_model
+from raypeft.models.stable_diffusion import (
+    DIFFUSERS,
+    UNET_WEIGHTS,
+    copy_pipeline,
+    diffusers_model,
+    folder_model,
+    open_frozen_parts,
+    pipeline_digest,
+)
 from raypeft.models.weights import load_weights, read_weights
 
 if TYPE_CHECKING:
@@ -19,24 +29,30 @@ if TYPE_CHECKING:
 
 SMALLEST_IMAGE = 32  # pixels; a stride-32 network has nothing left to convolve below
 RANDOM = "random"
-SD_UNET = "sd_unet"  # counted by `raypeft params`, not yet trained
 
 
 @functools.cache
 def bind_model(text: str) -> Model:
-    """The model of `name`, `name(weights='random')`, `name(weights='/path/w.safetensors')` or `timm:ID`.
+    """The model of `name`, `name(weights='random')`, `name(weights='/path')`, `timm:ID` or `diffusers:ID`.
 
-    Raises: UnknownNameError; ConfigError for another option, and for the U-Net.
+    Raises: UnknownNameError; ConfigError for another option; WeightsError for a folder without a pipeline.
     """
     name, options = parse_call(text, kind="model")
-    if name == SD_UNET:
-        raise ConfigError(f"{name}: raypeft has no text-to-image task yet; leave these cells out")
-    entry = timm_model(name.removeprefix(TIMM)) if name.startswith(TIMM) else MODELS[name]
+    if name.startswith(TIMM):
+        entry = timm_model(name.removeprefix(TIMM))
+    elif name.startswith(DIFFUSERS):
+        entry = diffusers_model(name.removeprefix(DIFFUSERS))
+    else:
+        entry = MODELS[name]
     if not options:
         return entry
     weights = options.get("weights")
     if list(options) != ["weights"] or not isinstance(weights, str):
         raise ConfigError(f"model '{text}': the one option is weights='random' or weights='FILE'")
+    if entry.family == "unet":
+        if weights == RANDOM:
+            raise ConfigError(f"model '{text}': a pipeline without trained weights draws noise; leave it out")
+        return replace(folder_model(entry, Path(weights).expanduser()), name=text)
     return replace(entry, name=text, sha256=None, weights=lambda: Path(weights).expanduser())
 
 
@@ -44,12 +60,17 @@ def build_model(text: str, *, num_classes: int, weights: Path | None = None) -> 
     """The backbone with a fresh head, drawn from torch's global generator.
 
     Takes images (batch, 3, height, width), normalised with the model's mean and std; gives logits
-    (batch, num_classes). `weights`: where the file lies on this machine, for a name that gives one.
+    (batch, num_classes). Of a text-to-image model the U-Net, which has no head. `weights`: where the
+    file, or the pipeline's folder, lies on this machine, for a name that gives one.
     Raises: UnknownNameError, ConfigError, WeightsError.
     """
     import torch
 
     entry = bind_model(text)
+    if entry.family == "unet":
+        unet = entry.make()
+        load_weights(unet, (weights or entry.weights()) / UNET_WEIGHTS)
+        return unet
     if _is_random(text):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # one random network, whatever the trial's seed: its digest names it
@@ -67,15 +88,25 @@ def build_model(text: str, *, num_classes: int, weights: Path | None = None) -> 
     return network
 
 
+def enable_gradient_checkpointing(network: nn.Module) -> None:
+    """Have `network` compute its activations again in the backward pass instead of keeping them."""
+    if hasattr(network, "enable_gradient_checkpointing"):
+        network.enable_gradient_checkpointing()  # type: ignore[operator]
+    else:
+        network.set_grad_checkpointing(True)  # type: ignore[operator]
+
+
 @functools.cache
 def weights_digest(text: str) -> str:
-    """Sixteen hex digits of the weights file's sha256, or "random"; it enters every trial's id.
+    """Sixteen hex digits of the weights' sha256, or "random"; it enters every trial's id.
 
     Raises: UnknownNameError; WeightsError when the file is missing, or another than the pinned one.
     """
     entry = bind_model(text)
     if _is_random(text):
         return RANDOM
+    if entry.family == "unet":
+        return pipeline_digest(entry.weights())[:16]
     path = entry.weights()
     try:
         with path.open("rb") as file:
@@ -93,7 +124,7 @@ def weights_digest(text: str) -> str:
 
 
 def store_weights(text: str, *, cache_dir: Path) -> None:
-    """Copy a file that the name gives to where every worker finds it, after loading it once.
+    """Copy a file or pipeline that the name gives to where every worker finds it, after loading it once.
 
     Raises: WeightsError when it does not fit.
     """
@@ -101,13 +132,20 @@ def store_weights(text: str, *, cache_dir: Path) -> None:
 
     if "weights" not in parse_call(text, kind="model")[1] or _is_random(text):
         return
-    target = _stored(cache_dir, weights_digest(text))
-    if target.exists():
+    if stored_weights(cache_dir, weights_digest(text)) is not None:
         return
     entry = bind_model(text)
+    target = _stored(cache_dir, weights_digest(text), is_folder=entry.family == "unet")
+    temporary = target.with_suffix(".tmp")
+    if entry.family == "unet":
+        build_model(text, num_classes=0)
+        open_frozen_parts(entry.weights())
+        shutil.rmtree(temporary, ignore_errors=True)
+        copy_pipeline(entry.weights(), temporary)
+        temporary.replace(target)
+        return
     load_weights(entry.make(), entry.weights())
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp")
     state = read_weights(entry.weights())
     save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, temporary)
     temporary.replace(target)
@@ -115,18 +153,20 @@ def store_weights(text: str, *, cache_dir: Path) -> None:
 
 def stored_weights(cache_dir: Path, digest: str) -> Path | None:
     """The copy that store_weights made; None where the weights come with the model's name."""
-    path = _stored(cache_dir, digest)
-    return path if path.exists() else None
+    paths = (_stored(cache_dir, digest, is_folder=is_folder) for is_folder in (False, True))
+    return next((path for path in paths if path.exists()), None)
 
 
 def image_size_of(text: str, asked: int | None) -> int:
     """Pixels that a model gets when a sweep asks for `asked`; a model of fixed size keeps its own.
 
-    Raises: ConfigError below the smallest image that a network can take.
+    Raises: ConfigError for a size that the network cannot take.
     """
     entry = bind_model(text)
     if asked is None or entry.fixed_size:
         return entry.input_size
+    if asked % entry.size_step:
+        raise ConfigError(f"image_size={asked}: {text} needs a multiple of {entry.size_step} px")
     if asked < SMALLEST_IMAGE:
         raise ConfigError(f"image_size={asked}: {text} needs at least {SMALLEST_IMAGE} px")
     return asked
@@ -136,5 +176,5 @@ def _is_random(text: str) -> bool:
     return parse_call(text, kind="model")[1].get("weights") == RANDOM
 
 
-def _stored(cache_dir: Path, digest: str) -> Path:
-    return cache_dir / "weights" / f"{digest}.safetensors"
+def _stored(cache_dir: Path, digest: str, *, is_folder: bool) -> Path:
+    return cache_dir / "weights" / (digest if is_folder else f"{digest}.safetensors")

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from raypeft.core.result import Score
+
 
 class Task(ABC):
     """Loss and score over cases, which are named by their index into the task's data."""
 
-    objective: ClassVar[str]
-    """Name of `score` in every curve; higher is better. Searches and ASHA take it from here."""
+    objective: ClassVar[Score]
+    """What `score` is called in every curve, and which is better. Searches and ASHA take it from here."""
 
     batch_size: int
     """Cases that a device predicts at once."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from raypeft.core.result import SEARCHED_BY, Score
 from raypeft.metrics import METRICS
 from raypeft.tasks.augment import Augmenter
 from raypeft.tasks.base import Task
@@ -14,7 +15,7 @@ from raypeft.tasks.base import Task
 class Classify(Task):
     """Classify uint8 images; normalisation happens in batches, on the device."""
 
-    objective: ClassVar[str] = "val/f1_macro"
+    objective: ClassVar[Score] = SEARCHED_BY["classify"]
 
     def __init__(
         self,
@@ -37,13 +38,22 @@ class Classify(Task):
         self._labels = torch.from_numpy(labels).to(device)
         self._shift = 255 * torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._scale = 255 * torch.tensor(std, device=device).view(1, 3, 1, 1)
+        self._features: torch.Tensor | None = None
+
+    def take_features(self, features: torch.Tensor) -> None:
+        """From now on models are heads, and their input is the row of `features` (n, d) that a case has."""
+        self._features = features
+
+    def features(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
+        """What a timm model gives its head, float32 (cases, d) on the CPU."""
+        with torch.no_grad(), self._precision():
+            maps = model.forward_features(self._normalised(self._pixels(cases)))  # type: ignore[operator]
+            pooled: torch.Tensor = model.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+        return pooled.float().cpu()
 
     def loss(self, model: nn.Module, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
         """Sum of cross-entropies, of augmented images where the recipe asks for it."""
-        pixels = self._pixels(cases)
-        if self._augmenter is not None:
-            pixels = self._augmenter(pixels, cases, epoch=epoch)
-        logits = self._logits(model, pixels)
+        logits = self._logits(model, self._inputs(cases, epoch=epoch))
         return nn.functional.cross_entropy(logits, self._labels[cases], reduction="sum")
 
     def score(self, predictions: torch.Tensor, cases: np.ndarray) -> float:
@@ -61,17 +71,32 @@ class Classify(Task):
         model.eval()
         with torch.no_grad():  # not inference_mode, whose tensors FSDP cannot train on again
             parts = [
-                self._logits(model, self._pixels(cases[start : start + self.batch_size])).softmax(1)
+                self._logits(model, self._inputs(cases[start : start + self.batch_size])).softmax(1)
                 for start in range(0, len(cases), self.batch_size)
             ]
         return torch.cat(parts).cpu().half().float()
+
+    def _inputs(self, cases: np.ndarray, *, epoch: int | None = None) -> torch.Tensor:
+        """What the model takes; of training, which has an epoch, augmented."""
+        if self._features is not None:
+            return self._features[cases]
+        pixels = self._pixels(cases)
+        if self._augmenter is not None and epoch is not None:
+            pixels = self._augmenter(pixels, cases, epoch=epoch)
+        return self._normalised(pixels)
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels - self._shift) / self._scale
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None)
 
     def _pixels(self, cases: np.ndarray) -> torch.Tensor:
         """Float (batch, 3, height, width) in [0, 255], on the device."""
         # (batch, height, width, 3) in memory seen as (batch, 3, height, width): channels_last for free
         return torch.from_numpy(self._images[cases]).to(self._device).permute(0, 3, 1, 2).float()
 
-    def _logits(self, model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
-            logits: torch.Tensor = model((pixels - self._shift) / self._scale)
+    def _logits(self, model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        with self._precision():
+            logits: torch.Tensor = model(inputs)
         return logits.float()

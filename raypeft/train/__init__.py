@@ -2,14 +2,13 @@
 
 from raypeft.train.adapter import load_adapter, save_adapter
 from raypeft.train.loop import Fit, FitSettings, fit
-from raypeft.train.params import count_trainable, countable_models
+from raypeft.train.params import count_trainable
 from raypeft.train.run import run_trial
 
 __all__ = [
     "Fit",
     "FitSettings",
     "count_trainable",
-    "countable_models",
     "fit",
     "load_adapter",
     "run_trial",

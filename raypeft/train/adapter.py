@@ -32,6 +32,8 @@ def save_adapter(folder: Path, model: nn.Module, *, spec: TrialSpec, classes: tu
     save_tensors(temporary / TENSORS, model, method=spec.cell.method)
     for name, content in ((CONFIG, _config(spec, model)), (ABOUT, _about(spec, classes))):
         (temporary / name).write_text(json.dumps(content, indent=1))
+    if bind_model(spec.cell.model).family == "unet" and bind_method(spec.cell.method).method.peft_config:
+        _save_for_diffusers(temporary, model, spec=spec)
     for written in (*temporary.iterdir(), temporary):
         sync(written)
     shutil.rmtree(folder, ignore_errors=True)
@@ -43,8 +45,9 @@ def save_adapter(folder: Path, model: nn.Module, *, spec: TrialSpec, classes: tu
 def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The fine-tuned model in eval mode, and what it needs: classes, mean, std, image_size.
 
-    Its logits equal those of the trained model bit for bit. `weights`: the backbone's file, where it
-    was a local one and the adapter no longer lies in its store.
+    Its output equals that of the trained model bit for bit. Of a text-to-image model the U-Net, which
+    takes its place in the pipeline: `pipe.unet = unet`. `weights`: the backbone's file, or pipeline,
+    where it was a local one and the adapter no longer lies in its store.
     Raises: WeightsError when the folder is damaged or belongs to another model.
     """
     try:
@@ -60,6 +63,24 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
     apply_method(about["method"], model)
     load_tensors(folder / TENSORS, model, method=about["method"])
     return model.eval(), about
+
+
+def _save_for_diffusers(folder: Path, model: nn.Module, *, spec: TrialSpec) -> None:
+    """Also as pytorch_lora_weights.safetensors, which `pipe.load_lora_weights(folder)` of diffusers reads."""
+    from diffusers import StableDiffusionPipeline  # takes seconds to import
+
+    config = _config(spec, model)
+    layers = {
+        _public(name).removeprefix(PREFIX): tensor.contiguous()
+        for name, tensor in _adapted(model, spec.cell.method).items()
+    }
+    StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=layers,
+        unet_lora_adapter_metadata={
+            name: config[name] for name in ("r", "lora_alpha", "target_modules", "bias")
+        },
+    )
 
 
 def save_tensors(path: Path, model: nn.Module, *, method: str) -> None:

@@ -1,6 +1,6 @@
 """TrialSpec -> model, task and splits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,16 @@ from torch.distributed.tensor import DTensor
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared, open_prepared
 from raypeft.methods import ParameterCounts, apply_method
-from raypeft.metrics import score
-from raypeft.models import build_model, stored_weights
-from raypeft.tasks import Augmenter, Classify
+from raypeft.models import (
+    bind_model,
+    build_model,
+    enable_gradient_checkpointing,
+    open_frozen_parts,
+    stored_weights,
+)
+from raypeft.tasks import Augmenter, Classify, Generate
+from raypeft.train.frozen import Head, frozen_features, is_frozen
+from raypeft.train.latents import encode
 from raypeft.train.loop import trained_state
 from raypeft.train.state import autocast_dtype, resolve_precision, seed_everything
 from raypeft.train.workers import Workers, whole
@@ -22,57 +29,75 @@ from raypeft.train.workers import Workers, whole
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Everything that one training run needs; `train`, `val` and `test` index into `data`."""
+    """Everything that one training run needs; `train`, `val` and `test` index into `data` and `images`."""
 
     model: nn.Module
+    trained: nn.Module  # what the loop trains: the model, or its head where that is all that trains
     counts: ParameterCounts
-    task: Classify
+    task: Classify | Generate
     data: Prepared
+    images: np.ndarray  # uint8 (n, side, side, 3)
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
     precision: str
 
-    def scores(self, split: str, cases: np.ndarray, probabilities: torch.Tensor) -> Mapping[str, float]:
-        """Every registered metric over `cases`, keyed "<split>/<metric>"."""
-        labels = torch.from_numpy(self.data.labels[cases])
-        return {f"{split}/{name}": value for name, value in score(labels, probabilities).items()}
-
 
 def build_trial(
-    spec: TrialSpec, *, cache_dir: Path, device: torch.device, workers: Workers, micro_batch_size: int
+    spec: TrialSpec,
+    *,
+    cache_dir: Path,
+    device: torch.device,
+    workers: Workers,
+    micro_batch_size: int,
+    beat: Callable[[], object] = lambda: None,
 ) -> Trial:
     """Seed, then build the network, the method's parameters and the data, in this order.
 
     `cache_dir` holds the data that the plan prepared. Sharding workers leave the network on the CPU:
-    it need not fit their device as a whole.
+    it need not fit their device as a whole. `beat` is called while images are encoded.
     """
-    preprocessing = spec.preprocessing
     assert spec.recipe.image_size is not None, "the plan resolves the image size"
     data, images = open_prepared(
         spec.data_digest,
         image_size=spec.recipe.image_size,
-        interpolation=preprocessing.interpolation,
+        interpolation=spec.preprocessing.interpolation,
         cache_dir=cache_dir,
     )
     seed_everything(spec)
-    model, counts = _build_network(spec, num_classes=len(data.classes), cache_dir=cache_dir)
+    model, counts = build_network(spec, num_classes=len(data.classes), cache_dir=cache_dir)
+    if spec.recipe.gradient_checkpointing:
+        enable_gradient_checkpointing(model)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
+    # Scoring keeps no activations for a backward pass: four times as many images fit.
+    running = _Running(device, autocast_dtype(precision), 4 * micro_batch_size)
+    if spec.recipe.generation is None:
+        task: Classify | Generate = _classify(spec, data, images, running)
+    else:
+        task = _generate(spec, data, images, running, cache_dir=cache_dir, beat=beat)
+    model = model if workers.sharded else model.to(device)
+    trained = model
+    if isinstance(task, Classify) and is_frozen(spec, counts) and workers.size == 1:
+        task.take_features(
+            frozen_features(
+                spec,
+                model,
+                task,
+                num_cases=len(data.labels),
+                precision=precision,
+                cache_dir=cache_dir,
+                device=device,
+                beat=beat,
+            )
+        )
+        trained = Head(model)
     return Trial(
-        model=model if workers.sharded else model.to(device),
+        model=model,
+        trained=trained,
         counts=counts,
-        task=Classify(
-            images,
-            data.labels,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            device=device,
-            autocast=autocast_dtype(precision),
-            # Scoring keeps no activations for a backward pass: four times as many images fit.
-            batch_size=4 * micro_batch_size,
-            augmenter=_augmenter(spec, num_cases=len(data.labels)),
-        ),
+        task=task,
         data=data,
+        images=images,
         train=data.subset(fraction=spec.cell.fraction, seed=spec.seed),
         val=data.cases("val"),
         test=data.cases("test"),
@@ -80,24 +105,70 @@ def build_trial(
     )
 
 
-def whole_model(spec: TrialSpec, trial: Trial, *, cache_dir: Path) -> nn.Module:
-    """The trained model, in one piece where workers hold parts of it; then every worker must call."""
-    if not any(isinstance(parameter, DTensor) for parameter in trial.model.parameters()):
-        return trial.model
-    state = {name: whole(tensor) for name, tensor in trained_state(trial.model).items()}
-    model, _ = _build_network(spec, num_classes=len(trial.data.classes), cache_dir=cache_dir)
-    model.load_state_dict(state, strict=False)
-    return model
-
-
-def _build_network(
-    spec: TrialSpec, *, num_classes: int, cache_dir: Path
-) -> tuple[nn.Module, ParameterCounts]:
+def build_network(spec: TrialSpec, *, num_classes: int, cache_dir: Path) -> tuple[nn.Module, ParameterCounts]:
+    """The backbone with its weights, and what the method inserts and trains."""
     weights = stored_weights(cache_dir, spec.weights_digest)
     model = build_model(spec.cell.model, num_classes=num_classes, weights=weights)
     return model, apply_method(spec.cell.method, model)
 
 
-def _augmenter(spec: TrialSpec, *, num_cases: int) -> Augmenter | None:
-    settings = spec.recipe.augmentation
-    return None if settings is None else Augmenter(settings, num_cases=num_cases, seed=spec.seed)
+def whole_model(spec: TrialSpec, trial: Trial, *, cache_dir: Path) -> nn.Module:
+    """The trained model, in one piece where workers hold parts of it; then every worker must call."""
+    if not any(isinstance(parameter, DTensor) for parameter in trial.model.parameters()):
+        return trial.model
+    state = {name: whole(tensor) for name, tensor in trained_state(trial.model).items()}
+    model, _ = build_network(spec, num_classes=len(trial.data.classes), cache_dir=cache_dir)
+    model.load_state_dict(state, strict=False)
+    return model
+
+
+@dataclass(frozen=True)
+class _Running:
+    """Where and how a task computes; `batch_size` of scoring."""
+
+    device: torch.device
+    autocast: torch.dtype | None
+    batch_size: int
+
+
+def _classify(spec: TrialSpec, data: Prepared, images: np.ndarray, running: _Running) -> Classify:
+    augmentation = spec.recipe.augmentation
+    return Classify(
+        images,
+        data.labels,
+        mean=spec.preprocessing.mean,
+        std=spec.preprocessing.std,
+        device=running.device,
+        autocast=running.autocast,
+        batch_size=running.batch_size,
+        augmenter=Augmenter(augmentation, num_cases=len(data.labels), seed=spec.seed)
+        if augmentation
+        else None,
+    )
+
+
+def _generate(
+    spec: TrialSpec,
+    data: Prepared,
+    images: np.ndarray,
+    running: _Running,
+    *,
+    cache_dir: Path,
+    beat: Callable[[], object],
+) -> Generate:
+    folder = stored_weights(cache_dir, spec.weights_digest) or bind_model(spec.cell.model).weights()
+    parts = open_frozen_parts(folder)
+    encoded = encode(
+        spec, data=data, images=images, parts=parts, cache_dir=cache_dir, device=running.device, beat=beat
+    )
+    assert spec.recipe.generation is not None, "the plan resolves the settings of generation"
+    return Generate(
+        encoded,
+        vae=parts.vae,
+        scheduler=parts.scheduler,
+        settings=spec.recipe.generation,
+        seed=spec.seed,
+        device=running.device,
+        autocast=running.autocast,
+        batch_size=running.batch_size,
+    )

@@ -24,6 +24,7 @@ from torch import nn
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods import METHODS, apply_method, bind_method, merge_method, set_train_mode
 from raypeft.methods.base import Family, classifier
+from raypeft.models import enable_gradient_checkpointing
 from raypeft.train.adapter import load_tensors, save_tensors
 from raypeft.train.subjects import BATCH, FAMILIES, STEPS, Subject, descend, import_methods
 
@@ -127,10 +128,7 @@ def _survives_deepcopy(subject: Subject) -> None:
 
 def _survives_checkpointing(subject: Subject) -> None:
     plain, saving = subject.adapted(), subject.adapted()
-    if subject.family == "unet":
-        saving.enable_gradient_checkpointing()  # type: ignore[operator]
-    else:
-        saving.set_grad_checkpointing(True)  # type: ignore[operator]
+    enable_gradient_checkpointing(saving)
     _same_gradients(subject, plain, saving)
 
 

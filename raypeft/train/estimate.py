@@ -1,7 +1,9 @@
 """What a training step will take, counted on networks that hold no numbers: operations and memory."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from raypeft.methods import apply_method, set_train_mode
 from raypeft.models import bind_model, image_size_of
 
 BATCH = 2  # images that are traced; BatchNorm needs two
+VAE_FACTOR, TOKENS = 8, 77  # of Stable Diffusion; CLIP's text
 ADAMW_STATES = 3  # per trainable number: gradient and two moments
 
 
@@ -34,18 +37,19 @@ def step_cost(model: str, method: str, *, num_classes: int, image_size: int | No
     side = image_size_of(model, image_size)
     with torch.device("meta"):
         network = bind_model(model).make()
-        network.reset_classifier(num_classes)  # type: ignore[operator]
+        is_unet = bind_model(model).family == "unet"
+        if not is_unet:
+            network.reset_classifier(num_classes)  # type: ignore[operator]
         counts = apply_method(method, network)
-        images = torch.empty(BATCH, 3, side, side)
-        labels = torch.zeros(BATCH, dtype=torch.long)
+        forward = _denoise(network, side) if is_unet else _classify(network, side)
     set_train_mode(method, network)
     kept = _KeptBytes(network)
     with FlopCounterMode(display=False) as training:
         with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-            loss = nn.functional.cross_entropy(network(images), labels)
+            loss = forward().float().square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad(), FlopCounterMode(display=False) as predicting:
-        network(images)
+        forward()
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
     return StepCost(
         train_flops=training.get_total_flops() / BATCH,
@@ -53,6 +57,19 @@ def step_cost(model: str, method: str, *, num_classes: int, image_size: int | No
         activation_bytes=kept.num_bytes // BATCH,
         state_bytes=weights + 4 * ADAMW_STATES * counts.trainable,
     )
+
+
+def _classify(network: nn.Module, side: int) -> Callable[[], torch.Tensor]:
+    images = torch.empty(BATCH, 3, side, side)
+    return lambda: network(images)
+
+
+def _denoise(network: Any, side: int) -> Callable[[], torch.Tensor]:
+    """At the latents' size: the VAE of Stable Diffusion makes 8 pixels one."""
+    config = network.config
+    latents = torch.empty(BATCH, config.in_channels, side // VAE_FACTOR, side // VAE_FACTOR)
+    steps, text = torch.zeros(BATCH), torch.empty(BATCH, TOKENS, config.cross_attention_dim)
+    return lambda: network(latents, steps, encoder_hidden_states=text).sample
 
 
 class _KeptBytes:

@@ -3,7 +3,8 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -35,6 +36,8 @@ class FitSettings:
     lr: float
     weight_decay: float
     seed: int
+    ema_decay: float | None = None
+    keeps_last_state: bool = False  # save it after the last epoch too: much work follows on the training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +62,7 @@ class _Progress:
     curve: list[Mapping[str, float]] = field(default_factory=list)
     steps: int = 0  # of the epoch that has begun
     loss: float = 0.0  # the sum of its losses so far, over all workers
-    best_score: float = -math.inf
-    best_epoch: int = 0
+    best_epoch: int = 0  # 0 before the first epoch ended
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
     step_seconds: float = 0.0
 
@@ -79,6 +81,8 @@ def fit(
 ) -> Fit:
     """Train what requires a gradient, score `val` after each epoch, keep the best epoch's weights.
 
+    With `settings.ema_decay` the weights that are scored and kept are an average over the steps.
+
     `train` and `val` are the task's case indices, int64 (n,). `train_mode` puts the model into
     training before each epoch (methods differ in their BatchNorm mode). `workers` train it together,
     each in this call; `report` is called on every one. With `checkpoints` the loop goes on from the
@@ -89,10 +93,10 @@ def fit(
     workers = workers or Workers()
     wrapped = workers.wrap(model)
     device = next(model.parameters()).device
-    optimizer = _adamw(model, settings)
+    optimizer, average = _adamw(model, settings), Average(model, settings.ema_decay)
     num_batches = math.ceil(len(train) / settings.batch_size)
     num_steps = settings.epochs * num_batches
-    at = _resume(model, optimizer, checkpoints)
+    at = _resume(model, optimizer, average, checkpoints)
     if at.curve and not at.steps:
         report(tuple(at.curve))  # the answer to it may have been lost with the run before
     for epoch in range(len(at.curve) + 1, settings.epochs + 1):
@@ -104,32 +108,82 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * _rate((epoch - 1) * num_batches + number, num_steps)
             total += _step(model, wrapped, task, batch, epoch, settings.micro_batch_size, optimizer, workers)
+            average.follow()
             if number + 1 < num_batches and _is_due(checkpoints, workers, device):
                 at.steps, at.loss = number + 1, workers.sum(total.clone()).item()
                 at.step_seconds += time.perf_counter() - started
                 started = time.perf_counter()
-                _save(checkpoints, model, optimizer, at, workers, step=(epoch - 1) * num_batches + at.steps)
+                step = (epoch - 1) * num_batches + at.steps
+                _save(checkpoints, model, optimizer, average, at, workers, step=step)
         loss = workers.sum(total).item() / len(train)
         at.steps, at.loss = 0, 0.0
         at.step_seconds += time.perf_counter() - started
         if not math.isfinite(loss):
             raise DivergedError(f"epoch {epoch}: the training loss is {loss}")
-        score = task.score(workers.predict(task, wrapped, val), val)
-        at.curve.append({"epoch": epoch, "train/loss": loss, task.objective: score})
-        if score > at.best_score:
-            at.best_score, at.best_epoch, at.best_state = score, epoch, _snapshot(model)
-        if epoch < settings.epochs and _is_due(checkpoints, workers, device):
-            _save(checkpoints, model, optimizer, at, workers, step=epoch * num_batches)
+        name = task.objective.name
+        with average.in_place():
+            score = task.score(workers.predict(task, wrapped, val), val)
+            at.curve.append({"epoch": epoch, "train/loss": loss, name: score})
+            if epoch == 1 or task.objective.is_better(score, at.curve[at.best_epoch - 1][name]):
+                at.best_epoch, at.best_state = epoch, _snapshot(model)
+        if epoch < settings.epochs:
+            if _is_due(checkpoints, workers, device):
+                _save(checkpoints, model, optimizer, average, at, workers, step=epoch * num_batches)
+        elif checkpoints is not None and settings.keeps_last_state:
+            _save(checkpoints, model, optimizer, average, at, workers, step=epoch * num_batches)
         report(tuple(at.curve))
     model.load_state_dict(at.best_state, strict=False)
     return Fit(curve=tuple(at.curve), best_epoch=at.best_epoch, steps=num_steps, step_seconds=at.step_seconds)
 
 
+class Average:
+    """The exponential moving average of what trains; with decay None, the weights themselves.
+
+    After step t the decay is min(decay, (1 + t) / (10 + t)), as in diffusers' EMAModel without its power.
+    """
+
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
+        self._decay, self._steps = decay, 0
+        self._own = {} if decay is None else _trainable(model)
+        self.state = {name: parameter.detach().clone() for name, parameter in self._own.items()}
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """One optimizer step was made."""
+        if self._decay is None:
+            return
+        self._steps += 1
+        weight = 1 - min(self._decay, (1 + self._steps) / (10 + self._steps))
+        for name, mean in self.state.items():
+            mean.lerp_(self._own[name].detach(), weight)
+
+    def resume(self, state: Mapping[str, torch.Tensor], *, steps: int) -> None:
+        """Go on from a saved state."""
+        self._steps = steps
+        for name, mean in self.state.items():
+            mean.copy_(split_like(state[name], mean))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model has the averaged weights."""
+        before = {name: self._own[name].detach().clone() for name in self.state}
+        with torch.no_grad():
+            for name, mean in self.state.items():
+                self._own[name].copy_(mean)
+        yield
+        with torch.no_grad():
+            for name, own in before.items():
+                self._own[name].copy_(own)
+
+
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every tensor that training may have changed: trainable parameters and buffers."""
-    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    frozen = {name for name, _ in model.named_parameters()} - trainable
+    frozen = {name for name, _ in model.named_parameters()} - _trainable(model).keys()
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -146,6 +200,7 @@ def _save(
     checkpoints: Checkpoints,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: Average,
     at: _Progress,
     workers: Workers,
     *,
@@ -153,6 +208,7 @@ def _save(
 ) -> None:
     tensors = {f"model/{name}": whole(tensor) for name, tensor in trained_state(model).items()}
     tensors |= {f"best/{name}": whole(tensor) for name, tensor in at.best_state.items()}
+    tensors |= {f"average/{name}": whole(tensor) for name, tensor in average.state.items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state[parameter].items() if parameter.requires_grad else ():
             tensors[f"optimizer/{name}/{key}"] = whole(value)
@@ -162,7 +218,6 @@ def _save(
         "curve": at.curve,
         "steps": at.steps,
         "loss": at.loss,
-        "best_score": at.best_score,  # -Infinity before the first epoch ended, which Python's JSON reads
         "best_epoch": at.best_epoch,
         "step_seconds": at.step_seconds,
     }
@@ -171,10 +226,11 @@ def _save(
         raise DrainedError(f"its state after step {step} is saved")
 
 
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints | None) -> _Progress:
-    """Put the newest checkpoint's state into model, optimizer and generators."""
-    found = checkpoints.load() if checkpoints is not None else None
-    if found is None:
+def _resume(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, checkpoints: Checkpoints | None
+) -> _Progress:
+    """Put the newest checkpoint's state into model, optimizer, average and generators."""
+    if checkpoints is None or (found := checkpoints.load()) is None:
         return _Progress()
     tensors, facts = found
     current = trained_state(model)
@@ -189,6 +245,8 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Che
                 key: value.to(parameter.device) if key == "step" else split_like(value, parameter)
                 for key, value in kept.items()
             }
+    averaged = {name: tensors[f"average/{name}"] for name in average.state}
+    average.resume(averaged, steps=checkpoints.loaded_step)
     torch.set_rng_state(tensors["generator/cpu"])
     if "generator/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["generator/cuda"])
@@ -197,6 +255,7 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, checkpoints: Che
         for name, tensor in current.items()
         if f"best/{name}" in tensors  # none before the first epoch ended
     }
+    facts.pop("best_score", None)  # of a checkpoint that another version left
     return _Progress(best_state=best, **facts)
 
 

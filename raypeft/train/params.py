@@ -8,18 +8,7 @@ import torch
 from torch import nn
 
 from raypeft.methods import METHODS, apply_method
-from raypeft.models import MODELS, SD_UNET, bind_model
-
-SD1_CONFIG = {
-    # Stable Diffusion 1.x, Rombach et al., CVPR 2022: 859.5M parameters
-    "sample_size": 64,
-    "block_out_channels": (320, 640, 1280, 1280),
-    "layers_per_block": 2,
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-}
+from raypeft.models import bind_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +33,8 @@ def count_trainable(models: Sequence[str], *, num_classes: int) -> list[Trainabl
         count_method(model, method, num_classes=num_classes)
         for model in models
         for method, entry in METHODS.items()
-        if _family(model) in entry.families
+        if bind_model(model).family in entry.families
     ]
-
-
-def countable_models() -> list[str]:
-    """The names that count_trainable takes."""
-    return [*MODELS, SD_UNET]
-
-
-def _family(model: str) -> str:
-    if model == SD_UNET:
-        return "unet"
-    return bind_model(model).family
 
 
 @functools.lru_cache(maxsize=512)
@@ -77,11 +55,8 @@ def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount
 
 
 def _network(model: str, num_classes: int) -> nn.Module:
-    if model == SD_UNET:
-        from diffusers import UNet2DConditionModel  # takes seconds to import
-
-        unet: nn.Module = UNet2DConditionModel(**SD1_CONFIG)  # type: ignore[no-untyped-call, assignment]
-        return unet
     network = bind_model(model).make()
+    if bind_model(model).family == "unet":
+        return network
     network.reset_classifier(num_classes)  # type: ignore[operator]
     return network

@@ -18,15 +18,17 @@ from raypeft.core.errors import DivergedError, GpuMemoryError, RaypeftError
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import set_train_mode, trains_batch_norm
+from raypeft.tasks import Classify
 from raypeft.train.adapter import save_adapter
 from raypeft.train.build import Trial, build_trial, whole_model
 from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.classified import score_predictions
 from raypeft.train.cost import PeakMemory
+from raypeft.train.generated import score_samples
 from raypeft.train.loop import Curve, Fit, FitSettings, fit
-from raypeft.train.predictions import write_predictions
 from raypeft.train.workers import Workers
 
-LIBRARIES = ("torch", "timm", "torchmetrics", "numpy")
+LIBRARIES = ("torch", "timm", "diffusers", "torchmetrics", "numpy")
 
 
 def run_trial(
@@ -55,26 +57,31 @@ def run_trial(
     workers, micro_batch_size = workers or Workers(), micro_batch_size or spec.recipe.micro_batch_size
     clock, memory = time.perf_counter(), PeakMemory(device)
     trial = build_trial(
-        spec, cache_dir=store / "cache", device=device, workers=workers, micro_batch_size=micro_batch_size
+        spec,
+        cache_dir=store / "cache",
+        device=device,
+        workers=workers,
+        micro_batch_size=micro_batch_size,
+        beat=beat,
     )
 
     def before_forward(*_: object) -> None:
         beat()
 
-    trial.model.register_forward_pre_hook(before_forward)
+    trial.trained.register_forward_pre_hook(before_forward)
     result = replace(
         _blank(spec, trial, sweep=sweep, device=device, workers=workers),
         attempt=attempt,
         micro_batch_size=micro_batch_size,
     )
 
-    def so_far(**changes: Any) -> Result:
+    def so_far(*, found: tuple[str, ...] = (), **changes: Any) -> Result:
         return replace(
             result,
             seconds=time.perf_counter() - clock,
             peak_memory_bytes=workers.largest(memory.peak_bytes(), device=device),
             resumed_step=checkpoints.loaded_step if checkpoints else 0,
-            remarks=(*remarks, *(checkpoints.damaged if checkpoints else ())),
+            remarks=(*remarks, *(checkpoints.damaged if checkpoints else ()), *found),
             ended=_now(),
             **changes,
         )
@@ -88,7 +95,7 @@ def run_trial(
 
     try:
         fitted = fit(
-            trial.model,
+            trial.trained,
             trial.task,
             train=trial.train,
             val=trial.val,
@@ -98,7 +105,9 @@ def run_trial(
             workers=workers,
             checkpoints=checkpoints,
         )
-        outcome = _score(spec, trial, fitted, store=store, workers=workers)
+        outcome = _score(
+            spec, trial, fitted, store=store, workers=workers, checkpoints=checkpoints, beat=beat
+        )
     except DivergedError as error:
         return so_far(status="diverged", error=str(error), curve=curve, epochs=len(curve))
     except torch.OutOfMemoryError as error:
@@ -106,9 +115,22 @@ def run_trial(
     return so_far(status="done", **outcome)
 
 
-def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path, workers: Workers) -> dict[str, Any]:
-    """Columns of a finished trial. The only place that reads test images, in final runs alone."""
-    metrics = {trial.task.objective: fitted.best[trial.task.objective]}
+def _score(
+    spec: TrialSpec,
+    trial: Trial,
+    fitted: Fit,
+    *,
+    store: Path,
+    workers: Workers,
+    checkpoints: Checkpoints | None,
+    beat: Callable[[], object],
+) -> dict[str, Any]:
+    """Columns of a finished trial, `found` among them: what was noticed.
+
+    The only place that reads test images, in final runs alone.
+    """
+    objective = trial.task.objective.name
+    metrics = {objective: fitted.best[objective]}
     columns: dict[str, Any] = {
         "curve": fitted.curve,
         "best_epoch": fitted.best_epoch,
@@ -119,17 +141,16 @@ def _score(spec: TrialSpec, trial: Trial, fitted: Fit, *, store: Path, workers: 
         "metrics": metrics,
     }
     if spec.stage == "final":
-        val, test = (workers.predict(trial.task, trial.model, cases) for cases in (trial.val, trial.test))
-        metrics |= trial.scores("val", trial.val, val)
-        metrics |= trial.scores("test", trial.test, test)
+        if isinstance(trial.task, Classify):
+            metrics |= score_predictions(spec, trial, trial.task, store=store, workers=workers)
+        else:
+            scored = score_samples(
+                spec, trial, trial.task, store=store, workers=workers, checkpoints=checkpoints, beat=beat
+            )
+            metrics |= scored.metrics
+            columns |= {"features": scored.features, "found": scored.remarks}
         model = whole_model(spec, trial, cache_dir=store / "cache")
         if workers.is_first:
-            write_predictions(
-                store / "predictions" / f"{spec.trial_id}.parquet",
-                data=trial.data,
-                cases=trial.test,
-                probabilities=test.numpy(),
-            )
             columns["adapter_bytes"] = save_adapter(
                 store / "adapters" / spec.trial_id, model, spec=spec, classes=trial.data.classes
             )
@@ -159,6 +180,8 @@ def _settings(spec: TrialSpec, micro_batch_size: int) -> FitSettings:
         lr=spec.lr,
         weight_decay=recipe.weight_decay,
         seed=spec.seed,
+        ema_decay=recipe.ema_decay,
+        keeps_last_state=spec.task == "generate" and spec.stage == "final",
     )
 
 

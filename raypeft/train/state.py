@@ -9,7 +9,7 @@ from torch import nn
 
 from raypeft.core.spec import TrialSpec
 
-AMX_PAYS_FROM_WIDTH = 192  # embedding width of a ViT
+AMX_PAYS_FROM_WIDTH = 192  # embedding width of a ViT; channels of a U-Net
 
 
 def seed_everything(spec: TrialSpec) -> None:
@@ -34,7 +34,9 @@ def resolve_precision(asked: str, *, model: nn.Module, device: torch.device) -> 
         return asked
     if device.type == "cuda":
         return "bf16"
-    wide = getattr(model, "embed_dim", 0) >= AMX_PAYS_FROM_WIDTH
+    is_unet = hasattr(model, "down_blocks")
+    width: int = model.config.block_out_channels[0] if is_unet else getattr(model, "embed_dim", 0)  # type: ignore[union-attr, index, assignment]
+    wide = width >= AMX_PAYS_FROM_WIDTH
     return "bf16" if wide and torch.cpu._is_amx_tile_supported() else "fp32"
 
 

@@ -147,9 +147,9 @@ def _train(
         )
     except DivergedError as error:  # ends a trial as `diverged`, and this is not the trial's own model
         raise RaypeftError(f"the feature extractor could not be trained on {data.name}: {error}") from error
-    score, seconds = fitted.best[task.objective], time.perf_counter() - clock
+    score, seconds = fitted.best[task.objective.name], time.perf_counter() - clock
     _logger.info(
         "feature extractor: %s trained on %s, %s %.3f, %.0f s",
-        model.name, data.name, task.objective, score, seconds,
+        model.name, data.name, task.objective.name, score, seconds,
     )  # fmt: skip
-    return {"best_epoch": fitted.best_epoch, task.objective: score, "seconds": seconds}
+    return {"best_epoch": fitted.best_epoch, task.objective.name: score, "seconds": seconds}

@@ -1,6 +1,6 @@
 """The processes that train one model together, and everything they must agree on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TypeVar
@@ -50,7 +50,7 @@ class Workers:
         if not self.sharded:
             return DistributedDataParallel(model, forward_sync_buffers=False)
         model.to(memory_format=torch.contiguous_format)  # the only one that FSDP splits
-        for name in BLOCKS:
+        for name in (*BLOCKS, "down_blocks", "up_blocks"):
             for block in getattr(model, name, ()):
                 fully_shard(block)
         fully_shard(model)
@@ -103,26 +103,35 @@ class Workers:
 
         Raises: DivergedError on every worker when one prediction is not finite.
         """
-        if self.size == 1:
-            predictions = task.predict(wrapped, cases)
-        else:
-            predictions = self._predict_together(task, wrapped, cases)
+        predictions = (
+            self._predict_together(task, wrapped, cases) if self.size > 1 else task.predict(wrapped, cases)
+        )
         if not predictions.isfinite().all():
             raise DivergedError("a prediction is not finite")
         return predictions
 
     def _predict_together(self, task: Task, wrapped: nn.Module, cases: np.ndarray) -> torch.Tensor:
+        def work(start: int) -> torch.Tensor:
+            return task.predict(wrapped, cases[start : start + task.batch_size])
+
         starts = range(0, len(cases), task.batch_size)
-        device = next(wrapped.parameters()).device
-        whole: torch.Tensor | None = None
+        return self.gather(work, starts, total=len(cases), device=next(wrapped.parameters()).device)
+
+    def gather(
+        self, work: Callable[[int], torch.Tensor], starts: range, *, total: int, device: torch.device
+    ) -> torch.Tensor:
+        """Rows `start` and on from `work(start)`, float32 on the CPU, put together on every worker."""
+        together: torch.Tensor | None = None
         for start, counts in self.deal(starts):
-            part = task.predict(wrapped, cases[start : start + task.batch_size])
-            if whole is None:
-                whole = torch.zeros(len(cases), *part.shape[1:])
+            part = work(start)
+            if together is None:
+                together = torch.zeros(total, *part.shape[1:])
             if counts:
-                whole[start : start + len(part)] = part
-        assert whole is not None, "every split holds cases"
-        return self.sum(whole.to(device)).cpu()  # each row is zero on all workers but one
+                together[start : start + len(part)] = part
+        assert together is not None, "there is something to do"
+        if self.size == 1:
+            return together
+        return self.sum(together.to(device)).cpu()  # each row is zero on all workers but one
 
 
 class Statistics:

@@ -59,7 +59,6 @@ class Driver:
         self.state = SweepState(
             plan,
             self.ledger,
-            objective="val/f1_macro",
             store=store,
             safety=Safety(),
             on_end=self.ended.append,

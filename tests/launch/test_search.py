@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raypeft.core.result import Result
+from raypeft.core.result import SEARCHED_BY, Result
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch, suggest_rate
 
-OBJECTIVE = "val/f1_macro"
+OBJECTIVE = SEARCHED_BY["classify"]
 SEARCH = Search(trials=9, lr=LogUniform(low=1e-4, high=1e-1), lookback=3, grace_epochs=2, reduction_factor=3)
 SWEEP = Sweep(
     name="s",
@@ -69,7 +69,7 @@ class Cluster:
             if self.random.random() < self.faults:
                 return True  # the driver dies with everything that it knew
             spec, curve = running[self.random.choice(sorted(running))]
-            curve.append({"epoch": len(curve) + 1, OBJECTIVE: score(spec, len(curve) + 1)})
+            curve.append({"epoch": len(curve) + 1, OBJECTIVE.name: score(spec, len(curve) + 1)})
             if len(curve) == spec.recipe.epochs:
                 self._commit(ledger, running, spec, curve, "done")
             elif cell.should_prune(spec, curve):
@@ -78,13 +78,13 @@ class Cluster:
     def _commit(self, ledger: Ledger, running: dict, spec: TrialSpec, curve: list, status: str) -> None:
         del running[spec.trial_id]
         self.commits += 1
-        best = max(numbers[OBJECTIVE] for numbers in curve)
+        best = max(numbers[OBJECTIVE.name] for numbers in curve)
         ledger.commit(
             Result.of(
                 spec,
                 sweep="s",
                 status=status,
-                metrics={OBJECTIVE: best} if status == "done" else {},
+                metrics={OBJECTIVE.name: best} if status == "done" else {},
                 curve=tuple(curve),
             )
         )
@@ -153,12 +153,12 @@ def test_final_runs_take_the_first_best_rate_and_are_never_pruned(tmp_path, undi
     ledger = Cluster(store, seed=1, slots=2, faults=0).run()
     cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
     searched = [row for row in cell.committed() if row.stage == "search" and row.status == "done"]
-    best = max(searched, key=lambda row: row.metrics[OBJECTIVE])
+    best = max(searched, key=lambda row: row.metrics[OBJECTIVE.name])
     finals = [row for row in cell.committed() if row.stage == "final"]
     assert {row.lr for row in finals} == {best.lr}
     assert {row.seed for row in finals} == {0, 1, 2}
     spec = PLAN.final_spec(SWEEP.cells[0], seed=0, lr=best.lr)
-    assert not cell.should_prune(spec, [{"epoch": 1, OBJECTIVE: -1.0}])
+    assert not cell.should_prune(spec, [{"epoch": 1, OBJECTIVE.name: -1.0}])
 
 
 def test_a_cell_whose_candidates_all_diverged_has_no_final_runs(tmp_path):
@@ -175,3 +175,21 @@ def test_a_cell_whose_candidates_all_diverged_has_no_final_runs(tmp_path):
         )
     assert len(cell.committed()) == SEARCH.trials
     assert cell.best is None
+
+
+def test_of_a_score_that_is_best_when_low_the_lowest_is_taken(tmp_path):
+    """The same scores, as errors: the whole search, suggestions and pruning included, is its mirror image."""
+    error = SEARCHED_BY["generate"]
+
+    def mirrored(row: Result) -> Result:
+        curve = tuple({"epoch": n["epoch"], error.name: 1 - n[OBJECTIVE.name]} for n in row.curve)
+        metrics = {error.name: 1 - row.metrics[OBJECTIVE.name]} if row.metrics else {}
+        return replace(row, curve=curve, metrics=metrics)
+
+    ledger = Cluster(tmp_path / "up", seed=0, slots=1, faults=0).run()
+    history = sorted((row for row in ledger.rows() if row.stage == "search"), key=lambda row: row.candidate)
+    for number in range(5, 9):
+        rate = suggest_rate(SEARCH, number, history[: number - 2], OBJECTIVE)
+        assert suggest_rate(SEARCH, number, [mirrored(row) for row in history[: number - 2]], error) == rate
+    best = error.best(mirrored(row) for row in history if row.status == "done")
+    assert best.candidate == OBJECTIVE.best(row for row in history if row.status == "done").candidate

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,7 +46,13 @@ def task() -> Classify:
     )
 
 
-def train(method: str, checkpoints: Checkpoints | None = None, *, breaks_after: int | None = None):
+def train(
+    method: str,
+    checkpoints: Checkpoints | None = None,
+    *,
+    breaks_after: int | None = None,
+    settings: FitSettings = SETTINGS,
+):
     """The model, the fit, and the epochs that ran; two steps each."""
     torch.manual_seed(0)
     model = build_model(CONV, num_classes=2, weights=None)
@@ -64,7 +71,7 @@ def train(method: str, checkpoints: Checkpoints | None = None, *, breaks_after: 
             task(),
             train=np.arange(12),
             val=np.arange(12, 20),
-            settings=SETTINGS,
+            settings=settings,
             report=report,
             train_mode=lambda model: set_train_mode(method, model),
             checkpoints=checkpoints,
@@ -91,6 +98,19 @@ def test_a_trial_goes_on_from_its_checkpoint_to_the_same_bits(method, unbroken, 
     expected, expected_fit, _ = unbroken[method]
     assert fitted.curve == expected_fit.curve
     assert fitted.best_epoch == expected_fit.best_epoch
+    assert equal(model, expected)
+
+
+@pytest.mark.parametrize("breaks_after", [3, 5])
+def test_an_average_of_weights_and_the_state_after_the_last_epoch_go_on_too(breaks_after, tmp_path):
+    settings = replace(SETTINGS, ema_decay=0.5, keeps_last_state=True)
+    expected, expected_fit, _ = train("ssf", settings=settings)
+    train("ssf", Checkpoints(tmp_path, seconds=0), breaks_after=breaks_after, settings=settings)
+    again = Checkpoints(tmp_path, seconds=0)
+    model, fitted, epochs = train("ssf", again, settings=settings)
+    assert again.loaded_step == {3: 6, 5: 10}[breaks_after]  # two steps an epoch
+    assert epochs[0] == breaks_after
+    assert fitted.curve == expected_fit.curve
     assert equal(model, expected)
 
 

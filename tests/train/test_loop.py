@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from raypeft.core.errors import DivergedError
+from raypeft.core.result import Score
 from raypeft.tasks import Task
 from raypeft.train import FitSettings, fit
 from raypeft.train.loop import trained_state
@@ -21,7 +22,7 @@ SETTINGS = FitSettings(epochs=3, batch_size=8, micro_batch_size=8, lr=0.05, weig
 class Lines(Task):
     """Least squares on y = 2 x - 1, scored by minus the error."""
 
-    objective = "val/fit"
+    objective = Score(name="val/fit", mode="max", title="fit")
     batch_size = 40
 
     def __init__(self, scores: list[float] | None = None) -> None:
@@ -100,6 +101,38 @@ def test_the_model_ends_with_the_weights_of_the_first_best_epoch():
     assert fitted.best_epoch == 2
     assert fitted.best["val/fit"] == 0.7
     assert torch.equal(whole.weight, stopped.weight)
+
+
+def test_a_score_of_mode_min_is_best_when_lowest():
+    class Errors(Lines):
+        objective = Score(name="val/error", mode="min", title="error")
+
+    assert train(line(), Errors(scores=[0.7, 0.2, 0.4])).best_epoch == 2
+
+
+def test_the_average_of_the_weights_is_kept():
+    """w_t <- d w_t-1 + (1 - d) w, d = min(decay, (1 + t) / (10 + t)); one step an epoch, so w is known."""
+    weights, averages = [line().weight.item()], [line().weight.item()]
+    for last in range(1, 4):
+        model = line()
+        with pytest.raises(KeyboardInterrupt):
+            fit(
+                model,
+                Lines(),
+                train=np.arange(30),
+                val=np.arange(30, 40),
+                settings=replace(SETTINGS, batch_size=30),
+                report=lambda curve, last=last: _interrupt_at(len(curve), last),
+            )
+        weights.append(model.weight.item())
+        decay = min(0.3, (1 + last) / (10 + last))
+        averages.append(decay * averages[-1] + (1 - decay) * weights[-1])
+    for best in (1, 2, 3):
+        model = line()
+        scores = [float(epoch == best) for epoch in (1, 2, 3)]
+        train(model, Lines(scores=scores), batch_size=30, ema_decay=0.3)
+        assert model.weight.item() == pytest.approx(averages[best], abs=1e-6)
+    assert averages[3] != pytest.approx(weights[3], abs=1e-4)
 
 
 def _interrupt_at(epoch: float, last: int) -> None:

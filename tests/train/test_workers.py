@@ -2,18 +2,21 @@
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from diffusers import DDPMScheduler
 from torch import nn
 
 from raypeft.core.errors import DivergedError
+from raypeft.core.spec import Generation
 from raypeft.methods import apply_method, set_train_mode
 from raypeft.models import build_model
-from raypeft.tasks import Classify
+from raypeft.tasks import Classify, Encoded, Generate
 from raypeft.train import FitSettings, fit
 from raypeft.train.loop import trained_state
 from raypeft.train.workers import Workers, whole
@@ -22,7 +25,7 @@ from raypeft.train.workers import Workers, whole
 # dealt out evenly to two workers, and batches are of unequal size.
 SETTINGS = FitSettings(epochs=2, batch_size=14, micro_batch_size=4, lr=1e-3, weight_decay=0.01, seed=0)
 TRAIN, VAL = np.arange(27), np.arange(27, 40)
-CONV, VIT = "efficientnet_lite0(weights='random')", "vit_nano(weights='random')"
+CONV, VIT, UNET = "efficientnet_lite0(weights='random')", "vit_nano(weights='random')", "sd_nano"
 SIZES = {CONV: 40, VIT: 32}
 TRIALS = [
     (CONV, "full", False),
@@ -32,6 +35,8 @@ TRIALS = [
     (VIT, "full", True),
     (VIT, "lora", True),
     (CONV, "full", True),
+    (UNET, "lora", False),
+    (UNET, "bias_norm_attention", True),
 ]
 
 
@@ -51,17 +56,42 @@ def task(size: int, *, poisoned: bool = False) -> Classify:
     )
 
 
+def drawing_task() -> Generate:
+    generator = torch.Generator().manual_seed(0)
+    encoded = Encoded(
+        mean=torch.randn(40, 4, 8, 8, generator=generator).half(),
+        std=torch.full((40, 4, 8, 8), 0.1).half(),
+        text=torch.randn(3, 5, 64, generator=generator).half(),
+        prompts=np.arange(40) % 3,
+    )
+    return Generate(
+        encoded,
+        vae=SimpleNamespace(config=SimpleNamespace(scaling_factor=1.0)),
+        scheduler=DDPMScheduler(beta_schedule="scaled_linear"),
+        settings=Generation(),
+        seed=0,
+        device=torch.device("cpu"),
+        autocast=None,
+        batch_size=5,
+    )
+
+
+def _as_double(module: nn.Module, inputs: tuple, options: dict) -> tuple[tuple, dict]:
+    latents_or_images, *rest = inputs
+    return (latents_or_images.double(), *rest), {name: value.double() for name, value in options.items()}
+
+
 def train(model_name: str, method: str, workers: Workers) -> tuple[nn.Module, dict[str, torch.Tensor], list]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = build_model(model_name, num_classes=2, weights=None)
     apply_method(method, model)
     # In double precision, for AdamW's first steps follow the sign of gradients that are only rounding.
-    model.double().register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
-    classify = task(SIZES[model_name])
+    model.double().register_forward_pre_hook(_as_double, with_kwargs=True)
+    asked = drawing_task() if model_name == UNET else task(SIZES[model_name])
     fitted = fit(
         model,
-        classify,
+        asked,
         train=TRAIN,
         val=VAL,
         settings=SETTINGS,
@@ -70,7 +100,7 @@ def train(model_name: str, method: str, workers: Workers) -> tuple[nn.Module, di
         workers=workers,
     )
     state = {name: whole(tensor) for name, tensor in trained_state(model).items()}
-    predictions = workers.predict(classify, model, VAL)
+    predictions = workers.predict(asked, model, VAL)
     return state | {"predictions": predictions}, [dict(numbers) for numbers in fitted.curve]
 
 

@@ -1,0 +1,87 @@
+"""Image grids in MLflow: real images, then each method's samples, the best on top, once all are there."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from raypeft.core.result import RANKED_BY, Result
+from raypeft.launch import mirror
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+GRID_TAG = "raypeft.grid"
+FILE = "samples.png"
+RANKED = RANKED_BY["generate"]
+
+
+def send_grids(
+    client: MlflowClient,
+    cell_runs: Mapping[str, Run],
+    rows: Sequence[Result],
+    *,
+    num_methods: int,
+    num_final_seeds: int,
+    store: Path,
+) -> None:
+    """One grid per (model, dataset, fraction) whose final runs are all in, in the run of each of its cells.
+
+    `cell_runs` by mirror.cell_key; `num_methods`: cells of such a block in the sweep.
+    """
+    blocks: dict[tuple[str, str, float], list[Result]] = {}
+    for row in rows:
+        if row.task == "generate" and row.stage == "final":
+            blocks.setdefault((row.model, row.dataset, row.fraction), []).append(row)
+    for (model, dataset, fraction), finals in blocks.items():
+        runs = [run for key, run in cell_runs.items() if key in set(map(mirror.cell_key, finals))]
+        waiting = [run for run in runs if GRID_TAG not in run.data.tags]
+        done = [row for row in finals if row.status == "done"]
+        if len(finals) < num_methods * num_final_seeds or not waiting or not done:
+            continue
+        figure = draw_grid(done, store=store, title=f"{model} / {dataset} / {fraction:g}")
+        for run in waiting:
+            client.log_figure(run.info.run_id, figure, FILE)
+            client.set_tag(run.info.run_id, GRID_TAG, FILE)
+
+
+def draw_grid(finals: Sequence[Result], *, store: Path, title: str) -> Figure:
+    """Rows of one block: real images where the data may be shown, then methods by their mean FID."""
+    from matplotlib.figure import Figure  # not pyplot: it keeps figures, and is not for threads
+
+    by_method: dict[str, list[Result]] = {}
+    for row in finals:
+        by_method.setdefault(row.method, []).append(row)
+    means = {
+        method: statistics.fmean(row.metrics[RANKED.name] for row in own) for method, own in by_method.items()
+    }
+    strips = {
+        f"{number}. {method}, FID {means[method]:.1f}": strip_file(store, by_method[method][0].trial_id)
+        for number, method in enumerate(sorted(means, key=means.__getitem__), start=1)
+    }
+    real = real_file(store, finals[0].data_digest)
+    shown = {name: path for name, path in {"real": real, **strips}.items() if path.exists()}
+    figure = Figure(figsize=(9, 1.3 * len(shown) + 0.5), layout="constrained")
+    figure.suptitle(f"{title}, one seed", fontsize=10)
+    for axes, (name, path) in zip(np.atleast_1d(figure.subplots(len(shown))), shown.items(), strict=True):
+        axes.imshow(np.asarray(Image.open(path)))
+        axes.set_title(name, fontsize=8, loc="left")
+        axes.set_axis_off()
+    return figure
+
+
+def strip_file(store: Path, trial_id: str) -> Path:
+    """Where a final run left some of its samples side by side."""
+    return store / "samples" / f"{trial_id}.png"
+
+
+def real_file(store: Path, data_digest: str) -> Path:
+    """Where real images lie in the same way; only of data that may be shown."""
+    return store / "samples" / f"real-{data_digest}.png"

@@ -1,0 +1,214 @@
+"""Stable Diffusion: the U-Net that is tuned, and the frozen parts of its pipeline around it.
+
+A pipeline is a folder in diffusers' layout: model_index.json and the folders of PARTS, with safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raypeft.core.errors import WeightsError
+from raypeft.models.base import Model, register_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DIFFUSERS = "diffusers:"
+UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+NEEDED = (
+    "unet/config.json",
+    UNET_WEIGHTS,
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "scheduler/scheduler_config.json",
+)
+TOKENIZERS = ("tokenizer/tokenizer.json", "tokenizer/vocab.json")  # in one of two forms
+FILES = (
+    *NEEDED,
+    *TOKENIZERS,
+    "tokenizer/merges.txt",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/special_tokens_map.json",
+    "model_index.json",
+)
+"""What is read of a pipeline: no variant of another precision, no safety checker, nothing pickled."""
+
+SD1_CONFIG: dict[str, Any] = {
+    # Stable Diffusion 1.x, Rombach et al., CVPR 2022: 859.5M parameters
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenParts:
+    """What a pipeline has beside the U-Net; the networks in eval mode, without gradients, in float32."""
+
+    vae: Any  # diffusers.AutoencoderKL
+    text_encoder: Any  # transformers.CLIPTextModel
+    tokenizer: Any  # transformers.CLIPTokenizer
+    scheduler: Any  # diffusers.DDPMScheduler, of the pipeline's noise schedule
+
+
+def open_frozen_parts(folder: Path) -> FrozenParts:
+    """Load them from a pipeline's folder. Raises: WeightsError when the folder is not such a pipeline."""
+    from diffusers import AutoencoderKL, DDPMScheduler
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    try:
+        vae: Any = _loaded(AutoencoderKL, folder / "vae", use_safetensors=True)
+        text_encoder: Any = _loaded(CLIPTextModel, folder / "text_encoder", use_safetensors=True)
+        parts = FrozenParts(
+            vae=vae.float().eval().requires_grad_(False),
+            text_encoder=text_encoder.float().eval().requires_grad_(False),
+            tokenizer=_loaded(CLIPTokenizer, folder / "tokenizer"),
+            scheduler=_loaded(DDPMScheduler, folder / "scheduler"),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"pipeline {folder}: {error}; give a Stable Diffusion 1.x or 2.x folder"
+        ) from error
+    return parts
+
+
+def pipeline_digest(folder: Path) -> str:
+    """sha256 over the names and contents of its files, in hex. Raises: WeightsError for one that lacks."""
+    digest = hashlib.sha256()
+    for name in pipeline_files(folder):
+        with (folder / name).open("rb") as file:
+            digest.update(f"{name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def pipeline_files(folder: Path) -> list[str]:
+    """Those of FILES that the folder has. Raises: WeightsError when a part is missing."""
+    found = [name for name in FILES if (folder / name).is_file()]
+    missing = [name for name in NEEDED if name not in found]
+    if not any(name in found for name in TOKENIZERS):
+        missing += TOKENIZERS
+    if missing:
+        raise WeightsError(
+            f"pipeline {folder}: no {', no '.join(missing)}; give the folder of a Stable Diffusion 1.x or "
+            "2.x pipeline as diffusers saves it, with safetensors"
+        )
+    return found
+
+
+def copy_pipeline(folder: Path, target: Path) -> None:
+    """Copy what is read of a pipeline. Raises: OSError."""
+    for name in pipeline_files(folder):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, target / name)
+
+
+def make_unet(config: dict[str, Any]) -> nn.Module:
+    """A U-Net without trained weights."""
+    from diffusers import UNet2DConditionModel  # takes seconds to import
+
+    unet: nn.Module = UNet2DConditionModel.from_config(config)  # type: ignore[no-untyped-call]
+    return unet
+
+
+def diffusers_model(identifier: str) -> Model:
+    """The pipeline that the hub knows by `identifier`, e.g. `sd-legacy/stable-diffusion-v1-5`."""
+    return _hub_model(f"{DIFFUSERS}{identifier}", identifier, "its own licence: see the hub")
+
+
+def folder_model(entry: Model, folder: Path) -> Model:
+    """`entry` with the pipeline in `folder`, of whatever shape that is. Raises: WeightsError."""
+    pipeline_files(folder)
+    sizes: dict[str, Any] = _sizes(folder)
+    return replace(entry, weights=lambda: folder, make=lambda: make_unet(_config(folder)), **sizes)
+
+
+def _hub_model(name: str, repository: str, source: str) -> Model:
+    return Model(
+        name=name,
+        family="unet",
+        architecture=repository,
+        source=source,
+        input_size=512,
+        fixed_size=False,
+        size_step=64,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        make=lambda: make_unet(_config(_download(repository, ("unet/config.json",)))),
+        weights=lambda: _download(repository, FILES),
+        sha256=None,
+    )
+
+
+def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
+    return kind.from_pretrained(folder, local_files_only=True, **options)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "unet/config.json").read_text())
+    return content
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """The image size that a pipeline was trained at, and what others must be multiples of, in pixels."""
+    unet = _config(folder)
+    vae = json.loads((folder / "vae/config.json").read_text())
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    depth = 2 ** (len(unet["block_out_channels"]) - 1)
+    return {"input_size": factor * unet["sample_size"], "size_step": factor * depth}
+
+
+def _download(repository: str, files: Iterable[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(files)))
+    except Exception as error:  # the hub raises its own, requests' and urllib3's errors
+        raise WeightsError(
+            f"pipeline {repository}: not in the cache and the hub cannot be reached "
+            f"({type(error).__name__}); fetch it where there is a network: "
+            f"hf download {repository} {' '.join(files)}"
+        ) from error
+
+
+SD_NANO = Path(__file__).parent / "weights" / "sd_nano"
+
+register_model(
+    Model(
+        name="sd_nano",
+        family="unet",
+        architecture="sd_nano",
+        source="captioned Fashion-MNIST (MIT licence), benchmarks/pretrain_sd_nano.py; docs/sd_nano.md",
+        input_size=32,
+        fixed_size=True,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        make=lambda: make_unet(_config(SD_NANO)),
+        weights=lambda: SD_NANO,
+        sha256=None,
+    )
+)
+register_model(
+    replace(
+        _hub_model(
+            "sd_unet",
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "LAION-5B; Rombach et al. 2022; CreativeML OpenRAIL-M",
+        ),
+        # Its shape is known without the hub: `raypeft params` and `raypeft plan` count it anywhere.
+        make=lambda: make_unet(SD1_CONFIG),
+    )
+)

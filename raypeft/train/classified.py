@@ -1,0 +1,53 @@
+"""What a final run of a classifier leaves: scores on val and test, and its predictions of the test images.
+
+Any later metric, test or fairness question is answered from the predictions.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from raypeft.core.files import write_file
+from raypeft.core.spec import TrialSpec
+from raypeft.datasets import Prepared
+from raypeft.metrics import score
+from raypeft.tasks import Classify
+from raypeft.train.build import Trial
+from raypeft.train.workers import Workers
+
+
+def score_predictions(
+    spec: TrialSpec, trial: Trial, task: Classify, *, store: Path, workers: Workers
+) -> dict[str, float]:
+    """Every registered metric of both splits, keyed "<split>/<metric>"; the first worker writes."""
+    val, test = (workers.predict(task, trial.trained, cases) for cases in (trial.val, trial.test))
+    if workers.is_first:
+        path = store / "predictions" / f"{spec.trial_id}.parquet"
+        write_predictions(path, data=trial.data, cases=trial.test, probabilities=test.numpy())
+    return {**_scores("val", trial, trial.val, val), **_scores("test", trial, trial.test, test)}
+
+
+def write_predictions(path: Path, *, data: Prepared, cases: np.ndarray, probabilities: np.ndarray) -> None:
+    """One row per case: case_id, group, label (class index), `prob/<class>` (float16), subgroups.
+
+    `cases`: int64 (n,) indices into `data`; `probabilities`: (n, classes), in [0, 1]. Atomic.
+    """
+    columns: dict[str, pa.Array] = {
+        "case_id": pa.array([data.case_ids[case] for case in cases]),
+        "group": pa.array([data.groups[case] for case in cases]),
+        "label": pa.array(data.labels[cases]),
+    }
+    for index, name in enumerate(data.classes):
+        columns[f"prob/{name}"] = pa.array(probabilities[:, index].astype(np.float16))
+    for name, values in data.subgroups.items():
+        columns[name] = pa.array([values[case] for case in cases])
+    write_file(path, lambda file: pq.write_table(pa.table(columns), file))
+
+
+def _scores(split: str, trial: Trial, cases: np.ndarray, probabilities: torch.Tensor) -> Mapping[str, float]:
+    labels = torch.from_numpy(trial.data.labels[cases])
+    return {f"{split}/{name}": value for name, value in score(labels, probabilities).items()}

@@ -1,0 +1,103 @@
+"""What the frozen VAE and text encoder make of a data set: encoded once per store, mapped by every trial."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from raypeft.core.spec import Generation, TrialSpec
+from raypeft.datasets import Prepared
+from raypeft.models import FrozenParts
+from raypeft.tasks import Encoded
+from raypeft.train.tensors import cached_tensors
+
+IMAGES_AT_ONCE, PROMPTS_AT_ONCE = 16, 64
+
+
+def encode(
+    spec: TrialSpec,
+    *,
+    data: Prepared,
+    images: np.ndarray,
+    parts: FrozenParts,
+    cache_dir: Path,
+    device: torch.device,
+    beat: Callable[[], object],
+) -> Encoded:
+    """Latents of all `images`, uint8 (n, side, side, 3), and their prompts' embeddings, from the cache.
+
+    One process encodes, others that want the same wait; `beat` is called all the while. The networks of
+    `parts` are on `device` afterwards. Prompts longer than the text encoder takes are cut, as in diffusers.
+    """
+    assert spec.recipe.generation is not None, "the plan resolves the settings of generation"
+    prompts = prompts_of(data, spec.recipe.generation)
+    texts = ["", *sorted(set(prompts) - {""})]
+    place = {text: number for number, text in enumerate(texts)}
+    path = cache_dir / "latents" / f"{_digest(spec, texts)}.safetensors"
+    parts.vae.to(device)
+
+    def compute() -> dict[str, torch.Tensor]:
+        parts.text_encoder.to(device)
+        with _plain_numbers():
+            return _encode(images, texts, parts=parts, device=device, beat=beat)
+
+    tensors = cached_tensors(path, compute, waiting=beat)
+    return Encoded(**tensors, prompts=np.array([place[prompt] for prompt in prompts]))
+
+
+def prompts_of(data: Prepared, settings: Generation) -> list[str]:
+    """One per case: the table's own, or else made of the case's class."""
+    if data.prompts is not None:
+        return list(data.prompts)
+    return [settings.prompt_of(data.classes[label]) for label in data.labels.tolist()]
+
+
+def _digest(spec: TrialSpec, texts: Sequence[str]) -> str:
+    content = [spec.weights_digest, spec.data_digest, spec.recipe.image_size, texts]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _plain_numbers() -> Iterator[None]:
+    """Inference with one thread: whoever encodes, with however many, comes to the same bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _encode(
+    images: np.ndarray,
+    texts: Sequence[str],
+    *,
+    parts: FrozenParts,
+    device: torch.device,
+    beat: Callable[[], object],
+) -> dict[str, torch.Tensor]:
+    means, deviations, embedded = [], [], []
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        beat()
+        pixels = torch.tensor(images[start : start + IMAGES_AT_ONCE], device=device).permute(0, 3, 1, 2)
+        latents: Any = parts.vae.encode(pixels.contiguous().float() / 127.5 - 1).latent_dist
+        means.append(latents.mean.half().cpu())
+        deviations.append(latents.std.half().cpu())
+    for start in range(0, len(texts), PROMPTS_AT_ONCE):
+        beat()
+        tokens = parts.tokenizer(
+            list(texts[start : start + PROMPTS_AT_ONCE]),
+            padding="max_length",
+            max_length=parts.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        embedded.append(parts.text_encoder(tokens.input_ids.to(device))[0].half().cpu())
+    tensors = {"mean": means, "std": deviations, "text": embedded}
+    return {name: torch.cat(pieces).contiguous() for name, pieces in tensors.items()}
