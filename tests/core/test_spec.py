@@ -12,6 +12,7 @@ from raypeft.core.errors import ConfigError
 from raypeft.core.spec import (
     Augmentation,
     Cell,
+    Generation,
     LogUniform,
     Preprocessing,
     Recipe,
@@ -106,6 +107,21 @@ def test_trial_ids_are_twelve_hex_digits(seed, lr):
     int(trial_id, 16)
 
 
+def test_settings_that_came_later_leave_the_ids_of_stores_alone():
+    """The id that commit d4e2c55, which had none of them, gave to this spec."""
+    recipe = Recipe(epochs=2, image_size=32, augmentation=Augmentation(hflip=0.5))
+    cell = Cell(method="lora", model="vit_nano", dataset="digits", fraction=0.1)
+    assert spec(cell=cell, seed=1, recipe=recipe).trial_id == "bd9cc592191c"
+    for later in ({"ema_decay": 0.99}, {"gradient_checkpointing": True}, {"generation": Generation()}):
+        assert spec(cell=cell, seed=1, recipe=replace(recipe, **later)).trial_id != "bd9cc592191c"
+
+
+def test_prompts_are_made_of_the_class_names():
+    assert Generation(prompt="an X-ray of {class}, frontal").prompt_of("no finding") == (
+        "an X-ray of no finding, frontal"
+    )
+
+
 def test_a_grid_holds_every_combination_once():
     cells = grid(method=("a", "b"), model=("m",), dataset=("x", "y"), fraction=(0.1, 1.0))
     assert len(set(cells)) == len(cells) == 8
@@ -152,6 +168,13 @@ def one_cell() -> tuple[Cell, ...]:
         (lambda: Augmentation(scale=(0.5, 1.5)), r"augmentation scale=\(0.5, 1.5\)"),
         (lambda: Augmentation(ratio=(2.0, 1.0)), r"augmentation ratio=\(2.0, 1.0\)"),
         (lambda: Augmentation(ratio=(1.0, math.inf)), r"augmentation ratio=\(1.0, inf\)"),
+        (lambda: Recipe(ema_decay=1.0), "ema_decay=1.0: must lie between 0 and 1"),
+        (lambda: Generation(prompt="a {clas}"), r"prompt='a \{clas\}': the one field is \{class\}"),
+        (lambda: Generation(prompt="a {class"), "the one field is"),
+        (lambda: Generation(prompt_dropout=1.0), "prompt_dropout=1.0"),
+        (lambda: Generation(num_images=1), "num_images=1"),
+        (lambda: Generation(guidance_scale=0.5), "guidance_scale=0.5: must be at least 1"),
+        (lambda: Generation(features="clip"), "features='clip': allowed are classifier, inception"),
         (lambda: Sweep(name="s", cells=()), "no cells"),
         (
             lambda: Sweep(name="s", cells=one_cell(), split="random"),
