@@ -1,7 +1,7 @@
 """A linear probe on features that are computed once, against one that runs the backbone at every step.
 
 Run:      OMP_NUM_THREADS=1 python benchmarks/frozen_features.py --dataset breastus:FOLDER --image-size 64
-Prints, for both, device seconds of training (all epochs), the seconds of the whole trial and test macro F1, over
+Prints, for both, device seconds of training (all epochs), seconds of the whole trial and test macro F1, over
 rounds that take turns, and the ratios. The first trial of a store pays for the features: shown apart.
 """
 

@@ -7,12 +7,15 @@ Scores:  noise_mse, the mean squared error of the predicted noise (of v in model
          lower is better.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from raypeft.core.result import SEARCHED_BY, Score
 from raypeft.core.spec import Generation
@@ -74,7 +77,7 @@ class Generate(Task):
         Noise and timesteps are the same for every model and seed: so scores compare.
         """
         model.eval()
-        with torch.no_grad():
+        with _inference():
             parts = [
                 self._errors_at_steps(model, cases[start : start + self.batch_size])
                 for start in range(0, len(cases), self.batch_size)
@@ -101,7 +104,7 @@ class Generate(Task):
         if scale > 1:
             text = torch.cat([self._embedded(np.zeros_like(asked)), text])
         model.eval()
-        with torch.no_grad():
+        with _inference():
             for step in scheduler.timesteps:
                 twice = torch.cat([latents, latents]) if scale > 1 else latents
                 output = self._output(model, twice, step.expand(len(twice)), text)
@@ -153,6 +156,13 @@ class Generate(Task):
             images: torch.Tensor = self._vae.decode(latents / self._vae.config.scaling_factor).sample
         pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+@contextmanager
+def _inference() -> Iterator[None]:
+    """No gradients; weights that a parametrization makes (SV-Diff) are made once."""
+    with torch.no_grad(), parametrize.cached():
+        yield
 
 
 def _generator(seed: int, purpose: int, case: int) -> np.random.Generator:

@@ -11,7 +11,8 @@ from torch.distributed.tensor import DTensor
 
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared, open_prepared
-from raypeft.methods import ParameterCounts, apply_method
+from raypeft.methods import ParameterCounts, apply_method, bind_method
+from raypeft.methods.svdiff import decompose, decompositions, svdiff
 from raypeft.models import (
     bind_model,
     build_model,
@@ -24,6 +25,7 @@ from raypeft.train.frozen import Head, frozen_features, is_frozen
 from raypeft.train.latents import encode
 from raypeft.train.loop import trained_state
 from raypeft.train.state import autocast_dtype, resolve_precision, seed_everything
+from raypeft.train.tensors import cached_tensors
 from raypeft.train.workers import Workers, whole
 
 
@@ -65,7 +67,7 @@ def build_trial(
         cache_dir=cache_dir,
     )
     seed_everything(spec)
-    model, counts = build_network(spec, num_classes=len(data.classes), cache_dir=cache_dir)
+    model, counts = build_network(spec, num_classes=len(data.classes), cache_dir=cache_dir, beat=beat)
     if spec.recipe.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
@@ -105,11 +107,17 @@ def build_trial(
     )
 
 
-def build_network(spec: TrialSpec, *, num_classes: int, cache_dir: Path) -> tuple[nn.Module, ParameterCounts]:
+def build_network(
+    spec: TrialSpec, *, num_classes: int, cache_dir: Path, beat: Callable[[], object] = lambda: None
+) -> tuple[nn.Module, ParameterCounts]:
     """The backbone with its weights, and what the method inserts and trains."""
     weights = stored_weights(cache_dir, spec.weights_digest)
     model = build_model(spec.cell.model, num_classes=num_classes, weights=weights)
-    return model, apply_method(spec.cell.method, model)
+    if bind_method(spec.cell.method).method.apply is not svdiff:
+        return model, apply_method(spec.cell.method, model)
+    path = cache_dir / "svd" / f"{spec.weights_digest}.safetensors"
+    with decompositions(cached_tensors(path, lambda: decompose(model), waiting=beat)):
+        return model, apply_method(spec.cell.method, model)
 
 
 def whole_model(spec: TrialSpec, trial: Trial, *, cache_dir: Path) -> nn.Module:
