@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from raypeft.methods import apply_method, set_train_mode
@@ -30,12 +31,15 @@ class StepCost:
 
 @functools.lru_cache(maxsize=512)
 def step_cost(model: str, method: str, *, num_classes: int, image_size: int | None) -> StepCost:
-    """Trace one step on the meta device: seconds for the largest model, no weights, no memory."""
+    """Trace one step on tensors without numbers: seconds for the largest model, no weights, no memory."""
     side = image_size_of(model, image_size)
     with torch.device("meta"):
         network = bind_model(model).make()
         network.reset_classifier(num_classes)  # type: ignore[operator]
         counts = apply_method(method, network)
+    # On the meta device itself attention is no fused kernel, and keeps its maps.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        network.to_empty(device="cpu")
         images = torch.empty(BATCH, 3, side, side)
         labels = torch.zeros(BATCH, dtype=torch.long)
     set_train_mode(method, network)
