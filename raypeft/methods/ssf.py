@@ -71,7 +71,7 @@ def ssf(model: nn.Module) -> None:
 
 def _batch_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
     weight, bias = _merged(module)
-    scaled = nn.functional.batch_norm(
+    scaled: torch.Tensor = nn.functional.batch_norm(
         features,
         module.running_mean,
         module.running_var,
@@ -88,7 +88,8 @@ def _batch_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
 
 
 def _layer_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
-    return nn.functional.layer_norm(features, module.normalized_shape, *_merged(module), module.eps)
+    weight, bias = _merged(module)
+    return nn.functional.layer_norm(features, module.normalized_shape, weight, bias, module.eps)
 
 
 def _merged(norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,7 +98,8 @@ def _merged(norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _convolution(module: Any, images: torch.Tensor) -> torch.Tensor:
     output: torch.Tensor = type(module).forward(module, images)
-    return output * module.ssf_scale.view(-1, 1, 1) + module.ssf_shift.view(-1, 1, 1)
+    scaled: torch.Tensor = output * module.ssf_scale.view(-1, 1, 1) + module.ssf_shift.view(-1, 1, 1)
+    return scaled
 
 
 def _linear(module: Any, features: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from raypeft.metrics import score
 from raypeft.models import build_model, stored_weights
 from raypeft.tasks import Augmenter, Classify
 from raypeft.train.loop import trained_state
-from raypeft.train.state import autocast_dtype, resolve_precision, seed_everything
+from raypeft.train.state import autocast_dtype, prepare_network, resolve_precision, seed_everything
 from raypeft.train.workers import Workers, whole
 
 
@@ -58,6 +58,7 @@ def build_trial(
     seed_everything(spec)
     model, counts = _build_network(spec, num_classes=len(data.classes), cache_dir=cache_dir)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
+    prepare_network(model, precision=precision, device=device)
     return Trial(
         model=model if workers.sharded else model.to(device),
         counts=counts,

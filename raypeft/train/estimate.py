@@ -43,7 +43,7 @@ def step_cost(model: str, method: str, *, num_classes: int, image_size: int | No
         images = torch.empty(BATCH, 3, side, side)
         labels = torch.zeros(BATCH, dtype=torch.long)
     set_train_mode(method, network)
-    kept = _KeptBytes(network)
+    kept = KeptBytes(network)
     with FlopCounterMode(display=False) as training:
         with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
             loss = nn.functional.cross_entropy(network(images), labels)
@@ -59,16 +59,18 @@ def step_cost(model: str, method: str, *, num_classes: int, image_size: int | No
     )
 
 
-class _KeptBytes:
+class KeptBytes:
     """Adds up the tensors that autograd keeps, each storage once, the network's own not at all."""
 
     def __init__(self, network: nn.Module) -> None:
+        """Begins at 0."""
         own = [*network.parameters(), *network.buffers()]
         self._seen = {tensor.untyped_storage()._cdata for tensor in own}
         self._alive: list[torch.Tensor] = []  # so that no storage's address is used twice
         self.num_bytes = 0
 
     def pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The hook that torch.autograd.graph.saved_tensors_hooks takes."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._seen:
             self._seen.add(storage._cdata)
