@@ -28,14 +28,15 @@ def resolve_precision(asked: str, *, model: nn.Module, device: torch.device) -> 
     """What `auto` means here: bf16 autocast where it is faster, else fp32.
 
     A GPU gains. A CPU gains where it multiplies bf16 itself and the matrix products are large enough to
-    pay for the casts: figures in docs/log.md. U-Nets were measured with AMX tiles alone.
+    pay for the casts: figures in docs/log.md.
     """
     if asked != "auto":
         return asked
     if device.type == "cuda":
         return "bf16"
-    wide = getattr(model, "embed_dim", 0) >= AMX_PAYS_FROM_WIDTH
-    return "bf16" if wide and torch.cpu._is_amx_tile_supported() else "fp32"
+    wide = getattr(model, "embed_dim", 0) >= BF16_PAYS_FROM_WIDTH
+    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if wide and multiplies else "fp32"
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
