@@ -9,67 +9,148 @@ Step 0: output unchanged.     Buffers: BatchNorm statistics frozen.
 A BatchNorm with a built-in activation (timm's EfficientNets) is scaled between the two, so that gamma
 and beta always merge into the layer before them.
 
+Each layer computes with the merged weight and bias, and so neither makes nor keeps the features before
+the scale: with operations of its own SSF keeps 1.3 times the activations of full tuning on a ViT.
+
 Differs from the paper: gamma starts at 1 and beta at 0, not at N(1, 0.02) and N(0, 0.02).
 """
+
+from types import MethodType
+from typing import Any
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raypeft.methods.base import backbone_modules, register_method, remove_hook, scale_rows
+from raypeft.methods.base import backbone_modules, register_method, scale_rows
+
+Layers = list[tuple[nn.Module, int]]
 
 
-def _sites(model: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
-    """Per site: the layer, the module whose output is its output, and its number of channels."""
+def _sites(model: nn.Module) -> Layers:
+    """Each layer that is scaled, and its number of channels."""
     modules = [module for _, module in backbone_modules(model)]
     norms = [module for module in modules if isinstance(module, _BatchNorm)]
     if norms:  # after a convolution that feeds a BatchNorm a shift would do nothing
-        return [(module, _end(module), module.num_features) for module in norms]
-    sites: list[tuple[nn.Module, nn.Module, int]] = []
+        return [(module, module.num_features) for module in norms]
+    sites: Layers = []
     for module in modules:
         if isinstance(module, nn.Linear):
-            sites.append((module, module, module.out_features))
+            sites.append((module, module.out_features))
         elif isinstance(module, nn.Conv2d):
-            sites.append((module, module, module.out_channels))
+            sites.append((module, module.out_channels))
         elif isinstance(module, nn.LayerNorm):
-            sites.append((module, module, module.normalized_shape[-1]))
+            sites.append((module, module.normalized_shape[-1]))
     return sites
 
 
-def _end(norm: nn.Module) -> nn.Module:
-    return norm.drop if isinstance(norm, BatchNormAct2d) else norm  # between normalisation and activation
-
-
 def _merge(model: nn.Module) -> None:
-    for layer, end, _ in _sites(model):
-        scale_rows(layer, end.ssf_scale, end.ssf_shift)  # type: ignore[arg-type]
-        del end.ssf_scale, end.ssf_shift
-        for hook in (_first_axis, _last_axis):
-            remove_hook(end, hook)
+    for layer, _ in _sites(model):
+        scale_rows(layer, layer.ssf_scale, layer.ssf_shift)  # type: ignore[arg-type]
+        del layer.ssf_scale, layer.ssf_shift, layer.forward
 
 
 @register_method(
     "ssf",
     families={"conv", "vit"},
     paper="Lian et al., NeurIPS 2022, equation 3",
-    count=lambda model: 2 * sum(channels for *_, channels in _sites(model)),
+    count=lambda model: 2 * sum(channels for _, channels in _sites(model)),
     merge=_merge,
 )
 def ssf(model: nn.Module) -> None:
     """Insert `ssf_scale` and `ssf_shift`."""
-    for layer, end, channels in _sites(model):
+    for layer, channels in _sites(model):
         like = next(layer.parameters())
-        end.ssf_scale = nn.Parameter(torch.ones(channels, device=like.device, dtype=like.dtype))
-        end.ssf_shift = nn.Parameter(torch.zeros(channels, device=like.device, dtype=like.dtype))
-        spatial = isinstance(layer, (nn.Conv2d, _BatchNorm))  # (batch, channels, height, width)
-        end.register_forward_hook(_first_axis if spatial else _last_axis)
+        layer.ssf_scale = nn.Parameter(torch.ones(channels, device=like.device, dtype=like.dtype))
+        layer.ssf_shift = nn.Parameter(torch.zeros(channels, device=like.device, dtype=like.dtype))
+        kinds = (kind for kind in FORWARD if isinstance(layer, kind))
+        layer.forward = MethodType(FORWARD[next(kinds)], layer)  # follows its module through a deepcopy
 
 
-def _first_axis(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-    shape = (1, -1, *[1] * (output.ndim - 2))
-    return output * module.ssf_scale.view(shape) + module.ssf_shift.view(shape)  # type: ignore[operator]
+def _batch_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
+    weight, bias = _merged(module)
+    scaled: torch.Tensor = nn.functional.batch_norm(
+        features,
+        module.running_mean,
+        module.running_var,
+        weight,
+        bias,
+        module.training,
+        module.momentum,
+        module.eps,
+    )
+    if not isinstance(module, BatchNormAct2d):
+        return scaled
+    activated: torch.Tensor = module.act(module.drop(scaled))
+    return activated
 
 
-def _last_axis(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-    return output * module.ssf_scale + module.ssf_shift  # type: ignore[operator]
+def _layer_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
+    weight, bias = _merged(module)
+    return nn.functional.layer_norm(features, module.normalized_shape, weight, bias, module.eps)
+
+
+def _merged(norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return norm.weight * norm.ssf_scale, norm.bias * norm.ssf_scale + norm.ssf_shift
+
+
+def _convolution(module: Any, images: torch.Tensor) -> torch.Tensor:
+    output: torch.Tensor = type(module).forward(module, images)
+    scaled: torch.Tensor = output * module.ssf_scale.view(-1, 1, 1) + module.ssf_shift.view(-1, 1, 1)
+    return scaled
+
+
+def _linear(module: Any, features: torch.Tensor) -> torch.Tensor:
+    device = features.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        features = features.to(torch.get_autocast_dtype(device))
+    scaled: torch.Tensor = _ScaledLinear.apply(
+        features, module.weight, module.bias, module.ssf_scale, module.ssf_shift
+    )
+    return scaled
+
+
+FORWARD = {_BatchNorm: _batch_norm, nn.LayerNorm: _layer_norm, nn.Conv2d: _convolution, nn.Linear: _linear}
+
+
+class _ScaledLinear(torch.autograd.Function):
+    """A frozen linear layer whose output is scaled and shifted: (..., width_in) to (..., width_out).
+
+    Its result is what the layer after it mostly keeps anyway, and the scale's gradient needs nothing else:
+    with y = scale * u + shift, sum(dy * u) = (sum(dy * y) - shift * sum(dy)) / scale.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        scale: torch.Tensor,
+        shift: torch.Tensor,
+    ) -> torch.Tensor:
+        merged_bias = shift if bias is None else bias * scale + shift
+        merged = _scaled_rows(weight, scale, features.dtype)
+        output = nn.functional.linear(features, merged, merged_bias.to(features.dtype))
+        ctx.save_for_backward(output, weight, scale, shift)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        output, weight, scale, shift = ctx.saved_tensors
+        of_features = None
+        if ctx.needs_input_grad[0]:
+            of_features = gradient @ _scaled_rows(weight, scale, gradient.dtype)
+        rows = tuple(range(gradient.ndim - 1))
+        of_shift = gradient.sum(rows, dtype=scale.dtype)
+        of_output = (gradient * output).sum(rows, dtype=scale.dtype)
+        # Below the rounding of `output` nothing is left to divide: the gradient fades to 0 with the scale.
+        divisor = scale.abs().clamp(min=torch.finfo(output.dtype).eps).copysign(scale)
+        return of_features, None, None, (of_output - shift * of_shift) / divisor, of_shift
+
+
+def _scaled_rows(weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return (weight * scale[:, None]).to(dtype)

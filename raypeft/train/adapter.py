@@ -45,8 +45,8 @@ def save_adapter(folder: Path, model: nn.Module, *, spec: TrialSpec, classes: tu
 def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The fine-tuned model in eval mode, and what it needs: classes, mean, std, image_size.
 
-    Its output equals that of the trained model bit for bit. Of a text-to-image model the U-Net, which
-    takes its place in the pipeline: `pipe.unet = unet`. `weights`: the backbone's file, or pipeline,
+    Its output equals that of the trained model, in float32 bit for bit. Of a text-to-image model the U-Net,
+    which takes its place in the pipeline: `pipe.unet = unet`. `weights`: the backbone's file, or pipeline,
     where it was a local one and the adapter no longer lies in its store.
     Raises: WeightsError when the folder is damaged or belongs to another model.
     """

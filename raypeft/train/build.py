@@ -24,7 +24,7 @@ from raypeft.tasks import Augmenter, Classify, Generate
 from raypeft.train.frozen import Head, frozen_features, is_frozen
 from raypeft.train.latents import encode
 from raypeft.train.loop import trained_state
-from raypeft.train.state import autocast_dtype, resolve_precision, seed_everything
+from raypeft.train.state import autocast_dtype, prepare_network, resolve_precision, seed_everything
 from raypeft.train.tensors import cached_tensors
 from raypeft.train.workers import Workers, whole
 
@@ -71,6 +71,7 @@ def build_trial(
     if spec.recipe.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
+    prepare_network(model, precision=precision, device=device)
     # Scoring keeps no activations for a backward pass: four times as many images fit.
     running = _Running(device, autocast_dtype(precision), 4 * micro_batch_size)
     if spec.recipe.generation is None:

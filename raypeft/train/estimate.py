@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from raypeft.methods import apply_method, set_train_mode
 from raypeft.models import bind_model, image_size_of
 
 BATCH = 2  # images that are traced; BatchNorm needs two
-VAE_FACTOR, TOKENS = 8, 77  # of Stable Diffusion; CLIP's text
+TOKENS = 77  # of CLIP's text
 ADAMW_STATES = 3  # per trainable number: gradient and two moments
 
 
@@ -33,17 +34,20 @@ class StepCost:
 
 @functools.lru_cache(maxsize=512)
 def step_cost(model: str, method: str, *, num_classes: int, image_size: int | None) -> StepCost:
-    """Trace one step on the meta device: seconds for the largest model, no weights, no memory."""
+    """Trace one step on tensors without numbers: seconds for the largest model, no weights, no memory."""
     side = image_size_of(model, image_size)
     with torch.device("meta"):
-        network = bind_model(model).make()
-        is_unet = bind_model(model).family == "unet"
+        entry = bind_model(model)
+        network, is_unet = entry.make(), entry.family == "unet"
         if not is_unet:
             network.reset_classifier(num_classes)  # type: ignore[operator]
         counts = apply_method(method, network)
-        forward = _denoise(network, side) if is_unet else _classify(network, side)
+    # On the meta device itself attention is no fused kernel, and keeps its maps.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        network.to_empty(device="cpu")
+        forward = _denoise(network, side / entry.input_size) if is_unet else _classify(network, side)
     set_train_mode(method, network)
-    kept = _KeptBytes(network)
+    kept = KeptBytes(network)
     with FlopCounterMode(display=False) as training:
         with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
             loss = forward().float().square().mean()
@@ -64,24 +68,27 @@ def _classify(network: nn.Module, side: int) -> Callable[[], torch.Tensor]:
     return lambda: network(images)
 
 
-def _denoise(network: Any, side: int) -> Callable[[], torch.Tensor]:
-    """At the latents' size: the VAE of Stable Diffusion makes 8 pixels one."""
+def _denoise(network: Any, scale: float) -> Callable[[], torch.Tensor]:
+    """Latents of images `scale` times as large as those of the pretraining."""
     config = network.config
-    latents = torch.empty(BATCH, config.in_channels, side // VAE_FACTOR, side // VAE_FACTOR)
+    side = round(scale * config.sample_size)
+    latents = torch.empty(BATCH, config.in_channels, side, side)
     steps, text = torch.zeros(BATCH), torch.empty(BATCH, TOKENS, config.cross_attention_dim)
     return lambda: network(latents, steps, encoder_hidden_states=text).sample
 
 
-class _KeptBytes:
+class KeptBytes:
     """Adds up the tensors that autograd keeps, each storage once, the network's own not at all."""
 
     def __init__(self, network: nn.Module) -> None:
+        """Begins at 0."""
         own = [*network.parameters(), *network.buffers()]
         self._seen = {tensor.untyped_storage()._cdata for tensor in own}
         self._alive: list[torch.Tensor] = []  # so that no storage's address is used twice
         self.num_bytes = 0
 
     def pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The hook that torch.autograd.graph.saved_tensors_hooks takes."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._seen:
             self._seen.add(storage._cdata)

@@ -9,7 +9,7 @@ from torch import nn
 
 from raypeft.core.spec import TrialSpec
 
-AMX_PAYS_FROM_WIDTH = 192  # embedding width of a ViT; channels of a U-Net
+BF16_PAYS_FROM_WIDTH = 192  # embedding width of a ViT; channels of a U-Net
 
 
 def seed_everything(spec: TrialSpec) -> None:
@@ -27,8 +27,8 @@ def seed_everything(spec: TrialSpec) -> None:
 def resolve_precision(asked: str, *, model: nn.Module, device: torch.device) -> str:
     """What `auto` means here: bf16 autocast where it is faster, else fp32.
 
-    A GPU gains. A CPU gains where it has AMX tiles and the matrix products are large enough to pay
-    for the casts: figures in docs/log.md.
+    A GPU gains. A CPU gains where it multiplies bf16 itself and the matrix products are large enough to
+    pay for the casts: figures in docs/log.md.
     """
     if asked != "auto":
         return asked
@@ -36,10 +36,22 @@ def resolve_precision(asked: str, *, model: nn.Module, device: torch.device) -> 
         return "bf16"
     is_unet = hasattr(model, "down_blocks")
     width: int = model.config.block_out_channels[0] if is_unet else getattr(model, "embed_dim", 0)  # type: ignore[union-attr, index, assignment]
-    wide = width >= AMX_PAYS_FROM_WIDTH
-    return "bf16" if wide and torch.cpu._is_amx_tile_supported() else "fp32"
+    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if width >= BF16_PAYS_FROM_WIDTH and multiplies else "fp32"
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
     """The dtype for torch.autocast, or None for plain float32."""
     return {"fp32": None, "bf16": torch.bfloat16}[precision]
+
+
+def prepare_network(model: nn.Module, *, precision: str, device: torch.device) -> None:
+    """Compute attention in the form that is faster here, in place; figures in docs/log.md.
+
+    torch's fused kernel is slow in bf16 on a CPU, most of all backward: there timm's attention runs as
+    two matrix products and a softmax.
+    """
+    if precision == "bf16" and device.type == "cpu":
+        for module in model.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = False  # type: ignore[assignment]

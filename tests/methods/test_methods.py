@@ -9,6 +9,7 @@ from torch import nn
 
 from raypeft.core.errors import ConfigError, IncompatibleError, UnknownNameError
 from raypeft.methods import apply_method, bind_method, check_family, merge_method
+from raypeft.methods.ssf import _ScaledLinear
 
 CLASSES = 3
 DEPTH, DIM, PATCHES = 2, 32, 16
@@ -149,6 +150,53 @@ def test_ssf_is_the_linear_layer_with_scaled_rows_and_moved_bias():
     x = torch.randn(5, DIM)
     weight = fc1.ssf_scale[:, None] * fc1.weight
     torch.testing.assert_close(fc1(x), x @ weight.T + fc1.ssf_scale * fc1.bias + fc1.ssf_shift)
+
+
+@pytest.mark.parametrize("family", ["conv", "vit"])
+def test_ssf_has_the_gradients_of_a_scale_and_a_shift_in_every_weight_and_bias(family):
+    plain, model = tiny(family).double(), tiny(family)
+    apply_method("ssf", model)
+    model.double().eval()
+    layers = {name: layer for name, layer in model.named_modules() if hasattr(layer, "ssf_scale")}
+    weights, expected = {}, []
+    for name, layer in layers.items():
+        nn.init.normal_(layer.ssf_scale, mean=1, std=0.3)
+        nn.init.normal_(layer.ssf_shift)
+        scale, shift = (p.detach().clone().requires_grad_() for p in (layer.ssf_scale, layer.ssf_shift))
+        expected += [scale, shift]
+        weight, bias = (p.detach() for p in (layer.weight, layer.bias))
+        weights[f"{name}.weight"] = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+        weights[f"{name}.bias"] = bias * scale + shift
+    found = [p for layer in layers.values() for p in (layer.ssf_scale, layer.ssf_shift)]
+    images = torch.randn(4, 3, 32, 32, dtype=torch.double)
+    wanted = torch.func.functional_call(plain.eval(), weights, (images,))
+    torch.testing.assert_close(model(images), wanted)
+    model(images).square().sum().backward()
+    wanted.square().sum().backward()
+    assert layers
+    torch.testing.assert_close([p.grad for p in found], [p.grad for p in expected])
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_the_linear_layer_of_ssf_has_the_derivatives_that_differences_show(has_bias):
+    layer = nn.Linear(5, 4, bias=has_bias, dtype=torch.double).requires_grad_(False)
+    features, scale, shift = (torch.randn(*shape, dtype=torch.double) for shape in ((2, 3, 5), (4,), (4,)))
+    inputs = [tensor.requires_grad_() for tensor in (features, scale, shift)]
+    assert torch.autograd.gradcheck(
+        lambda x, s, t: _ScaledLinear.apply(x, layer.weight, layer.bias, s, t), inputs
+    )
+
+
+@pytest.mark.parametrize(("scale", "right"), [(1e-3, True), (-1e-3, True), (0.0, False)])
+def test_a_scale_of_ssf_may_pass_zero(scale, right):
+    features, weight = torch.randn(64, 5), torch.randn(4, 5)
+    scales, shift = torch.full((4,), scale, requires_grad=True), torch.ones(4)
+    _ScaledLinear.apply(features, weight, None, scales, shift).square().sum().backward()
+    plain = features @ weight.T
+    expected = (2 * (plain * scale + shift) * plain).sum(0)
+    assert scales.grad.isfinite().all()
+    if right:
+        torch.testing.assert_close(scales.grad, expected, rtol=1e-2, atol=0)
 
 
 def test_adaptformer_computes_equation_3_of_the_paper():

@@ -1,0 +1,47 @@
+"""How a trial computes on this device."""
+
+import pytest
+import torch
+from timm.models import VisionTransformer
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from raypeft.train.state import prepare_network
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+class Operations(TorchDispatchMode):
+    """The names of the operations that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def network(precision: str, device: torch.device) -> nn.Module:
+    torch.manual_seed(0)
+    vit = VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=2, num_classes=3)
+    prepare_network(vit, precision=precision, device=device)
+    return vit.eval()
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "fused"), [("bf16", CPU, False), ("fp32", CPU, True), ("bf16", GPU, True)]
+)
+def test_attention_is_explicit_in_bf16_on_a_cpu_alone(precision, device, fused):
+    with Operations() as operations, torch.no_grad():
+        network(precision, device)(torch.randn(2, 3, 32, 32))
+    assert any("flash_attention" in name for name in operations.names) is fused
+
+
+def test_both_forms_of_attention_give_the_same_up_to_the_rounding_of_bf16():
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    exact = network("fp32", CPU)(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        explicit = network("bf16", CPU)(images).float()
+    torch.testing.assert_close(explicit, exact, rtol=0, atol=0.02 * exact.abs().max().item())
