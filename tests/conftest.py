@@ -1,8 +1,13 @@
 """The commands, called in this process; the fault matrix, printed at the end."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
+
+# Before torch is imported: networks as small as the tests' gain nothing from a second thread, and threads
+# that wait for each other beside other work take many times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from raypeft.cli import main
 

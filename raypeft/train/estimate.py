@@ -54,7 +54,7 @@ def step_cost(model: str, method: str, *, num_classes: int, image_size: int | No
         loss.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad(), FlopCounterMode(display=False) as predicting:
         forward()
-    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    weights = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
     return StepCost(
         train_flops=training.get_total_flops() / BATCH,
         predict_flops=predicting.get_total_flops() / BATCH,
