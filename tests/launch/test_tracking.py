@@ -354,6 +354,18 @@ def test_one_unreadable_result_does_not_hold_up_the_other_cells(store, client):
     assert_mirrors(client, store)
 
 
+def test_a_link_out_of_the_store_is_not_followed(tmp_path):
+    """In a store that was sent, an adapter may be a link to a key of who looks at it."""
+    store, key = write_plan(tmp_path / "sent"), tmp_path / "id_rsa"
+    key.write_text("private")
+    row = final(FULL, 0)
+    commit(store, row)
+    (store / "adapters" / row.trial_id / "adapter_model.safetensors").symlink_to(key)
+    with pytest.raises(StorageError, match=r"adapter_model\.safetensors is a link out of the store"):
+        sync(store)
+    assert not [path for path in (store / "mlflow-artifacts").rglob("*") if path.read_bytes() == b"private"]
+
+
 def test_a_moved_store_is_refused_with_the_cure(store, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(store, moved)
