@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.fault(
     row=41, expected="two drivers: the second exits 6 and names the first; each trial runs once"
 )
