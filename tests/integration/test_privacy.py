@@ -77,7 +77,7 @@ def listens_on(pid: int) -> set[str]:
 
 
 @pytest.mark.ray
-def test_no_name_of_a_patient_and_no_secret_is_left_anywhere(tmp_path):
+def test_no_name_of_a_patient_and_no_secret_is_left_anywhere(tmp_path, cli):
     root, store = tmp_path / "in", tmp_path / "store"
     rows = ["image,label,group"]
     for number in range(24):
@@ -102,6 +102,11 @@ def test_no_name_of_a_patient_and_no_secret_is_left_anywhere(tmp_path):
     assert open_to == {"127.0.0.1"}, "Ray's and raypeft's servers are for this machine alone"
     unwanted = (*NAMES, *SECRETS.values())
     assert not [name for name in unwanted if name in talk]
+    for command in (("status", store), ("report", store, "-o", store / "report.html")):
+        code, out, err = cli(*command)
+        assert code == 0, err
+        assert not [name for name in unwanted if name in out + err]
+    assert (store / "report.html").stat().st_size > 10_000
     files = [path for path in store.rglob("*") if path.is_file()]
     assert len(files) > 10
     for path in files:
