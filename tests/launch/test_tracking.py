@@ -104,7 +104,9 @@ def write_predictions(path: Path) -> None:
 
 def write_plan(store: Path) -> Path:
     store.mkdir(exist_ok=True)
-    (store / "plan.json").write_text(json.dumps({"sweep": {"name": SWEEP, "final_seeds": [0, 1, 2]}}))
+    cells = [{"method": cell.method} for cell in (FULL, PART)]
+    sweep = {"name": SWEEP, "cells": cells, "final_seeds": [0, 1, 2]}
+    (store / "plan.json").write_text(json.dumps({"sweep": sweep}))
     return store
 
 

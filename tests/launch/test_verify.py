@@ -48,7 +48,9 @@ def store(tmp_path) -> Path:
     ledger, history = Ledger(tmp_path), History(tmp_path)
     write_predictions(tmp_path, [0, 0, 0, 1])  # 3 of 4
     write_adapter(tmp_path, "{ }")
-    (tmp_path / "plan.json").write_text(json.dumps({"sweep": {"final_seeds": [0]}}))
+    (tmp_path / "plan.json").write_text(
+        json.dumps({"sweep": {"cells": [{"method": "full"}], "final_seeds": [0]}})
+    )
     history.note("start", trial_id="best", step=0)
     history.note("retry", trial_id="best", step=5)
     for row in (WORSE, BEST, FINAL):
