@@ -1,7 +1,6 @@
 """The commands: each a few lines that call a room. Heavy imports wait until a command needs them."""
 
 import itertools
-import json
 import os
 import runpy
 import socket
@@ -231,9 +230,10 @@ def stop(store: Path) -> None:
 @app.command()
 def sync(store: Path, tracking_uri: TrackingUri = None) -> None:
     """Bring MLflow up to date with the ledger."""
+    from analysis.load import load_plan
     from raypeft.launch.tracking import Tracker, default_tracking_uri
 
-    name = json.loads((store / "plan.json").read_text())["sweep"]["name"]
+    name = load_plan(store)["sweep"]["name"]
     counts = Tracker(store, tracking_uri or default_tracking_uri(store), name).sync()
     facts.print(f"synced {counts.synced} runs, {counts.already} already there")
 

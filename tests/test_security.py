@@ -1,6 +1,7 @@
 """No one gets in: pickles are never run, archives do not explode, tokens are private, nobody phones home."""
 
 import gzip
+import io
 import json
 import os
 import pickle
@@ -75,6 +76,34 @@ def test_a_zip_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path):
         archive.writestr("train_images.npy", b"\0" * 2**26)
     with pytest.raises(DataError, match="unpacks to 67108864 bytes"):
         npz(str(bomb))
+
+
+def header_alone(shape: tuple[int, ...]) -> bytes:
+    """A .npy file that promises bytes of `shape`, and holds none."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def pickled_array(canary: Path) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array([Canary(canary)], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["pickled", "endless", "outside"])
+def test_a_malicious_archive_is_refused_and_writes_nothing(tmp_path, kind):
+    canary, evil = tmp_path / "canary", tmp_path / "in" / "evil.npz"
+    evil.parent.mkdir()
+    name = "../canary" if kind == "outside" else "train_images.npy"
+    content = header_alone((2**50,)) if kind == "endless" else pickled_array(canary)
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr(name, content)
+    with pytest.raises(DataError):
+        npz(str(evil))
+    assert not canary.exists()
+    np.load(io.BytesIO(pickled_array(canary)), allow_pickle=True)
+    assert canary.exists(), "it does sing"
 
 
 def test_an_honest_archive_is_read_though_its_images_are_black(tmp_path):

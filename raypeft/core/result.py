@@ -149,13 +149,19 @@ class Result:
 
 
 def read_result(path: Path) -> Result:
-    """The row in a file. Raises: StorageError naming the file when it is damaged or too new."""
+    """The row in a file, which is named after the trial: what it left lies under that name.
+
+    Raises: StorageError naming the file when it is damaged, too new, or of another name.
+    """
     try:
         content = json.loads(path.read_text())
         if content["schema"] > SCHEMA:
             raise StorageError(
                 f"{path}: row of schema {content['schema']}, raypeft here reads up to {SCHEMA}; update it"
             )
-        return Result.from_dict(content)
+        row = Result.from_dict(content)
+        if row.trial_id != path.stem:  # in a store that was sent, it may lead to files outside
+            raise ValueError(f"of trial {row.trial_id!r}")
+        return row
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error

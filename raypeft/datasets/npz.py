@@ -63,7 +63,7 @@ def _read(path: Path, source: str) -> dict[str, np.ndarray]:
             return {name: content[name] for name in content.files}
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
         raise DataError(f"{source}: not a readable .npz file of plain arrays ({error})") from error
 
 

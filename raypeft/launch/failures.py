@@ -87,10 +87,10 @@ class Breaker:
 
 
 def reason(row: Result) -> str:
-    """By which failures are grouped: the class and, of an exception, its first line without numbers."""
+    """By which failures are grouped: the class; of an exception its first line, without numbers."""
     if row.failure not in (None, "error"):
         return CAUSES[row.failure]
-    return re.sub(r"\d+(\.\d+)?", "#", (row.error or "").partition("\n")[0])
+    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", (row.error or "").partition("\n")[0])
 
 
 def grouped(rows: Iterable[Result]) -> list[tuple[str, int, Result]]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raypeft.core.errors import StorageError
 from raypeft.core.result import Result
 from raypeft.core.spec import canonical_json
 
@@ -229,6 +230,9 @@ def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Pat
     """Adapter; confusion matrix as picture and table, or samples; raypeft.missing names what is not there."""
     adapter = store / "adapters" / row.trial_id
     predictions = store / "predictions" / f"{row.trial_id}.parquet"
+    for path in (predictions, adapter, *adapter.rglob("*")):
+        if not path.resolve().is_relative_to(store.resolve()):  # in a store that was sent
+            raise StorageError(f"{path} is a link out of the store, and is not sent; remove it")
     missing = [path.parent.name for path in (adapter, predictions) if not path.exists()]
     if missing:
         client.set_tag(run_id, "raypeft.missing", ", ".join(missing))

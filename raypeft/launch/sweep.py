@@ -269,8 +269,11 @@ class _Driver:
 
     def _outcome(self) -> Outcome:
         """From the ledger and the plan alone: what Tune says of its end is not asked."""
-        committed = sum(len(cell.committed()) for cell in self._state.cells)
+        rows = [row for cell in self._state.cells for row in cell.committed()]
+        committed, diverged = len(rows), sum(row.status == "diverged" for row in rows)
         counts = f"{committed} of {self._plan.num_trials} trials committed"
+        if diverged:
+            counts += f" ({diverged} diverged)"
         if committed == self._plan.num_trials:
             return Outcome(exit_code=0, summary=f"raypeft: exit 0 (DONE) {counts}")
         if self._state.num_left:

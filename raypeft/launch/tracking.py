@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from raypeft.core.errors import PreflightError, StorageError
 from raypeft.core.files import locked
-from raypeft.core.result import Result
+from raypeft.core.result import Result, read_result
 from raypeft.core.telemetry import switch_off
 from raypeft.launch import mirror
 from raypeft.launch.grids import send_grids
@@ -145,7 +145,7 @@ class Tracker:
     def _read_ledger(self) -> None:
         for path in (self._store / "ledger").glob("*.json"):
             if path.stem not in self._rows:
-                self._rows[path.stem] = Result.from_dict(json.loads(path.read_text()))
+                self._rows[path.stem] = read_result(path)
 
     def _send_missing(self, sweep: dict[str, Any]) -> SyncCount:
         num_final_seeds = len(sweep["final_seeds"])

@@ -3,8 +3,6 @@
 import functools
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,15 @@ from raypeft.core.errors import ConfigError, PreflightError, RaypeftError
 from raypeft.core.spec import Cell
 from raypeft.launch.demand import Demand, Resources, declared_resources, demands
 from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepStopper
-from raypeft.launch.lifeline import Lifeline, adopt_orphans
+from raypeft.launch.lifeline import Lifeline, adopt_orphans, kill_own_cluster
 from raypeft.launch.plan import Plan
+from raypeft.launch.scratch import scratch_folder
 from raypeft.launch.state import SweepState
 from raypeft.launch.token import keep_token_private
 
 Trainable = Callable[[dict[str, Any]], None]
+LOOPBACK = "127.0.0.1"
+STARTS = 3  # of Ray, whose servers give each other fifteen seconds: too little on a busy machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +56,15 @@ def tune_cells(
 
 def _tune(plan: Plan, state: SweepState, resources: Resources, *, trainable: Trainable, watch: Watch) -> bool:
     """Whether Tune came to its end; else another one is to go on."""
-    scratch = Path(tempfile.mkdtemp(prefix="raypeft-"))  # Ray's and Tune's files; nothing here is kept
-    _start_ray(resources, None if os.environ.get("RAY_ADDRESS") else scratch)
-    watch.ray_started(scratch)
+    with scratch_folder() as scratch:
+        _start_ray(resources, None if os.environ.get("RAY_ADDRESS") else scratch)
+        watch.ray_started(scratch)
+        return _run_tuner(plan, state, resources, scratch, trainable=trainable, watch=watch)
+
+
+def _run_tuner(
+    plan: Plan, state: SweepState, resources: Resources, scratch: Path, *, trainable: Trainable, watch: Watch
+) -> bool:
     with Lifeline(watch.cluster_lost):
         try:
             cluster = functools.partial(_cluster, declared_resources())
@@ -96,7 +103,6 @@ def _tune(plan: Plan, state: SweepState, resources: Resources, *, trainable: Tra
             return False
         finally:
             ray.shutdown()
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _start_ray(resources: Resources, scratch: Path | None) -> None:
@@ -107,20 +113,27 @@ def _start_ray(resources: Resources, scratch: Path | None) -> None:
     own: dict[str, Any] = {
         "address": "local",
         "_temp_dir": str(scratch),
+        "_node_ip_address": LOOPBACK,
         # Ray Train's cleaner asks the dashboard's State API whether a trial that held workers still lives.
         "include_dashboard": (resources.workers_per_trial or 1) > 1,
     }
-    try:
-        _init_ray(resources, own if scratch is not None else {})
-    except Exception as error:  # a port, a socket, a disk, a library: all as RuntimeError or OSError
-        text = str(error).partition("\n")[0]
-        hint = "choose a shorter TMPDIR" if "AF_UNIX" in text else "see: raypeft doctor"
-        raise PreflightError(f"Ray does not start: {text}; {hint}") from error
+    for start in range(1, STARTS + 1):
+        try:
+            return _init_ray(resources, own if scratch is not None else {})
+        except Exception as error:  # a port, a socket, a disk, a library: all as RuntimeError or OSError
+            text = str(error).partition("\n")[0]
+            if scratch is not None and start < STARTS and "timed out during startup" in text:
+                kill_own_cluster()
+                continue
+            hint = "choose a shorter TMPDIR" if "AF_UNIX" in text else "see: raypeft doctor"
+            raise PreflightError(f"Ray does not start: {text}; {hint}") from error
 
 
 def _init_ray(resources: Resources, own: dict[str, Any]) -> None:
     # Signals are the driver's, also while Ray starts its servers: its handler would end it without a word.
     ray._private.utils.set_sigterm_handler = lambda handler: None
+    # Ray makes of the loopback address the machine's own, and its servers then listen to the network.
+    ray._private.services.resolve_ip_for_localhost = lambda host: host
     ray.init(
         **own,
         log_to_driver=False,

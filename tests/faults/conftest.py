@@ -1,9 +1,11 @@
 """A real sweep in a process of its own, what befalls it, and what must hold afterwards."""
 
+import contextlib
 import json
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,7 +41,6 @@ class Run:
 
     def __init__(self, sweep: Path, store: Path, marks: Path, options: tuple[object, ...], environment: dict):
         self.store = store
-        self._began = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "raypeft", "run", str(sweep), "--store", str(store), *map(str, options)],
             env=os.environ | {"PYTHONPATH": str(INJECTED), "RAYPEFT_TEST_MARKS": str(marks)} | environment,
@@ -50,7 +51,7 @@ class Run:
         )
         self.family: set[psutil.Process] = set()
 
-    def until(self, condition: Callable[[], object], *, seconds: float = 240) -> None:
+    def until(self, condition: Callable[[], object], *, seconds: float = 600) -> None:
         """Wait while the driver runs."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -75,20 +76,29 @@ class Run:
         found = [one for one in self.count() if "ImplicitFunc" in " ".join(one.cmdline())]
         return found[0]
 
-    def end(self, *, seconds: float = 300) -> tuple[int, str]:
+    def end(self, *, seconds: float = 900) -> tuple[int, str]:
         """Exit status and stderr; nothing that it started is left."""
         talk = self.process.communicate(timeout=seconds)[1]
-        self.seconds = time.monotonic() - self._began
-        _, alive = psutil.wait_procs(list(self.family), timeout=15)
-        assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE], "orphans"
+        self._leaves_none(seconds=30)
         return self.process.returncode, talk
+
+    def _leaves_none(self, *, seconds: float) -> None:
+        """Of all that it started, not a process is left."""
+        _, alive = psutil.wait_procs(list(self.family), timeout=seconds)
+        assert not [one for one in alive if _runs(one)], "orphans"
 
     def kill(self) -> None:
         """SIGKILL to the driver alone, as the system does."""
         self.count()
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
-        psutil.wait_procs(list(self.family), timeout=30)
+        self._leaves_none(seconds=90)  # Ray's servers see that their driver is gone
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 class Sweeps:
@@ -125,12 +135,19 @@ class Sweeps:
         settle_plan(make_plan(sweep, store=store), store=store)
         return store / "plan.json"
 
-    def check(self, store: Path) -> None:
+    def sync(self, store: Path, tracking_uri: str) -> str:
+        """`raypeft sync`: what it said."""
+        command = [sys.executable, "-m", "raypeft", "sync", str(store), "--tracking-uri", tracking_uri]
+        run = subprocess.run(command, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        return run.stdout.strip()
+
+    def check(self, store: Path, *, tracking_uri: str | None = None) -> None:
         """The undisturbed table, bit for bit, and every promise kept."""
         assert len(rows(store)) == NUM_TRIALS
         if self.golden:
             assert science(store) == science(self.golden())
-        assert verify_store(store, tracking_uri=default_tracking_uri(store)) == []
+        assert verify_store(store, tracking_uri=tracking_uri or default_tracking_uri(store)) == []
         assert not [path for path in store.rglob("*.tmp")]
 
 
@@ -188,3 +205,78 @@ def look():
         rows, saved, events, science = map(staticmethod, (rows, saved, events, science))
 
     return Look
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Mounts small disks, and takes them away."""
+    mounted = []
+
+    def mount(name: str, megabytes: int) -> Path:
+        path = tmp_path / name
+        path.mkdir(exist_ok=True)
+        options = f"size={megabytes}m"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(path)], check=True)
+        mounted.append(path)
+        return path
+
+    yield mount
+    for path in mounted:
+        while os.path.ismount(path):
+            subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def fill():
+    """Writes a file into a folder until nothing is left of its disk; returns the file."""
+
+    def write(path: Path) -> Path:
+        filler = path / "filler"
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 2**16)
+                file.flush()
+        return filler
+
+    return write
+
+
+class MlflowServer:
+    """MLflow on 127.0.0.1, started and stopped as often as asked over one database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._process = folder, None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        place, artifacts = f"sqlite:///{self._folder}/server.db", str(self._folder / "artifacts")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
+             "--workers", "1", "--backend-store-uri", place, "--artifacts-destination", artifacts],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # seven processes
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.2)
+        raise AssertionError("MLflow did not start")
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            for one in psutil.Process(self._process.pid).children(recursive=True):
+                one.kill()
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def mlflow_server(tmp_path):
+    server = MlflowServer(tmp_path)
+    yield server
+    server.stop()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
 
 
 def busy(run, look, *, committed=1):
@@ -16,7 +16,8 @@ def busy(run, look, *, committed=1):
     run.until(lambda: len(look.rows(run.store)) >= committed and look.saved(run.store))
 
 
-@pytest.mark.parametrize("kills", [(2,), pytest.param((0, 1, 3, 5, 6), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [(2,), (0, 1, 3, 5, 6)])
 @pytest.mark.fault(
     row=1, expected="killed driver: exit 137, then 0; no committed trial again; others from their checkpoints"
 )
@@ -33,9 +34,12 @@ def test_a_driver_killed_again_and_again(kills, sweeps, look, seen):
     sweeps.finish()
     starts = {one["trial_id"]: one["step"] for one in look.events(run.store, "start")}  # the last of each
     assert all(starts[trial_id] >= step for trial_id, step in reached.items())
+    resumed = {trial_id: look.rows(run.store)[trial_id]["resumed_step"] for trial_id in reached}
+    assert all(resumed[trial_id] >= step for trial_id, step in reached.items()), "and not in name alone"
     seen(f"killed with {kills} of 8; the last time {len(reached)} went on from {sorted(reached.values())}")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(row=3, expected="killed worker: tried again from its checkpoint, exit 0")
 def test_a_worker_killed(sweeps, look, seen):
     run = sweeps.start(faults="slow:0.01")
@@ -68,6 +72,20 @@ def test_the_only_raylet_killed(sweeps, look, seen):
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    row=4, expected="the raylet dies while Ray starts, as on a busy machine: started again, exit 0"
+)
+def test_a_raylet_killed_before_it_is_up(sweeps, seen):
+    run = sweeps.start()
+    run.until(lambda: [one for one in run.count() if one.name() == "raylet"])
+    run.child("raylet").kill()
+    code, talk = run.end()
+    assert code == 0, talk
+    sweeps.check(run.store)
+    seen("exit 0, the same table")
+
+
+@pytest.mark.slow
 @pytest.mark.fault(row=6, expected="killed GCS: exit 5 within 60 s, names the Ray head; resumes")
 def test_the_gcs_server_killed(sweeps, look, seen):
     run = sweeps.start(faults="slow:0.01")
@@ -83,6 +101,7 @@ def test_the_gcs_server_killed(sweeps, look, seen):
     seen(f"exit 5 after {took:.0f} s; resumed, exit 0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [
@@ -92,17 +111,11 @@ def test_the_gcs_server_killed(sweeps, look, seen):
         ),
         pytest.param(
             signal.SIGINT, 130,
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.fault(row=9, expected="SIGINT: exit 130, trials saved at their step; resumes"),
-            ],
+            marks=pytest.mark.fault(row=9, expected="SIGINT: exit 130, trials saved at their step; resumes"),
         ),
         pytest.param(
             None, 143,
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.fault(row=8, expected="raypeft stop: exit 143, saved at their step; resumes"),
-            ],
+            marks=pytest.mark.fault(row=8, expected="raypeft stop: exit 143, saved at their step; resumes"),
         ),
     ],
 )  # fmt: skip
@@ -165,7 +178,6 @@ def cluster():
     made.shutdown()
 
 
-@pytest.mark.slow
 @pytest.mark.fault(
     row=5, expected="one machine of two lost: its trial goes on elsewhere, exit 0, no failure counted"
 )
@@ -177,6 +189,8 @@ def test_a_machine_lost(sweeps, look, cluster, seen):
     assert code == 0, talk
     assert "1 machine(s) lost, which is no failure of their trials; 2 left" in talk
     assert {row["attempt"] for row in look.rows(run.store).values()} == {1}
+    assert any(row["resumed_step"] > 0 for row in look.rows(run.store).values()), "went on from a checkpoint"
+    assert not list((run.store / "failed").iterdir())
     sweeps.check(run.store)
     seen("exit 0; '1 machine(s) lost, which is no failure of their trials'; attempt 1 everywhere")
 

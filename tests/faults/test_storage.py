@@ -5,44 +5,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems of its own: needs root")
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """Mounts small disks, and takes them away."""
-    mounted = []
-
-    def mount(name: str, megabytes: int) -> Path:
-        path = tmp_path / name
-        path.mkdir(exist_ok=True)
-        options = f"size={megabytes}m"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(path)], check=True)
-        mounted.append(path)
-        return path
-
-    yield mount
-    for path in mounted:
-        while os.path.ismount(path):
-            subprocess.run(["umount", "-l", str(path)], check=True)
-
-
-def fill(path: Path) -> Path:
-    """Until nothing is left."""
-    filler = path / "filler"
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(b"\0" * 2**16)
-                file.flush()
-        except OSError:
-            pass
-    return filler
 
 
 @pytest.mark.ray
@@ -51,7 +18,7 @@ def fill(path: Path) -> Path:
 @pytest.mark.fault(
     row=11, expected="the disk fills up mid-run: exit 5 once, what is committed stays; resumes"
 )
-def test_a_disk_that_fills_up(sweeps, look, disk, seen, all_at_once):
+def test_a_disk_that_fills_up(sweeps, look, disk, fill, seen, all_at_once):
     store = disk("small", 200) / "store"
     run = sweeps.start(store, faults="slow:0.02")
     run.until(lambda: len(look.rows(store)) >= 1)
@@ -76,9 +43,8 @@ def test_a_disk_that_fills_up(sweeps, look, disk, seen, all_at_once):
 
 @as_root
 @pytest.mark.fault(row=12, expected="the disk is full at the start: exit 4, what is needed and what is free")
-def test_a_full_disk_at_the_start(sweeps, look, disk, seen):
-    store = disk("tiny", 8) / "store"
-    code, talk = sweeps.start(store).end()
+def test_a_full_disk_at_the_start(sweeps, cli, disk, seen):
+    code, _, talk = cli("run", sweeps.sweep, "--store", disk("tiny", 8) / "store")
     assert code == 4, talk
     assert "8.0 MiB free, at least 64 MiB are needed" in talk
     seen(f"exit 4; '{talk.splitlines()[0][-80:]}'")
@@ -86,10 +52,10 @@ def test_a_full_disk_at_the_start(sweeps, look, disk, seen):
 
 @as_root
 @pytest.mark.fault(row=13, expected="the store is read-only at the start: exit 4, not writable")
-def test_a_read_only_disk_at_the_start(sweeps, disk, seen):
+def test_a_read_only_disk_at_the_start(sweeps, cli, disk, seen):
     path = disk("fixed", 100)
     subprocess.run(["mount", "-o", "remount,ro", str(path)], check=True)
-    code, talk = sweeps.start(path / "store").end()
+    code, _, talk = cli("run", sweeps.sweep, "--store", path / "store")
     assert code == 4, talk
     assert "is not writable (Read-only file system)" in talk
     seen(f"exit 4; '{talk.splitlines()[0][-110:]}'")
@@ -121,7 +87,7 @@ def test_a_disk_that_becomes_read_only(sweeps, look, disk, seen):
 @pytest.mark.slow
 @as_root
 @pytest.mark.fault(row=15, expected="Ray's temporary folder fills up: exit 5, names it and TMPDIR; resumes")
-def test_ray_s_temporary_folder_fills_up(sweeps, look, disk, seen):
+def test_ray_s_temporary_folder_fills_up(sweeps, look, disk, fill, seen):
     temporary = disk(tempfile.mkdtemp(dir="/tmp"), 300)  # short: sockets have short names
     run = sweeps.start(faults="slow:0.02", TMPDIR=str(temporary))
     run.until(lambda: len(look.rows(run.store)) >= 1)
@@ -133,6 +99,7 @@ def test_ray_s_temporary_folder_fills_up(sweeps, look, disk, seen):
     seen("exit 5; 'Ray's temporary folder (choose another with TMPDIR)'; resumed, exit 0")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(row=15, expected="a temporary folder whose name is too long for sockets: exit 4, TMPDIR")
 def test_a_temporary_folder_with_a_long_name(sweeps, seen):
     long = sweeps.folder / ("long" * 20)
@@ -144,6 +111,7 @@ def test_a_temporary_folder_with_a_long_name(sweeps, seen):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.fault(
     row=44, expected="newest checkpoint, lease and last event damaged: the checkpoint before; exit 0"
 )

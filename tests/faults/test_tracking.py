@@ -2,8 +2,6 @@
 
 import random
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -11,57 +9,7 @@ import pytest
 
 from raypeft.launch.verify import verify_store
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def mlflow_server(tmp_path):
-    """Starts MLflow on 127.0.0.1, as often as asked, over one database."""
-    started = []
-
-    def start(port: int) -> subprocess.Popen:
-        place = f"sqlite:///{tmp_path}/server.db"
-        options = ["--backend-store-uri", place, "--artifacts-destination", str(tmp_path / "artifacts")]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-             "--workers", "1", *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        started.append(server)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return server
-            time.sleep(0.2)
-        raise AssertionError("MLflow did not start")
-
-    yield start
-    for server in started:
-        stop(server)
-
-
-def stop(server: subprocess.Popen) -> None:
-    import psutil
-
-    if server.poll() is None:
-        for one in psutil.Process(server.pid).children(recursive=True):
-            one.kill()
-        server.kill()
-        server.wait()
-
-
-def sync(store, uri: str) -> str:
-    command = [sys.executable, "-m", "raypeft", "sync", str(store), "--tracking-uri", uri]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.fault(
@@ -69,8 +17,7 @@ def sync(store, uri: str) -> str:
 )
 @pytest.mark.fault(row=19, expected="it comes back, sync twice: '8 runs, 0 already there', then '0 runs, 8'")
 def test_mlflow_is_absent_for_the_whole_sweep(sweeps, look, mlflow_server, seen):
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
+    uri = mlflow_server.uri
     code, talk = sweeps.start(None, "--tracking-uri", uri, "--require-tracking").end()
     assert code == 4, talk
     run = sweeps.start(None, "--tracking-uri", uri)
@@ -78,8 +25,8 @@ def test_mlflow_is_absent_for_the_whole_sweep(sweeps, look, mlflow_server, seen)
     assert code == 0, talk
     assert "warning: tracking server unreachable" in talk
     assert "send later with: raypeft sync" in talk
-    mlflow_server(port)
-    first, second = sync(run.store, uri), sync(run.store, uri)
+    mlflow_server.start()
+    first, second = sweeps.sync(run.store, uri), sweeps.sync(run.store, uri)
     assert first == "synced 8 runs, 0 already there"
     assert second == "synced 0 runs, 8 already there"
     assert verify_store(run.store, tracking_uri=uri) == []
@@ -87,20 +34,18 @@ def test_mlflow_is_absent_for_the_whole_sweep(sweeps, look, mlflow_server, seen)
     seen(f"exit 0 with a warning, 4 where required; '{first}', then '{second}'")
 
 
-@pytest.mark.slow
 @pytest.mark.fault(row=17, expected="MLflow is killed mid-run and stays away: exit 0, warned, no trial waits")
 def test_mlflow_is_killed_mid_run(sweeps, look, mlflow_server, seen):
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    server = mlflow_server(port)
+    uri = mlflow_server.uri
+    mlflow_server.start()
     run = sweeps.start(None, "--tracking-uri", uri)
     run.until(lambda: len(look.rows(run.store)) >= 2)
-    stop(server)
+    mlflow_server.stop()
     code, talk = run.end()
     assert code == 0, talk
     assert talk.count("warning: tracking server unreachable") <= 2
-    mlflow_server(port)
-    sync(run.store, uri)
+    mlflow_server.start()
+    sweeps.sync(run.store, uri)
     assert verify_store(run.store, tracking_uri=uri) == []
     assert look.science(run.store) == look.science(sweeps.golden())
     seen("exit 0; after sync one finished run a trial")
@@ -154,21 +99,19 @@ class Flapping(threading.Thread):
                 self.cuts += 1
 
 
-@pytest.mark.slow
 @pytest.mark.fault(
     row=18, expected="MLflow flaps: exit 0; after sync one finished run a trial, each epoch once"
 )
 def test_mlflow_flaps(sweeps, look, mlflow_server, seen):
-    port = free_port()
-    mlflow_server(port)
-    proxy = Flapping(port)
+    mlflow_server.start()
+    proxy = Flapping(mlflow_server.port)
     proxy.start()
     run = sweeps.start(None, "--tracking-uri", f"http://127.0.0.1:{proxy.port}")
     code, talk = run.end()
     proxy.listener.close()
     assert code == 0, talk
     assert proxy.cuts > 3
-    uri = f"http://127.0.0.1:{port}"
-    sync(run.store, uri)
+    uri = mlflow_server.uri
+    sweeps.sync(run.store, uri)
     assert verify_store(run.store, tracking_uri=uri) == []
     seen(f"exit 0; {proxy.cuts} connections cut; after sync one finished run a trial, each epoch once")

@@ -1,11 +1,17 @@
-"""After a whole sweep on images full of names, no file that it left and no line that it wrote holds one."""
+"""After a whole sweep on images full of names, no file that it left and no line that it wrote holds one.
 
+While it runs, nobody can connect to it from another machine.
+"""
+
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pydicom
 import pytest
@@ -59,8 +65,19 @@ SECRETS = {
 }
 
 
+def listens_on(pid: int) -> set[str]:
+    """The addresses on which a process, and what it started, take connections."""
+    found = set()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in (root := psutil.Process(pid), *root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                connections = process.net_connections("tcp")
+                found |= {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
+    return {address.removeprefix("::ffff:") for address in found}
+
+
 @pytest.mark.ray
-def test_no_name_of_a_patient_and_no_secret_is_left_anywhere(tmp_path):
+def test_no_name_of_a_patient_and_no_secret_is_left_anywhere(tmp_path, cli):
     root, store = tmp_path / "in", tmp_path / "store"
     rows = ["image,label,group"]
     for number in range(24):
@@ -71,14 +88,25 @@ def test_no_name_of_a_patient_and_no_secret_is_left_anywhere(tmp_path):
     (root / "scans.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "names.py").write_text(SWEEP)
     assert "Quorrabel" in str(pydicom.dcmread(next(root.rglob("*.dcm"))).PatientName)
-    run = subprocess.run(
+    run = subprocess.Popen(
         [sys.executable, "-m", "raypeft", "run", str(tmp_path / "names.py"), "--store", str(store),
          "--datasets", f"csv:{root}/scans.csv"],
-        capture_output=True, text=True, env=os.environ | SECRETS,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | SECRETS,
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    open_to = set()
+    while run.poll() is None:
+        open_to |= listens_on(run.pid)
+        time.sleep(0.5)
+    talk = run.communicate()[0]
+    assert run.returncode == 0, talk
+    assert open_to == {"127.0.0.1"}, "Ray's and raypeft's servers are for this machine alone"
     unwanted = (*NAMES, *SECRETS.values())
-    assert not [name for name in unwanted if name in run.stdout + run.stderr]
+    assert not [name for name in unwanted if name in talk]
+    for command in (("status", store), ("report", store, "-o", store / "report.html")):
+        code, out, err = cli(*command)
+        assert code == 0, err
+        assert not [name for name in unwanted if name in out + err]
+    assert (store / "report.html").stat().st_size > 10_000
     files = [path for path in store.rglob("*") if path.is_file()]
     assert len(files) > 10
     for path in files:

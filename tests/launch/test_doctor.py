@@ -37,6 +37,32 @@ def test_a_sound_machine_has_no_failing_line(tmp_path):
     assert not list(tmp_path.glob("**/.doctor-*"))
 
 
+@pytest.mark.parametrize(
+    ("limits", "line", "level"),
+    [
+        ({"GOOD_DISK": 2**60}, "store", "WARN"),
+        ({"GOOD_DISK": 2**60, "MIN_DISK": 2**60}, "store", "FAIL"),
+        ({"GOOD_DISK": 2**60}, "temporary folder", "WARN"),
+        ({"MIN_MEMORY": 2**60}, "memory", "WARN"),
+        ({"CLOCK_SECONDS": -1.0}, "clock", "WARN"),
+    ],
+)
+def test_a_machine_below_a_limit_is_told_what_to_do(tmp_path, monkeypatch, limits, line, level):
+    for name, value in limits.items():
+        monkeypatch.setattr(doctor, name, value)
+    found = {one.what.partition(":")[0]: one for one in examine(tmp_path, tracking_uri=None, port=0)}
+    assert found[line].level == level
+    assert found[line].fix
+
+
+def test_a_package_of_another_version_fails(tmp_path, monkeypatch):
+    real = doctor.version
+    monkeypatch.setattr(doctor, "version", lambda name: "0.0.1" if name == "ray" else real(name))
+    found = {one.what.partition(":")[0]: one for one in examine(tmp_path, tracking_uri=None, port=0)}
+    assert found["packages"].level == "FAIL"
+    assert "ray 0.0.1 (needs " in found["packages"].what
+
+
 def test_a_token_that_others_can_read_fails(tmp_path):
     (tmp_path / "token").write_text("secret")
     (tmp_path / "token").chmod(0o644)

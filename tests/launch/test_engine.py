@@ -14,7 +14,7 @@ from raypeft.core.result import Result
 from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.demand import Demand, Safety
-from raypeft.launch.failures import Breaker, cause_of
+from raypeft.launch.failures import Breaker, cause_of, grouped
 from raypeft.launch.history import History, read_history
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
@@ -246,6 +246,22 @@ def test_five_failures_of_one_reason_over_two_methods_break_the_sweep(tmp_path):
     assert set(failures) == {"full", "linear"}
     assert "ValueError: step # of #" in str(driver.state.fatal)
     assert not driver.state.is_urgent
+
+
+def test_failures_are_grouped_by_cause_whatever_their_numbers_and_addresses(driver):
+    _, spec = driver.start()
+    errors = (
+        "ValueError: <Tensor at 0x7fa3> of 12",
+        "ValueError: <Tensor at 0x19ff> of 3.5",
+        "KeyError: 'x'",
+    )
+    rows = [replace(failed(spec, error=f"{error}\nTraceback"), trial_id=error) for error in errors]
+    killed = replace(failed(spec, error="SIGKILL of 17"), failure="crashed")
+    assert [(cause, number) for cause, number, _ in grouped([*rows, killed])] == [
+        ("ValueError: <Tensor at #> of #", 2),
+        ("KeyError: 'x'", 1),
+        ("worker died: it was killed or crashed, or its machine was lost", 1),
+    ]
 
 
 @pytest.mark.parametrize("reasons", [("a", "b"), ("a",)])

@@ -60,6 +60,15 @@ def test_a_damaged_row_is_named(tmp_path):
         Ledger(tmp_path)
 
 
+def test_a_row_that_lies_under_another_trial_s_name_is_refused(tmp_path):
+    """What a trial left is looked for under its id: in a store that was sent, it might lead anywhere."""
+    Ledger(tmp_path).commit(row())
+    path = tmp_path / "ledger" / "0123456789ab.json"
+    path.write_text(path.read_text().replace("0123456789ab", "../../home/someone"))
+    with pytest.raises(StorageError, match=r"0123456789ab\.json: not a ledger row \(of trial '\.\./"):
+        Ledger(tmp_path)
+
+
 def test_a_row_of_a_newer_schema_is_refused(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.commit(row())

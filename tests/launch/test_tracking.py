@@ -104,7 +104,9 @@ def write_predictions(path: Path) -> None:
 
 def write_plan(store: Path) -> Path:
     store.mkdir(exist_ok=True)
-    (store / "plan.json").write_text(json.dumps({"sweep": {"name": SWEEP, "final_seeds": [0, 1, 2]}}))
+    cells = [{"method": cell.method} for cell in (FULL, PART)]
+    sweep = {"name": SWEEP, "cells": cells, "final_seeds": [0, 1, 2]}
+    (store / "plan.json").write_text(json.dumps({"sweep": sweep}))
     return store
 
 
@@ -352,6 +354,18 @@ def test_one_unreadable_result_does_not_hold_up_the_other_cells(store, client):
     write_predictions(predictions)
     assert sync(store).synced == 1
     assert_mirrors(client, store)
+
+
+def test_a_link_out_of_the_store_is_not_followed(tmp_path):
+    """In a store that was sent, an adapter may be a link to a key of who looks at it."""
+    store, key = write_plan(tmp_path / "sent"), tmp_path / "id_rsa"
+    key.write_text("private")
+    row = final(FULL, 0)
+    commit(store, row)
+    (store / "adapters" / row.trial_id / "adapter_model.safetensors").symlink_to(key)
+    with pytest.raises(StorageError, match=r"adapter_model\.safetensors is a link out of the store"):
+        sync(store)
+    assert not [path for path in (store / "mlflow-artifacts").rglob("*") if path.read_bytes() == b"private"]
 
 
 def test_a_moved_store_is_refused_with_the_cure(store, tmp_path):

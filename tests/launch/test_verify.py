@@ -1,0 +1,131 @@
+"""The checker of histories: a sound store passes, and every promise that is broken in one is told."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raypeft.core.result import Result
+from raypeft.launch.history import History
+from raypeft.launch.ledger import Ledger
+from raypeft.launch.tracking import Tracker, default_tracking_uri
+from raypeft.launch.verify import verify_store
+
+ROW = Result(
+    trial_id="", sweep="s", stage="search", method="full", model="m", dataset="d", fraction=1.0, seed=0,
+    lr=0.1, status="done", classes=("a", "b"), metrics={"val/f1_macro": 0.5},
+    curve=({"epoch": 1, "train/loss": 1.0, "val/f1_macro": 0.5},),
+    spec={"cell": {"dataset": "d"}},
+    started="2026-01-02T03:04:05.000+00:00", ended="2026-01-02T03:05:05.000+00:00",
+)  # fmt: skip
+WORSE = replace(ROW, trial_id="worse", candidate=0, lr=0.01, metrics={"val/f1_macro": 0.4})
+BEST = replace(ROW, trial_id="best", candidate=1)
+FINAL = replace(
+    ROW, trial_id="final", stage="final", n_test=4, adapter_bytes=3, metrics={"test/accuracy": 0.75}
+)  # fmt: skip
+
+
+def write_predictions(store: Path, labels: list[int]) -> None:
+    """All are taken for class a."""
+    (store / "predictions").mkdir(exist_ok=True)
+    columns = {"label": np.array(labels), "prob/a": np.ones(len(labels)), "prob/b": np.zeros(len(labels))}
+    pq.write_table(pa.table(columns), store / "predictions" / "final.parquet")
+
+
+def write_adapter(store: Path, content: str) -> None:
+    (store / "adapters" / "final").mkdir(parents=True, exist_ok=True)
+    (store / "adapters" / "final" / "adapter_config.json").write_text(content)
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    """Two candidates, one of which went on from step 5, and a final run at the better one's rate."""
+    ledger, history = Ledger(tmp_path), History(tmp_path)
+    write_predictions(tmp_path, [0, 0, 0, 1])  # 3 of 4
+    write_adapter(tmp_path, "{ }")
+    (tmp_path / "plan.json").write_text(
+        json.dumps({"sweep": {"cells": [{"method": "full"}], "final_seeds": [0]}})
+    )
+    history.note("start", trial_id="best", step=0)
+    history.note("retry", trial_id="best", step=5)
+    for row in (WORSE, BEST, FINAL):
+        history.note("start", trial_id=row.trial_id, step=5 if row is BEST else 0)
+        ledger.commit(row)
+        history.note("commit", trial_id=row.trial_id)
+    return tmp_path
+
+
+def test_a_sound_store_passes_with_mlflow_and_without(store):
+    assert verify_store(store) == []
+    uri = default_tracking_uri(store)
+    Tracker(store, uri, "s").sync()
+    assert verify_store(store, tracking_uri=uri) == []
+
+
+def change_row(trial_id: str, **columns: object) -> Callable[[Path], object]:
+    def change(store: Path) -> None:
+        path = store / "ledger" / f"{trial_id}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | columns))
+
+    return change
+
+
+def note(event: str, **facts: object) -> Callable[[Path], object]:
+    return lambda store: History(store).note(event, **facts)
+
+
+BROKEN: list[tuple[Callable[[Path], object], str]] = [
+    (note("start", trial_id="best", step=5), "trial best was started after it was committed"),
+    (note("commit", trial_id="best"), "trial best was committed twice"),
+    (
+        lambda store: (store / "ledger" / "worse.json").unlink(),
+        "trial worse was committed and is gone from the ledger",
+    ),
+    (note("start", trial_id="best", step=4), "trial best began at step 4, though step 5 was saved"),
+    (
+        change_row("best", metrics={"test/f1_macro": 1.0, "val/f1_macro": 0.5}),
+        "trial best of a search was scored on test images",
+    ),
+    (change_row("worse", status="failed"), "trial worse failed, which is no result"),
+    (change_row("final", lr=0.01), "trial final took rate 0.01, not the best of its search"),
+    (lambda store: write_predictions(store, [0, 0, 1, 1]), "accuracy 0.5000, the row says 0.7500"),
+    (lambda store: write_predictions(store, [0, 0, 0]), "3 predictions for 4 test images"),
+    (lambda store: (store / "predictions" / "final.parquet").write_bytes(b"PAR1"), "final.parquet: "),
+    (lambda store: (store / "predictions" / "final.parquet").unlink(), "final.parquet"),
+    (lambda store: write_adapter(store, "{"), "1 bytes, the row says 3"),
+    (lambda store: (store / "checkpoints" / "best").mkdir(parents=True), "of a committed trial"),
+    (lambda store: (store / "stop.json").write_text("{}"), "nobody runs who could stop"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "told"), BROKEN, ids=[told for _, told in BROKEN])
+def test_a_broken_promise_is_told(store, damage, told):
+    damage(store)
+    assert any(told in problem for problem in verify_store(store))
+
+
+def test_what_mlflow_holds_beside_the_ledger_is_told(store):
+    from mlflow import MlflowClient
+
+    uri = default_tracking_uri(store)
+    Tracker(store, uri, "s").sync()
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("s").experiment_id
+    runs = {
+        run.data.tags.get("raypeft.trial_id"): run.info.run_id for run in client.search_runs([experiment])
+    }
+    client.delete_run(runs["worse"])
+    client.log_metric(runs["best"], "val/f1_macro", 0.5, step=1)
+    left = client.create_run(experiment).info.run_id
+    assert sorted(verify_store(store, tracking_uri=uri)) == sorted(
+        [
+            "MLflow holds 0 finished runs of trial worse",
+            f"MLflow run {left} is left RUNNING",
+            "MLflow run of trial best holds epochs [1, 1], the row [1]",
+        ]
+    )
