@@ -34,7 +34,7 @@ class Model:
     make: Callable[[], nn.Module]  # without weights, with the pretraining's head
     weights: Callable[[], Path]  # a file; of a text-to-image model the folder of its pipeline
     size_step: int = 1  # pixels that an image's size is a multiple of
-    sha256: str | None  # of the weights file; None: as the hub or the user has it
+    sha256: str | None  # of the weights file, or pipeline_digest; None: as the hub or the user has it
 
     @property
     def task(self) -> Task:

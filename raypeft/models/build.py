@@ -52,7 +52,7 @@ def bind_model(text: str) -> Model:
     if entry.family == "unet":
         if weights == RANDOM:
             raise ConfigError(f"model '{text}': a pipeline without trained weights draws noise; leave it out")
-        return replace(folder_model(entry, Path(weights).expanduser()), name=text)
+        return replace(folder_model(entry, Path(weights).expanduser()), name=text, sha256=None)
     return replace(entry, name=text, sha256=None, weights=lambda: Path(weights).expanduser())
 
 
@@ -105,12 +105,9 @@ def weights_digest(text: str) -> str:
     entry = bind_model(text)
     if _is_random(text):
         return RANDOM
-    if entry.family == "unet":
-        return pipeline_digest(entry.weights())[:16]
     path = entry.weights()
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = pipeline_digest(path) if entry.family == "unet" else _file_digest(path)
     except OSError as error:
         raise WeightsError(
             f"weights of {text}: {path}: {error.strerror}; give a file that exists, or reinstall raypeft"
@@ -170,6 +167,11 @@ def image_size_of(text: str, asked: int | None) -> int:
     if asked < SMALLEST_IMAGE:
         raise ConfigError(f"image_size={asked}: {text} needs at least {SMALLEST_IMAGE} px")
     return asked
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_random(text: str) -> bool:

@@ -198,7 +198,7 @@ register_model(
         interpolation="bicubic",
         make=lambda: make_unet(_config(SD_NANO)),
         weights=lambda: SD_NANO,
-        sha256=None,
+        sha256="bea5ea506b302a668320ea251aeae97e51fe0116ee9ee1fc101c3c9fd1ff4b50",
     )
 )
 register_model(
