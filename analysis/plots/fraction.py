@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from analysis.metrics import format_score, metric_label
+from analysis.metrics import format_score, metric_kind, metric_label
 from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, new_axes
 from analysis.rank import Pool
 from analysis.resample import Replicates
@@ -122,7 +122,8 @@ def draw_fraction(panel: FractionPanel, metric: str, styles: Mapping[str, Style]
         reach = max(0.05, float(means.max() - means.min()))
         axes.set(xscale="log", xlabel="share of the training data", ylabel=metric_label(metric))
         # a few seeds can have an interval of any width; the means must stay legible
-        axes.set_ylim(float(means.min()) - 0.4 * reach, float(means.max()) + 0.4 * reach)
+        lowest = max(metric_kind(metric).low, float(means.min()) - 0.4 * reach)
+        axes.set_ylim(lowest, float(means.max()) + 0.4 * reach)
         axes.set_xticks(fractions)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_fraction(round(x, 6))))
         axes.xaxis.set_minor_locator(NullLocator())
