@@ -3,8 +3,9 @@
 
 Run:      RAYPEFT_DATA=/data raypeft run sweeps/diffusion_grid.py; on a cluster:
           ray job submit sweeps/diffusion_grid.py (on two CPU cores, with sd_nano and digits: --smoke)
-Cost:     not run as a whole yet
-Expected: the paper's scores (FID) lie in analysis/paper/table4_sd_fid.csv
+Cost:     not run as a whole yet; --smoke: half an hour on two busy cores
+Expected: the paper's scores (FID) lie in analysis/paper/table4_sd_fid.csv; those of --smoke in
+          benchmarks/diffusion_smoke_cpu_2026-11/README.md
 """
 
 from raypeft.core.spec import Generation, LogUniform, Recipe, Search, Sweep, grid
