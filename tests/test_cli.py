@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 SWEEP = """
@@ -154,6 +155,24 @@ def test_text_to_image_refuses_what_would_have_no_effect(cli, tmp_path):
     code, _, err = cli("run", sweep, "--dry-run", "--store", tmp_path / "store")
     assert code == 2
     assert "augmentation does not reach sd_nano" in err
+
+
+def test_text_to_image_refuses_too_few_test_images_before_it_trains(cli, tmp_path):
+    """18 images a class, two classes: 15% of them are fewer than FID needs for an interval."""
+    for name in ("ill", "well"):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        for number in range(18):
+            grey = (10 * number + (name == "ill")) % 256
+            Image.new("RGB", (32, 32), (grey, grey, grey)).save(tmp_path / "scans" / name / f"{number}.png")
+    sweep = tmp_path / "own.py"
+    sweep.write_text(
+        "from raypeft.core.spec import Sweep, grid\n"
+        f"SWEEP = Sweep(name='own', cells=grid(method=('lora',), model=('sd_nano',), "
+        f"dataset=('folder:{tmp_path / 'scans'}',)))\n"
+    )
+    code, _, err = cli("run", sweep, "--dry-run", "--store", tmp_path / "store")
+    assert code == 4
+    assert "scans: 6 test images; FID needs 20 or more" in err
 
 
 def test_the_paper_s_grids_say_where_their_data_must_lie(cli, tmp_path, monkeypatch):

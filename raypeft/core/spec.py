@@ -17,6 +17,9 @@ SplitRule = Literal["auto", "grouped", "official", "paper"]
 Task = Literal["classify", "generate"]
 Extractor = Literal["classifier", "inception", "torchxrayvision"]
 
+FEWEST_IMAGES = 20
+"""Generated, and real to compare them with: below, FID has no interval."""
+
 PROTOCOL = 2
 """Version of the training semantics: raised by every change that moves a number."""
 
@@ -143,7 +146,7 @@ class Generation:
             raise ConfigError(f"prompt={self.prompt!r}: the one field is {{class}}") from None
         if not (_is_number(self.prompt_dropout) and 0 <= self.prompt_dropout < 1):
             raise ConfigError(f"prompt_dropout={self.prompt_dropout!r}: must be a number from 0 to below 1")
-        _at_least("num_images", self.num_images, 2)
+        _at_least("num_images", self.num_images, FEWEST_IMAGES)
         _at_least("num_inference_steps", self.num_inference_steps, 1)
         if not (_is_number(self.guidance_scale) and self.guidance_scale >= 1):
             raise ConfigError(f"guidance_scale={self.guidance_scale!r}: must be at least 1, which is none")

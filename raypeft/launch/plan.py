@@ -13,7 +13,16 @@ import pyarrow.parquet as pq
 
 from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
 from raypeft.core.files import write_file, write_json
-from raypeft.core.spec import PROTOCOL, Cell, Generation, Sweep, TrialSpec, dataset_label, model_label
+from raypeft.core.spec import (
+    FEWEST_IMAGES,
+    PROTOCOL,
+    Cell,
+    Generation,
+    Sweep,
+    TrialSpec,
+    dataset_label,
+    model_label,
+)
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.methods import check_family
@@ -252,6 +261,10 @@ def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
         from raypeft.train.extractor import check_extractor  # torch takes seconds to import
 
         check_extractor((sweep.recipe.generation or Generation()).features, data=data)
+        if (num_test := len(data.cases("test"))) < FEWEST_IMAGES:
+            raise DataError(
+                f"{data.name}: {num_test} test images; FID needs {FEWEST_IMAGES} or more: add images"
+            )
 
 
 def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:

@@ -1,7 +1,5 @@
 """Features of a backbone that does not train: once per store, for all candidates, seeds and fractions."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +10,9 @@ from torch import nn
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import ParameterCounts
 from raypeft.methods.base import classifier
+from raypeft.models import bind_model
 from raypeft.tasks import Classify
-from raypeft.train.tensors import cached_tensors
+from raypeft.train.tensors import cache_path, cached_tensors
 
 FEATURES = "features"
 
@@ -55,10 +54,16 @@ def frozen_features(
 
     One process computes, others that want the same wait; `beat` is called all the while.
     """
-    names = [spec.weights_digest, spec.data_digest, spec.recipe.image_size, precision, device.type]
-    names.append(spec.preprocessing.interpolation)
-    digest = hashlib.sha256(json.dumps([type(model).__name__, *names]).encode()).hexdigest()[:16]
-    path = cache_dir / FEATURES / f"{digest}.safetensors"
+    path = cache_path(
+        cache_dir / FEATURES,
+        bind_model(spec.cell.model).architecture,  # random weights have one digest, whatever the network
+        spec.weights_digest,
+        spec.data_digest,
+        spec.recipe.image_size,
+        spec.preprocessing.interpolation,
+        precision,
+        device.type,
+    )
 
     def compute() -> dict[str, torch.Tensor]:
         return {FEATURES: _compute(model, task, num_cases, beat)}

@@ -30,7 +30,7 @@ from raypeft.tasks import Generate
 from raypeft.train.build import Trial
 from raypeft.train.checkpoint import Checkpoints, checkpoint_folder
 from raypeft.train.extractor import Extractor, open_extractor
-from raypeft.train.tensors import cached_tensors
+from raypeft.train.tensors import cache_path, cached_tensors
 from raypeft.train.workers import Workers
 
 THUMBNAIL = 32  # pixels
@@ -97,7 +97,7 @@ def score_samples(
     generated, reference = (
         extractor.features(part, device=device).half().float() for part in (images, untuned)
     )
-    known = _known_features(extractor, trial, cache_dir=store / "cache", device=device, beat=leave)
+    known = _known_features(extractor, trial, cache_dir=store / "cache", device=device, beat=beat)
     real, train, test = (known[own] for own in (cases, trial.train, trial.test))
     if not (generated - generated[0]).any():
         raise DivergedError("all samples are alike")
@@ -211,8 +211,6 @@ def _known_features(
     extractor: Extractor, trial: Trial, *, cache_dir: Path, device: torch.device, beat: Callable[[], object]
 ) -> torch.Tensor:
     """Of every image of the data set, float32 (n, d), rounded to float16; computed once per store."""
-    names = [extractor.name, trial.data.digest, trial.images.shape[1]]
-    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
     def compute() -> dict[str, torch.Tensor]:
         parts = []
@@ -221,7 +219,7 @@ def _known_features(
             parts.append(extractor.features(part, device=device).half())
         return {FEATURES: torch.cat(parts)}
 
-    path = cache_dir / "features" / f"{digest}.safetensors"
+    path = cache_path(cache_dir / FEATURES, extractor.name, trial.data.digest, trial.images.shape[1])
     return cached_tensors(path, compute, waiting=beat)[FEATURES].float()
 
 

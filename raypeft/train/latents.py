@@ -1,7 +1,5 @@
 """What the frozen VAE and text encoder make of a data set: encoded once per store, mapped by every trial."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from raypeft.core.spec import Generation, TrialSpec
 from raypeft.datasets import Prepared
 from raypeft.models import FrozenParts
 from raypeft.tasks import Encoded
-from raypeft.train.tensors import cached_tensors
+from raypeft.train.tensors import cache_path, cached_tensors
 
 IMAGES_AT_ONCE, PROMPTS_AT_ONCE = 16, 64
 
@@ -38,7 +36,9 @@ def encode(
     prompts = prompts_of(data, spec.recipe.generation)
     texts = ["", *sorted(set(prompts) - {""})]
     place = {text: number for number, text in enumerate(texts)}
-    path = cache_dir / "latents" / f"{_digest(spec, texts)}.safetensors"
+    path = cache_path(
+        cache_dir / "latents", spec.weights_digest, spec.data_digest, spec.recipe.image_size, texts
+    )
     parts.vae.to(device)
 
     def compute() -> dict[str, torch.Tensor]:
@@ -55,11 +55,6 @@ def prompts_of(data: Prepared, settings: Generation) -> list[str]:
     if data.prompts is not None:
         return list(data.prompts)
     return [settings.prompt_of(data.classes[label]) for label in data.labels.tolist()]
-
-
-def _digest(spec: TrialSpec, texts: Sequence[str]) -> str:
-    content = [spec.weights_digest, spec.data_digest, spec.recipe.image_size, texts]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Tensors that are computed once per store and mapped by every trial that wants them."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from raypeft.core.files import locked, write_file
+from raypeft.core.spec import canonical_json
+
+
+def cache_path(folder: Path, *key: object) -> Path:
+    """Where tensors lie that follow from `key`, plain JSON types."""
+    digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()[:16]
+    return folder / f"{digest}.safetensors"
 
 
 def cached_tensors(

@@ -67,6 +67,15 @@ def test_a_head_on_features_gives_the_models_logits(tmp_path):
     torch.testing.assert_close(trial.task.predict(trial.trained, cases), wanted, rtol=0, atol=1e-3)  # float16
 
 
+def test_two_networks_of_random_weights_have_features_of_their_own(tmp_path):
+    """Their weights go by one digest, "random", and both are timm's ResNet."""
+    for name in ("resnet18(weights='random')", "timm:resnet10t(weights='random')"):
+        built(specs(sweep(name, image_size=32), tmp_path)[0], tmp_path)
+    first, second = (load_file(path)["features"] for path in (tmp_path / "cache" / "features").glob("*.s*"))
+    assert first.shape == second.shape
+    assert not torch.equal(first, second)
+
+
 def test_damaged_features_are_computed_again(tmp_path):
     spec = specs(sweep("vit_nano"), tmp_path)[0]
     built(spec, tmp_path)
