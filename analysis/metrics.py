@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
+from raypeft.core import result
+
 NUM_IMAGES = "_num_images"
 """Ends the column with the number of generated images behind a score: "test/fid_num_images"."""
 
@@ -39,7 +41,7 @@ METRICS = {
 }
 """By name, without the split."""
 
-RANKED_BY = ("f1_macro", "fid")
+RANKED_BY = tuple(score.name.removeprefix("test/") for score in result.RANKED_BY.values())
 """What is ranked by where nothing else is asked for: the first of these that there is."""
 
 

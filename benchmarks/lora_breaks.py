@@ -92,9 +92,9 @@ def draw_again(model: nn.Module) -> None:
 
 def fid(spec: TrialSpec, trial: Trial, model: nn.Module, store: Path) -> float:
     """As a final run's, of another model."""
-    cases = prompted_cases(trial, spec.recipe.generation.num_images)
-    size = trial.task.batch_size
-    numbers = [range(start, min(start + size, 256)) for start in range(0, 256, size)]
+    num_images, size = spec.recipe.generates_by.num_images, trial.task.batch_size
+    cases = prompted_cases(trial, num_images)
+    numbers = [range(start, min(start + size, num_images)) for start in range(0, num_images, size)]
     images = np.concatenate([trial.task.sample(model, cases, numbers=part) for part in numbers])
     extractor = open_extractor(
         "classifier",

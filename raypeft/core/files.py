@@ -57,7 +57,7 @@ def temporary_file(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[P
 def locked(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
     """One process at a time, others wait; the system lets go when the process ends, however it ends.
 
-    `waiting` is called about once a second of it.
+    `waiting` is called several times a second of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

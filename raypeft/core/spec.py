@@ -173,6 +173,11 @@ class Recipe:
     gradient_checkpointing: bool = False  # less memory, more time, the same numbers
     generation: Generation | None = None  # of text-to-image models; None: the defaults
 
+    @property
+    def generates_by(self) -> Generation:
+        """The settings of generation, or the defaults."""
+        return self.generation or Generation()
+
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
         _at_least("epochs", self.epochs, 1)

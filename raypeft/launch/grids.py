@@ -41,10 +41,12 @@ def send_grids(
         if row.task == "generate" and row.stage == "final":
             blocks.setdefault((row.model, row.dataset, row.fraction), []).append(row)
     for (model, dataset, fraction), finals in blocks.items():
-        runs = [run for key, run in cell_runs.items() if key in set(map(mirror.cell_key, finals))]
-        waiting = [run for run in runs if GRID_TAG not in run.data.tags]
         done = [row for row in finals if row.status == "done"]
-        if len(finals) < num_methods * num_final_seeds or not waiting or not done:
+        if len(finals) < num_methods * num_final_seeds or not done:
+            continue
+        runs = [cell_runs[key] for key in dict.fromkeys(map(mirror.cell_key, finals))]
+        waiting = [run for run in runs if GRID_TAG not in run.data.tags]
+        if not waiting:
             continue
         figure = draw_grid(done, store=store, title=f"{model} / {dataset} / {fraction:g}")
         for run in waiting:

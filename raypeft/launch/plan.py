@@ -17,7 +17,6 @@ from raypeft.core.spec import (
     FEWEST_IMAGES,
     PROTOCOL,
     Cell,
-    Generation,
     Sweep,
     TrialSpec,
     dataset_label,
@@ -60,7 +59,7 @@ class Plan:
 
     def _spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
         model, recipe = bind_model(cell.model), self.sweep.recipe
-        generation = (recipe.generation or Generation()) if model.task == "generate" else None
+        generation = recipe.generates_by if model.task == "generate" else None
         return TrialSpec(
             cell=cell,
             stage="final",
@@ -260,7 +259,7 @@ def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
     if len(to_classify) < len(models):
         from raypeft.train.extractor import check_extractor  # torch takes seconds to import
 
-        check_extractor((sweep.recipe.generation or Generation()).features, data=data)
+        check_extractor(sweep.recipe.generates_by.features, data=data)
         if (num_test := len(data.cases("test"))) < FEWEST_IMAGES:
             raise DataError(
                 f"{data.name}: {num_test} test images; FID needs {FEWEST_IMAGES} or more: add images"

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError, StorageError, list_problems
-from raypeft.core.spec import Cell, Generation
+from raypeft.core.spec import Cell
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.models import bind_model, image_size_of
@@ -75,7 +75,7 @@ def _predicted_bytes(plan: Plan, cell: Cell) -> int:
     if bind_model(cell.model).task == "classify":
         return num_test * 4 * len(data.classes)
     side = image_size_of(cell.model, plan.sweep.recipe.image_size)
-    num_images = (plan.sweep.recipe.generation or Generation()).num_images
+    num_images = plan.sweep.recipe.generates_by.num_images
     return num_images * 3 * side**2 + (num_images + num_test) * 2 * FEATURES
 
 

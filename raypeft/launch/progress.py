@@ -12,7 +12,6 @@ from rich.table import Table
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
-from raypeft.models import bind_model
 
 
 class Progress:
@@ -78,14 +77,13 @@ class Progress:
             rows = cell.committed()
             stages = Counter(row.stage for row in rows)
             tried = [row for row in rows if row.stage == "search" and row.status == "done"]
-            score = SEARCHED_BY[bind_model(cell.cell.model).task]
-            best = score.best(tried)
+            best = cell.objective.best(tried)
             table.add_row(
                 str(cell.cell),
                 f"{stages['search']}/{sweep.search.trials}",
                 f"{stages['final']}/{len(sweep.final_seeds)}",
                 f"{best.lr:.1e}" if best else "",
-                f"{best.metrics[score.name]:.3f}" if best else "",
+                f"{best.metrics[cell.objective.name]:.3f}" if best else "",
             )
         return table
 

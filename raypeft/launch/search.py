@@ -29,8 +29,8 @@ class CellSearch:
 
     def __init__(self, cell: Cell, *, plan: Plan, ledger: Ledger, objective: Score) -> None:
         """Replays what `ledger` holds of the cell. `objective` chooses its rate."""
-        self.cell = cell
-        self._plan, self._ledger, self._objective = plan, ledger, objective
+        self.cell, self.objective = cell, objective
+        self._plan, self._ledger = plan, ledger
         self._search = plan.sweep.search
         # By trial id, which is costly to work out; further candidates follow from the results of these.
         self._candidates: dict[str, TrialSpec] = {}
@@ -60,8 +60,8 @@ class CellSearch:
         """ASHA's word on a running candidate after the last epoch of `curve`; final runs go on."""
         if spec.candidate is None or len(curve) >= spec.recipe.epochs:
             return False
-        bracket = _bracket(self._search, self._history(spec.candidate), self._objective, spec.recipe.epochs)
-        return any(_stops(bracket, "running", numbers, self._objective) for numbers in curve)
+        bracket = _bracket(self._search, self._history(spec.candidate), self.objective, spec.recipe.epochs)
+        return any(_stops(bracket, "running", numbers, self.objective) for numbers in curve)
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +82,7 @@ class CellSearch:
         if any(trial_id not in self._ledger for trial_id in self._candidates):
             return None
         rows = map(self._ledger.__getitem__, self._candidates)
-        return self._objective.best(row for row in rows if row.status == "done")
+        return self.objective.best(row for row in rows if row.status == "done")
 
     def _trials(self) -> dict[str, TrialSpec]:
         """All that are known: candidates, then final runs."""
@@ -99,7 +99,7 @@ class CellSearch:
                 awaited = list(self._candidates)[number - self._search.lookback]
                 if awaited not in self._ledger:
                     return
-            rate = suggest_rate(self._search, number, self._history(number), self._objective)
+            rate = suggest_rate(self._search, number, self._history(number), self.objective)
             spec = self._plan.search_spec(self.cell, candidate=number, lr=rate)
             self._candidates[spec.trial_id] = spec
 

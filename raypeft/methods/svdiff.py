@@ -11,7 +11,7 @@ half times the operations of one 64 x 64 latent, so few large micro-batches; sam
 weights built once. The decomposition takes minutes there, and is kept in the store's cache.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -41,10 +41,14 @@ class SpectralShift(nn.Module):
         return ((left * torch.relu(values + self.delta)) @ right).view_as(weight)
 
 
-def decompose(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What svdiff inserts: "<layer>.left", ".values" and ".right" of every site, on the weights' device."""
+def decompose(model: nn.Module, beat: Callable[[], object] = lambda: None) -> dict[str, torch.Tensor]:
+    """What svdiff inserts: "<layer>.left", ".values" and ".right" of every site, on the weights' device.
+
+    `beat` is called before each site.
+    """
     found = {}
     for name, site in _sites(model).items():
+        beat()
         for part, tensor in zip(PARTS, _svd(site.weight.detach().flatten(1)), strict=True):
             found[f"{name}.{part}"] = tensor.contiguous()
     return found

@@ -136,7 +136,7 @@ def store_weights(text: str, *, cache_dir: Path) -> None:
     temporary = target.with_suffix(".tmp")
     if entry.family == "unet":
         build_model(text, num_classes=0)
-        open_frozen_parts(entry.weights())
+        open_frozen_parts(entry.weights()).open_all()
         shutil.rmtree(temporary, ignore_errors=True)
         copy_pipeline(entry.weights(), temporary)
         temporary.replace(target)

@@ -5,6 +5,7 @@ A pipeline is a folder in diffusers' layout: model_index.json and the folders of
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -55,33 +56,43 @@ SD1_CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenParts:
-    """What a pipeline has beside the U-Net; the networks in eval mode, without gradients, in float32."""
+    """What a pipeline has beside the U-Net; the networks in eval mode, without gradients, in float32.
 
+    What reads text is opened at first use: once prompts are encoded, nobody needs it.
+    """
+
+    folder: Path
     vae: Any  # diffusers.AutoencoderKL
-    text_encoder: Any  # transformers.CLIPTextModel
-    tokenizer: Any  # transformers.CLIPTokenizer
     scheduler: Any  # diffusers.DDPMScheduler, of the pipeline's noise schedule
+
+    @functools.cached_property
+    def text_encoder(self) -> Any:
+        """transformers.CLIPTextModel. Raises: WeightsError."""
+        from transformers import CLIPTextModel
+
+        return _frozen(_loaded(CLIPTextModel, self.folder, "text_encoder", use_safetensors=True))
+
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        """transformers.CLIPTokenizer. Raises: WeightsError."""
+        from transformers import CLIPTokenizer
+
+        return _loaded(CLIPTokenizer, self.folder, "tokenizer")
+
+    def open_all(self) -> None:
+        """Raises: WeightsError when a part cannot be opened."""
+        _ = self.text_encoder, self.tokenizer
 
 
 def open_frozen_parts(folder: Path) -> FrozenParts:
     """Load them from a pipeline's folder. Raises: WeightsError when the folder is not such a pipeline."""
     from diffusers import AutoencoderKL, DDPMScheduler
-    from transformers import CLIPTextModel, CLIPTokenizer
 
-    try:
-        vae: Any = _loaded(AutoencoderKL, folder / "vae", use_safetensors=True)
-        text_encoder: Any = _loaded(CLIPTextModel, folder / "text_encoder", use_safetensors=True)
-        parts = FrozenParts(
-            vae=vae.float().eval().requires_grad_(False),
-            text_encoder=text_encoder.float().eval().requires_grad_(False),
-            tokenizer=_loaded(CLIPTokenizer, folder / "tokenizer"),
-            scheduler=_loaded(DDPMScheduler, folder / "scheduler"),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"pipeline {folder}: {error}; give a Stable Diffusion 1.x or 2.x folder"
-        ) from error
-    return parts
+    return FrozenParts(
+        folder=folder,
+        vae=_frozen(_loaded(AutoencoderKL, folder, "vae", use_safetensors=True)),
+        scheduler=_loaded(DDPMScheduler, folder, "scheduler"),
+    )
 
 
 def pipeline_digest(folder: Path) -> str:
@@ -152,8 +163,17 @@ def _hub_model(name: str, repository: str, source: str) -> Model:
     )
 
 
-def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
-    return kind.from_pretrained(folder, local_files_only=True, **options)
+def _loaded(kind: Any, folder: Path, part: str, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(folder / part, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"pipeline {folder}: {error}; give a Stable Diffusion 1.x or 2.x folder"
+        ) from error
+
+
+def _frozen(network: Any) -> Any:
+    return network.float().eval().requires_grad_(False)
 
 
 def _config(folder: Path) -> dict[str, Any]:

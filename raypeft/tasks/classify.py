@@ -40,6 +40,11 @@ class Classify(Task):
         self._scale = 255 * torch.tensor(std, device=device).view(1, 3, 1, 1)
         self._features: torch.Tensor | None = None
 
+    @property
+    def num_cases(self) -> int:
+        """Images of all splits."""
+        return len(self._images)
+
     def take_features(self, features: torch.Tensor) -> None:
         """From now on models are heads, and their input is the row of `features` (n, d) that a case has."""
         self._features = features

@@ -70,13 +70,10 @@ def _save_for_diffusers(folder: Path, model: nn.Module, *, spec: TrialSpec) -> N
     from diffusers import StableDiffusionPipeline  # takes seconds to import
 
     config = _config(spec, model)
-    layers = {
-        _public(name).removeprefix(PREFIX): tensor.contiguous()
-        for name, tensor in _adapted(model, spec.cell.method).items()
-    }
+    tensors = _public_tensors(model, spec.cell.method)
     StableDiffusionPipeline.save_lora_weights(
         folder,
-        unet_lora_layers=layers,
+        unet_lora_layers={name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()},
         unet_lora_adapter_metadata={
             name: config[name] for name in ("r", "lora_alpha", "target_modules", "bias")
         },
@@ -85,8 +82,7 @@ def _save_for_diffusers(folder: Path, model: nn.Module, *, spec: TrialSpec) -> N
 
 def save_tensors(path: Path, model: nn.Module, *, method: str) -> None:
     """Write what the method trained, as `peft` names it."""
-    tensors = {_public(name): tensor.contiguous() for name, tensor in _adapted(model, method).items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+    save_file(_public_tensors(model, method), path, metadata={"format": "pt"})
 
 
 def load_tensors(path: Path, model: nn.Module, *, method: str) -> None:
@@ -109,6 +105,10 @@ def _adapted(model: nn.Module, method: str) -> dict[str, torch.Tensor]:
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     trained |= {name for name, _ in model.named_buffers() if keeps}
     return {name: tensor for name, tensor in model.state_dict().items() if name in trained}
+
+
+def _public_tensors(model: nn.Module, method: str) -> dict[str, torch.Tensor]:
+    return {_public(name): tensor.contiguous() for name, tensor in _adapted(model, method).items()}
 
 
 def _public(name: str) -> str:

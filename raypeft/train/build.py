@@ -73,30 +73,13 @@ def build_trial(
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
     prepare_network(model, precision=precision, device=device)
     # Scoring keeps no activations for a backward pass: four times as many images fit.
-    running = _Running(device, autocast_dtype(precision), 4 * micro_batch_size)
-    if spec.recipe.generation is None:
-        task: Classify | Generate = _classify(spec, data, images, running)
-    else:
-        task = _generate(spec, data, images, running, cache_dir=cache_dir, beat=beat)
+    running = _Running(device, precision, 4 * micro_batch_size, cache_dir, beat)
+    make = _classify if spec.task == "classify" else _generate
+    task = make(spec, data, images, running)
     model = model if workers.sharded else model.to(device)
-    trained = model
-    if isinstance(task, Classify) and is_frozen(spec, counts) and workers.size == 1:
-        task.take_features(
-            frozen_features(
-                spec,
-                model,
-                task,
-                num_cases=len(data.labels),
-                precision=precision,
-                cache_dir=cache_dir,
-                device=device,
-                beat=beat,
-            )
-        )
-        trained = Head(model)
     return Trial(
         model=model,
-        trained=trained,
+        trained=_trained_part(spec, model, counts, task, running) if workers.size == 1 else model,
         counts=counts,
         task=task,
         data=data,
@@ -117,7 +100,7 @@ def build_network(
     if bind_method(spec.cell.method).method.apply is not svdiff:
         return model, apply_method(spec.cell.method, model)
     path = cache_dir / "svd" / f"{spec.weights_digest}.safetensors"
-    with decompositions(cached_tensors(path, lambda: decompose(model), waiting=beat)):
+    with decompositions(cached_tensors(path, lambda: decompose(model, beat), waiting=beat)):
         return model, apply_method(spec.cell.method, model)
 
 
@@ -136,8 +119,33 @@ class _Running:
     """Where and how a task computes; `batch_size` of scoring."""
 
     device: torch.device
-    autocast: torch.dtype | None
+    precision: str
     batch_size: int
+    cache_dir: Path
+    beat: Callable[[], object]
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        return autocast_dtype(self.precision)
+
+
+def _trained_part(
+    spec: TrialSpec, model: nn.Module, counts: ParameterCounts, task: Classify | Generate, running: _Running
+) -> nn.Module:
+    """The model; or its head, on features from the cache, where that is all that trains."""
+    if not isinstance(task, Classify) or not is_frozen(spec, counts):
+        return model
+    features = frozen_features(
+        spec,
+        model,
+        task,
+        precision=running.precision,
+        cache_dir=running.cache_dir,
+        device=running.device,
+        beat=running.beat,
+    )
+    task.take_features(features)
+    return Head(model)
 
 
 def _classify(spec: TrialSpec, data: Prepared, images: np.ndarray, running: _Running) -> Classify:
@@ -156,26 +164,23 @@ def _classify(spec: TrialSpec, data: Prepared, images: np.ndarray, running: _Run
     )
 
 
-def _generate(
-    spec: TrialSpec,
-    data: Prepared,
-    images: np.ndarray,
-    running: _Running,
-    *,
-    cache_dir: Path,
-    beat: Callable[[], object],
-) -> Generate:
-    folder = stored_weights(cache_dir, spec.weights_digest) or bind_model(spec.cell.model).weights()
-    parts = open_frozen_parts(folder)
+def _generate(spec: TrialSpec, data: Prepared, images: np.ndarray, running: _Running) -> Generate:
+    weights = stored_weights(running.cache_dir, spec.weights_digest)
+    parts = open_frozen_parts(weights or bind_model(spec.cell.model).weights())
     encoded = encode(
-        spec, data=data, images=images, parts=parts, cache_dir=cache_dir, device=running.device, beat=beat
+        spec,
+        data=data,
+        images=images,
+        parts=parts,
+        cache_dir=running.cache_dir,
+        device=running.device,
+        beat=running.beat,
     )
-    assert spec.recipe.generation is not None, "the plan resolves the settings of generation"
     return Generate(
         encoded,
         vae=parts.vae,
         scheduler=parts.scheduler,
-        settings=spec.recipe.generation,
+        settings=spec.recipe.generates_by,
         seed=spec.seed,
         device=running.device,
         autocast=running.autocast,

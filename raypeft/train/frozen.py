@@ -44,13 +44,12 @@ def frozen_features(
     model: nn.Module,
     task: Classify,
     *,
-    num_cases: int,
     precision: str,
     cache_dir: Path,
     device: torch.device,
     beat: Callable[[], object],
 ) -> torch.Tensor:
-    """What `model` gives its head for each case, float32 (num_cases, d) on `device`, from the cache.
+    """What `model` gives its head for each case, float32 (cases, d) on `device`, from the cache.
 
     One process computes, others that want the same wait; `beat` is called all the while.
     """
@@ -66,15 +65,15 @@ def frozen_features(
     )
 
     def compute() -> dict[str, torch.Tensor]:
-        return {FEATURES: _compute(model, task, num_cases, beat)}
+        return {FEATURES: _compute(model, task, beat)}
 
     return cached_tensors(path, compute, waiting=beat)[FEATURES].to(device)
 
 
-def _compute(model: nn.Module, task: Classify, num_cases: int, beat: Callable[[], object]) -> torch.Tensor:
+def _compute(model: nn.Module, task: Classify, beat: Callable[[], object]) -> torch.Tensor:
     model.eval()
     parts = []
-    for start in range(0, num_cases, task.batch_size):
+    for start in range(0, task.num_cases, task.batch_size):
         beat()
-        parts.append(task.features(model, np.arange(start, min(start + task.batch_size, num_cases))))
+        parts.append(task.features(model, np.arange(start, min(start + task.batch_size, task.num_cases))))
     return torch.cat(parts)

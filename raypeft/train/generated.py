@@ -3,8 +3,7 @@
 Every score is stated with the number of samples, and compared at equal numbers alone: FID falls as they grow.
 """
 
-import hashlib
-import json
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +38,21 @@ IMAGES, FEATURES = "images", "features"
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Features:
+    """Of samples, of the untuned pipeline's, and of real images: float32 (n, d), rounded to float16.
+
+    Rounded as they are stored: every score can be computed again from the store.
+    """
+
+    network: str
+    generated: torch.Tensor
+    untuned: torch.Tensor
+    real: torch.Tensor  # the test images whose prompts were used
+    train: torch.Tensor
+    test: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """Scores by their names in rows, the network whose features were compared, and what was noticed."""
 
@@ -64,65 +78,38 @@ def score_samples(
     test/memorised_pixels (by features, and by grey thumbnails), val/noise_mse, test/noise_mse.
     Raises: DrainedError when `checkpoints` asks to end; DivergedError for samples that are all alike.
     """
-    settings = spec.recipe.generation
-    assert settings is not None, "the plan resolves the settings of generation"
-    assert spec.recipe.image_size is not None, "the plan resolves the image size"
-    metrics = {
-        f"{split}/noise_mse": task.score(workers.predict(task, trial.model, cases), cases)
-        for split, cases in (("val", trial.val), ("test", trial.test))
-    }
-
-    device = next(trial.model.parameters()).device
+    device, num_images = next(trial.model.parameters()).device, spec.recipe.generates_by.num_images
 
     def leave() -> None:
         beat()
         if checkpoints is not None and workers.any(checkpoints.is_draining, device=device):
             raise DrainedError("its samples so far are saved")
 
-    cases = prompted_cases(trial, settings.num_images)
-    folder = checkpoint_folder(store, spec.trial_id) / "samples"
-    images = sample(
-        task, trial.model, cases, settings.num_images, folder=folder, workers=workers, leave=leave
-    )
-    untuned = _untuned_images(spec, trial, task, cases, store=store, workers=workers, leave=leave)
-    extractor = open_extractor(
-        settings.features,
-        data=trial.data,
-        image_size=spec.recipe.image_size,
-        interpolation=spec.preprocessing.interpolation,
-        cache_dir=store / "cache",
-        device=device,
-    )
-    # Rounded as they are stored: every score can be computed again from the store.
-    generated, reference = (
-        extractor.features(part, device=device).half().float() for part in (images, untuned)
-    )
-    known = _known_features(extractor, trial, cache_dir=store / "cache", device=device, beat=beat)
-    real, train, test = (known[own] for own in (cases, trial.train, trial.test))
-    if not (generated - generated[0]).any():
-        raise DivergedError("all samples are alike")
-    kernel = kernel_distance(real, generated, seed=spec.seed)
-    low, high = frechet_interval(real, generated)
-    metrics |= {
-        "test/fid": frechet_distance(real, generated),
-        "test/fid_low": low,
-        "test/fid_high": high,
-        "test/fid_num_images": float(len(images)),
-        "test/fid_untuned": frechet_distance(real, reference),
-        "test/kid": kernel.mean,
-        "test/kid_sd": kernel.std,
-        "test/memorised": memorised_share(generated, train, test),
-        "test/memorised_pixels": memorised_share(
-            thumbnails(images), thumbnails(trial.images[trial.train]), thumbnails(trial.images[trial.test])
-        ),
+    errors = {
+        f"{split}/noise_mse": task.score(workers.predict(task, trial.model, cases), cases)
+        for split, cases in (("val", trial.val), ("test", trial.test))
     }
+    cases = prompted_cases(trial, num_images)
+    images, untuned = (
+        sample(task, model, cases, num_images, folder=folder, device=device, workers=workers, leave=leave)
+        for model, folder in (
+            (lambda: trial.model, checkpoint_folder(store, spec.trial_id) / "samples"),
+            _untuned(spec, trial, task, cache_dir=store / "cache", device=device),
+        )
+    )
+    features = _all_features(spec, trial, cases, images, untuned, store=store, device=device, beat=beat)
+    if not (features.generated - features.generated[0]).any():
+        raise DivergedError("all samples are alike")
+    metrics = errors | _compare(features, seed=spec.seed)
+    metrics["test/memorised_pixels"] = memorised_share(
+        *(thumbnails(part) for part in (images, trial.images[trial.train], trial.images[trial.test]))
+    )
     if workers.is_first:
-        path = store / "predictions" / f"{spec.trial_id}.parquet"
-        _write(path, trial, cases, generated.numpy(), real.numpy())
+        _write(store / "predictions" / f"{spec.trial_id}.parquet", trial, cases, features)
         write_strip(store / "samples" / f"{spec.trial_id}.png", images[:SHOWN])
         if trial.data.is_public:
             write_strip(store / "samples" / f"real-{spec.data_digest}.png", trial.images[cases[:SHOWN]])
-    return Scored(metrics=metrics, features=extractor.name, remarks=_broken(metrics))
+    return Scored(metrics=metrics, features=features.network, remarks=_broken(metrics))
 
 
 def prompted_cases(trial: Trial, num_images: int) -> np.ndarray:
@@ -135,18 +122,19 @@ def prompted_cases(trial: Trial, num_images: int) -> np.ndarray:
 
 def sample(
     task: Generate,
-    model: nn.Module,
+    model: Callable[[], nn.Module],
     cases: np.ndarray,
     num_images: int,
     *,
     folder: Path,
+    device: torch.device,
     workers: Workers,
     leave: Callable[[], None],
 ) -> np.ndarray:
     """Images for the prompts of `cases` in turn, uint8 (num_images, side, side, 3).
 
-    A batch is kept in `folder` once it is drawn, and not drawn again. `leave` is called before each,
-    and may raise to end it here.
+    A batch is kept in `folder` once it is drawn, and not drawn again; `model` gives the network on `device`
+    when there is one to draw. `leave` is called before each, and may raise to end it here.
     """
 
     def work(start: int) -> torch.Tensor:
@@ -154,14 +142,13 @@ def sample(
         numbers = range(start, min(start + task.batch_size, num_images))
 
         def draw() -> dict[str, torch.Tensor]:
-            return {IMAGES: torch.from_numpy(task.sample(model, cases, numbers=numbers))}
+            return {IMAGES: torch.from_numpy(task.sample(model(), cases, numbers=numbers))}
 
         # Several workers meet in `leave`: who waits for another must not call it.
         waiting = leave if workers.size == 1 else lambda: None
         return cached_tensors(folder / f"{start:06d}.safetensors", draw, waiting=waiting)[IMAGES].float()
 
     starts = range(0, num_images, task.batch_size)
-    device = next(model.parameters()).device
     return workers.gather(work, starts, total=num_images, device=device).to(torch.uint8).numpy()
 
 
@@ -184,27 +171,54 @@ def write_strip(path: Path, images: np.ndarray) -> None:
     write_file(path, lambda file: strip.save(file, format="PNG"))
 
 
-def _untuned_images(
+def _untuned(
+    spec: TrialSpec, trial: Trial, task: Generate, *, cache_dir: Path, device: torch.device
+) -> tuple[Callable[[], nn.Module], Path]:
+    """The pipeline as it came, and where its samples for the same prompts and noise lie: once per seed."""
+
+    @functools.cache
+    def make() -> nn.Module:
+        weights = stored_weights(cache_dir, spec.weights_digest)
+        return build_model(spec.cell.model, num_classes=0, weights=weights).to(device)
+
+    path = cache_path(
+        cache_dir / "untuned",
+        *(spec.weights_digest, spec.data_digest, trial.precision),
+        *(spec.recipe.image_size, spec.seed, task.batch_size, asdict(spec.recipe.generates_by)),
+    )
+    return make, path.with_suffix("")
+
+
+def _all_features(
     spec: TrialSpec,
     trial: Trial,
-    task: Generate,
     cases: np.ndarray,
+    images: np.ndarray,
+    untuned: np.ndarray,
     *,
     store: Path,
-    workers: Workers,
-    leave: Callable[[], None],
-) -> np.ndarray:
-    """What the pipeline makes of the same prompts and noise as it came; drawn once per store and seed."""
-    settings = spec.recipe.generation
-    assert settings is not None, "the plan resolves the settings of generation"
-    names = [spec.weights_digest, spec.data_digest, trial.precision]
-    content = [names, spec.recipe.image_size, spec.seed, task.batch_size, asdict(settings)]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    device = next(trial.model.parameters()).device
-    weights = stored_weights(store / "cache", spec.weights_digest)
-    model = build_model(spec.cell.model, num_classes=0, weights=weights).to(device)
-    folder = store / "cache" / "untuned" / digest
-    return sample(task, model, cases, settings.num_images, folder=folder, workers=workers, leave=leave)
+    device: torch.device,
+    beat: Callable[[], object],
+) -> _Features:
+    assert spec.recipe.image_size is not None, "the plan resolves the image size"
+    extractor = open_extractor(
+        spec.recipe.generates_by.features,
+        data=trial.data,
+        image_size=spec.recipe.image_size,
+        interpolation=spec.preprocessing.interpolation,
+        cache_dir=store / "cache",
+        device=device,
+    )
+    known = _known_features(extractor, trial, cache_dir=store / "cache", device=device, beat=beat)
+    drawn = [extractor.features(part, device=device).half().float() for part in (images, untuned)]
+    return _Features(
+        network=extractor.name,
+        generated=drawn[0],
+        untuned=drawn[1],
+        real=known[cases],
+        train=known[trial.train],
+        test=known[trial.test],
+    )
 
 
 def _known_features(
@@ -223,18 +237,33 @@ def _known_features(
     return cached_tensors(path, compute, waiting=beat)[FEATURES].float()
 
 
-def _write(path: Path, trial: Trial, cases: np.ndarray, generated: np.ndarray, real: np.ndarray) -> None:
+def _compare(features: _Features, *, seed: int) -> dict[str, float]:
+    real, generated = features.real, features.generated
+    kernel = kernel_distance(real, generated, seed=seed)
+    low, high = frechet_interval(real, generated)
+    return {
+        "test/fid": frechet_distance(real, generated),
+        "test/fid_low": low,
+        "test/fid_high": high,
+        "test/fid_num_images": float(len(generated)),
+        "test/fid_untuned": frechet_distance(real, features.untuned),
+        "test/kid": kernel.mean,
+        "test/kid_sd": kernel.std,
+        "test/memorised": memorised_share(generated, features.train, features.test),
+    }
+
+
+def _write(path: Path, trial: Trial, cases: np.ndarray, features: _Features) -> None:
     """One row per image: whether it is generated, the case whose prompt or image it is, and its features."""
-    asked = cases[np.arange(len(generated)) % len(cases)]
-    both = np.concatenate([asked, cases])
-    width = generated.shape[1]
-    features = pa.array(np.concatenate([generated, real]).astype(np.float16).ravel())
+    num_generated, width = features.generated.shape
+    both = np.concatenate([cases[np.arange(num_generated) % len(cases)], cases])
+    values = torch.cat([features.generated, features.real]).half().flatten().numpy()
     table = pa.table(
         {
-            "generated": pa.array(np.arange(len(both)) < len(generated)),
+            "generated": pa.array(np.arange(len(both)) < num_generated),
             "case_id": pa.array([trial.data.case_ids[case] for case in both]),
             "label": pa.array(trial.data.labels[both]),
-            "features": pa.FixedSizeListArray.from_arrays(features, width),
+            "features": pa.FixedSizeListArray.from_arrays(pa.array(values), width),
         }
     )
     write_file(path, lambda file: pq.write_table(table, file))

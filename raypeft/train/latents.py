@@ -32,8 +32,7 @@ def encode(
     One process encodes, others that want the same wait; `beat` is called all the while. The networks of
     `parts` are on `device` afterwards. Prompts longer than the text encoder takes are cut, as in diffusers.
     """
-    assert spec.recipe.generation is not None, "the plan resolves the settings of generation"
-    prompts = prompts_of(data, spec.recipe.generation)
+    prompts = prompts_of(data, spec.recipe.generates_by)
     texts = ["", *sorted(set(prompts) - {""})]
     place = {text: number for number, text in enumerate(texts)}
     path = cache_path(

@@ -25,6 +25,7 @@ from analysis.scores import cell_scores, comparable
 from analysis.study import open_study
 from analysis.tables import score_table
 from raypeft.core.errors import StorageError
+from raypeft.core.result import RANKED_BY, SEARCHED_BY
 
 FID = "test/fid"
 BIAS = 4  # the claim on generation
@@ -308,6 +309,11 @@ def test_directions_are_those_of_the_registered_metrics():
     assert set(REGISTERED) <= set(METRICS)
     for name, metric in REGISTERED.items():
         assert higher_is_better(f"test/{name}") == metric.higher_is_better
+
+
+def test_rankings_look_the_way_that_searches_and_comparisons_do():
+    for chosen_by in (*SEARCHED_BY.values(), *RANKED_BY.values()):
+        assert higher_is_better(chosen_by.name) == (chosen_by.mode == "max")
 
 
 def test_metrics_on_other_features_keep_their_direction_and_unknown_ones_say_it_is_a_guess():

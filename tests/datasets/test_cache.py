@@ -196,14 +196,23 @@ def endless(path: Path) -> Iterator[Path]:
         os.close(pipe)
 
 
+def is_decoder(process: psutil.Process) -> bool:
+    try:
+        return "raypeft.datasets.decoder" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
 def decoders() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if "raypeft.datasets.decoder" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if is_decoder(child)]
 
 
 def is_reading(process: psutil.Process, path: Path) -> bool:
-    links = Path(f"/proc/{process.pid}/fd")
-    return any(os.path.realpath(link) == str(path) for link in links.iterdir())
+    try:
+        links = list(Path(f"/proc/{process.pid}/fd").iterdir())
+    except OSError:  # it has ended since it was listed
+        return False
+    return any(os.path.realpath(link) == str(path) for link in links)
 
 
 def test_a_decoder_that_dies_is_told_and_the_other_images_are_decoded(class_folders, tmp_path):

@@ -1,10 +1,10 @@
 """Rows 1 to 10: a process dies, a machine goes, somebody presses Ctrl-C."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -162,11 +162,17 @@ def test_a_second_signal_ends_at_once(sweeps, look, seen):
 
 
 @pytest.fixture
-def cluster():
-    """A head without places for trials, and two machines with one each."""
+def cluster(monkeypatch):
+    """A head without places for trials, and two machines with one each, whose trials are slow.
+
+    Faults reach workers through the environment of their machine, not through the driver's. Slow, for Ray
+    learns of a lost machine some ten seconds later: a sweep that has ended by then cannot tell of it.
+    """
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "injected"))
+    monkeypatch.setenv("RAYPEFT_TEST_FAULTS", "slow:0.04")
     made = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 0, "include_dashboard": False},
@@ -182,7 +188,7 @@ def cluster():
     row=5, expected="one machine of two lost: its trial goes on elsewhere, exit 0, no failure counted"
 )
 def test_a_machine_lost(sweeps, look, cluster, seen):
-    run = sweeps.start(faults="slow:0.02", RAY_ADDRESS=cluster.address)
+    run = sweeps.start(RAY_ADDRESS=cluster.address)
     run.until(lambda: len(look.saved(run.store)) == 2)
     cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
     code, talk = run.end()
@@ -200,7 +206,7 @@ def test_a_machine_lost(sweeps, look, cluster, seen):
     row=7, expected="a machine is drained: its trial saves its step and goes on elsewhere, 0 steps lost"
 )
 def test_a_machine_given_notice(sweeps, look, cluster, seen):
-    run = sweeps.start(None, "--checkpoint-seconds", 600, faults="slow:0.05", RAY_ADDRESS=cluster.address)
+    run = sweeps.start(None, "--checkpoint-seconds", 600, RAY_ADDRESS=cluster.address)
     run.until(lambda: len(look.events(run.store, "start")) == 2)
     time.sleep(3)
     code = (
