@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.metrics import NUM_IMAGES, RANKED_BY, format_score, higher_is_better, metric_label
 from analysis.scores import CELL, format_fraction
 from analysis.tables import MISSING
-from raypeft.core.spec import dataset_label, model_label
+from raypeft.core.spec import Cell, dataset_label, donor, model_label
 
 Facts = dict[str, str]
 
@@ -122,6 +122,11 @@ def setup_facts(plan: Mapping[str, Any]) -> Facts:
         "cells": (
             f"{len(sweep['cells'])}, each {search['trials']} candidates "
             f"and {len(sweep['final_seeds'])} final runs"
+            + (
+                f"; {carried} candidates around the rate of the next smaller fraction where there is one"
+                if (carried := sweep.get("carried_candidates"))
+                else ""
+            )
         ),
         "learning rate": f"{rates['low']:g} to {rates['high']:g}, log scale",
         "pruning": f"from epoch {search['grace_epochs']}, keeping one in {search['reduction_factor']}",
@@ -163,7 +168,8 @@ def resume_command(sweep: str, store: Path) -> str:
 def command_rows(plan: Mapping[str, Any]) -> list[Facts]:
     """Per cell, the command that makes its row of the tables anew, in a store of its own.
 
-    Where the images lie is not told: PATH stands for the folder.
+    With the cells at smaller fractions whose rates it carries on. Where the images lie is not told: PATH
+    stands for the folder.
     """
     sweep = plan["sweep"]
     recipe, search = sweep["recipe"], sweep["search"]
@@ -185,7 +191,7 @@ def command_rows(plan: Mapping[str, Any]) -> list[Facts]:
             f"--methods {shlex.quote(cell['method'])}",
             f"--models {shlex.quote(model)}",
             f"--datasets {shlex.quote(_source(cell['dataset']))}",
-            f"--fractions {cell['fraction']:g}",
+            f"--fractions {','.join(f'{fraction:g}' for fraction in _needed(cell, sweep))}",
         ]
         rows.append(
             {
@@ -194,6 +200,17 @@ def command_rows(plan: Mapping[str, Any]) -> list[Facts]:
             }
         )
     return sorted(rows, key=lambda row: row["cell"])
+
+
+def _needed(cell: Mapping[str, Any], sweep: Mapping[str, Any]) -> list[float]:
+    """Its fraction, and those that its search follows from."""
+    one: Cell | None = Cell(**cell)
+    cells = [Cell(**other) for other in sweep["cells"]] if sweep.get("carried_candidates") else []
+    found = []
+    while one is not None:
+        found.append(one.fraction)
+        one = donor(one, cells)
+    return found[::-1]
 
 
 def _source(dataset: str) -> str:

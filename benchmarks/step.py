@@ -52,6 +52,7 @@ class Case:
     micro_batch: int
     precision: str
     compile: str
+    image_size: int | None = None  # None: the model's own, or 224
 
 
 class Runner:
@@ -197,7 +198,7 @@ class Step:
         self._network, self._case, self._device = network, case, device
         trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(trainable, lr=1e-4, fused=True)
-        side = image_size_of(case.model, 224)
+        side = image_size_of(case.model, case.image_size or 224)
         images = torch.randn(case.micro_batch, 3, side, side, device=device)
         self._images = images.to(memory_format=torch.channels_last)
         self._labels = torch.randint(0, CLASSES, (case.micro_batch,), device=device)

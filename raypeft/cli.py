@@ -15,7 +15,7 @@ import typer
 
 from raypeft.analysis_commands import rank, recommend, report, show_results, table
 from raypeft.core.errors import ConfigError, RaypeftError
-from raypeft.core.spec import Search, SplitRule, Sweep
+from raypeft.core.spec import SplitRule, Sweep
 from raypeft.core.telemetry import switch_off
 from raypeft.data_commands import data_app
 from raypeft.output import (
@@ -167,6 +167,9 @@ def plan(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py")],
     store: Annotated[Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME.")] = None,
     cache: SharedCache = None,
+    rates: Annotated[
+        Path | None, typer.Option(help="step.csv of benchmarks/step.py: what the store has not measured.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a sweep's names, weights and data; count its cells and trials. Starts nothing.
@@ -174,7 +177,7 @@ def plan(
     The JSON lists the images of every subset: what each seed sees at each fraction.
     """
     asked = _load(sweep)
-    _print_plan(asked, store or _default_store(asked), cache, as_json=as_json)
+    _print_plan(asked, store or _default_store(asked), cache, rates=rates, as_json=as_json)
 
 
 @app.command()
@@ -193,7 +196,7 @@ def status(store: Path, as_json: AsJson = False) -> None:
                 "model": cell.model,
                 "dataset": cell.dataset,
                 "fraction": cell.fraction,
-                "candidates": f"{cell.candidates}/{found.candidates_per_cell}",
+                "candidates": f"{cell.candidates}/{cell.candidates_planned}",
                 "final runs": f"{cell.finals}/{found.finals_per_cell}",
                 "best rate": f"{cell.best_lr:.1e}" if cell.best_lr else "",
                 "best val": f"{cell.best_val:.3f}" if cell.best_val is not None else "",
@@ -492,26 +495,28 @@ def _finish_sweep(outcome: Any, store: Path) -> NoReturn:
     finish(outcome.exit_code, outcome.summary)
 
 
-def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool) -> None:
+def _print_plan(
+    sweep: Sweep, store: Path, cache: Path | None, *, rates: Path | None = None, as_json: bool
+) -> None:
     from raypeft.launch.decoding import ImageBar
-    from raypeft.launch.estimate import describe_basis, estimate
+    from raypeft.launch.estimate import describe_basis, estimate, read_paces
     from raypeft.launch.ledger import Ledger
     from raypeft.launch.plan import make_plan
 
+    paces = read_paces(rates) if rates else None
     with ImageBar(talk) as bar:
         plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
-    search: Search = sweep.search
     ledger = Ledger(store)
     content = {
         "sweep": sweep.name,
         "store": str(store),
         "cells": len(sweep.cells),
-        "candidates_per_cell": search.trials,
-        "final_runs_per_cell": len(sweep.final_seeds),
+        "candidates": sum(map(sweep.num_candidates, sweep.cells)),
+        "final_runs": len(sweep.cells) * len(sweep.final_seeds),
         "trials": plan.num_trials,
         "committed": len(ledger),
     }
-    cells = estimate(plan, ledger)
+    cells = estimate(plan, ledger, paces)
     if as_json:
         costs = [asdict(cell) for cell in cells]
         print_json(content | {"plan": plan.to_dict(), "subsets": plan.subset_cases(), "estimate": costs})
@@ -532,8 +537,8 @@ def _print_plan(sweep: Sweep, store: Path, cache: Path | None, *, as_json: bool)
         as_json=False,
     )
     for line in (
-        f"{content['cells']} cells x ({search.trials} candidates + {len(sweep.final_seeds)} final runs) = "
-        f"{plan.num_trials} trials, {content['committed']} committed in {store}",
+        f"{content['cells']} cells: {content['candidates']} candidates + {content['final_runs']} final runs "
+        f"= {plan.num_trials} trials, {content['committed']} committed in {store}",
         f"left: {sum(one.trials_left for one in cells)} trials, {sum(one.flops for one in cells):.2g} "
         f"floating-point operations, {sum(one.device_hours for one in cells):.2g} device hours if no "
         f"candidate is stopped early ({describe_basis(cells)})",

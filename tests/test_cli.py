@@ -60,7 +60,7 @@ def test_options_replace_axes_and_settings(cli, sweep_file, tmp_path):
         "--methods", "lora", "--seeds", "5,6", "--fractions", "0.1,0.5", "--candidates", 3,
     )  # fmt: skip
     assert code == 0
-    assert "2 cells x (3 candidates + 2 final runs) = 10 trials, 0 committed" in " ".join(out.split())
+    assert "2 cells: 6 candidates + 4 final runs = 10 trials, 0 committed" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_paper_s_grids_hold_the_cells_of_its_tables_and_run_in_small(
     assert os.access(path, os.X_OK)
     code, out, _ = cli("run", path, "--smoke", "--dry-run", "--store", tmp_path / "store")
     assert code == 0
-    assert f"{methods} cells x (2 candidates + 1 final runs) = {methods * 3} trials" in out
+    assert f"{methods} cells: {methods * 2} candidates + {methods} final runs = {methods * 3} trials" in out
 
 
 def test_the_data_fraction_grid_spans_one_to_a_hundred_percent_of_ham10000(cli, tmp_path):
@@ -127,7 +127,7 @@ def test_the_data_fraction_grid_spans_one_to_a_hundred_percent_of_ham10000(cli, 
     assert len(cells) == len(fractions) * (6 + 8)
     code, out, _ = cli("run", path, "--smoke", "--dry-run", "--store", tmp_path / "store")
     assert code == 0
-    assert "14 cells x (2 candidates + 1 final runs) = 42 trials" in out
+    assert "14 cells: 28 candidates + 14 final runs = 42 trials" in out
 
 
 def test_the_diffusion_grid_holds_the_cells_of_table_4(cli, tmp_path, monkeypatch):
@@ -138,7 +138,7 @@ def test_the_diffusion_grid_holds_the_cells_of_table_4(cli, tmp_path, monkeypatc
     assert {(cell.method, cell.dataset, cell.fraction) for cell in cells} == rows
     code, out, _ = cli("run", path, "--smoke", "--store", tmp_path / "store", "--dry-run")
     assert code == 0
-    assert "24 cells x (2 candidates + 2 final runs) = 96 trials" in out
+    assert "24 cells: 48 candidates + 48 final runs = 96 trials" in out
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     code, _, err = cli("run", path, "--store", tmp_path / "other", "--dry-run")
     assert code == 4

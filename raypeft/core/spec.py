@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
@@ -294,6 +294,8 @@ class Sweep:
     search: Search = field(default_factory=Search)
     recipe: Recipe = field(default_factory=Recipe)
     final_seeds: tuple[int, ...] = (0, 1, 2)
+    # Candidates of a cell that has a donor: they cover the decade around its rate. None: the whole range
+    carried_candidates: int | None = None
     # auto: the source's own split where it has one, else grouped: drawn, patients never torn apart;
     # paper: image by image, as Dutt et al. drew it
     split: SplitRule = "auto"
@@ -314,6 +316,42 @@ class Sweep:
                 raise ConfigError(f"sweep '{self.name}' names a {what} twice: {'; '.join(twice)}")
         if self.search.seed in self.final_seeds:
             raise ConfigError(f"seed {self.search.seed} is the search's; final runs need fresh seeds")
+        if self.carried_candidates is not None:
+            _at_least("carried_candidates", self.carried_candidates, 1)
+
+    def donor(self, cell: Cell) -> Cell | None:
+        """The cell whose rate `cell` carries on, if any."""
+        return None if self.carried_candidates is None else donor(cell, self.cells)
+
+    def search_of(self, cell: Cell, *, carried: float | None) -> Search:
+        """The search that a cell makes; `carried` is its donor's rate, None where that has found none."""
+        if self.carried_candidates is None or self.donor(cell) is None:
+            return self.search
+        around = LogUniform(low=carried / 10**0.5, high=carried * 10**0.5) if carried else self.search.lr
+        return replace(self.search, trials=self.carried_candidates, lr=around)
+
+    def num_candidates(self, cell: Cell) -> int:
+        """Learning rates that a cell tries."""
+        return self.search_of(cell, carried=None).trials
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types. What came later is left out where unused: a store goes on under it."""
+        content = asdict(self) | {"recipe": self.recipe.to_dict()}
+        if self.carried_candidates is None:
+            del content["carried_candidates"]
+        plain: dict[str, Any] = json.loads(json.dumps(content))
+        return plain
+
+
+def donor(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
+    """Among `cells` the same method, model and data set at the largest smaller fraction.
+
+    A learning rate found there is close to the best one here, at less cost (docs/log.md).
+    """
+    smaller = [
+        one for one in cells if replace(one, fraction=cell.fraction) == cell and one.fraction < cell.fraction
+    ]
+    return max(smaller, key=lambda one: one.fraction, default=None)
 
 
 def grid(

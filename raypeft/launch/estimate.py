@@ -1,14 +1,23 @@
-"""What the rest of a sweep will take: operations counted, hours from what the store has measured."""
+"""What the rest of a sweep will take: operations counted, hours from what was measured here or elsewhere."""
 
+import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from raypeft.core.errors import ConfigError
+from raypeft.core.registry import parse_call
 from raypeft.core.result import Result
 from raypeft.core.spec import Cell, model_label
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
+from raypeft.models import bind_model
 from raypeft.train.estimate import StepCost, step_cost
+from raypeft.train.params import count_method
+
+Paces = Mapping[tuple[str, str], float]
+"""(method, model without options) -> device seconds per floating-point operation of a training step."""
 
 ASSUMED_FLOPS = 100e12  # per second and device, where nothing is measured: what an H100 may sustain in bf16
 
@@ -21,20 +30,54 @@ class CellEstimate:
     trials_left: int
     flops: float
     device_hours: float
-    basis: str  # measured, measured on other cells, or assumed
+    basis: str  # measured, benchmark, features, assumed; measured or benchmark "on other cells"
     memory_bytes: int  # one trial, float32, without the device's own context
 
 
-def estimate(plan: Plan, ledger: Ledger) -> list[CellEstimate]:
-    """One per cell, in the order of the sweep."""
-    rates = _measured_seconds_per_flop(plan, ledger)
-    return [_estimate(plan, cell, ledger, rates) for cell in plan.sweep.cells]
+def estimate(plan: Plan, ledger: Ledger, benchmark: Paces | None = None) -> list[CellEstimate]:
+    """One per cell, in the order of the sweep.
+
+    A cell goes at the pace that the store has measured of its method and model, or else `benchmark`, or
+    else at the median of the others.
+    """
+    paces = {"measured": _measured(plan, ledger), "benchmark": benchmark or {}}
+    # The first linear probe of a model and data set computes features for all others.
+    first = {(cell.model, cell.dataset): cell for cell in plan.sweep.cells[::-1] if _is_frozen(plan, cell)}
+    return [
+        _estimate(plan, cell, ledger, paces, computes=first.get((cell.model, cell.dataset)) == cell)
+        for cell in plan.sweep.cells
+    ]
+
+
+def read_paces(path: Path) -> Paces:
+    """From what benchmarks/step.py writes; of several rows of a method and model the fastest.
+
+    Raises: ConfigError with file and line.
+    """
+    found: dict[tuple[str, str], float] = {}
+    try:
+        with path.open(newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    pace = 1 / (float(row["images_per_second"]) * float(row["train_flops_per_image"]))
+                    pair = row["method"], row["model"]
+                except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+                    raise ConfigError(
+                        f"{path}:{number}: {error!r}; give the step.csv that benchmarks/step.py writes"
+                    ) from None
+                found[pair] = min(pace, found.get(pair, pace))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}; give the step.csv that benchmarks/step.py writes") from None
+    if not found:
+        raise ConfigError(f"{path}: no rows; give the step.csv that benchmarks/step.py writes")
+    return found
 
 
 def describe_basis(cells: Sequence[CellEstimate]) -> str:
     """Where the hours come from, in words."""
     words = {
-        "assumed": f"assumed {ASSUMED_FLOPS / 1e12:g} TFLOP/s a device: nothing is measured in this store"
+        "assumed": f"assumed {ASSUMED_FLOPS / 1e12:g} TFLOP/s a device: nothing is measured in this store",
+        "features": "linear probes train on features that are computed once",
     }
     return "; ".join(words.get(basis, basis) for basis in dict.fromkeys(one.basis for one in cells))
 
@@ -55,38 +98,64 @@ def trial_flops(plan: Plan, cell: Cell, *, stage: str) -> float:
     return epochs * num_train * cost.train_flops + scored * cost.predict_flops
 
 
-def _estimate(plan: Plan, cell: Cell, ledger: Ledger, rates: dict[tuple[str, str], float]) -> CellEstimate:
+def _estimate(
+    plan: Plan, cell: Cell, ledger: Ledger, paces: Mapping[str, Paces], *, computes: bool
+) -> CellEstimate:
     committed = [row.stage for row in ledger.rows() if _is_of(row, plan, cell)]
     left = {
-        "search": plan.sweep.search.trials - committed.count("search"),
+        "search": plan.sweep.num_candidates(cell) - committed.count("search"),
         "final": len(plan.sweep.final_seeds) - committed.count("final"),
     }
     flops = sum(count * trial_flops(plan, cell, stage=stage) for stage, count in left.items())
-    if (cell.method, cell.model) in rates:
-        basis, rate = "measured", rates[cell.method, cell.model]
-    elif rates:
-        basis, rate = "measured on other cells", statistics.median(rates.values())
-    else:
-        basis, rate = "assumed", 1 / ASSUMED_FLOPS
+    basis, pace = _pace(cell, paces)
+    if _is_frozen(plan, cell):
+        num_images = len(plan.data[cell.dataset].labels)
+        flops = num_images * cell_cost(plan, cell).predict_flops if computes and not committed else 0.0
+        basis = "features"
     return CellEstimate(
         cell=cell,
         trials_left=sum(left.values()),
         flops=flops,
-        device_hours=flops * rate / 3600,
+        device_hours=flops * pace / 3600,
         basis=basis,
         memory_bytes=cell_cost(plan, cell).memory_bytes(plan.sweep.recipe.micro_batch_size),
     )
 
 
-def _measured_seconds_per_flop(plan: Plan, ledger: Ledger) -> dict[tuple[str, str], float]:
-    """(method, model) -> the median over its finished trials' training steps, start and scoring apart."""
+def _pace(cell: Cell, paces: Mapping[str, Paces]) -> tuple[str, float]:
+    """Where it comes from, and seconds per operation."""
+    for basis, known in paces.items():
+        if _pair(cell) in known:
+            return basis, known[_pair(cell)]
+    for basis, known in paces.items():
+        if known:
+            return f"{basis} on other cells", statistics.median(known.values())
+    return "assumed", 1 / ASSUMED_FLOPS
+
+
+def _pair(cell: Cell) -> tuple[str, str]:
+    return cell.method, parse_call(cell.model, kind="model")[0]
+
+
+def _is_frozen(plan: Plan, cell: Cell) -> bool:
+    """As train.frozen.is_frozen, of a trial with one worker."""
+    if bind_model(cell.model).task != "classify" or plan.sweep.recipe.augmentation is not None:
+        return False
+    counts = count_method(cell.model, cell.method, num_classes=len(plan.data[cell.dataset].classes))
+    return counts.backbone == 0
+
+
+def _measured(plan: Plan, ledger: Ledger) -> Paces:
+    """The median over finished trials' training steps, start and scoring apart; not of heads alone."""
     found: dict[tuple[str, str], list[float]] = {}
     for cell in plan.sweep.cells:
+        if _is_frozen(plan, cell):
+            continue
         for row in ledger.rows():
             if row.status == "done" and _is_of(row, plan, cell):
                 flops = row.epochs * row.n_train * cell_cost(plan, cell).train_flops
-                found.setdefault((cell.method, cell.model), []).append(row.device_seconds / flops)
-    return {pair: statistics.median(rates) for pair, rates in found.items()}
+                found.setdefault(_pair(cell), []).append(row.device_seconds / flops)
+    return {pair: statistics.median(paces) for pair, paces in found.items()}
 
 
 def _is_of(row: Result, plan: Plan, cell: Cell) -> bool:

@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from raypeft.core.spec import (
     FEWEST_IMAGES,
     PROTOCOL,
     Cell,
+    Search,
     Sweep,
     TrialSpec,
     dataset_label,
@@ -39,16 +40,14 @@ class Plan:
     @property
     def num_trials(self) -> int:
         """Trials in the whole sweep."""
-        return len(self.sweep.cells) * self.trials_per_cell
+        return sum(map(self.trials_of, self.sweep.cells))
 
-    @property
-    def trials_per_cell(self) -> int:
-        """Candidates and final runs of one cell."""
-        return self.sweep.search.trials + len(self.sweep.final_seeds)
+    def trials_of(self, cell: Cell) -> int:
+        """Candidates and final runs of a cell."""
+        return self.sweep.num_candidates(cell) + len(self.sweep.final_seeds)
 
-    def search_spec(self, cell: Cell, *, candidate: int, lr: float) -> TrialSpec:
-        """Candidate number `candidate` of a cell's search."""
-        search = self.sweep.search
+    def search_spec(self, cell: Cell, *, search: Search, candidate: int, lr: float) -> TrialSpec:
+        """Candidate number `candidate` of a cell's `search`."""
         return replace(
             self._spec(cell, seed=search.seed, lr=lr), stage="search", search=search, candidate=candidate
         )
@@ -79,7 +78,7 @@ class Plan:
         """What `plan.json` holds."""
         return {
             "protocol": PROTOCOL,
-            "sweep": json.loads(json.dumps(asdict(self.sweep) | {"recipe": self.sweep.recipe.to_dict()})),
+            "sweep": self.sweep.to_dict(),
             "trials": self.num_trials,
             "digests": {
                 "weights": {model_label(model): digest for model, digest in self.weights_digests.items()},

@@ -80,7 +80,7 @@ class Progress:
             best = cell.objective.best(tried)
             table.add_row(
                 str(cell.cell),
-                f"{stages['search']}/{sweep.search.trials}",
+                f"{stages['search']}/{sweep.num_candidates(cell.cell)}",
                 f"{stages['final']}/{len(sweep.final_seeds)}",
                 f"{best.lr:.1e}" if best else "",
                 f"{best.metrics[cell.objective.name]:.3f}" if best else "",

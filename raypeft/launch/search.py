@@ -2,7 +2,8 @@
 
 Candidate i is suggested by a study, and pruned by a bracket, that hold exactly the candidates
 0 .. i - lookback, in that order. Both are functions of the ledger: nothing is lost with the
-driver, and the outcome does not depend on which trial happens to finish first.
+driver, and the outcome does not depend on which trial happens to finish first. A cell that carries on
+another's rate waits for the end of that search, for the same reason.
 """
 
 import functools
@@ -14,10 +15,11 @@ from optuna.distributions import FloatDistribution
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raypeft.core.result import Result, Score
+from raypeft.core.result import SEARCHED_BY, Result, Score
 from raypeft.core.spec import Cell, Search, TrialSpec
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
+from raypeft.models import bind_model
 
 GOLDEN_RATIO = 0.6180339887498949
 
@@ -27,11 +29,19 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study
 class CellSearch:
     """The candidates and final runs of one cell: what is committed, what runs, what comes next."""
 
-    def __init__(self, cell: Cell, *, plan: Plan, ledger: Ledger, objective: Score) -> None:
-        """Replays what `ledger` holds of the cell. `objective` chooses its rate."""
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        plan: Plan,
+        ledger: Ledger,
+        objective: Score,
+        donor: "CellSearch | None" = None,
+    ) -> None:
+        """Replays what `ledger` holds of the cell. `objective` chooses its rate, near the `donor`'s."""
         self.cell, self.objective = cell, objective
-        self._plan, self._ledger = plan, ledger
-        self._search = plan.sweep.search
+        self._plan, self._ledger, self._donor = plan, ledger, donor
+        self._search: Search | None = None  # not known before the donor's has ended
         # By trial id, which is costly to work out; further candidates follow from the results of these.
         self._candidates: dict[str, TrialSpec] = {}
         self._finals: dict[str, TrialSpec] | None = None  # none before the best rate is known
@@ -60,7 +70,9 @@ class CellSearch:
         """ASHA's word on a running candidate after the last epoch of `curve`; final runs go on."""
         if spec.candidate is None or len(curve) >= spec.recipe.epochs:
             return False
-        bracket = _bracket(self._search, self._history(spec.candidate), self.objective, spec.recipe.epochs)
+        assert spec.search is not None, "a candidate knows its search"
+        history = self._history(spec.search, spec.candidate)
+        bracket = _bracket(spec.search, history, self.objective, spec.recipe.epochs)
         return any(_stops(bracket, "running", numbers, self.objective) for numbers in curve)
 
     @property
@@ -74,12 +86,19 @@ class CellSearch:
         return self._finals is not None and all(trial_id in self._ledger for trial_id in self._finals)
 
     @property
+    def is_searched(self) -> bool:
+        """Whether every candidate is committed."""
+        self._extend()
+        return (
+            self._search is not None
+            and len(self._candidates) == self._search.trials
+            and all(trial_id in self._ledger for trial_id in self._candidates)
+        )
+
+    @property
     def best(self) -> Result | None:
         """The candidate whose rate the final runs take, once all are committed: the first of equals."""
-        self._extend()
-        if len(self._candidates) < self._search.trials:
-            return None
-        if any(trial_id not in self._ledger for trial_id in self._candidates):
+        if not self.is_searched:
             return None
         rows = map(self._ledger.__getitem__, self._candidates)
         return self.objective.best(row for row in rows if row.status == "done")
@@ -94,18 +113,38 @@ class CellSearch:
 
     def _extend(self) -> None:
         """Add the candidates whose history is committed."""
-        while (number := len(self._candidates)) < self._search.trials:
-            if number >= self._search.lookback:
-                awaited = list(self._candidates)[number - self._search.lookback]
+        if self._search is None:
+            if self._donor is not None and not self._donor.is_searched:
+                return
+            found = self._donor.best if self._donor else None
+            self._search = self._plan.sweep.search_of(self.cell, carried=found.lr if found else None)
+        search = self._search
+        while (number := len(self._candidates)) < search.trials:
+            if number >= search.lookback:
+                awaited = list(self._candidates)[number - search.lookback]
                 if awaited not in self._ledger:
                     return
-            rate = suggest_rate(self._search, number, self._history(number), self.objective)
-            spec = self._plan.search_spec(self.cell, candidate=number, lr=rate)
+            rate = suggest_rate(search, number, self._history(search, number), self.objective)
+            spec = self._plan.search_spec(self.cell, search=search, candidate=number, lr=rate)
             self._candidates[spec.trial_id] = spec
 
-    def _history(self, candidate: int) -> list[Result]:
-        visible = list(self._candidates)[: max(0, candidate - self._search.lookback + 1)]
+    def _history(self, search: Search, candidate: int) -> list[Result]:
+        visible = list(self._candidates)[: max(0, candidate - search.lookback + 1)]
         return [self._ledger[trial_id] for trial_id in visible]
+
+
+def open_searches(plan: Plan, ledger: Ledger) -> list[CellSearch]:
+    """Of every cell, in the sweep's order, with what `ledger` holds of it."""
+    searches: dict[Cell | None, CellSearch] = {}
+    for cell in sorted(plan.sweep.cells, key=lambda cell: cell.fraction):  # donors come first
+        searches[cell] = CellSearch(
+            cell,
+            plan=plan,
+            ledger=ledger,
+            objective=SEARCHED_BY[bind_model(cell.model).task],
+            donor=searches.get(plan.sweep.donor(cell)),
+        )
+    return [searches[cell] for cell in plan.sweep.cells]
 
 
 def suggest_rate(search: Search, candidate: int, history: Sequence[Result], objective: Score) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import BrokenError, DrainedError, LowSpaceError, RaypeftError, StorageError
-from raypeft.core.result import SEARCHED_BY, Failure, Result
+from raypeft.core.result import Failure, Result
 from raypeft.core.spec import Cell, TrialSpec
 from raypeft.launch.demand import Demand, Safety
 from raypeft.launch.failures import (
@@ -25,9 +25,8 @@ from raypeft.launch.history import History
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.preflight import cannot_write
-from raypeft.launch.search import CellSearch
+from raypeft.launch.search import CellSearch, open_searches
 from raypeft.launch.watchdog import keep_stacks
-from raypeft.models import bind_model
 from raypeft.train.checkpoint import checkpoint_folder, newest_step
 
 TOLD = 500  # characters, of the end of what Ray tells, that the history and failed rows keep
@@ -48,10 +47,7 @@ class SweepState:
         on_event: Callable[[str], None],
     ) -> None:
         """`on_end` is called with every committed or failed row, `on_event` with a line on other events."""
-        self.cells = [
-            CellSearch(cell, plan=plan, ledger=ledger, objective=SEARCHED_BY[bind_model(cell.model).task])
-            for cell in plan.sweep.cells
-        ]
+        self.cells = open_searches(plan, ledger)
         self._line = list(self.cells)  # those that may have something to run
         self.stopping: str | None = None  # why no further trial starts
         self.fatal: RaypeftError | None = None  # why the sweep cannot go on

@@ -11,7 +11,7 @@ from typing import Any
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
-from raypeft.core.spec import dataset_label, model_label
+from raypeft.core.spec import Cell, dataset_label, donor, model_label
 from raypeft.launch.failures import grouped
 from raypeft.launch.ledger import Ledger, is_driven
 from raypeft.launch.sweep import STATUS
@@ -28,6 +28,7 @@ class CellStatus:
     dataset: str
     fraction: float
     candidates: int
+    candidates_planned: int
     finals: int
     best_lr: float | None
     best_val: float | None  # of the best finished candidate: macro F1, or the noise's mean squared error
@@ -47,7 +48,6 @@ class StoreStatus:
     failed: int  # crashed, to be tried again by the next run
     trials_per_hour: float | None
     hours_left: float | None  # while it runs, at the rate of the last trials
-    candidates_per_cell: int
     finals_per_cell: int
     cells: tuple[CellStatus, ...]
     failures: dict[str, int]  # by cause, the most frequent first
@@ -74,9 +74,8 @@ def read_status(store: Path) -> StoreStatus:
         failed=len(ledger.failures()),
         trials_per_hour=rate,
         hours_left=left / rate if rate and is_running and left else None,
-        candidates_per_cell=sweep["search"]["trials"],
         finals_per_cell=len(sweep["final_seeds"]),
-        cells=tuple(_cell_status(cell, rows) for cell in sweep["cells"]),
+        cells=tuple(_cell_status(cell, sweep, rows) for cell in sweep["cells"]),
         failures={cause: number for cause, number, _ in grouped(ledger.failures())},
     )
 
@@ -88,7 +87,7 @@ def _num_running(store: Path) -> int:
         return 0
 
 
-def _cell_status(cell: dict[str, Any], rows: Sequence[Result]) -> CellStatus:
+def _cell_status(cell: dict[str, Any], sweep: dict[str, Any], rows: Sequence[Result]) -> CellStatus:
     names = cell["method"], model_label(cell["model"]), dataset_label(cell["dataset"]), cell["fraction"]
     own = [row for row in rows if (row.method, row.model, row.dataset, row.fraction) == names]
     tried = [row for row in own if row.stage == "search" and row.status == "done"]
@@ -101,11 +100,19 @@ def _cell_status(cell: dict[str, Any], rows: Sequence[Result]) -> CellStatus:
         dataset=names[2],
         fraction=names[3],
         candidates=sum(row.stage == "search" for row in own),
+        candidates_planned=_num_candidates(cell, sweep),
         finals=sum(row.stage == "final" for row in own),
         best_lr=best.lr if best else None,
         best_val=best.metrics[searched.name] if best else None,
         mean_test=statistics.mean(scores) if scores else None,
     )
+
+
+def _num_candidates(cell: dict[str, Any], sweep: dict[str, Any]) -> int:
+    carried: int | None = sweep.get("carried_candidates")
+    cells = [Cell(**one) for one in sweep["cells"]]
+    whole: int = sweep["search"]["trials"]
+    return carried if carried and donor(Cell(**cell), cells) else whole
 
 
 def _trials_per_hour(rows: Sequence[Result]) -> float | None:

@@ -153,7 +153,7 @@ class _Driver:
         try:
             with self._progress:
                 self._progress.show(state.cells)
-                if any(len(cell.committed()) < plan.trials_per_cell for cell in state.cells):
+                if any(len(cell.committed()) < plan.trials_of(cell.cell) for cell in state.cells):
                     tune_cells(
                         plan,
                         state,

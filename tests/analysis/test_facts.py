@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from analysis.facts import command_rows, cost_rows, failure_rows, search_rows, wall_clock
@@ -86,3 +88,11 @@ def test_every_cell_has_the_command_that_makes_it_again_without_telling_where_th
     plan["sweep"] |= {"split": "paper", "allow_leakage": True}
     (row,) = command_rows(plan)
     assert "--split paper --allow-leakage --store" in row["command"]
+
+
+def test_a_cell_that_carries_on_a_rate_is_made_again_with_the_cells_before_it(write_store, final_rows):
+    rows = [row for fraction in (1.0, 0.1, 0.3) for row in final_rows({"lora": [0.5]}, fraction=fraction)]
+    plan = load_plan(write_store(rows))
+    plan["sweep"]["carried_candidates"] = 3
+    fractions = [re.search(r"--fractions (\S+)", row["command"])[1] for row in command_rows(plan)]
+    assert fractions == ["0.1", "0.1,0.3", "0.1,0.3,1"]

@@ -13,7 +13,7 @@ from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
-from raypeft.launch.search import CellSearch, suggest_rate
+from raypeft.launch.search import CellSearch, open_searches, suggest_rate
 
 OBJECTIVE = SEARCHED_BY["classify"]
 SEARCH = Search(trials=9, lr=LogUniform(low=1e-4, high=1e-1), lookback=3, grace_epochs=2, reduction_factor=3)
@@ -45,11 +45,11 @@ def score(spec: TrialSpec, epoch: int) -> float:
 
 
 class Cluster:
-    """Runs a cell's trials epoch by epoch in a random order, with faults, on a real ledger."""
+    """Runs a sweep's trials epoch by epoch in a random order, with faults, on a real ledger."""
 
-    def __init__(self, store: Path, *, seed: int, slots: int, faults: float) -> None:
+    def __init__(self, store: Path, *, seed: int, slots: int, faults: float, plan: Plan = PLAN) -> None:
         self.store, self.random, self.slots, self.faults = store, random.Random(seed), slots, faults
-        self.commits = 0
+        self.plan, self.commits = plan, 0
 
     def run(self) -> Ledger:
         while self._run_until_fault():
@@ -58,17 +58,18 @@ class Cluster:
 
     def _run_until_fault(self) -> bool:
         ledger = Ledger(self.store)
-        cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
-        running: dict[str, tuple[TrialSpec, list]] = {}
+        cells = open_searches(self.plan, ledger)
+        running: dict[str, tuple[CellSearch, TrialSpec, list]] = {}
         while True:
-            while len(running) < self.slots and (spec := cell.peek()):
-                cell.start(spec)
-                running[spec.trial_id] = spec, []
+            for cell in self.random.sample(cells, len(cells)):
+                while len(running) < self.slots and (spec := cell.peek()):
+                    cell.start(spec)
+                    running[spec.trial_id] = cell, spec, []
             if not running:
                 return False
             if self.random.random() < self.faults:
                 return True  # the driver dies with everything that it knew
-            spec, curve = running[self.random.choice(sorted(running))]
+            cell, spec, curve = running[self.random.choice(sorted(running))]
             curve.append({"epoch": len(curve) + 1, OBJECTIVE.name: score(spec, len(curve) + 1)})
             if len(curve) == spec.recipe.epochs:
                 self._commit(ledger, running, spec, curve, "done")
@@ -120,6 +121,55 @@ def test_tpe_goes_where_the_even_half_was_best(undisturbed):
     placed = [lr for _, lr, *_ in undisturbed.values()]
     assert len(set(placed)) >= SEARCH.trials - 1
     assert any(1e-3 < lr < 1e-2 for lr in placed)
+
+
+CARRYING = replace(
+    SWEEP,
+    cells=grid(method=("full",), model=("vit_nano",), dataset=("digits",), fraction=(1.0, 0.1, 0.3)),
+    carried_candidates=3,
+)
+
+
+def test_a_cell_carries_on_the_rate_of_the_next_smaller_fraction(tmp_path):
+    plan = replace(PLAN, sweep=CARRYING)
+    ledger = Cluster(tmp_path, seed=0, slots=2, faults=0, plan=plan).run()
+    searched = {fraction: [] for fraction in (0.1, 0.3, 1.0)}
+    for row in sorted(ledger.rows(), key=lambda row: row.lr):
+        if row.stage == "search":
+            searched[row.fraction].append(row)
+    assert [len(rows) for rows in searched.values()] == [SEARCH.trials, 3, 3]
+    assert plan.num_trials == SEARCH.trials + 3 + 3 + 3 * len(SWEEP.final_seeds) == len(ledger)
+    for smaller, larger in ((0.1, 0.3), (0.3, 1.0)):
+        done = [row for row in searched[smaller] if row.status == "done"]
+        best = max(done, key=lambda row: row.metrics[OBJECTIVE.name]).lr
+        # the centres of three equal parts of the decade around it
+        expected = [best * 10 ** (-1 / 3), best, best * 10 ** (1 / 3)]
+        assert [row.lr for row in searched[larger]] == pytest.approx(expected, rel=5e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_carried_rates_depend_on_neither_order_nor_workers_nor_faults(tmp_path, seed):
+    plan = replace(PLAN, sweep=CARRYING)
+    undisturbed = Cluster(tmp_path / "one", seed=0, slots=1, faults=0, plan=plan)
+    disturbed = Cluster(tmp_path / "other", seed=seed, slots=2 + seed, faults=0.02, plan=plan)
+    expected = rows(undisturbed.run(), tmp_path / "one")
+    assert rows(disturbed.run(), tmp_path / "other") == expected
+    assert disturbed.commits == len(expected)
+
+
+def test_a_donor_without_a_rate_leaves_the_whole_range(tmp_path):
+    plan = replace(PLAN, sweep=CARRYING)
+    ledger = Ledger(tmp_path)
+    small = next(one for one in open_searches(plan, ledger) if one.cell.fraction == 0.1)
+    while spec := small.peek():
+        ledger.commit(Result.of(spec, sweep="s", status="diverged"))
+    carrying = next(one for one in open_searches(plan, ledger) if one.cell.fraction == 0.3)
+    rates = []
+    while spec := carrying.peek():
+        carrying.start(spec)
+        rates.append(spec.lr)
+    whole = replace(SEARCH, trials=3)
+    assert rates == [suggest_rate(whole, number, [], OBJECTIVE) for number in range(3)]
 
 
 @pytest.mark.parametrize(("trials", "even"), [(3, 3), (5, 4), (9, 5), (20, 10)])

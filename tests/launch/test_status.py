@@ -1,5 +1,7 @@
 """What a store's ledger says of its sweep, counted by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from raypeft.core.errors import ConfigError
@@ -24,7 +26,8 @@ def store(tmp_path):
     plan = make_plan(SWEEP, store=tmp_path)
     settle_plan(plan, store=tmp_path)
     ledger, cell = Ledger(tmp_path), SWEEP.cells[0]
-    candidates = [plan.search_spec(cell, candidate=i, lr=10.0 ** -(i + 1)) for i in range(3)]
+    search = plan.sweep.search
+    candidates = [plan.search_spec(cell, search=search, candidate=i, lr=10.0 ** -(i + 1)) for i in range(3)]
     outcomes = [("done", 0.5), ("done", 0.7), ("pruned", 0.9)]
     for minute, (spec, (status, score)) in enumerate(zip(candidates, outcomes, strict=True)):
         ended = f"2026-11-23T10:{10 * minute:02d}:00.000+00:00"
@@ -57,6 +60,16 @@ def test_cells_and_trials_are_counted(store):
         0.6,
     )  # a pruned candidate is never best
     assert (linear.candidates, linear.finals, linear.best_lr, linear.mean_test) == (0, 0, None, None)
+    assert full.candidates_planned == linear.candidates_planned == 3
+
+
+def test_a_cell_that_carries_on_a_rate_plans_fewer_candidates(tmp_path):
+    cells = grid(method=("full",), model=("vit_nano",), dataset=("digits",), fraction=(1.0, 0.5))
+    plan = make_plan(replace(SWEEP, cells=cells, carried_candidates=2), store=tmp_path)
+    settle_plan(plan, store=tmp_path)
+    found = read_status(tmp_path)
+    assert [(cell.fraction, cell.candidates_planned) for cell in found.cells] == [(1.0, 2), (0.5, 3)]
+    assert found.planned == 2 + 3 + 2 * 2
 
 
 def test_the_rate_is_that_of_the_last_trials_and_time_is_left_while_a_driver_runs(store):

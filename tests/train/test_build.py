@@ -23,7 +23,7 @@ def test_gradient_checkpointing_changes_no_number(model, method, tmp_path):
         final_seeds=(0,),
     )
     plan = make_plan(sweep, store=tmp_path)
-    spec = plan.search_spec(sweep.cells[0], candidate=0, lr=1e-2)
+    spec = plan.search_spec(sweep.cells[0], search=sweep.search, candidate=0, lr=1e-2)
     saving = replace(spec, recipe=replace(spec.recipe, gradient_checkpointing=True))
     assert saving.trial_id != spec.trial_id
     curves = [
