@@ -54,6 +54,18 @@ def test_a_plan_counts_and_starts_nothing(cli, sweep_file, tmp_path):
     assert not list((tmp_path / "s").glob("ledger/*"))
 
 
+def test_a_plan_takes_paces_from_a_benchmark_and_refuses_another_table(cli, sweep_file, tmp_path):
+    steps = tmp_path / "step.csv"
+    steps.write_text("model,method,images_per_second,train_flops_per_image\nvit_nano,bitfit,100,2e6\n")
+    code, out, _ = cli("plan", sweep_file, "--store", tmp_path / "s", "--rates", steps, "--json")
+    bitfit = next(one for one in json.loads(out)["estimate"] if one["cell"]["method"] == "bitfit")
+    assert (code, bitfit["basis"]) == (0, "benchmark")
+    assert bitfit["device_hours"] == pytest.approx(bitfit["flops"] / 2e8 / 3600)
+    steps.write_text("method\nfull\n")
+    code, _, err = cli("plan", sweep_file, "--store", tmp_path / "s", "--rates", steps)
+    assert (code, "step.csv:2" in err) == (2, True)
+
+
 def test_options_replace_axes_and_settings(cli, sweep_file, tmp_path):
     code, out, _ = cli(
         "run", sweep_file, "--store", tmp_path / "s", "--dry-run",

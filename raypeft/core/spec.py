@@ -348,8 +348,9 @@ def donor(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
 
     A learning rate found there is close to the best one here, at less cost (docs/log.md).
     """
+    kind = cell.method, cell.model, cell.dataset
     smaller = [
-        one for one in cells if replace(one, fraction=cell.fraction) == cell and one.fraction < cell.fraction
+        one for one in cells if one.fraction < cell.fraction and (one.method, one.model, one.dataset) == kind
     ]
     return max(smaller, key=lambda one: one.fraction, default=None)
 

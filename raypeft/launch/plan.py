@@ -1,6 +1,7 @@
 """Sweep -> cells and trials: every check that can be made before a trial starts."""
 
 import difflib
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ class Plan:
     weights_digests: dict[str, str]  # by model
     data: dict[str, Prepared]  # by dataset source
 
-    @property
+    @functools.cached_property
     def num_trials(self) -> int:
         """Trials in the whole sweep."""
         return sum(map(self.trials_of, self.sweep.cells))

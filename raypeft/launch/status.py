@@ -110,9 +110,10 @@ def _cell_status(cell: dict[str, Any], sweep: dict[str, Any], rows: Sequence[Res
 
 def _num_candidates(cell: dict[str, Any], sweep: dict[str, Any]) -> int:
     carried: int | None = sweep.get("carried_candidates")
-    cells = [Cell(**one) for one in sweep["cells"]]
+    if carried and donor(Cell(**cell), [Cell(**one) for one in sweep["cells"]]):
+        return carried
     whole: int = sweep["search"]["trials"]
-    return carried if carried and donor(Cell(**cell), cells) else whole
+    return whole
 
 
 def _trials_per_hour(rows: Sequence[Result]) -> float | None:

@@ -70,9 +70,16 @@ def test_a_disk_that_becomes_read_only(sweeps, look, disk, seen):
     run = sweeps.start(path / "store", faults="slow:0.02")
     run.until(lambda: len(look.rows(run.store)) >= 1)
     before = look.science(run.store)
-    # over itself: open files would hold up a remount
-    subprocess.run(["mount", "--bind", str(path), str(path)], check=True)
-    subprocess.run(["mount", "-o", "remount,ro,bind", str(path)], check=True)
+    # A mount that is read-only already, laid over it at once: open files would hold up a remount.
+    aside = path.with_name("aside")
+    aside.mkdir()
+    for command in (
+        ("mount", "--bind", path, aside),
+        ("mount", "-o", "remount,ro,bind", aside),
+        ("mount", "--bind", aside, path),
+        ("umount", aside),
+    ):
+        subprocess.run(list(map(str, command)), check=True)
     code, talk = run.end()
     assert code == 5, talk
     assert talk.count("raypeft: error:") == 1

@@ -42,7 +42,7 @@ class FaultyDisk:
         self.real = {name: getattr(os, name) for name in (*self.CALLS, "open")}
         self.due, self.fault = 0, ""
         self.names: list[tuple[Path, Path, bytes | None]] = []  # folder, changed name, content before
-        self.synced: set[int] = set()  # inodes of files
+        self.synced: dict[int, int] = {}  # inode -> a descriptor, which keeps other files off the inode
         self.weak: list[Path] = []  # named before they were synced
         for name in self.CALLS:
             setattr(os, name, self._counting(name))
@@ -50,6 +50,8 @@ class FaultyDisk:
     def close(self) -> None:
         for name in self.CALLS:
             setattr(os, name, self.real[name])
+        for descriptor in self.synced.values():
+            os.close(descriptor)
 
     def fail(self, due: int, fault: str) -> None:
         """The call number `due` from now on: a `full` disk, an `io` error, or the `crash` of the process."""
@@ -91,7 +93,7 @@ class FaultyDisk:
     def _named(self, path, before) -> None:
         path = Path(path)
         self.names.append((path.parent, path, before))
-        files = path.iterdir() if path.is_dir() else [path] if path.exists() else []
+        files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
         self.weak += [file for file in files if file.stat().st_ino not in self.synced]
 
     def _fsync(self, descriptor):
@@ -99,8 +101,8 @@ class FaultyDisk:
         self.real["fsync"](descriptor)
         if path.is_dir():
             self.names = [one for one in self.names if one[0] != path]
-        else:
-            self.synced.add(os.fstat(descriptor).st_ino)
+        elif (inode := os.fstat(descriptor).st_ino) not in self.synced:
+            self.synced[inode] = os.dup(descriptor)
 
     def lose_power(self, forgets) -> None:
         """Undo, last first, what was not synced, wherever `forgets` says so."""
