@@ -7,7 +7,7 @@ Shows:  per cell the rate that each search chose and its validation macro F1 (on
         final runs; then trials, seconds in trials and wall seconds of both, and their ratios.
 
 Whole: RATES rates over three decades, none stopped early, and three final runs. Thrifty: half as many with
-ASHA at the smallest fraction, then three around the rate of the next smaller one, and three final runs.
+ASHA at the smallest fraction, then five around the rate of the next smaller one, and three final runs.
 The standard error is that of the whole search's final runs on validation: what another seed moves.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 from raypeft.core.result import Result
 from raypeft.launch.ledger import Ledger
 
-RATES, CARRIED = 15, 3
+RATES, CARRIED = 15, 5
 VAL, TEST = "val/f1_macro", "test/f1_macro"
 SWEEP_FILE = """from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
 

@@ -294,7 +294,7 @@ class Sweep:
     search: Search = field(default_factory=Search)
     recipe: Recipe = field(default_factory=Recipe)
     final_seeds: tuple[int, ...] = (0, 1, 2)
-    # Candidates of a cell that has a donor: they cover the decade around its rate. None: the whole range
+    # Candidates of a cell that has a donor: they cover two decades around its rate. None: the whole range
     carried_candidates: int | None = None
     # auto: the source's own split where it has one, else grouped: drawn, patients never torn apart;
     # paper: image by image, as Dutt et al. drew it
@@ -327,8 +327,10 @@ class Sweep:
         """The search that a cell makes; `carried` is its donor's rate, None where that has found none."""
         if self.carried_candidates is None or self.donor(cell) is None:
             return self.search
-        around = LogUniform(low=carried / 10**0.5, high=carried * 10**0.5) if carried else self.search.lr
-        return replace(self.search, trials=self.carried_candidates, lr=around)
+        lr = self.search.lr
+        if carried:
+            lr = LogUniform(low=max(lr.low, carried / 10), high=min(lr.high, carried * 10))
+        return replace(self.search, trials=self.carried_candidates, lr=lr)
 
     def num_candidates(self, cell: Cell) -> int:
         """Learning rates that a cell tries."""

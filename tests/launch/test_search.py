@@ -142,8 +142,8 @@ def test_a_cell_carries_on_the_rate_of_the_next_smaller_fraction(tmp_path):
     for smaller, larger in ((0.1, 0.3), (0.3, 1.0)):
         done = [row for row in searched[smaller] if row.status == "done"]
         best = max(done, key=lambda row: row.metrics[OBJECTIVE.name]).lr
-        # the centres of three equal parts of the decade around it
-        expected = [best * 10 ** (-1 / 3), best, best * 10 ** (1 / 3)]
+        # the centres of three equal parts of the two decades around it
+        expected = [best * 10 ** (-2 / 3), best, best * 10 ** (2 / 3)]
         assert [row.lr for row in searched[larger]] == pytest.approx(expected, rel=5e-3)
 
 
@@ -155,6 +155,12 @@ def test_carried_rates_depend_on_neither_order_nor_workers_nor_faults(tmp_path, 
     expected = rows(undisturbed.run(), tmp_path / "one")
     assert rows(disturbed.run(), tmp_path / "other") == expected
     assert disturbed.commits == len(expected)
+
+
+def test_a_carried_rate_near_the_end_of_the_range_stays_within():
+    cell = CARRYING.cells[0]
+    assert CARRYING.search_of(cell, carried=5e-2).lr == LogUniform(low=5e-3, high=1e-1)
+    assert CARRYING.search_of(cell, carried=2e-4).lr == LogUniform(low=1e-4, high=2e-3)
 
 
 def test_a_donor_without_a_rate_leaves_the_whole_range(tmp_path):
