@@ -242,25 +242,19 @@ class Log:
         return job, scores
 
 
-def run_loop(work: Work, log: Log) -> None:
-    """One process, one trial after the other on all cores."""
-    found = [log.add(job, train(job, work)) for job in searches(work)]
+def run_one_by_one(work: Work, log: Log, trial: Callable[[Job, Work], Scores]) -> None:
+    """One trial after the other on all cores."""
+    found = [log.add(job, trial(job, work)) for job in searches(work)]
     for job in finals(work, found):
-        log.add(job, train(job, work))
+        log.add(job, trial(job, work))
 
 
-def run_scripts(work: Work, log: Log) -> None:
-    """A process per trial, one after the other on all cores; two processes load images."""
-
-    def run(job: Job) -> Scores:
-        command = [sys.executable, __file__, "trial", json.dumps([asdict(job), asdict(work)])]
-        talk = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        scores: Scores = json.loads(talk.splitlines()[-1])
-        return scores
-
-    found = [log.add(job, run(job)) for job in searches(work)]
-    for job in finals(work, found):
-        log.add(job, run(job))
+def train_in_a_process(job: Job, work: Work) -> Scores:
+    """As train(), in a process of its own; two more load images."""
+    command = [sys.executable, __file__, "trial", json.dumps([asdict(job), asdict(work)])]
+    talk = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    scores: Scores = json.loads(talk.splitlines()[-1])
+    return scores
 
 
 def run_tune(work: Work, log: Log, *, tuned: bool) -> None:
@@ -300,13 +294,6 @@ def run_tune(work: Work, log: Log, *, tuned: bool) -> None:
 
     fit(finals(work, fit(searches(work))))
     ray.shutdown()
-
-
-def run_trainer(work: Work, log: Log) -> None:
-    """transformers' Trainer, one process, one trial after the other on all cores."""
-    found = [log.add(job, train_with_trainer(job, work)) for job in searches(work)]
-    for job in finals(work, found):
-        log.add(job, train_with_trainer(job, work))
 
 
 def train_with_trainer(job: Job, work: Work) -> Scores:
@@ -364,11 +351,11 @@ def train_with_trainer(job: Job, work: Work) -> Scores:
 
 
 RIVALS: dict[str, Callable[[Work, Log], None]] = {
-    "loop": run_loop,
-    "scripts": run_scripts,
+    "loop": lambda work, log: run_one_by_one(work, log, train),
+    "scripts": lambda work, log: run_one_by_one(work, log, train_in_a_process),
     "tune": lambda work, log: run_tune(work, log, tuned=False),
     "tune_tuned": lambda work, log: run_tune(work, log, tuned=True),
-    "trainer": run_trainer,
+    "trainer": lambda work, log: run_one_by_one(work, log, train_with_trainer),
 }
 
 if __name__ == "__main__":

@@ -104,28 +104,10 @@ def write(output: Path, found: dict[str, tuple[float, list[Result]]], asked: arg
         "| cell | rates, whole and thrifty | val F1 | standard error | within | test F1, whole | thrifty |",
         "|---|---|---|--:|---|---|---|",
     ]
-    within = []
     cells = sorted({(row.method, row.fraction) for row in found["whole"][1]})
-    for cell in cells:
-        best: dict[str, Result] = {}
-        finals: dict[str, list[Result]] = {}
-        for search, (_, rows) in found.items():
-            own = [row for row in rows if (row.method, row.fraction) == cell]
-            tried = [row for row in own if row.stage == "search" and row.status == "done"]
-            best[search] = max(tried, key=lambda row: row.metrics[VAL])
-            finals[search] = [row for row in own if row.stage == "final"]
-        spread = statistics.stdev(row.metrics[VAL] for row in finals["whole"])
-        error = spread / len(finals["whole"]) ** 0.5
-        within.append(best["thrifty"].metrics[VAL] >= best["whole"].metrics[VAL] - error)
-        scores = {
-            search: [row.metrics[TEST] for row in rows if TEST in row.metrics]
-            for search, rows in finals.items()
-        }
-        lines.append(
-            f"| {cell[0]} {cell[1]:g} | {best['whole'].lr:.2g}, {best['thrifty'].lr:.2g} | "
-            f"{best['whole'].metrics[VAL]:.3f}, {best['thrifty'].metrics[VAL]:.3f} | {error:.3f} | "
-            f"{'yes' if within[-1] else 'no'} | {mean_sd(scores['whole'])} | {mean_sd(scores['thrifty'])} |"
-        )
+    compared = [compare(cell, {search: rows for search, (_, rows) in found.items()}) for cell in cells]
+    within = [is_within for is_within, _ in compared]
+    lines += [line for _, line in compared]
     lines += ["", f"Within one standard error: {sum(within)} of {len(cells)} cells.", ""]
     sums = {
         search: (len(rows), sum(row.seconds for row in rows), wall) for search, (wall, rows) in found.items()
@@ -135,6 +117,28 @@ def write(output: Path, found: dict[str, tuple[float, list[Result]]], asked: arg
         lines.append(f"- {what}: {whole:.0f} and {thrifty:.0f}, ratio {whole / thrifty:.2f}")
     (output / f"{name}.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def compare(cell: tuple[str, float], found: dict[str, list[Result]]) -> tuple[bool, str]:
+    """Whether the thrifty rate lies within one standard error of the whole search's, and the table's line."""
+    best: dict[str, Result] = {}
+    finals: dict[str, list[Result]] = {}
+    for search, rows in found.items():
+        own = [row for row in rows if (row.method, row.fraction) == cell]
+        tried = [row for row in own if row.stage == "search" and row.status == "done"]
+        best[search] = max(tried, key=lambda row: row.metrics[VAL])
+        finals[search] = [row for row in own if row.stage == "final"]
+    spread = statistics.stdev(row.metrics[VAL] for row in finals["whole"])
+    error = spread / len(finals["whole"]) ** 0.5
+    within = best["thrifty"].metrics[VAL] >= best["whole"].metrics[VAL] - error
+    scores = {
+        search: [row.metrics[TEST] for row in rows if TEST in row.metrics] for search, rows in finals.items()
+    }
+    return within, (
+        f"| {cell[0]} {cell[1]:g} | {best['whole'].lr:.2g}, {best['thrifty'].lr:.2g} | "
+        f"{best['whole'].metrics[VAL]:.3f}, {best['thrifty'].metrics[VAL]:.3f} | {error:.3f} | "
+        f"{'yes' if within else 'no'} | {mean_sd(scores['whole'])} | {mean_sd(scores['thrifty'])} |"
+    )
 
 
 def mean_sd(values: list[float]) -> str:

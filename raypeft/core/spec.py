@@ -325,16 +325,16 @@ class Sweep:
 
     def search_of(self, cell: Cell, *, carried: float | None) -> Search:
         """The search that a cell makes; `carried` is its donor's rate, None where that has found none."""
-        if self.carried_candidates is None or self.donor(cell) is None:
+        if self.donor(cell) is None:
             return self.search
         lr = self.search.lr
         if carried:
             lr = LogUniform(low=max(lr.low, carried / 10), high=min(lr.high, carried * 10))
-        return replace(self.search, trials=self.carried_candidates, lr=lr)
+        return replace(self.search, trials=self.num_candidates(cell), lr=lr)
 
     def num_candidates(self, cell: Cell) -> int:
         """Learning rates that a cell tries."""
-        return self.search_of(cell, carried=None).trials
+        return num_candidates(cell, self.cells, whole=self.search.trials, carried=self.carried_candidates)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types. What came later is left out where unused: a store goes on under it."""
@@ -355,6 +355,11 @@ def donor(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
         one for one in cells if one.fraction < cell.fraction and (one.method, one.model, one.dataset) == kind
     ]
     return max(smaller, key=lambda one: one.fraction, default=None)
+
+
+def num_candidates(cell: Cell, cells: Sequence[Cell], *, whole: int, carried: int | None) -> int:
+    """Of a search over the whole range, or `carried` ones near the rate of a donor among `cells`."""
+    return whole if carried is None or donor(cell, cells) is None else carried
 
 
 def grid(

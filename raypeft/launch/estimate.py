@@ -14,6 +14,7 @@ from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.models import bind_model
 from raypeft.train.estimate import StepCost, step_cost
+from raypeft.train.frozen import is_frozen
 from raypeft.train.params import count_method
 
 Paces = Mapping[tuple[str, str], float]
@@ -106,12 +107,12 @@ def _estimate(
         "search": plan.sweep.num_candidates(cell) - committed.count("search"),
         "final": len(plan.sweep.final_seeds) - committed.count("final"),
     }
-    flops = sum(count * trial_flops(plan, cell, stage=stage) for stage, count in left.items())
     basis, pace = _pace(cell, paces)
     if _is_frozen(plan, cell):
-        num_images = len(plan.data[cell.dataset].labels)
-        flops = num_images * cell_cost(plan, cell).predict_flops if computes and not committed else 0.0
-        basis = "features"
+        num_images = len(plan.data[cell.dataset].labels) if computes and not committed else 0
+        basis, flops = "features", num_images * cell_cost(plan, cell).predict_flops
+    else:
+        flops = sum(count * trial_flops(plan, cell, stage=stage) for stage, count in left.items())
     return CellEstimate(
         cell=cell,
         trials_left=sum(left.values()),
@@ -138,11 +139,9 @@ def _pair(cell: Cell) -> tuple[str, str]:
 
 
 def _is_frozen(plan: Plan, cell: Cell) -> bool:
-    """As train.frozen.is_frozen, of a trial with one worker."""
-    if bind_model(cell.model).task != "classify" or plan.sweep.recipe.augmentation is not None:
-        return False
+    """Of a trial with one worker."""
     counts = count_method(cell.model, cell.method, num_classes=len(plan.data[cell.dataset].classes))
-    return counts.backbone == 0
+    return is_frozen(bind_model(cell.model).task, plan.sweep.recipe, counts.backbone)
 
 
 def _measured(plan: Plan, ledger: Ledger) -> Paces:

@@ -11,7 +11,7 @@ from typing import Any
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
-from raypeft.core.spec import Cell, dataset_label, donor, model_label
+from raypeft.core.spec import Cell, dataset_label, model_label, num_candidates
 from raypeft.launch.failures import grouped
 from raypeft.launch.ledger import Ledger, is_driven
 from raypeft.launch.sweep import STATUS
@@ -64,6 +64,7 @@ def read_status(store: Path) -> StoreStatus:
     left, rate = plan["trials"] - len(rows), _trials_per_hour(rows)
     is_running = is_driven(store)
     sweep = plan["sweep"]
+    cells = [Cell(**cell) for cell in sweep["cells"]]
     return StoreStatus(
         sweep=sweep["name"],
         state="running" if is_running else "stopped" if left else "done",
@@ -75,7 +76,7 @@ def read_status(store: Path) -> StoreStatus:
         trials_per_hour=rate,
         hours_left=left / rate if rate and is_running and left else None,
         finals_per_cell=len(sweep["final_seeds"]),
-        cells=tuple(_cell_status(cell, sweep, rows) for cell in sweep["cells"]),
+        cells=tuple(_cell_status(cell, cells, sweep, rows) for cell in sweep["cells"]),
         failures={cause: number for cause, number, _ in grouped(ledger.failures())},
     )
 
@@ -87,7 +88,9 @@ def _num_running(store: Path) -> int:
         return 0
 
 
-def _cell_status(cell: dict[str, Any], sweep: dict[str, Any], rows: Sequence[Result]) -> CellStatus:
+def _cell_status(
+    cell: dict[str, Any], cells: Sequence[Cell], sweep: dict[str, Any], rows: Sequence[Result]
+) -> CellStatus:
     names = cell["method"], model_label(cell["model"]), dataset_label(cell["dataset"]), cell["fraction"]
     own = [row for row in rows if (row.method, row.model, row.dataset, row.fraction) == names]
     tried = [row for row in own if row.stage == "search" and row.status == "done"]
@@ -100,20 +103,17 @@ def _cell_status(cell: dict[str, Any], sweep: dict[str, Any], rows: Sequence[Res
         dataset=names[2],
         fraction=names[3],
         candidates=sum(row.stage == "search" for row in own),
-        candidates_planned=_num_candidates(cell, sweep),
+        candidates_planned=num_candidates(
+            Cell(**cell),
+            cells,
+            whole=sweep["search"]["trials"],
+            carried=sweep.get("carried_candidates"),
+        ),
         finals=sum(row.stage == "final" for row in own),
         best_lr=best.lr if best else None,
         best_val=best.metrics[searched.name] if best else None,
         mean_test=statistics.mean(scores) if scores else None,
     )
-
-
-def _num_candidates(cell: dict[str, Any], sweep: dict[str, Any]) -> int:
-    carried: int | None = sweep.get("carried_candidates")
-    if carried and donor(Cell(**cell), [Cell(**one) for one in sweep["cells"]]):
-        return carried
-    whole: int = sweep["search"]["trials"]
-    return whole
 
 
 def _trials_per_hour(rows: Sequence[Result]) -> float | None:

@@ -133,7 +133,8 @@ def _trained_part(
     spec: TrialSpec, model: nn.Module, counts: ParameterCounts, task: Classify | Generate, running: _Running
 ) -> nn.Module:
     """The model; or its head, on features from the cache, where that is all that trains."""
-    if not isinstance(task, Classify) or not is_frozen(spec, counts):
+    frozen = is_frozen(spec.task, spec.recipe, counts.trainable - counts.head)
+    if not isinstance(task, Classify) or not frozen:
         return model
     features = frozen_features(
         spec,

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.spec import TrialSpec
-from raypeft.methods import ParameterCounts
+from raypeft.core.spec import Recipe, Task, TrialSpec
 from raypeft.methods.base import classifier
 from raypeft.models import bind_model
 from raypeft.tasks import Classify
@@ -34,9 +33,12 @@ class Head(nn.Module):
         return logits
 
 
-def is_frozen(spec: TrialSpec, counts: ParameterCounts) -> bool:
-    """Whether an image's features are the same in every step: the head alone trains, without augmentation."""
-    return spec.task == "classify" and counts.trainable == counts.head and spec.recipe.augmentation is None
+def is_frozen(task: Task, recipe: Recipe, trained_backbone: int) -> bool:
+    """Whether an image's features are the same in every step: the head alone trains, without augmentation.
+
+    `trained_backbone`: trainable numbers beside the head's.
+    """
+    return task == "classify" and not trained_backbone and recipe.augmentation is None
 
 
 def frozen_features(
