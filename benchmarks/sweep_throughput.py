@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 import psutil
 from PIL import Image
-from rivals import RIVALS, Work
+from rival_trial import Work
+from rivals import RIVALS
 
 CLASSES, GENERATED = 3, 780
 LOW, HIGH = 1e-4, 1e-1  # learning rates; raypeft's first four candidates lie evenly between
