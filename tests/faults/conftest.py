@@ -68,12 +68,12 @@ class Run:
 
     def child(self, name: str) -> psutil.Process:
         """A running one, by the name of its program or the beginning of its title."""
-        found = [one for one in self.count() if one.name() == name or one.cmdline()[:1] == [name]]
+        found = [one for one in self.count() if name in _names(one)[:2]]
         return found[0]
 
     def worker(self) -> psutil.Process:
         """One that trains now."""
-        found = [one for one in self.count() if "ImplicitFunc" in " ".join(one.cmdline())]
+        found = [one for one in self.count() if any("ImplicitFunc" in name for name in _names(one))]
         return found[0]
 
     def end(self, *, seconds: float = 900) -> tuple[int, str]:
@@ -93,6 +93,13 @@ class Run:
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
         self._leaves_none(seconds=90)  # Ray's servers see that their driver is gone
+
+
+def _names(process: psutil.Process) -> list[str]:
+    """Of its program, and its command line; none once it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [process.name(), *process.cmdline()]
+    return []
 
 
 def _runs(process: psutil.Process) -> bool:
