@@ -104,7 +104,7 @@ def _convolution(module: Any, images: torch.Tensor) -> torch.Tensor:
 
 def _linear(module: Any, features: torch.Tensor) -> torch.Tensor:
     device = features.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if not features.is_meta and torch.is_autocast_enabled(device):
         features = features.to(torch.get_autocast_dtype(device))
     scaled: torch.Tensor = _ScaledLinear.apply(
         features, module.weight, module.bias, module.ssf_scale, module.ssf_shift

@@ -24,7 +24,13 @@ from raypeft.tasks import Augmenter, Classify, Generate
 from raypeft.train.frozen import Head, frozen_features, is_frozen
 from raypeft.train.latents import encode
 from raypeft.train.loop import trained_state
-from raypeft.train.state import autocast_dtype, prepare_network, resolve_precision, seed_everything
+from raypeft.train.state import (
+    autocast_dtype,
+    compile_blocks,
+    prepare_network,
+    resolve_precision,
+    seed_everything,
+)
 from raypeft.train.tensors import cached_tensors
 from raypeft.train.workers import Workers, whole
 
@@ -72,6 +78,8 @@ def build_trial(
         enable_gradient_checkpointing(model)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
     prepare_network(model, precision=precision, device=device)
+    if device.type == "cuda" and workers.size == 1:  # several are not measured
+        compile_blocks(model, kind=f"{spec.cell.method} on {spec.cell.model}")
     # Scoring keeps no activations for a backward pass: four times as many images fit.
     running = _Running(device, precision, 4 * micro_batch_size, cache_dir, beat)
     make = _classify if spec.task == "classify" else _generate

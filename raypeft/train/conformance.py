@@ -138,7 +138,7 @@ def _survives_compile(subject: Subject) -> None:
     torch.compiler.reset()
     traced.compile(backend="aot_eager")
     # A layer's code is traced anew per shape; past the limit the rest would run untraced, unchecked.
-    with torch._dynamo.config.patch(recompile_limit=64), warnings.catch_warnings():
+    with torch._dynamo.config.patch(recompile_limit=64, suppress_errors=False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
         _same_gradients(subject, plain, traced)
 

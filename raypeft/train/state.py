@@ -1,5 +1,6 @@
 """Seeds, threads, devices and precision: everything around a trial that could change its numbers."""
 
+import functools
 import hashlib
 import random
 
@@ -10,6 +11,7 @@ from torch import nn
 from raypeft.core.spec import TrialSpec
 
 BF16_PAYS_FROM_WIDTH = 192  # embedding width of a ViT; channels of a U-Net
+GRAPHS_PER_KIND = 64  # of one method on one model: batch sizes, training or not, first block or not
 
 
 def seed_everything(spec: TrialSpec) -> None:
@@ -55,3 +57,22 @@ def prepare_network(model: nn.Module, *, precision: str, device: torch.device) -
         for module in model.modules():
             if hasattr(module, "fused_attn"):
                 module.fused_attn = False  # type: ignore[assignment]
+
+
+def compile_blocks(model: nn.Module, *, kind: str) -> None:
+    """Have torch.compile replace the forward pass of a ViT's blocks, in place; names and state stay.
+
+    `kind` names what blocks with equal code have in common, a method and a model: the next trial of that kind
+    in this process uses the compiled code again, one of another kind discards it. torch keeps it on the
+    machine's disk as well. Where it cannot be compiled the blocks run as they are. Figures in docs/log.md.
+    """
+    _begin_kind(kind)
+    for block in getattr(model, "blocks", ()) if hasattr(model, "embed_dim") else ():
+        block.compile()
+
+
+@functools.lru_cache(maxsize=1)  # runs when the kind is not the one before
+def _begin_kind(kind: str) -> None:
+    torch.compiler.reset()
+    torch._dynamo.config.recompile_limit = GRAPHS_PER_KIND
+    torch._dynamo.config.suppress_errors = True
