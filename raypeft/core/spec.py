@@ -92,6 +92,9 @@ class Augmentation:
     `hflip`, `vflip`: probabilities. `degrees`: rotated by up to so many, either way. `scale`, `ratio`:
     share of the area and aspect ratio that RandomResizedCrop keeps. `brightness`, `contrast`,
     `saturation`: ColorJitter's factors lie within so much of 1, and not below 0.
+
+    `views`: so many changed versions of each image, the same for every trial, one after another by epoch;
+    a linear probe then computes the features of each once. None: new changes in every epoch and trial.
     """
 
     hflip: float = 0.0
@@ -102,6 +105,7 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    views: int | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Augmentation":
@@ -122,6 +126,8 @@ class Augmentation:
             if not (_is_pair(pair) and 0 < pair[0] <= pair[1] <= most):
                 needs = f"needs (low, high) with 0 < low <= high <= {most}"
                 raise ConfigError(f"augmentation {name}={pair!r}: {needs}")
+        if self.views is not None:
+            _at_least("augmentation views", self.views, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,6 +199,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types. Settings that came later are left out where unused: no trial's id changes."""
         content = asdict(self)
+        if self.augmentation is not None and self.augmentation.views is None:
+            del content["augmentation"]["views"]
         return {name: value for name, value in content.items() if value or name not in _LATER_SETTINGS}
 
     @classmethod

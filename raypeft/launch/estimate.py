@@ -109,7 +109,7 @@ def _estimate(
     }
     basis, pace = _pace(cell, paces)
     if _is_frozen(plan, cell):
-        num_images = len(plan.data[cell.dataset].labels) if computes and not committed else 0
+        num_images = _frozen_images(plan, cell) if computes and not committed else 0
         basis, flops = "features", num_images * cell_cost(plan, cell).predict_flops
     else:
         flops = sum(count * trial_flops(plan, cell, stage=stage) for stage, count in left.items())
@@ -142,6 +142,13 @@ def _is_frozen(plan: Plan, cell: Cell) -> bool:
     """Of a trial with one worker."""
     counts = count_method(cell.model, cell.method, num_classes=len(plan.data[cell.dataset].classes))
     return is_frozen(bind_model(cell.model).task, plan.sweep.recipe, counts.backbone)
+
+
+def _frozen_images(plan: Plan, cell: Cell) -> int:
+    """Images whose features are computed: all, and each view of those to train on."""
+    data, augmentation = plan.data[cell.dataset], plan.sweep.recipe.augmentation
+    num_views = augmentation.views or 0 if augmentation else 0
+    return len(data.labels) + num_views * len(data.cases("train"))
 
 
 def _measured(plan: Plan, ledger: Ledger) -> Paces:

@@ -16,12 +16,14 @@ class Augmenter:
     """Augments the images of one training run.
 
     Image i of epoch e takes row i of a table drawn from (seed, e): neither the batch that it is in,
-    nor the number of batches, workers or devices changes it.
+    nor the number of batches, workers or devices changes it. With `views` the tables are the same for
+    all seeds, and start again after so many epochs.
     """
 
     def __init__(self, settings: Augmentation, *, num_cases: int, seed: int) -> None:
         """`num_cases`: rows of the whole table; cases are indices into it."""
-        self._settings, self._num_cases, self._seed = settings, num_cases, seed
+        self._settings, self._num_cases = settings, num_cases
+        self._seed = 0 if settings.views else seed
         self._epoch, self._table = 0, np.empty((0, len(DRAWS)))
 
     def __call__(self, images: torch.Tensor, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
@@ -48,6 +50,8 @@ class Augmenter:
 
     def _draws(self, cases: np.ndarray, epoch: int, device: torch.device) -> dict[str, torch.Tensor]:
         """Name -> uniform numbers in [0, 1), one per case."""
+        if self._settings.views:
+            epoch = (epoch - 1) % self._settings.views + 1
         if epoch != self._epoch:
             generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
             self._epoch, self._table = epoch, generator.random((self._num_cases, len(DRAWS)))

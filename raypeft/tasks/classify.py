@@ -39,20 +39,28 @@ class Classify(Task):
         self._shift = 255 * torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._scale = 255 * torch.tensor(std, device=device).view(1, 3, 1, 1)
         self._features: torch.Tensor | None = None
+        self._views: torch.Tensor | None = None
 
     @property
     def num_cases(self) -> int:
         """Images of all splits."""
         return len(self._images)
 
-    def take_features(self, features: torch.Tensor) -> None:
-        """From now on models are heads, and their input is the row of `features` (n, d) that a case has."""
-        self._features = features
+    def take_features(
+        self, features: torch.Tensor, *, views: torch.Tensor | None, view_cases: np.ndarray
+    ) -> None:
+        """From now on models are heads, and their input is the row of `features` (n, d) that a case has.
 
-    def features(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
-        """What a timm model gives its head, float32 (cases, d) on the CPU."""
+        In training it is that of one of `views` (views, view_cases, d), by the epoch, where there are some.
+        """
+        self._features, self._views = features, views
+        self._rows = np.zeros(self.num_cases, dtype=np.int64)
+        self._rows[view_cases] = np.arange(len(view_cases))
+
+    def features(self, model: nn.Module, cases: np.ndarray, *, epoch: int | None = None) -> torch.Tensor:
+        """What a timm model gives its head, float32 (cases, d) on the CPU; of an epoch's augmented images."""
         with torch.no_grad(), self._precision():
-            maps = model.forward_features(self._normalised(self._pixels(cases)))  # type: ignore[operator]
+            maps = model.forward_features(self._inputs(cases, epoch=epoch))  # type: ignore[operator]
             pooled: torch.Tensor = model.forward_head(maps, pre_logits=True)  # type: ignore[operator]
         return pooled.float().cpu()
 
@@ -83,6 +91,8 @@ class Classify(Task):
 
     def _inputs(self, cases: np.ndarray, *, epoch: int | None = None) -> torch.Tensor:
         """What the model takes; of training, which has an epoch, augmented."""
+        if self._views is not None and epoch is not None:
+            return self._views[(epoch - 1) % len(self._views), self._rows[cases]]
         if self._features is not None:
             return self._features[cases]
         pixels = self._pixels(cases)

@@ -21,7 +21,7 @@ from raypeft.models import (
     stored_weights,
 )
 from raypeft.tasks import Augmenter, Classify, Generate
-from raypeft.train.frozen import Head, frozen_features, is_frozen
+from raypeft.train.frozen import Head, is_frozen, take_frozen_features
 from raypeft.train.latents import encode
 from raypeft.train.loop import trained_state
 from raypeft.train.state import (
@@ -87,7 +87,9 @@ def build_trial(
     model = model if workers.sharded else model.to(device)
     return Trial(
         model=model,
-        trained=_trained_part(spec, model, counts, task, running) if workers.size == 1 else model,
+        trained=_trained_part(spec, model, counts, task, data.cases("train"), running)
+        if workers.size == 1
+        else model,
         counts=counts,
         task=task,
         data=data,
@@ -138,22 +140,27 @@ class _Running:
 
 
 def _trained_part(
-    spec: TrialSpec, model: nn.Module, counts: ParameterCounts, task: Classify | Generate, running: _Running
+    spec: TrialSpec,
+    model: nn.Module,
+    counts: ParameterCounts,
+    task: Classify | Generate,
+    train: np.ndarray,
+    running: _Running,
 ) -> nn.Module:
     """The model; or its head, on features from the cache, where that is all that trains."""
     frozen = is_frozen(spec.task, spec.recipe, counts.trainable - counts.head)
     if not isinstance(task, Classify) or not frozen:
         return model
-    features = frozen_features(
+    take_frozen_features(
         spec,
         model,
         task,
+        train=train,
         precision=running.precision,
         cache_dir=running.cache_dir,
         device=running.device,
         beat=running.beat,
     )
-    task.take_features(features)
     return Head(model)
 
 

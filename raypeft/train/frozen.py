@@ -1,6 +1,7 @@
 """Features of a backbone that does not train: once per store, for all candidates, seeds and fractions."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from raypeft.models import bind_model
 from raypeft.tasks import Classify
 from raypeft.train.tensors import cache_path, cached_tensors
 
-FEATURES = "features"
+FEATURES, VIEWS = "features", "views"
 
 
 class Head(nn.Module):
@@ -34,27 +35,31 @@ class Head(nn.Module):
 
 
 def is_frozen(task: Task, recipe: Recipe, trained_backbone: int) -> bool:
-    """Whether an image's features are the same in every step: the head alone trains, without augmentation.
+    """Whether an image has few features, known beforehand: the head alone trains, on images or views of them.
 
     `trained_backbone`: trainable numbers beside the head's.
     """
-    return task == "classify" and not trained_backbone and recipe.augmentation is None
+    finite = recipe.augmentation is None or recipe.augmentation.views is not None
+    return task == "classify" and not trained_backbone and finite
 
 
-def frozen_features(
+def take_frozen_features(
     spec: TrialSpec,
     model: nn.Module,
     task: Classify,
     *,
+    train: np.ndarray,
     precision: str,
     cache_dir: Path,
     device: torch.device,
     beat: Callable[[], object],
-) -> torch.Tensor:
-    """What `model` gives its head for each case, float32 (cases, d) on `device`, from the cache.
+) -> None:
+    """Give `task` what `model` gives its head for each case, and for each view of all cases of `train`.
 
-    One process computes, others that want the same wait; `beat` is called all the while.
+    From the cache: one process computes, others that want the same wait; `beat` is called all the while.
     """
+    augmentation = spec.recipe.augmentation
+    num_views = augmentation.views or 0 if augmentation else 0
     path = cache_path(
         cache_dir / FEATURES,
         bind_model(spec.cell.model).architecture,  # random weights have one digest, whatever the network
@@ -64,18 +69,26 @@ def frozen_features(
         spec.preprocessing.interpolation,
         precision,
         device.type,
+        *([asdict(augmentation)] if augmentation else []),
     )
 
     def compute() -> dict[str, torch.Tensor]:
-        return {FEATURES: _compute(model, task, beat)}
+        model.eval()
+        tensors = {FEATURES: _compute(model, task, np.arange(task.num_cases), None, beat)}
+        if num_views:
+            views = [_compute(model, task, train, epoch, beat) for epoch in range(1, num_views + 1)]
+            tensors[VIEWS] = torch.stack(views)
+        return tensors
 
-    return cached_tensors(path, compute, waiting=beat)[FEATURES].to(device)
+    found = {name: tensor.to(device) for name, tensor in cached_tensors(path, compute, waiting=beat).items()}
+    task.take_features(found[FEATURES], views=found.get(VIEWS), view_cases=train)
 
 
-def _compute(model: nn.Module, task: Classify, beat: Callable[[], object]) -> torch.Tensor:
-    model.eval()
+def _compute(
+    model: nn.Module, task: Classify, cases: np.ndarray, epoch: int | None, beat: Callable[[], object]
+) -> torch.Tensor:
     parts = []
-    for start in range(0, task.num_cases, task.batch_size):
+    for start in range(0, len(cases), task.batch_size):
         beat()
-        parts.append(task.features(model, np.arange(start, min(start + task.batch_size, task.num_cases))))
+        parts.append(task.features(model, cases[start : start + task.batch_size], epoch=epoch))
     return torch.cat(parts)

@@ -112,7 +112,12 @@ def test_settings_that_came_later_leave_the_ids_of_stores_alone():
     recipe = Recipe(epochs=2, image_size=32, augmentation=Augmentation(hflip=0.5))
     cell = Cell(method="lora", model="vit_nano", dataset="digits", fraction=0.1)
     assert spec(cell=cell, seed=1, recipe=recipe).trial_id == "bd9cc592191c"
-    for later in ({"ema_decay": 0.99}, {"gradient_checkpointing": True}, {"generation": Generation()}):
+    for later in (
+        {"ema_decay": 0.99},
+        {"gradient_checkpointing": True},
+        {"generation": Generation()},
+        {"augmentation": Augmentation(hflip=0.5, views=10)},
+    ):
         assert spec(cell=cell, seed=1, recipe=replace(recipe, **later)).trial_id != "bd9cc592191c"
 
 
@@ -162,6 +167,7 @@ def one_cell() -> tuple[Cell, ...]:
         (lambda: Augmentation(hflip="0.5"), "augmentation hflip='0.5'"),
         (lambda: Augmentation(degrees=181), "augmentation degrees=181: must be a number from 0 to 180"),
         (lambda: Augmentation(brightness=-0.1), "augmentation brightness=-0.1"),
+        (lambda: Augmentation(hflip=0.5, views=0), "augmentation views=0"),
         (lambda: Augmentation(scale=0.8), r"augmentation scale=0.8: needs \(low, high\)"),
         (lambda: Augmentation(scale=[0.8, 1.0]), r"augmentation scale=\[0.8, 1.0\]"),
         (lambda: Augmentation(scale=(0.0, 1.0)), "0 < low <= high <= 1"),

@@ -1,6 +1,7 @@
 """Augmented images are those of torchvision's formulas, and the same in any batch."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -254,3 +255,12 @@ def test_scoring_sees_the_images_as_they_are():
     assert torch.equal(
         classify(EVERYTHING).predict(model, np.arange(8)), classify(None).predict(model, np.arange(8))
     )
+
+
+def test_views_come_again_and_are_the_same_for_every_seed():
+    settings = replace(EVERYTHING, views=3)
+    first, second, third, fourth = (augment(settings, list(range(8)), epoch=epoch) for epoch in range(1, 5))
+    assert torch.equal(fourth, first)
+    assert not torch.equal(second, first)
+    assert not torch.equal(third, first)
+    assert torch.equal(augment(settings, list(range(8)), epoch=2, seed=5), second)

@@ -95,3 +95,33 @@ def test_where_features_change_the_whole_model_trains(method, recipe, tmp_path):
     trial = built(specs(sweep("vit_nano", method, **recipe), tmp_path)[0], tmp_path)
     assert trial.trained is trial.model
     assert not (tmp_path / "cache" / "features").exists()
+
+
+def test_views_are_computed_once_for_all_epochs_and_seeds(tmp_path, monkeypatch):
+    augmentation = Augmentation(hflip=0.5, degrees=20, brightness=0.3, views=2)
+    asked = sweep("vit_nano", augmentation=augmentation)
+    spec, other = specs(asked, tmp_path)
+    cached = run(spec, tmp_path)
+    (file,) = (tmp_path / "cache" / "features").glob("*.safetensors")
+    before = file.stat().st_mtime_ns
+    run(other, tmp_path)
+    assert file.stat().st_mtime_ns == before
+    plan = make_plan(asked, store=tmp_path)
+    num_train = len(plan.data["digits"].cases("train"))
+    tensors = load_file(file)
+    assert tensors["views"].shape == (2, num_train, tensors["features"].shape[1])
+    monkeypatch.setattr("raypeft.train.build.is_frozen", lambda *_: False)
+    (tmp_path / "predictions" / f"{spec.trial_id}.parquet").unlink()
+    plain = run(spec, tmp_path)
+    assert cached.metrics["test/f1_macro"] == pytest.approx(plain.metrics["test/f1_macro"], abs=1e-6)
+    losses = [[epoch["train/loss"] for epoch in row.curve] for row in (cached, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_other_views_have_features_of_their_own(tmp_path):
+    for augmentation in (None, Augmentation(hflip=0.5, views=1), Augmentation(vflip=0.5, views=1)):
+        built(specs(sweep("vit_nano", augmentation=augmentation), tmp_path)[0], tmp_path)
+    files = [load_file(path) for path in (tmp_path / "cache" / "features").glob("*.s*")]
+    views = [tensors["views"] for tensors in files if "views" in tensors]
+    assert (len(files), len(views)) == (3, 2)
+    assert not torch.equal(*views)
