@@ -25,6 +25,8 @@ def main() -> None:
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--micro-batch-size", type=int, default=64, help="of the backbone")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -33,7 +35,10 @@ def main() -> None:
         cells=grid(method=("linear",), model=(options.model,), dataset=(options.dataset,)),
         search=Search(trials=1),
         recipe=Recipe(
-            epochs=options.epochs, batch_size=32, micro_batch_size=32, image_size=options.image_size
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            micro_batch_size=options.micro_batch_size,
+            image_size=options.image_size,
         ),
         final_seeds=tuple(range(options.rounds + 1)),
     )

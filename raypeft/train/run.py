@@ -24,6 +24,7 @@ from raypeft.train.build import Trial, build_trial, whole_model
 from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.classified import score_predictions
 from raypeft.train.cost import PeakMemory
+from raypeft.train.frozen import Head
 from raypeft.train.generated import score_samples
 from raypeft.train.loop import Curve, Fit, FitSettings, fit
 from raypeft.train.workers import Workers
@@ -69,6 +70,8 @@ def run_trial(
         beat()
 
     trial.trained.register_forward_pre_hook(before_forward)
+    if isinstance(trial.trained, Head):  # a batch of features is no larger than one image
+        micro_batch_size = spec.recipe.batch_size
     result = replace(
         _blank(spec, trial, sweep=sweep, device=device, workers=workers),
         attempt=attempt,
