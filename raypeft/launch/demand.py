@@ -1,18 +1,22 @@
 """What one trial of a cell takes from the cluster: workers, and CPUs and GPUs for each of them."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.spec import Cell
-from raypeft.launch.estimate import cell_cost
 from raypeft.launch.plan import Plan
-from raypeft.train.estimate import StepCost
+
+if TYPE_CHECKING:
+    from raypeft.train.estimate import StepCost
 
 DEVICE_CONTEXT_BYTES = 3 * 2**29  # CUDA's own, and the allocator's unused pieces
 MARGIN = 1.2  # on the estimate, which counts tensors and no workspaces
@@ -99,6 +103,8 @@ def demands(
     workers with split models where one does not.
     Raises: ConfigError naming the cells whose trials fit nowhere.
     """
+    from raypeft.launch.estimate import cell_cost  # seconds, for which a sweep's checks need not wait
+
     found: dict[Cell, Demand] = {}
     too_large = []
     for cell in plan.sweep.cells:

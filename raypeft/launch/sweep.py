@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -100,10 +103,12 @@ def run_sweep(
         if changes := changed_libraries(ledger, strict=safety.strict):
             text = "warning: results in this store were made with other versions (--strict refuses):\n"
             console.print(text + list_problems(changes), markup=False, highlight=False, soft_wrap=True)
-        check_space(plan, ledger, store=store)
-        return _Driver(plan, ledger, lease, store=store, console=console, safety=safety).run(
-            resources or Resources(), tracking or Tracking()
-        )
+        with ThreadPoolExecutor(1) as pool:
+            # It counts parameters, for which networks are built: seconds in which Ray starts as well.
+            space = pool.submit(check_space, plan, ledger, store=store)
+            return _Driver(plan, ledger, lease, store=store, console=console, safety=safety).run(
+                resources or Resources(), tracking or Tracking(), check=space.result
+            )
     finally:
         lease.release()
 
@@ -135,11 +140,13 @@ class _Driver:
         self._facts = {"planned": plan.num_trials, "pid": os.getpid(), "host": socket.gethostname()}
         self._places = {"store": store}
 
-    def run(self, resources: Resources, tracking: Tracking) -> Outcome:
-        """Until nothing is left to run, or the sweep stops."""
+    def run(self, resources: Resources, tracking: Tracking, *, check: Callable[[], object]) -> Outcome:
+        """Until nothing is left to run, or the sweep stops.
+
+        Raises: what `check` does, which is called once Ray runs and before any trial starts.
+        """
         from raypeft.launch.tracking import Tracker, default_tracking_uri
         from raypeft.launch.tuner import Watch, tune_cells
-        from raypeft.launch.worker import train_trial
 
         plan, state = self._plan, self._state
         uri = tracking.uri or default_tracking_uri(self._store)
@@ -158,9 +165,11 @@ class _Driver:
                         plan,
                         state,
                         resources,
-                        trainable=train_trial,
+                        trainable=_train_trial,
                         watch=Watch(
-                            ray_started=self._ray_started, beat=self._beat, cluster_lost=self._cluster_lost
+                            ray_started=functools.partial(self._ray_started, check),
+                            beat=self._beat,
+                            cluster_lost=self._cluster_lost,
                         ),
                     )
         except RaypeftError:
@@ -188,7 +197,8 @@ class _Driver:
         self._progress.trial_ended(row)
         self._tracker.notify()
 
-    def _ray_started(self, scratch: Path) -> None:
+    def _ray_started(self, check: Callable[[], object], scratch: Path) -> None:
+        check()
         self._places["Ray's temporary folder (choose another with TMPDIR)"] = scratch
         self._drain.install()
 
@@ -289,6 +299,13 @@ class _Driver:
             summary=f"raypeft: exit {code} ({name}) {counts}; run the same command again to resume; "
             f"store: {self._store}",
         )
+
+
+def _train_trial(config: dict[str, Any]) -> None:
+    """Imports what trains where it runs: the driver needs none of it, and starts Ray seconds earlier."""
+    from raypeft.launch.worker import train_trial
+
+    train_trial(config)
 
 
 class _Drain:

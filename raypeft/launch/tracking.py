@@ -91,9 +91,13 @@ class Tracker:
             raise PreflightError(f"{error}; or run without --require-tracking") from error
 
     def start(self) -> None:
-        """Begin to sync in a daemon thread: now, and after each `notify`."""
+        """Begin to sync in a daemon thread: now what is committed, and after each `notify`.
+
+        In a new store not before the first of them: MLflow takes seconds to import, while Ray starts.
+        """
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
-        self._wake.set()
+        if any((self._store / "ledger").glob("*.json")):
+            self._wake.set()
         self._thread.start()
 
     def notify(self) -> None:

@@ -31,7 +31,7 @@ class Watch:
     """What a driver wants to hear of while Tune runs."""
 
     ray_started: Callable[[Path], object] = lambda scratch: None
-    """Ray is up, whose core takes signals for itself; with the folder of its files."""
+    """Ray is up, whose core takes signals for itself; with the folder of its files. May raise."""
     beat: Callable[[], object] = lambda: None
     """Every few seconds."""
     cluster_lost: Callable[[str], object] = lambda why: None
@@ -58,7 +58,6 @@ def _tune(plan: Plan, state: SweepState, resources: Resources, *, trainable: Tra
     """Whether Tune came to its end; else another one is to go on."""
     with scratch_folder() as scratch:
         _start_ray(resources, None if os.environ.get("RAY_ADDRESS") else scratch)
-        watch.ray_started(scratch)
         return _run_tuner(plan, state, resources, scratch, trainable=trainable, watch=watch)
 
 
@@ -67,6 +66,7 @@ def _run_tuner(
 ) -> bool:
     with Lifeline(watch.cluster_lost):
         try:
+            watch.ray_started(scratch)
             cluster = functools.partial(_cluster, declared_resources())
             found = _demands(plan, resources, num_gpus=cluster().get("GPU", 0.0))
             state.settle(found, cluster=cluster, nodes=_nodes)

@@ -19,7 +19,6 @@ from types import MethodType
 from typing import Any
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -81,9 +80,9 @@ def _batch_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
         module.momentum,
         module.eps,
     )
-    if not isinstance(module, BatchNormAct2d):
+    if not hasattr(module, "act"):
         return scaled
-    activated: torch.Tensor = module.act(module.drop(scaled))
+    activated: torch.Tensor = module.act(module.drop(scaled))  # timm's BatchNormAct2d
     return activated
 
 

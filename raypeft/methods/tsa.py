@@ -11,7 +11,6 @@ it is and gets the same gradient. Depthwise and grouped convolutions get an alph
 """
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
@@ -24,6 +23,8 @@ def _sites(model: nn.Module) -> list[nn.Conv2d]:
 
 def _merge(model: nn.Module) -> None:
     """alpha is the centre tap of a kernel that is padded evenly."""
+    from timm.layers.conv2d_same import Conv2dSame  # takes seconds to import
+
     for conv in _sites(model):
         centre = tuple((size - 1) // 2 for size in conv.kernel_size)
         even = tuple(dilation * tap for dilation, tap in zip(conv.dilation, centre, strict=True))

@@ -70,8 +70,8 @@ def run_trial(
         beat()
 
     trial.trained.register_forward_pre_hook(before_forward)
-    if isinstance(trial.trained, Head):  # a batch of features is no larger than one image
-        micro_batch_size = spec.recipe.batch_size
+    if isinstance(trial.trained, Head) and micro_batch_size == spec.recipe.micro_batch_size:
+        micro_batch_size = spec.recipe.batch_size  # of features, which are small; unless memory was short
     result = replace(
         _blank(spec, trial, sweep=sweep, device=device, workers=workers),
         attempt=attempt,

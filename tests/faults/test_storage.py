@@ -50,6 +50,20 @@ def test_a_full_disk_at_the_start(sweeps, cli, disk, seen):
     seen(f"exit 4; '{talk.splitlines()[0][-80:]}'")
 
 
+@pytest.mark.ray
+@as_root
+@pytest.mark.fault(row=12, expected="the disk is too small for what is to come: exit 4 before any trial")
+def test_a_disk_too_small_for_what_is_to_come(sweeps, cli, disk, seen):
+    store = disk("narrow", 150) / "store"
+    options = ("--models", "efficientnet_lite0", "--methods", "full", "--image-size", 40)
+    code, _, talk = cli("run", sweeps.sweep, "--store", store, *options)
+    assert code == 4, talk
+    # 3,371,008 numbers of the backbone and 10 x 1,281 of the head; 4 bytes, 4 moments, 3 copies.
+    assert "154.9 MiB for checkpoints" in talk
+    assert not list((store / "ledger").glob("*.json"))
+    seen(f"exit 4; '{talk.splitlines()[0][-110:]}'")
+
+
 @as_root
 @pytest.mark.fault(row=13, expected="the store is read-only at the start: exit 4, not writable")
 def test_a_read_only_disk_at_the_start(sweeps, cli, disk, seen):
