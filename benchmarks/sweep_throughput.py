@@ -189,6 +189,8 @@ def take_turn(way: str, number: int, work: Work, folder: Path) -> Turn:
 
 def sweep_text(work: Work) -> str:
     """The same sweep in raypeft's words."""
+    from raypeft.models import bind_model
+
     dataset = f"csv:{work.table}"
     cells = " + ".join(
         f"grid(method={tuple(methods)!r}, model=({model!r},), dataset=({dataset!r},), "
@@ -196,6 +198,8 @@ def sweep_text(work: Work) -> str:
         for model, methods in work.methods.items()
     )
     settings = asdict(work) | {"num_rates": len(work.rates), "seeds": tuple(work.seeds)}
+    if all(bind_model(model).fixed_size for model in work.methods):
+        settings["image_size"] = None
     return SWEEP_FILE.format(cells=cells, low=LOW, high=HIGH, **settings)
 
 
