@@ -99,9 +99,7 @@ class Result:
     spec: Mapping[str, Any] = field(default_factory=dict)  # TrialSpec as a dict
     precision: str = ""  # what `auto` became
     features: str = ""  # the network, by name and digest, whose features FID and KID compared
-    micro_batch_size: int = (
-        0  # the recipe's, or less where the GPU's memory was too small; of a head alone its batch
-    )
+    micro_batch_size: int = 0  # the recipe's; less where GPU memory was small; of a head alone its batch
     weights_digest: str = ""
     data_digest: str = ""
     git: str = ""

@@ -184,6 +184,11 @@ class Recipe:
         """The settings of generation, or the defaults."""
         return self.generation or Generation()
 
+    @property
+    def num_views(self) -> int:
+        """Changed versions of each training image that are known beforehand; 0 where there are none."""
+        return (self.augmentation.views or 0) if self.augmentation else 0
+
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
         _at_least("epochs", self.epochs, 1)

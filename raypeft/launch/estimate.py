@@ -146,9 +146,8 @@ def _is_frozen(plan: Plan, cell: Cell) -> bool:
 
 def _frozen_images(plan: Plan, cell: Cell) -> int:
     """Images whose features are computed: all, and each view of those to train on."""
-    data, augmentation = plan.data[cell.dataset], plan.sweep.recipe.augmentation
-    num_views = augmentation.views or 0 if augmentation else 0
-    return len(data.labels) + num_views * len(data.cases("train"))
+    data = plan.data[cell.dataset]
+    return len(data.labels) + plan.sweep.recipe.num_views * len(data.cases("train"))
 
 
 def _measured(plan: Plan, ledger: Ledger) -> Paces:

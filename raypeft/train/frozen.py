@@ -39,8 +39,8 @@ def is_frozen(task: Task, recipe: Recipe, trained_backbone: int) -> bool:
 
     `trained_backbone`: trainable numbers beside the head's.
     """
-    finite = recipe.augmentation is None or recipe.augmentation.views is not None
-    return task == "classify" and not trained_backbone and finite
+    few = recipe.augmentation is None or recipe.num_views > 0
+    return task == "classify" and not trained_backbone and few
 
 
 def take_frozen_features(
@@ -59,7 +59,7 @@ def take_frozen_features(
     From the cache: one process computes, others that want the same wait; `beat` is called all the while.
     """
     augmentation = spec.recipe.augmentation
-    num_views = augmentation.views or 0 if augmentation else 0
+    num_views = spec.recipe.num_views
     path = cache_path(
         cache_dir / FEATURES,
         bind_model(spec.cell.model).architecture,  # random weights have one digest, whatever the network
