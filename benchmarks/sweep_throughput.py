@@ -51,7 +51,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     },
     "vit_base": {
         "methods": {"vit_base(weights='random')": ["lora", "bitfit"]},
-        "fractions": [0.25], "num_rates": 2, "seeds": [0], "epochs": 1, "batch_size": 8, "image_size": 224,
+        "fractions": [0.1], "num_rates": 2, "seeds": [0], "epochs": 1, "batch_size": 8, "image_size": 224,
     },
 }  # fmt: skip
 SWEEP_FILE = """from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid

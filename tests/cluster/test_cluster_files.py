@@ -111,7 +111,8 @@ def head(ec2, filled_in) -> dict:
         )
     try:
         deadline = time.monotonic() + 120
-        while not (found := instances(client)):
+        # moto lists an instance before it attaches the disk.
+        while not (found := [one for one in instances(client) if one["BlockDeviceMappings"]]):
             assert up.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
