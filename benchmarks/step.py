@@ -163,10 +163,7 @@ def _row(
 
 def _serve(case: Case, pipe: Connection) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with device:  # drawing 600 million numbers takes a CPU long
-        network = build_model(f"{case.model}(weights='random')", num_classes=CLASSES)
-    network = network.cpu()
-    counts = apply_method(case.method, network)
+    network, trainable = make_network(case.model, case.method, device)
     network = network.to(device)
     prepare_network(network, precision=case.precision, device=device)
     set_train_mode(case.method, network)
@@ -177,7 +174,7 @@ def _serve(case: Case, pipe: Connection) -> None:
         "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "clock": "wall" if device.type == "cuda" else "process CPU",
-        "trainable": counts.trainable,
+        "trainable": trainable,
         "train_flops_per_image": cost.train_flops,
         "kept_bytes_per_image": step.kept_bytes_per_image(),
         "peak_flops": _peak_flops(device, case.precision),
@@ -190,6 +187,14 @@ def _serve(case: Case, pipe: Connection) -> None:
     pipe.send(facts)
     while pipe.recv():
         pipe.send((*step.turn(), memory.peak_bytes()))
+
+
+def make_network(model: str, method: str, device: torch.device) -> tuple[nn.Module, int]:
+    """With random weights, on the CPU; and how many numbers the method trains."""
+    with device:  # drawing 600 million numbers takes a CPU long
+        network = build_model(f"{model}(weights='random')", num_classes=CLASSES)
+    network = network.cpu()
+    return network, apply_method(method, network).trainable
 
 
 class Step:

@@ -20,16 +20,16 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from step import CLASSES, make_network
 from torch import nn
 from torch._dynamo.utils import counters
 
-from raypeft.methods import apply_method, set_train_mode
-from raypeft.models import build_model
+from raypeft.methods import set_train_mode
 from raypeft.tasks import Classify
 from raypeft.train.loop import FitSettings, fit, trained_state
 from raypeft.train.state import GRAPHS_PER_KIND, compile_blocks, prepare_network
 
-CLASSES, SIDE, STEPS, KERNELS = 3, 224, 5, 40
+SIDE, STEPS, KERNELS = 224, 5, 40
 STAGES = ("layer1", "layer2", "layer3", "layer4")  # of a ResNet
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -60,18 +60,9 @@ def main() -> None:
             print(f"{model} {method} {form}: {steps(model, method, form, asked)}", flush=True)
 
 
-def make(model: str, method: str) -> nn.Module:
-    """A network to train, on the CPU."""
-    with DEVICE:  # drawing hundreds of millions of numbers takes a CPU long
-        network = build_model(f"{model}(weights='random')", num_classes=CLASSES)
-    network = network.cpu()
-    apply_method(method, network)
-    return network
-
-
 def steps(model: str, method: str, form: str, asked: argparse.Namespace) -> str:
     """Seconds, images/s and memory of one form."""
-    network = make(model, method).to(DEVICE)
+    network = make_network(model, method, DEVICE)[0].to(DEVICE)
     set_train_mode(method, network)
     for module in network.modules():
         if form == "explicit" and hasattr(module, "fused_attn"):
@@ -118,7 +109,7 @@ def blocks(network: nn.Module) -> Iterable[nn.Module]:
 def trial(model: str, method: str, micro_batch: int) -> str:
     """Three epochs on 150 images of noise: a digest of what was trained, the losses, seconds, graphs."""
     torch.manual_seed(0)
-    network = make(model, method)
+    network, _ = make_network(model, method, DEVICE)
     prepare_network(network, precision="bf16", device=DEVICE)
     compile_blocks(network, kind=f"{method} on {model}")
     network = network.to(DEVICE)

@@ -24,7 +24,7 @@ class Augmenter:
         """`num_cases`: rows of the whole table; cases are indices into it."""
         self._settings, self._num_cases = settings, num_cases
         self._seed = 0 if settings.views else seed
-        self._epoch, self._table = 0, np.empty((0, len(DRAWS)))
+        self._number, self._table = 0, np.empty((0, len(DRAWS)))
 
     def __call__(self, images: torch.Tensor, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
         """`images`: float (batch, 3, side, side) in [0, 255], of the indices `cases`; `epoch` from 1."""
@@ -48,13 +48,16 @@ class Augmenter:
                 images = change(images, low + (1 + strength - low) * draw)
         return images
 
+    def table_of(self, epoch: int) -> int:
+        """The number, from 1, of the table that an epoch takes: of its view, or its own."""
+        return (epoch - 1) % self._settings.views + 1 if self._settings.views else epoch
+
     def _draws(self, cases: np.ndarray, epoch: int, device: torch.device) -> dict[str, torch.Tensor]:
         """Name -> uniform numbers in [0, 1), one per case."""
-        if self._settings.views:
-            epoch = (epoch - 1) % self._settings.views + 1
-        if epoch != self._epoch:
-            generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
-            self._epoch, self._table = epoch, generator.random((self._num_cases, len(DRAWS)))
+        number = self.table_of(epoch)
+        if number != self._number:
+            generator = np.random.Generator(np.random.Philox(key=[self._seed, number]))
+            self._number, self._table = number, generator.random((self._num_cases, len(DRAWS)))
         # Rounded to float32 one in 2^25 would be 1, and a certain flip left out.
         rows = torch.from_numpy(self._table[cases]).float().clamp(max=1 - 2**-24).to(device)
         return dict(zip(DRAWS, rows.T, strict=True))

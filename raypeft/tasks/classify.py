@@ -91,13 +91,14 @@ class Classify(Task):
 
     def _inputs(self, cases: np.ndarray, *, epoch: int | None = None) -> torch.Tensor:
         """What the model takes; of training, which has an epoch, augmented."""
-        if self._views is not None and epoch is not None:
-            return self._chosen(self._views[(epoch - 1) % len(self._views)], self._rows[cases])
+        augmenter = self._augmenter
+        if self._views is not None and augmenter is not None and epoch is not None:
+            return self._chosen(self._views[augmenter.table_of(epoch) - 1], self._rows[cases])
         if self._features is not None:
             return self._chosen(self._features, cases)
         pixels = self._pixels(cases)
-        if self._augmenter is not None and epoch is not None:
-            pixels = self._augmenter(pixels, cases, epoch=epoch)
+        if augmenter is not None and epoch is not None:
+            pixels = augmenter(pixels, cases, epoch=epoch)
         return self._normalised(pixels)
 
     def _chosen(self, rows: torch.Tensor, cases: np.ndarray) -> torch.Tensor:
