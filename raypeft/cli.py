@@ -271,8 +271,7 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
     from raypeft.launch.tracking import default_tracking_uri
     from raypeft.launch.verify import verify_store
 
-    if not (store / "plan.json").is_file():
-        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help")
+    _must_hold_sweep(store)
     own = default_tracking_uri(store) if (store / "mlflow.db").exists() else None
     problems = verify_store(store, tracking_uri=tracking_uri or own)
     if as_json:
@@ -287,7 +286,7 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
 @app.command()
 def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
     """Open the MLflow UI of a store on 127.0.0.1."""
-    from raypeft.launch.tracking import default_tracking_uri, ui_command
+    from raypeft.launch.tracking import default_tracking_uri, ensure_database, ui_command
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -295,7 +294,10 @@ def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ConfigError(f"port {port}: {error.strerror}; choose another with --port") from None
-    command = ui_command(store, tracking_uri or default_tracking_uri(store), port=port)
+    _must_hold_sweep(store)
+    uri = tracking_uri or default_tracking_uri(store)
+    ensure_database(store, uri)
+    command = ui_command(store, uri, port=port)
     os.execvp(command[0], command)
 
 
@@ -453,6 +455,11 @@ def _load(path: Path) -> Sweep:
     if not isinstance(sweep, Sweep):
         raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
     return sweep
+
+
+def _must_hold_sweep(store: Path) -> None:
+    if not (store / "plan.json").is_file():
+        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help")
 
 
 def _default_store(sweep: Sweep) -> Path:

@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -190,6 +191,7 @@ class Tracker:
     def _connect(self) -> tuple["MlflowClient", str]:
         from mlflow import MlflowClient  # seconds, for which the driver's start need not wait
 
+        _create_database(self._uri)
         client = MlflowClient(self._uri)
         here = None if _is_remote(self._uri) else _artifacts(self._store)
         experiment = client.get_experiment_by_name(self._sweep)
@@ -233,6 +235,13 @@ def default_tracking_uri(store: Path) -> str:
     return f"sqlite:///{store.resolve() / 'mlflow.db'}"
 
 
+def ensure_database(store: Path, tracking_uri: str) -> None:
+    """Make the sqlite database that MLflow's server opens: it would make one that it may leave half-made."""
+    _prepare_mlflow()
+    with locked(_lock_file(store.resolve(), tracking_uri)):
+        _create_database(tracking_uri)
+
+
 def ui_command(store: Path, tracking_uri: str, *, port: int = 5000) -> list[str]:
     """The command that shows the runs on http://127.0.0.1:`port`, or opens the server that has them."""
     if _is_remote(tracking_uri):
@@ -267,11 +276,32 @@ def _without_credentials(text: str, uri: str) -> str:
     return text.replace(f"{user_info}@", "") if at else text
 
 
+def _sqlite_file(uri: str) -> Path | None:
+    """Where a database lies that no server guards."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
 def _lock_file(store: Path, uri: str) -> Path:
     """Beside a sqlite database: two processes that both migrate a fresh one destroy it."""
-    if uri.startswith("sqlite:///"):
-        return Path(uri.removeprefix("sqlite:///").partition("?")[0] + ".lock")
-    return store / "tracking.lock"
+    database = _sqlite_file(uri)
+    return database.with_name(f"{database.name}.lock") if database else store / "tracking.lock"
+
+
+def _create_database(uri: str) -> None:
+    """Write a sqlite database that is not there yet: whole or not at all. Only under its lock.
+
+    MLflow runs all its migrations on a fresh one, for seconds and not in one transaction: a process
+    killed meanwhile would leave tables that no later process can migrate.
+    """
+    database = _sqlite_file(uri)
+    if database is None or database.exists():
+        return
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow.", suffix=".tmp") as folder:
+        fresh = Path(folder) / database.name
+        MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+        os.replace(fresh, database)
 
 
 def _tidy(client: "MlflowClient", experiment_id: str) -> tuple[set[str], dict[str, "Run"]]:

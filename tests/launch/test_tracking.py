@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -429,6 +430,29 @@ def test_two_sweeps_may_start_at_once_on_a_fresh_database(tmp_path):
     ends = [(*process.communicate(timeout=300), process.returncode) for process in processes]
     # nothing on stderr: MLflow's migrations are silent
     assert ends == [("SyncCount(synced=1, already=0)\n", "", 0)] * 2
+
+
+DIES_IN_A_MIGRATION = """
+import os, pathlib, signal, sys
+from sqlalchemy import Engine, event
+from raypeft.launch.tracking import Tracker, default_tracking_uri
+
+@event.listens_for(Engine, "before_cursor_execute")
+def die(connection, cursor, statement, *_):
+    if statement.startswith("INSERT INTO _alembic_tmp_"):  # a table's new form is made, and not filled
+        os.kill(os.getpid(), signal.SIGKILL)
+
+store = pathlib.Path(sys.argv[1])
+Tracker(store, default_tracking_uri(store), "killed").sync()
+"""
+
+
+def test_a_kill_while_mlflow_makes_its_tables_harms_no_later_sync(tmp_path):
+    store = write_plan(tmp_path / "store")
+    commit(store, final(FULL, 0))
+    killed = subprocess.run([sys.executable, "-c", DIES_IN_A_MIGRATION, str(store)])
+    assert killed.returncode == -signal.SIGKILL
+    assert sync(store) == SyncCount(synced=1, already=0)
 
 
 def test_the_viewer_listens_on_this_machine_only(tmp_path):
