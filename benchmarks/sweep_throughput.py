@@ -2,7 +2,8 @@
 """The same sweep by raypeft and as people write it without: wall time, in turns.
 
 Run:    python benchmarks/sweep_throughput.py --images ../shared/data/busi/Dataset_BUSI_with_GT --output DIR
-        python benchmarks/sweep_throughput.py --workload vit_base --rivals tune --output DIR
+        python benchmarks/sweep_throughput.py --workload vit_base --rivals tune,tune_tuned --output DIR
+        python benchmarks/sweep_throughput.py --workload minutes --rivals '' --output DIR
 Shows:  per way wall seconds, trials per hour, busy share of the machine's cores, seconds to the first result,
         scores; the ratios to raypeft of the same round; and the limit: the sum of bare forward and backward
         times over the cores.
@@ -50,8 +51,17 @@ WORKLOADS: dict[str, dict[str, Any]] = {
         "image_size": 224,
     },
     "vit_base": {
+        "methods": {"vit_base(weights='random')": ["linear", "lora", "bitfit"]},
+        "fractions": [0.25], "num_rates": 2, "seeds": [0], "epochs": 1, "batch_size": 8, "image_size": 224,
+    },
+    "minutes": {
         "methods": {"vit_base(weights='random')": ["lora", "bitfit"]},
-        "fractions": [0.1], "num_rates": 2, "seeds": [0], "epochs": 1, "batch_size": 8, "image_size": 224,
+        "fractions": [0.25], "num_rates": 8, "seeds": [0], "epochs": 1, "batch_size": 8, "image_size": 224,
+    },
+    "seconds": {
+        "methods": {"vit_tiny(weights='random')": ["lora", "bitfit", "ssf"]},
+        "fractions": [0.25], "num_rates": 10, "seeds": [0], "epochs": 2, "batch_size": 16,
+        "image_size": 224,
     },
 }  # fmt: skip
 SWEEP_FILE = """from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
@@ -89,7 +99,9 @@ def main() -> None:
     )
     parser.add_argument("--workload", choices=WORKLOADS, default="short")
     parser.add_argument("--images", type=Path, help="a folder of classes")
-    parser.add_argument("--rivals", default="tune,tune_tuned,loop,scripts", help=", ".join(RIVALS))
+    parser.add_argument(
+        "--rivals", default="tune,tune_tuned,loop,scripts", help=", ".join(RIVALS) + "; '': none"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, required=True)
     asked = parser.parse_args()
@@ -99,7 +111,7 @@ def main() -> None:
         folder = Path(name)
         work = make_work(folder, WORKLOADS[asked.workload], asked.images)
         for number in range(asked.rounds):
-            for way in ("raypeft", *asked.rivals.split(",")):
+            for way in ("raypeft", *filter(None, asked.rivals.split(","))):
                 turns.append(take_turn(way, number, work, folder / f"{way}_{number}"))
                 print(turns[-1], flush=True)
                 write(asked.output, asked.workload, work, turns)

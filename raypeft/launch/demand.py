@@ -103,14 +103,13 @@ def demands(
     workers with split models where one does not.
     Raises: ConfigError naming the cells whose trials fit nowhere.
     """
-    from raypeft.launch.estimate import cell_cost  # seconds, for which a sweep's checks need not wait
+    if not num_gpus and not gpus:
+        return dict.fromkeys(plan.sweep.cells, Demand(workers=workers or 1, cpus=cpus))
+    from raypeft.launch.estimate import cell_cost  # torch and timm take seconds to import
 
     found: dict[Cell, Demand] = {}
     too_large = []
     for cell in plan.sweep.cells:
-        if not num_gpus and not gpus:
-            found[cell] = Demand(workers=workers or 1, cpus=cpus)
-            continue
         cost, micro_batch = cell_cost(plan, cell), plan.sweep.recipe.micro_batch_size
         share, number, sharded = gpus, workers, False
         if gpu_bytes is not None:

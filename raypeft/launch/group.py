@@ -11,8 +11,8 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 from ray.util.queue import Empty, Queue
 
+from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.launch.demand import Demand
-from raypeft.train.checkpoint import checkpoint_folder
 
 Metrics = dict[str, str]
 POLL_SECONDS = 1.0  # how often the trial looks whether its workers still live

@@ -1,11 +1,12 @@
 """What must hold before the first trial: a store that takes files, space, open files, the same libraries."""
 
 import contextlib
+import functools
 import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError,
 from raypeft.core.spec import Cell
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
-from raypeft.models import bind_model, image_size_of
+from raypeft.methods import METHODS
+from raypeft.models import MODELS, bind_model, image_size_of
 
 MIB = 2**20
 MARGIN = 64 * MIB  # beside what a sweep is known to write
@@ -47,25 +49,65 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Path) -> None:
     """Raises: PreflightError when what is left of the plan needs more space than there is.
 
     Counted are the adapters and predictions of all final runs to come, and the checkpoints of the
-    largest trial alone: how many run at once is not known yet.
+    largest trial alone: how many run at once is not known yet. To count is also to try every method on
+    its model; raypeft's own are known to fit, and need no count where the disk is large enough anyway.
     """
-    from raypeft.train.params import count_method  # torch takes seconds to import
-
-    largest = outputs = 0
-    for cell in plan.sweep.cells:
-        data = plan.data[cell.dataset]
-        counts = count_method(cell.model, cell.method, num_classes=len(data.classes))
-        trained = 4 * counts.total_trainable
-        largest = max(largest, MOMENTS * trained)
-        outputs += len(plan.sweep.final_seeds) * (trained + _predicted_bytes(plan, cell))
     left = 1 - len(ledger) / plan.num_trials
-    needed = int(left * outputs) + COPIES * largest + MARGIN
+    if all(_is_known(cell) for cell in plan.sweep.cells):
+        outputs, checkpoints = _bytes_to_come(plan, left, trained=_at_most)
+        if _free(store) >= outputs + checkpoints + MARGIN:
+            return
+    outputs, checkpoints = _bytes_to_come(plan, left, trained=functools.partial(_counted, plan))
+    needed = outputs + checkpoints + MARGIN
     if left > 0 and _free(store) < needed:
         raise PreflightError(
             f"store {store}: about {_mib(needed)} are needed ({_mib(outputs)} for adapters and predictions, "
-            f"{_mib(COPIES * largest)} for checkpoints), {_free_space(store)}; free some space, or choose "
+            f"{_mib(checkpoints)} for checkpoints), {_free_space(store)}; free some space, or choose "
             "another --store"
         )
+
+
+def _is_known(cell: Cell) -> bool:
+    """Whether method and model are raypeft's own, without options."""
+    return (
+        cell.model in MODELS
+        and cell.method in METHODS
+        and METHODS[cell.method].apply.__module__.startswith("raypeft.")
+    )
+
+
+def _bytes_to_come(plan: Plan, left: float, *, trained: Callable[[Cell], int]) -> tuple[int, int]:
+    """Of adapters and predictions, and of checkpoints; `left` is the share of trials that is to run."""
+    largest = outputs = 0
+    for cell in plan.sweep.cells:
+        size = trained(cell)
+        largest = max(largest, MOMENTS * size)
+        outputs += len(plan.sweep.final_seeds) * (size + _predicted_bytes(plan, cell))
+    return int(left * outputs), COPIES * largest
+
+
+def _counted(plan: Plan, cell: Cell) -> int:
+    """Bytes of what the cell's method trains."""
+    from raypeft.train.params import count_method  # torch and timm take seconds to import
+
+    return (
+        4
+        * count_method(
+            cell.model, cell.method, num_classes=len(plan.data[cell.dataset].classes)
+        ).total_trainable
+    )
+
+
+def _at_most(cell: Cell) -> int:
+    """No fewer than _counted: for weights stored at half the size, and as many again inserted."""
+    return 4 * _weights_size(cell.model)
+
+
+@functools.cache
+def _weights_size(model: str) -> int:
+    """Bytes of the file, or of all files of a pipeline."""
+    path = bind_model(model).weights()
+    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
 
 
 def _predicted_bytes(plan: Plan, cell: Cell) -> int:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from raypeft.core.checkpoints import checkpoint_folder, newest_step
 from raypeft.core.errors import BrokenError, DrainedError, LowSpaceError, RaypeftError, StorageError
 from raypeft.core.result import Failure, Result
 from raypeft.core.spec import Cell, TrialSpec
@@ -27,7 +28,6 @@ from raypeft.launch.plan import Plan
 from raypeft.launch.preflight import cannot_write
 from raypeft.launch.search import CellSearch, open_searches
 from raypeft.launch.watchdog import keep_stacks
-from raypeft.train.checkpoint import checkpoint_folder, newest_step
 
 TOLD = 500  # characters, of the end of what Ray tells, that the history and failed rows keep
 MOST_BREAKS = 3  # of Tune in a row, with no trial committed in between

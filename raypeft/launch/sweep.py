@@ -52,6 +52,8 @@ QUIET = {
     # The driver's environment is complete; Ray would start each worker through `uv run` again.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Workers that Ray starts ahead lack the trials' environment, so no trial ever runs in one.
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 EXITS = {5: "ABORTED", 6: "STORE IN USE"}  # of sweeps that cannot go on
@@ -104,7 +106,7 @@ def run_sweep(
             text = "warning: results in this store were made with other versions (--strict refuses):\n"
             console.print(text + list_problems(changes), markup=False, highlight=False, soft_wrap=True)
         with ThreadPoolExecutor(1) as pool:
-            # It counts parameters, for which networks are built: seconds in which Ray starts as well.
+            # It may have to build networks, to count parameters: seconds in which Ray starts as well.
             space = pool.submit(check_space, plan, ledger, store=store)
             return _Driver(plan, ledger, lease, store=store, console=console, safety=safety).run(
                 resources or Resources(), tracking or Tracking(), check=space.result

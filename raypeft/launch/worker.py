@@ -11,6 +11,7 @@ import ray
 import torch
 from ray import tune
 
+from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DrainedError
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
@@ -21,7 +22,7 @@ from raypeft.launch.ledger import lease_epoch
 from raypeft.launch.stopping import EVERYWHERE, asked_to_stop
 from raypeft.launch.watchdog import Watchdog, stack_file
 from raypeft.train import run_trial
-from raypeft.train.checkpoint import Checkpoints, checkpoint_folder
+from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.workers import Workers
 
 

@@ -104,16 +104,6 @@ class Checkpoints:
         return path
 
 
-def checkpoint_folder(store: Path, trial_id: str) -> Path:
-    """Where the checkpoints of a trial lie until it is committed."""
-    return store / "checkpoints" / trial_id
-
-
-def newest_step(folder: Path) -> int:
-    """The step after which the newest checkpoint was written, damaged or not; 0 where there is none."""
-    return max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0)
-
-
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DivergedError, DrainedError
 from raypeft.core.files import write_file
 from raypeft.core.spec import TrialSpec
@@ -27,7 +28,7 @@ from raypeft.metrics.generation import (
 from raypeft.models import build_model, stored_weights
 from raypeft.tasks import Generate
 from raypeft.train.build import Trial
-from raypeft.train.checkpoint import Checkpoints, checkpoint_folder
+from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.extractor import Extractor, open_extractor
 from raypeft.train.tensors import cache_path, cached_tensors
 from raypeft.train.workers import Workers

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from raypeft.core.checkpoints import newest_step
 from raypeft.core.errors import DrainedError
 from raypeft.methods import apply_method, set_train_mode
 from raypeft.models import build_model
 from raypeft.tasks import Classify
 from raypeft.train import FitSettings, fit
-from raypeft.train.checkpoint import Checkpoints, newest_step
+from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.loop import trained_state
 
 SETTINGS = FitSettings(epochs=5, batch_size=8, micro_batch_size=4, lr=1e-2, weight_decay=0.01, seed=0)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DrainedError
 from raypeft.core.spec import Generation, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
@@ -17,7 +18,7 @@ from raypeft.metrics.generation import frechet_distance
 from raypeft.models import MODELS
 from raypeft.train import load_adapter, run_trial
 from raypeft.train.build import build_trial
-from raypeft.train.checkpoint import Checkpoints, checkpoint_folder
+from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.generated import prompted_cases
 from raypeft.train.workers import Workers
 

@@ -1,0 +1,13 @@
+"""Where the checkpoints of a trial lie, for those who look without torch, which takes seconds to import."""
+
+from pathlib import Path
+
+
+def checkpoint_folder(store: Path, trial_id: str) -> Path:
+    """Where the checkpoints of a trial lie until it is committed."""
+    return store / "checkpoints" / trial_id
+
+
+def newest_step(folder: Path) -> int:
+    """The step after which the newest checkpoint was written, damaged or not; 0 where there is none."""
+    return max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0)

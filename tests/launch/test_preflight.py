@@ -1,0 +1,73 @@
+"""What a sweep checks of its store before it starts."""
+
+import subprocess
+import sys
+
+import pytest
+
+from raypeft.core.errors import IncompatibleError
+from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.launch.ledger import Ledger
+from raypeft.launch.plan import make_plan
+from raypeft.launch.preflight import check_space
+from raypeft.methods import METHODS
+from raypeft.methods.base import register_method
+from raypeft.models import bind_model
+from raypeft.train.params import count_method
+
+CHECKS = """
+import sys
+from pathlib import Path
+from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.launch.ledger import Ledger
+from raypeft.launch.plan import make_plan
+from raypeft.launch.preflight import check_space
+
+store = Path(sys.argv[1])
+sweep = Sweep(
+    name="space",
+    cells=grid(method=(sys.argv[2],), model=("vit_nano",), dataset=("digits",), fraction=(0.1,)),
+    search=Search(trials=1, lr=LogUniform(low=1e-3, high=1e-2)),
+    recipe=Recipe(epochs=1),
+)
+check_space(make_plan(sweep, store=store), Ledger(store), store=store)
+print("timm" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("method", "counts"), [("lora", "False"), ("lora(rank=2)", "True")])
+def test_networks_are_built_only_where_a_count_may_matter(tmp_path, method, counts):
+    """They take five seconds of the driver's core at the start of every sweep."""
+    command = [sys.executable, "-c", CHECKS, str(tmp_path), method]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{counts}\n"
+
+
+@pytest.mark.parametrize("model", ["efficientnet_lite0", "vit_nano"])
+def test_no_method_trains_more_than_four_times_the_weights(model):
+    size = bind_model(model).weights().stat().st_size
+    fitting = [
+        name
+        for name, entry in METHODS.items()
+        if bind_model(model).family in entry.families and entry.apply.__module__.startswith("raypeft.")
+    ]
+    assert "full" in fitting
+    for name in fitting:
+        assert 4 * count_method(model, name, num_classes=1000).total_trainable <= 4 * size, name
+
+
+def test_a_method_of_ones_own_is_tried_before_any_trial_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))  # forgets the one below
+
+    @register_method("of_ones_own", families={"vit"}, paper="none", count=lambda model: 0)
+    def apply(model):
+        """Trains nothing."""
+
+    sweep = Sweep(
+        name="space",
+        cells=grid(method=("of_ones_own",), model=("vit_nano",), dataset=("digits",), fraction=(0.1,)),
+        search=Search(trials=1, lr=LogUniform(low=1e-3, high=1e-2)),
+        recipe=Recipe(epochs=1),
+    )
+    plan = make_plan(sweep, store=tmp_path)
+    with pytest.raises(IncompatibleError, match="'of_ones_own' finds nothing to train"):
+        check_space(plan, Ledger(tmp_path), store=tmp_path)
