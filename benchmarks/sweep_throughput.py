@@ -173,7 +173,7 @@ def take_turn(way: str, number: int, work: Work, folder: Path) -> Turn:
     if way == "raypeft":
         sweep = folder / "sweep.py"
         sweep.write_text(sweep_text(work))
-        command = ["raypeft", "run", str(sweep), "--store", str(folder / "store")]
+        command = [sys.executable, "-m", "raypeft", "run", str(sweep), "--store", str(folder / "store")]
     else:
         rivals = str(Path(__file__).with_name("rivals.py"))
         command = [sys.executable, rivals, way, json.dumps(asdict(work)), str(results)]
