@@ -33,15 +33,15 @@ def ranking_table(one: Inference) -> Table:
         }
         for m in one.methods
     ]
-    allowed = ", ".join(one.levels) or "nothing"
+    allowed, num_blocks = ", ".join(one.levels) or "nothing", len(one.pool.blocks)
     return plain_table(
         f"Ranking: {one.pool.describe()}",
         rows,
         [
-            f"Ranks by {metric_label(one.pool.metric)} ({direction_words(one.pool.metric)}) within each of "
-            f"{len(one.pool.blocks)} blocks, 1 is best, {tie_rule(one.ties)}; "
-            "intervals and "
-            f"P(best) allow for other {allowed}. Tier 1: tied with the best, not shown to be worse "
+            f"Ranks by {metric_label(one.pool.metric)} ({direction_words(one.pool.metric)}) within "
+            f"{f'each of {num_blocks} blocks' if num_blocks > 1 else 'one block'}, 1 is best, "
+            f"{tie_rule(one.ties)}; intervals and P(best) allow for other {allowed}. Tier 1: tied with the "
+            "best, not shown to be worse "
             + (
                 "by Nemenyi's critical difference over data sets."
                 if one.units > 1

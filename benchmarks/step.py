@@ -106,7 +106,7 @@ def main() -> None:
             precision=precision,
             compile=compiled,
         )
-        for row in measure(case, _methods(model, asked.methods), asked.rounds, asked.peak_tflops):
+        for row in measure(case, fitting_methods(model, asked.methods), asked.rounds, asked.peak_tflops):
             rows.append(row)
             print(_line(row), flush=True)
             _write(asked.output, rows)
@@ -126,7 +126,8 @@ def measure(case: Case, methods: list[str], rounds: int, peak_tflops: float | No
     full.end()
 
 
-def _methods(model: str, asked: str) -> list[str]:
+def fitting_methods(model: str, asked: str) -> list[str]:
+    """Those of `asked` but full tuning; "all": all that fit the model."""
     family = bind_model(model).family
     fitting = [name for name, method in METHODS.items() if family in method.families and name != "full"]
     return fitting if asked == "all" else [name for name in asked.split(",") if name != "full"]
@@ -171,7 +172,7 @@ def _serve(case: Case, pipe: Connection) -> None:
     step = Step(network, case, device)
     cost = step_cost(case.model, case.method, num_classes=CLASSES, image_size=None)
     facts = {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "clock": "wall" if device.type == "cuda" else "process CPU",
         "trainable": trainable,
@@ -200,14 +201,21 @@ def make_network(model: str, method: str, device: torch.device) -> tuple[nn.Modu
 class Step:
     """A network with its optimizer and images."""
 
-    def __init__(self, network: nn.Module, case: Case, device: torch.device) -> None:
-        """Images are drawn once: making them is no part of a step."""
+    def __init__(
+        self,
+        network: nn.Module,
+        case: Case,
+        device: torch.device,
+        *,
+        layout: torch.memory_format = torch.channels_last,
+    ) -> None:
+        """Images are drawn once: making them is no part of a step. `layout` is theirs in memory."""
         self._network, self._case, self._device = network, case, device
         trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(trainable, lr=1e-4, fused=True)
         side = image_size_of(case.model, case.image_size or 224)
         images = torch.randn(case.micro_batch, 3, side, side, device=device)
-        self._images = images.to(memory_format=torch.channels_last)
+        self._images = images.to(memory_format=layout)
         self._labels = torch.randint(0, CLASSES, (case.micro_batch,), device=device)
 
     def turn(self) -> tuple[float, float]:
@@ -263,7 +271,8 @@ def _peak_flops(device: torch.device, precision: str) -> float:
     return 2 * side**3 / min(seconds)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The CPU's name and number of cores."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return f"{names[0].partition(':')[2].strip()}, {os.cpu_count()} cores"
 

@@ -71,6 +71,19 @@ def locked(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Itera
         yield
 
 
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Whether no other process holds the lock of `locked`; then this one does, meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_free = True
+        except BlockingIOError:
+            is_free = False
+        yield is_free
+
+
 def sync(path: Path) -> None:
     """Make the bytes of a file, or the names in a folder, durable. Raises: OSError."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,5 +1,6 @@
 """Features of a backbone that does not train: once per store, for all candidates, seeds and fractions."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +13,10 @@ from raypeft.core.spec import Recipe, Task, TrialSpec
 from raypeft.methods.base import classifier
 from raypeft.models import bind_model
 from raypeft.tasks import Classify
-from raypeft.train.tensors import cache_path, cached_tensors
+from raypeft.train.tensors import cache_path, cut, divided_tensors
 
 FEATURES, VIEWS = "features", "views"
+LEAST_IMAGES = 64  # of which the features are a file of their own, until all are there
 
 
 class Head(nn.Module):
@@ -56,7 +58,7 @@ def take_frozen_features(
 ) -> None:
     """Give `task` what `model` gives its head for each case, and for each view of all cases of `train`.
 
-    From the cache: one process computes, others that want the same wait; `beat` is called all the while.
+    From the cache: processes that want the same divide the images; `beat` is called all the while.
     """
     augmentation = spec.recipe.augmentation
     num_views = spec.recipe.num_views
@@ -71,24 +73,29 @@ def take_frozen_features(
         device.type,
         *([asdict(augmentation)] if augmentation else []),
     )
-
-    def compute() -> dict[str, torch.Tensor]:
-        model.eval()
-        tensors = {FEATURES: _compute(model, task, np.arange(task.num_cases), None, beat)}
-        if num_views:
-            views = [_compute(model, task, train, epoch, beat) for epoch in range(1, num_views + 1)]
-            tensors[VIEWS] = torch.stack(views)
-        return tensors
-
-    found = {name: tensor.to(device) for name, tensor in cached_tensors(path, compute, waiting=beat).items()}
-    task.take_features(found[FEATURES], views=found.get(VIEWS), view_cases=train)
+    whole: list[tuple[str, np.ndarray, int | None]] = [(FEATURES, np.arange(task.num_cases), None)]
+    whole += [(VIEWS, train, epoch) for epoch in range(1, num_views + 1)]
+    parts = [
+        functools.partial(_compute, model, task, name, cases[some], epoch, beat)
+        for name, cases, epoch in whole
+        for some in cut(len(cases), LEAST_IMAGES)
+    ]
+    found = {name: tensor.to(device) for name, tensor in divided_tensors(path, parts, waiting=beat).items()}
+    views = found[VIEWS].reshape(num_views, len(train), -1) if num_views else None
+    task.take_features(found[FEATURES], views=views, view_cases=train)
 
 
 def _compute(
-    model: nn.Module, task: Classify, cases: np.ndarray, epoch: int | None, beat: Callable[[], object]
-) -> torch.Tensor:
-    parts = []
+    model: nn.Module,
+    task: Classify,
+    name: str,
+    cases: np.ndarray,
+    epoch: int | None,
+    beat: Callable[[], object],
+) -> dict[str, torch.Tensor]:
+    model.eval()
+    found = []
     for start in range(0, len(cases), task.batch_size):
         beat()
-        parts.append(task.features(model, cases[start : start + task.batch_size], epoch=epoch))
-    return torch.cat(parts)
+        found.append(task.features(model, cases[start : start + task.batch_size], epoch=epoch))
+    return {name: torch.cat(found)}

@@ -29,8 +29,8 @@ from raypeft.models import build_model, stored_weights
 from raypeft.tasks import Generate
 from raypeft.train.build import Trial
 from raypeft.train.checkpoint import Checkpoints
-from raypeft.train.extractor import Extractor, open_extractor
-from raypeft.train.tensors import cache_path, cached_tensors
+from raypeft.train.extractor import BATCH_SIZE, Extractor, open_extractor
+from raypeft.train.tensors import cache_path, cached_tensors, cut, divided_tensors
 from raypeft.train.workers import Workers
 
 THUMBNAIL = 32  # pixels
@@ -227,15 +227,16 @@ def _known_features(
 ) -> torch.Tensor:
     """Of every image of the data set, float32 (n, d), rounded to float16; computed once per store."""
 
-    def compute() -> dict[str, torch.Tensor]:
-        parts = []
-        for part in np.array_split(trial.images, max(1, len(trial.images) // 1000)):
+    def compute(images: np.ndarray) -> dict[str, torch.Tensor]:
+        found = []
+        for some in np.array_split(images, -(-len(images) // 1000)):
             beat()
-            parts.append(extractor.features(part, device=device).half())
-        return {FEATURES: torch.cat(parts)}
+            found.append(extractor.features(some, device=device).half())
+        return {FEATURES: torch.cat(found)}
 
     path = cache_path(cache_dir / FEATURES, extractor.name, trial.data.digest, trial.images.shape[1])
-    return cached_tensors(path, compute, waiting=beat)[FEATURES].float()
+    parts = [functools.partial(compute, trial.images[some]) for some in cut(len(trial.images), BATCH_SIZE)]
+    return divided_tensors(path, parts, waiting=beat)[FEATURES].float()
 
 
 def _compare(features: _Features, *, seed: int) -> dict[str, float]:

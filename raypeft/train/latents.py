@@ -1,5 +1,6 @@
 """What the frozen VAE and text encoder make of a data set: encoded once per store, mapped by every trial."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from raypeft.core.spec import Generation, TrialSpec
 from raypeft.datasets import Prepared
 from raypeft.models import FrozenParts
 from raypeft.tasks import Encoded
-from raypeft.train.tensors import cache_path, cached_tensors
+from raypeft.train.tensors import cache_path, cut, divided_tensors
 
 IMAGES_AT_ONCE, PROMPTS_AT_ONCE = 16, 64
 
@@ -29,8 +30,8 @@ def encode(
 ) -> Encoded:
     """Latents of all `images`, uint8 (n, side, side, 3), and their prompts' embeddings, from the cache.
 
-    One process encodes, others that want the same wait; `beat` is called all the while. The networks of
-    `parts` are on `device` afterwards. Prompts longer than the text encoder takes are cut, as in diffusers.
+    Processes that want the same divide the work; `beat` is called all the while. The networks of `parts`
+    are on `device` afterwards. Prompts longer than the text encoder takes are cut, as in diffusers.
     """
     prompts = prompts_of(data, spec.recipe.generates_by)
     texts = ["", *sorted(set(prompts) - {""})]
@@ -39,13 +40,13 @@ def encode(
         cache_dir / "latents", spec.weights_digest, spec.data_digest, spec.recipe.image_size, texts
     )
     parts.vae.to(device)
-
-    def compute() -> dict[str, torch.Tensor]:
-        parts.text_encoder.to(device)
-        with _plain_numbers():
-            return _encode(images, texts, parts=parts, device=device, beat=beat)
-
-    tensors = cached_tensors(path, compute, waiting=beat)
+    encode_images = functools.partial(_encode_images, parts=parts, device=device, beat=beat)
+    encode_texts = functools.partial(_encode_texts, parts=parts, device=device, beat=beat)
+    pieces = [
+        *(functools.partial(encode_images, images[some]) for some in cut(len(images), IMAGES_AT_ONCE)),
+        *(functools.partial(encode_texts, texts[some]) for some in cut(len(texts), PROMPTS_AT_ONCE)),
+    ]
+    tensors = divided_tensors(path, pieces, waiting=beat)
     return Encoded(**tensors, prompts=np.array([place[prompt] for prompt in prompts]))
 
 
@@ -68,30 +69,34 @@ def _plain_numbers() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _encode(
-    images: np.ndarray,
-    texts: Sequence[str],
-    *,
-    parts: FrozenParts,
-    device: torch.device,
-    beat: Callable[[], object],
+def _encode_images(
+    images: np.ndarray, *, parts: FrozenParts, device: torch.device, beat: Callable[[], object]
 ) -> dict[str, torch.Tensor]:
-    means, deviations, embedded = [], [], []
-    for start in range(0, len(images), IMAGES_AT_ONCE):
-        beat()
-        pixels = torch.tensor(images[start : start + IMAGES_AT_ONCE], device=device).permute(0, 3, 1, 2)
-        latents: Any = parts.vae.encode(pixels.contiguous().float() / 127.5 - 1).latent_dist
-        means.append(latents.mean.half().cpu())
-        deviations.append(latents.std.half().cpu())
-    for start in range(0, len(texts), PROMPTS_AT_ONCE):
-        beat()
-        tokens = parts.tokenizer(
-            list(texts[start : start + PROMPTS_AT_ONCE]),
-            padding="max_length",
-            max_length=parts.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        embedded.append(parts.text_encoder(tokens.input_ids.to(device))[0].half().cpu())
-    tensors = {"mean": means, "std": deviations, "text": embedded}
-    return {name: torch.cat(pieces).contiguous() for name, pieces in tensors.items()}
+    means, deviations = [], []
+    with _plain_numbers():
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            beat()
+            pixels = torch.tensor(images[start : start + IMAGES_AT_ONCE], device=device).permute(0, 3, 1, 2)
+            latents: Any = parts.vae.encode(pixels.contiguous().float() / 127.5 - 1).latent_dist
+            means.append(latents.mean.half().cpu())
+            deviations.append(latents.std.half().cpu())
+        return {"mean": torch.cat(means), "std": torch.cat(deviations)}
+
+
+def _encode_texts(
+    texts: Sequence[str], *, parts: FrozenParts, device: torch.device, beat: Callable[[], object]
+) -> dict[str, torch.Tensor]:
+    parts.text_encoder.to(device)
+    embedded = []
+    with _plain_numbers():
+        for start in range(0, len(texts), PROMPTS_AT_ONCE):
+            beat()
+            tokens = parts.tokenizer(
+                list(texts[start : start + PROMPTS_AT_ONCE]),
+                padding="max_length",
+                max_length=parts.tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
+            )
+            embedded.append(parts.text_encoder(tokens.input_ids.to(device))[0].half().cpu())
+        return {"text": torch.cat(embedded)}

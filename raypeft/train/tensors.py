@@ -1,15 +1,18 @@
 """Tensors that are computed once per store and mapped by every trial that wants them."""
 
 import hashlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from raypeft.core.files import locked, write_file
+from raypeft.core.files import locked, locked_if_free, write_file
 from raypeft.core.spec import canonical_json
+
+MOST_PARTS = 64  # each is a file that is written durably, and read once
 
 
 def cache_path(folder: Path, *key: object) -> Path:
@@ -29,6 +32,43 @@ def cached_tensors(
         try:
             return load_file(path)
         except (OSError, SafetensorError):  # not there yet, or damaged
-            tensors = compute()
-            write_file(path, lambda file: file.write(save(tensors)))
-            return tensors
+            return _write(path, compute())
+
+
+def divided_tensors(
+    path: Path, parts: Sequence[Callable[[], dict[str, torch.Tensor]]], *, waiting: Callable[[], object]
+) -> dict[str, torch.Tensor]:
+    """As cached_tensors, of what `parts` give, joined by name along the first axis in their order.
+
+    Processes that want the same divide the parts among them, whatever of them has a turn first.
+    """
+    folder = path.with_suffix(".parts")
+    files = [folder / f"{number:06d}.safetensors" for number in range(len(parts))]
+    for file, compute in zip(files, parts, strict=True):
+        if path.exists():
+            break
+        with locked_if_free(file.with_suffix(".lock")) as is_free:
+            if is_free and not file.exists():
+                _write(file, compute())
+
+    def join() -> dict[str, torch.Tensor]:
+        found = [
+            cached_tensors(file, compute, waiting=waiting) for file, compute in zip(files, parts, strict=True)
+        ]
+        names = dict.fromkeys(name for tensors in found for name in tensors)
+        return {name: torch.cat([tensors[name] for tensors in found if name in tensors]) for name in names}
+
+    whole = cached_tensors(path, join, waiting=waiting)
+    shutil.rmtree(folder, ignore_errors=True)
+    return whole
+
+
+def cut(number: int, at_least: int) -> list[slice]:
+    """`number` things in parts for divided_tensors: MOST_PARTS at most, of `at_least` things but the last."""
+    size = max(at_least, -(-number // MOST_PARTS))
+    return [slice(start, start + size) for start in range(0, number, size)]
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    write_file(path, lambda file: file.write(save(tensors)))
+    return tensors
