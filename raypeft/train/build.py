@@ -78,18 +78,18 @@ def build_trial(
         enable_gradient_checkpointing(model)
     precision = resolve_precision(spec.recipe.precision, model=model, device=device)
     prepare_network(model, precision=precision, device=device)
-    if device.type == "cuda" and workers.size == 1:  # several are not measured
-        compile_blocks(model, kind=f"{spec.cell.method} on {spec.cell.model}")
     # Scoring keeps no activations for a backward pass: four times as many images fit.
     running = _Running(device, precision, 4 * micro_batch_size, cache_dir, beat)
     make = _classify if spec.task == "classify" else _generate
     task = make(spec, data, images, running)
-    model = model if workers.sharded else model.to(device)
+    model = trained = model if workers.sharded else model.to(device)
+    if workers.size == 1:
+        trained = _trained_part(spec, model, counts, task, data.cases("train"), running)
+        if device.type == "cuda" and trained is model:  # of several workers it is not measured
+            compile_blocks(model, kind=f"{spec.cell.method} on {spec.cell.model}")
     return Trial(
         model=model,
-        trained=_trained_part(spec, model, counts, task, data.cases("train"), running)
-        if workers.size == 1
-        else model,
+        trained=trained,
         counts=counts,
         task=task,
         data=data,

@@ -47,8 +47,10 @@ def divided_tensors(
     for file, compute in zip(files, parts, strict=True):
         if path.exists():
             break
+        if file.exists():
+            continue
         with locked_if_free(file.with_suffix(".lock")) as is_free:
-            if is_free and not file.exists():
+            if is_free and not file.exists() and not path.exists():
                 _write(file, compute())
 
     def join() -> dict[str, torch.Tensor]:
