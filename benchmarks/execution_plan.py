@@ -22,7 +22,7 @@ from step import COMMIT, Case, Step, fitting_methods, make_network, processor
 from raypeft.methods import set_train_mode
 from raypeft.train.state import prepare_network, resolve_precision
 
-BATCHES = {"vit_nano": 32, "vit_tiny": 8, "vit_small": 4, "efficientnet_lite0": 8, "resnet50": 4}
+BATCHES = {"vit_nano": 32, "vit_tiny": 8, "efficientnet_lite0": 8, "resnet50": 4}
 CPU = torch.device("cpu")
 
 
