@@ -59,16 +59,13 @@ def locked(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Itera
 
     `waiting` is called several times a second of it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                waiting()
-                time.sleep(0.2)
-        yield
+    while True:
+        with locked_if_free(path) as is_free:
+            if is_free:
+                yield
+                return
+        waiting()
+        time.sleep(0.2)
 
 
 @contextmanager

@@ -90,12 +90,8 @@ def _counted(plan: Plan, cell: Cell) -> int:
     """Bytes of what the cell's method trains."""
     from raypeft.train.params import count_method  # torch and timm take seconds to import
 
-    return (
-        4
-        * count_method(
-            cell.model, cell.method, num_classes=len(plan.data[cell.dataset].classes)
-        ).total_trainable
-    )
+    num_classes = len(plan.data[cell.dataset].classes)
+    return 4 * count_method(cell.model, cell.method, num_classes=num_classes).total_trainable
 
 
 def _at_most(cell: Cell) -> int:
