@@ -15,7 +15,7 @@ import numpy as np
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
-from raypeft.datasets.sources import IMAGE_SUFFIXES, MASK
+from raypeft.datasets.folder import IMAGE_SUFFIXES, MASK
 
 CLASSES = ("benign", "malignant", "normal")
 FOLDER = "Dataset_BUSI_with_GT"
