@@ -10,7 +10,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from raypeft.datasets.images import fingerprint, to_rgb
+from raypeft.datasets.images import fingerprint, is_image_file, to_rgb
 
 
 def test_transparency_is_laid_on_black(tmp_path):
@@ -198,3 +198,78 @@ def test_the_phash_is_imagehash_s():
         assert np.array_equal(
             np.unpackbits(np.frombuffer(fingerprint(image).phash, np.uint8)).reshape(16, 16), wanted
         )
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("JPEG", "0001"),
+        ("JPEG", "0001.jfif"),
+        ("JPEG2000", "0001"),
+        ("PNG", "1.2.840.113.7"),
+        ("PPM", "mdb001"),
+        ("GIF", "a.img"),
+        ("BMP", "a.0"),
+        ("TIFF", "a.raw"),
+        ("WEBP", "a"),
+        ("AVIF", "a"),
+        ("PCX", "a"),
+        ("SGI", "a"),
+        ("TGA", "a.tga"),
+    ],
+)
+def test_a_file_is_an_image_by_its_content_whatever_its_suffix(tmp_path, form, name):
+    path = tmp_path / name
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, format=form)
+    assert is_image_file(path)
+    assert to_rgb(path).size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        b"image,label\na.png,1\n",
+        b"Python notes\n",
+        b"P1 was seen on Monday\n",
+        b"BM is a brand\n",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600,
+        bytes(range(256)) * 8,
+    ],
+)
+def test_other_files_are_no_images(tmp_path, content):
+    (tmp_path / "Thumbs.db").write_bytes(content)
+    assert not is_image_file(tmp_path / "Thumbs.db")
+
+
+def test_a_damaged_file_with_the_suffix_of_an_image_is_meant_as_one(tmp_path):
+    (tmp_path / "a.JPG").write_text("<html>404</html>")
+    assert is_image_file(tmp_path / "a.JPG")
+
+
+def test_dicom_is_known_without_suffix_and_without_preamble(tmp_path):
+    path = write_dicom(tmp_path / "IM0001", np.array([[7, 100], [180, 200]], np.uint8))
+    old = tmp_path / "IM0002"
+    old.write_bytes(path.read_bytes()[132:])
+    assert is_image_file(path)
+    assert is_image_file(old)
+    assert grey(old) == grey(path)
+
+
+def test_old_dicom_that_begins_with_its_data_set_is_read(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", np.array([[7, 100], [180, 200]], np.uint8), Modality="CR")
+    old = tmp_path / "IM0001"
+    header = pydicom.dcmread(path)
+    del header.file_meta, header.preamble
+    header.save_as(old, implicit_vr=True, little_endian=True)
+    assert old.read_bytes()[:4] == b"\x08\0\x60\0"  # no preamble, no meta information
+    assert is_image_file(old)
+    assert grey(old) == grey(path)
+
+
+def test_the_directory_of_a_dicom_disc_is_no_image():
+    path = Path(pydicom.data.get_testdata_file("DICOMDIR", download=False))
+    assert not is_image_file(path)
