@@ -11,7 +11,8 @@ import pandas as pd
 from analysis.metrics import NUM_IMAGES, RANKED_BY, format_score, higher_is_better, metric_label
 from analysis.scores import CELL, format_fraction
 from analysis.tables import MISSING
-from raypeft.core.spec import Cell, dataset_label, donor, model_label
+from raypeft.core.sources import dataset_label
+from raypeft.core.spec import Cell, donor, model_label
 
 Facts = dict[str, str]
 

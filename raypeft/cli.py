@@ -15,6 +15,7 @@ import typer
 
 from raypeft.analysis_commands import rank, recommend, report, show_results, table
 from raypeft.core.errors import ConfigError, RaypeftError
+from raypeft.core.sources import split_sources
 from raypeft.core.spec import SplitRule, Sweep
 from raypeft.core.telemetry import switch_off
 from raypeft.data_commands import data_app
@@ -124,7 +125,7 @@ def run(
         axes={
             "method": split_list(methods, str),
             "model": split_list(models, str),
-            "dataset": split_list(datasets, str),
+            "dataset": split_sources(datasets) if datasets else None,
             "fraction": split_list(fractions, float),
         },
         seeds=split_list(seeds, int),

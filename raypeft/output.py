@@ -1,7 +1,6 @@
 """What the commands share: options, facts on stdout, talk on stderr, the last line."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.sources import split_commas
 
 talk = Console(stderr=True)
 facts = Console(width=None if sys.stdout.isatty() else 200)  # a pipe has no width; tables need one
@@ -32,8 +32,7 @@ def split_list(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
     if text is None:
         return None
     try:
-        parts = re.split(r",(?![^(]*\))", text)  # not within the brackets of a name's options
-        return [kind(part.strip()) for part in parts if part.strip()]
+        return [kind(part) for part in split_commas(text)]
     except ValueError as error:
         raise ConfigError(f"'{text}': {error}; give comma-separated values") from None
 

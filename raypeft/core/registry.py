@@ -55,9 +55,17 @@ def parse_call(text: str, *, kind: str) -> tuple[str, dict[str, Any]]:
     if not bracket:
         return text, {}
     try:
-        call = ast.parse(f"_{text[len(name) :]}", mode="eval").body  # a name may hold dots and colons
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError("options are given by name")
-        return name, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError) as error:
+        return name, parse_options(text[len(name) :])
+    except ValueError as error:
         raise ConfigError(f"{kind} '{text}': {error}; write it as {name}(option=value)") from None
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """The options of "(option=value, ...)", values as Python literals. Raises: ValueError."""
+    try:
+        call = ast.parse(f"_{text}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError("options are given by name")
+        return {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, TypeError) as error:
+        raise ValueError(str(error)) from None

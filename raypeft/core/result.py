@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raypeft.core.errors import StorageError
-from raypeft.core.spec import Stage, Task, TrialSpec, dataset_label, model_label
+from raypeft.core.sources import dataset_label
+from raypeft.core.spec import Stage, Task, TrialSpec, model_label
 
 Status = Literal["done", "pruned", "diverged", "failed"]
 

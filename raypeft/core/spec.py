@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_call
+from raypeft.core.sources import dataset_label, parse_source
 
 Stage = Literal["search", "final"]
 SplitRule = Literal["auto", "grouped", "official", "paper"]
@@ -23,9 +24,6 @@ FEWEST_IMAGES = 20
 PROTOCOL = 2
 """Version of the training semantics: raised by every change that moves a number."""
 
-OWN_DATA = {"folder": "PATH", "csv": "PATH", "npz": "PATH", "medmnist": "FLAG"}
-"""Forms of a dataset whose part after the colon names it; `NAME:FOLDER` is named by what stands before."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
@@ -37,7 +35,8 @@ class Cell:
     fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError unless 0 < fraction <= 1."""
+        """One spelling of each source. Raises: ConfigError unless 0 < fraction <= 1."""
+        object.__setattr__(self, "dataset", str(parse_source(self.dataset)))
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction={self.fraction} of {self.dataset}: must be above 0 and at most 1")
 
@@ -389,18 +388,6 @@ def grid(
             dataset, model, fraction, method
         )
     )
-
-
-def dataset_label(source: str) -> str:
-    """The name that tables show: `ham10000`, wherever it lies, or the last part of one's own path.
-
-    `csv:/data/busi.csv`: busi.
-    """
-    kind, _, path = source.partition(":")
-    if kind not in OWN_DATA:
-        return kind
-    name = path.rstrip("/").rsplit("/", 1)[-1]
-    return name.removesuffix(f".{kind}") or path
 
 
 def model_label(model: str) -> str:

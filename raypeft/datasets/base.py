@@ -5,7 +5,7 @@ import inspect
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from raypeft.core.errors import DataError, UnknownNameError
 from raypeft.core.registry import Registry
-from raypeft.core.spec import OWN_DATA, dataset_label
+from raypeft.core.sources import OWN_DATA, dataset_label, parse_source
 
 DATA_ROOT = "RAYPEFT_DATA"
 """Environment variable: the folder in which each download lies under its data set's name."""
@@ -119,12 +119,13 @@ class Dataset:
     @property
     def is_installed(self) -> bool:
         """Whether its images come with the installation."""
-        return not inspect.signature(self.open).parameters
+        parameters = inspect.signature(self.open).parameters.values()
+        return all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
 
 
 DATASETS: Registry[Dataset] = Registry("dataset")
 
-SOURCES: dict[str, tuple[str, Callable[[str], Table]]] = {}
+SOURCES: dict[str, tuple[str, Callable[..., Table]]] = {}
 """Forms that a user's own images can have: kind -> (what it means, how to open what follows the colon)."""
 
 
@@ -161,11 +162,11 @@ def register_dataset(
     return register
 
 
-def register_source(kind: str, *, meaning: str) -> Callable[[Callable[[str], Table]], Callable[[str], Table]]:
+def register_source(kind: str, *, meaning: str) -> Callable[[Callable[..., Table]], Callable[..., Table]]:
     """Register the decorated function for sources written `kind:ARGUMENT`; `kind` is one of OWN_DATA."""
-    assert kind in OWN_DATA, f"add '{kind}' to core.spec.OWN_DATA: result tables need to name its data"
+    assert kind in OWN_DATA, f"add '{kind}' to core.sources.OWN_DATA: result tables need to name its data"
 
-    def register(open_table: Callable[[str], Table]) -> Callable[[str], Table]:
+    def register(open_table: Callable[..., Table]) -> Callable[..., Table]:
         SOURCES[kind] = meaning, open_table
         return open_table
 
@@ -174,11 +175,11 @@ def register_source(kind: str, *, meaning: str) -> Callable[[Callable[[str], Tab
 
 def find_dataset(source: str) -> Dataset | None:
     """The named data set that `source` means; None for a user's own. Raises: UnknownNameError."""
-    kind, colon, _ = source.partition(":")
-    if colon and kind in SOURCES:
+    asked = parse_source(source)
+    if asked.kind in SOURCES and source.startswith(f"{asked.kind}:"):
         return None
-    if kind in DATASETS:
-        return DATASETS[kind]
+    if asked.kind in DATASETS:
+        return DATASETS[asked.kind]
     known = ", ".join([*DATASETS, *(f"{kind}:..." for kind in SOURCES)])
     raise UnknownNameError(
         f"no dataset named '{source}';{_nearest(source)} known: {known} (see: raypeft datasets)"
@@ -186,22 +187,25 @@ def find_dataset(source: str) -> Dataset | None:
 
 
 def open_dataset(source: str) -> Table:
-    """The table of `NAME`, `NAME:FOLDER` or `kind:ARGUMENT`, ordered by case id.
+    """The table of `NAME`, `NAME:FOLDER` or `kind:ARGUMENT`, with options, ordered by case id.
 
     A download is looked for in FOLDER, or else in $RAYPEFT_DATA/NAME.
-    Raises: UnknownNameError; DataError listing every bad row, folder or file name.
+    Raises: UnknownNameError; ConfigError for options that the source does not have; DataError listing
+    every bad row, folder or file name.
     """
     dataset = find_dataset(source)
-    kind, colon, argument = source.partition(":")
-    if colon and not argument:
+    asked = parse_source(source)
+    if source.startswith(f"{asked.kind}:") and not asked.argument:
         raise DataError(f"'{source}': a path must follow the colon")
+    open_table = dataset.open if dataset else SOURCES[asked.kind][1]
+    options = asked.bind(open_table)
     if dataset is None:
-        return SOURCES[kind][1](argument)
+        return replace(open_table(asked.argument, **options), name=asked.label)
     if dataset.is_installed:
-        if argument:
-            raise DataError(f"'{source}': {kind} comes with raypeft; leave '{colon}{argument}' out")
-        return dataset.open()
-    return dataset.open(_download_root(dataset, argument))
+        if asked.argument:
+            raise DataError(f"'{source}': {asked.kind} comes with raypeft; leave ':{asked.argument}' out")
+        return dataset.open(**options)
+    return dataset.open(_download_root(dataset, asked.argument), **options)
 
 
 def describe_datasets() -> list[dict[str, Any]]:

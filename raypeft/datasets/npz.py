@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from raypeft.core.errors import DataError, list_problems
-from raypeft.core.spec import dataset_label
+from raypeft.core.sources import dataset_label
 from raypeft.datasets.base import Table, register_source
 
 MOST_PACKED = 500  # images shrink to a tenth; a bomb to a thousandth, which is zlib's limit

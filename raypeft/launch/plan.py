@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
 from raypeft.core.files import write_file, write_json
+from raypeft.core.sources import dataset_label
 from raypeft.core.spec import (
     FEWEST_IMAGES,
     PROTOCOL,
@@ -21,7 +22,6 @@ from raypeft.core.spec import (
     Search,
     Sweep,
     TrialSpec,
-    dataset_label,
     model_label,
 )
 from raypeft.datasets import Prepared, prepare

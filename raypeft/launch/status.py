@@ -11,7 +11,8 @@ from typing import Any
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
-from raypeft.core.spec import Cell, dataset_label, model_label, num_candidates
+from raypeft.core.sources import dataset_label
+from raypeft.core.spec import Cell, model_label, num_candidates
 from raypeft.launch.failures import grouped
 from raypeft.launch.ledger import Ledger, is_driven
 from raypeft.launch.sweep import STATUS

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.sources import dataset_label
 from raypeft.core.spec import (
     Augmentation,
     Cell,
@@ -19,7 +20,6 @@ from raypeft.core.spec import (
     Search,
     Sweep,
     TrialSpec,
-    dataset_label,
     grid,
 )
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from raypeft.core.errors import StorageError
 from raypeft.core.result import Result
-from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, TrialSpec, dataset_label
+from raypeft.core.sources import dataset_label
+from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, TrialSpec
 from raypeft.launch.tracking import SyncCount, Tracker, default_tracking_uri, ui_command
 
 SWEEP = "two_cells"

@@ -1,0 +1,162 @@
+"""Where a data set comes from, as people write it: NAME, NAME:FOLDER or KIND:PATH, each with options."""
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import signature
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.registry import parse_options
+
+OWN_DATA = {"folder": "PATH", "csv": "PATH", "npz": "PATH", "medmnist": "FLAG"}
+"""Forms of a dataset whose part after the colon names it; `NAME:FOLDER` is named by what stands before."""
+
+WORDS = {str: "text in quotes", int: "a whole number", bool: "True or False", tuple: "a tuple of texts"}
+"""Types of options, for a message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A source taken apart; its text is the same for every spelling of it."""
+
+    kind: str  # of OWN_DATA, or the name of a data set
+    argument: str  # what follows the colon: a path, or a set of MedMNIST; may be empty
+    options: tuple[tuple[str, Any], ...] = ()  # sorted by name
+
+    def __str__(self) -> str:
+        place = f"{self.kind}:{self.argument}" if self.argument else self.kind
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.options)
+        is_plain = not shown and _split(place) is None
+        return place if is_plain else f"{place}({shown})"
+
+    @property
+    def label(self) -> str:
+        """The name that tables show: `ham10000`, wherever it lies, or the last part of one's own path.
+
+        `csv:/data/busi.csv`: busi. The option `name` overrides it.
+        """
+        if self.kind not in OWN_DATA:
+            return self.kind
+        if name := dict(self.options).get("name"):
+            return str(name)
+        last = self.argument.rstrip("/").rsplit("/", 1)[-1]
+        return last.removesuffix(f".{self.kind}") or self.argument
+
+    def bind(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """The options to call `function` with: its keyword-only arguments are the allowed ones.
+
+        Raises: ConfigError for an unknown option, and for a value of another type.
+        """
+        types = option_types(function)
+        allowed = [*types, "name"] if self.kind in OWN_DATA else [*types]
+        given = {name: value for name, value in self.options if name not in allowed or name in types}
+        for name, value in given.items():
+            if name not in types:
+                near = difflib.get_close_matches(name, allowed, n=1)
+                hint = f" did you mean '{near[0]}'?" if near else ""
+                has = ", ".join(allowed) or "none"
+                raise ConfigError(f"'{self}': no option '{name}';{hint} {self.kind} has {has}")
+            if not isinstance(value, types[name]):
+                words = " or ".join(WORDS[one] for one in types[name] if one in WORDS)
+                raise ConfigError(f"'{self}': {name}={value!r} must be {words}")
+        return given
+
+
+def option_types(function: Callable[..., Any]) -> dict[str, tuple[type, ...]]:
+    """The types that each keyword-only argument of a source's function takes."""
+    hints = get_type_hints(function)
+    names = [one.name for one in signature(function).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    alternatives = {
+        name: get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
+        for name in names
+    }
+    return {name: tuple(get_origin(one) or one for one in types) for name, types in alternatives.items()}
+
+
+def parse_source(text: str) -> Source:
+    """`KIND:PATH(option='x', ...)`: a bracket at the end that holds no options, as in "scans (1)", is a path.
+
+    So is one that is the name of an existing file or folder. `~` is the home folder.
+    """
+    parts = None if _exists(text) else _split(text)
+    place, options = parts or (text, {})
+    kind, _, argument = place.partition(":")
+    return Source(
+        kind=kind,
+        argument=os.path.expanduser(argument),
+        options=tuple(sorted((name, _frozen(value)) for name, value in options.items())),
+    )
+
+
+def dataset_label(text: str) -> str:
+    """The name that tables show for a source: see Source.label."""
+    return parse_source(text).label
+
+
+def split_commas(text: str) -> list[str]:
+    """The parts between commas, stripped, none empty: a comma in the brackets of options parts nothing."""
+    return [part.strip() for part in _parts(text) if part.strip()]
+
+
+def split_sources(text: str) -> list[str]:
+    """As split_commas, where a comma may also stand in the path of a file or folder that exists."""
+    parts, found = _parts(text), []
+    while parts:
+        length = next((n for n in range(len(parts), 1, -1) if _exists(",".join(parts[:n]).strip())), 1)
+        found.append(",".join(parts[:length]).strip())
+        del parts[:length]
+    return [part for part in found if part]
+
+
+def _split(text: str) -> tuple[str, dict[str, Any]] | None:
+    """What stands before the options, and the options; None where the text ends in none."""
+    if not text.endswith(")"):
+        return None
+    for start in (place for place, sign in enumerate(text) if sign == "("):
+        try:
+            return text[:start], parse_options(text[start:])
+        except ValueError:
+            continue
+    return None
+
+
+def _parts(text: str) -> list[str]:
+    parts, start, place = [], 0, 0
+    while place < len(text):
+        if text[place] == "(":
+            place = _end_of_bracket(text, place)
+        elif text[place] == ",":
+            parts.append(text[start:place])
+            start = place + 1
+        place += 1
+    return [*parts, text[start:]]
+
+
+def _end_of_bracket(text: str, start: int) -> int:
+    """Where the bracket that opens at `start` closes; `start` where it never does. Quotes hide brackets."""
+    depth, quote = 0, ""
+    for place in range(start, len(text)):
+        sign = text[place]
+        if quote:
+            quote = "" if sign == quote and text[place - 1] != "\\" else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign in "()":
+            depth += 1 if sign == "(" else -1
+            if depth == 0:
+                return place
+    return start
+
+
+def _exists(text: str) -> bool:
+    """Whether what follows the colon is a file or folder."""
+    kind, _, path = text.partition(":")
+    is_path = bool(path) and "," not in kind and "\0" not in path
+    return is_path and os.path.exists(os.path.expanduser(path))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
