@@ -133,6 +133,8 @@ def _class_rows(report: "Report") -> list[dict[str, Any]]:
 
 
 def _fact_lines(report: "Report") -> Iterator[str]:
+    from raypeft.datasets.base import LeftOut
+
     groups = report.groups
     yield (
         f"split: {report.split}; {groups['units']:,} units ({groups['named']:,} named groups), "
@@ -140,8 +142,7 @@ def _fact_lines(report: "Report") -> Iterator[str]:
         f"{groups['of_several_classes']:,} of several classes"
     )
     for part in report.left_out:
-        by_class = ", ".join(f"{name} {count:,}" for name, count in part["by_class"].items() if name)
-        yield f"left out: {part['images']:,}, {part['reason']}" + (f" ({by_class})" if by_class else "")
+        yield str(LeftOut(reason=part["reason"], by_class=part["by_class"], folders=part["folders"]))
     if len(report.sources) > 4:
         for source, counts in report.sources.items():
             yield f"source {source}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -18,18 +18,30 @@ from raypeft.core.sources import OWN_DATA, dataset_label, parse_source
 DATA_ROOT = "RAYPEFT_DATA"
 """Environment variable: the folder in which each download lies under its data set's name."""
 
+SHOWN_FOLDERS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """Images of the source that the table does not hold, and why."""
+    """What was found in the source and the table does not hold, and why."""
 
     reason: str
-    by_class: Mapping[str, int]  # images; "" for what is no image of a class
+    by_class: Mapping[str, int]  # files, or images of a table; "" for what is no image of a class
+    folders: tuple[str, ...] = ()  # left out as a whole
 
     @property
     def total(self) -> int:
-        """Images, of all classes."""
+        """Files, of all classes."""
         return sum(self.by_class.values())
+
+    def __str__(self) -> str:
+        """One line for people: how many, why, of which classes, which whole folders."""
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.by_class.items() if name)
+        shown = ", ".join(self.folders[:SHOWN_FOLDERS])
+        if len(self.folders) > SHOWN_FOLDERS:
+            shown += f", and {len(self.folders) - SHOWN_FOLDERS} more"
+        whole = f"; folder{'s' * (len(self.folders) > 1)}: {shown}" if shown else ""
+        return f"left out: {self.total:,}, {self.reason}{f' ({counts})' if counts else ''}{whole}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +267,7 @@ def make_table(source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] 
         paths=tuple(row.path for row in rows),
         origins=tuple(row.origin for row in rows),
         checksums=column("checksum"),
-        left_out=tuple(part for part in left_out if part.total),
+        left_out=tuple(part for part in left_out if part.total or part.folders),
     )
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
-from raypeft.datasets.folder import IMAGE_SUFFIXES, MASK
+from raypeft.datasets.folder import MASK
+from raypeft.datasets.images import is_image_file
 
 CLASSES = ("benign", "malignant", "normal")
 FOLDER = "Dataset_BUSI_with_GT"
@@ -65,4 +66,4 @@ def breastus(root: Path) -> Table:
 
 def _is_image(path: Path) -> bool:
     """Hidden files are none: macOS adds "._benign (1).png" to archives."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return not path.name.startswith(".") and is_image_file(path)

@@ -55,7 +55,7 @@ class Report:
     images: int
     classes: dict[str, int]
     expected: dict[str, int] = field(default_factory=dict)
-    left_out: tuple[dict[str, Any], ...] = ()
+    left_out: tuple[dict[str, Any], ...] = ()  # reason, images, by_class, folders
     split: str = ""
     splits: dict[str, dict[str, int]] = field(default_factory=dict)  # side -> class -> images
     sources: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> class -> images
@@ -98,7 +98,12 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
         classes=_per_class(table, np.arange(len(table))),
         expected=dict(dataset.expected) if dataset else {},
         left_out=tuple(
-            {"reason": part.reason, "images": part.total, "by_class": dict(part.by_class)}
+            {
+                "reason": part.reason,
+                "images": part.total,
+                "by_class": dict(part.by_class),
+                "folders": part.folders,
+            }
             for part in table.left_out
         ),
         split=resolved,

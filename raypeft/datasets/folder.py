@@ -1,17 +1,14 @@
 """Your own images in class folders."""
 
-import logging
 import re
 from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.datasets.base import Row, Table, left_out, make_table, register_source
+from raypeft.datasets.images import is_image_file
 
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"))
 MASK = re.compile(r"_mask(_\d+)?$")  # segmentation masks that lie beside BUSI's images
 SPLIT_FOLDERS = frozenset(("train", "val", "test", "valid", "validation", "training", "testing"))
-
-_logger = logging.getLogger(__name__)
 
 
 @register_source("folder", meaning="one folder per class, images at any depth below it")
@@ -49,11 +46,9 @@ def folder(path: str) -> Table:
             rows.append(Row(path=file, case_id=file.relative_to(root).as_posix(), label=class_dir.name))
     if empty:
         raise DataError(f"folder:{root}:\n{list_problems(empty)}")
-    if masks:
-        _logger.warning("folder:%s: left out %d segmentation masks (*_mask*)", root, len(masks))
     return make_table(f"folder:{root}", rows, left_out=[left_out("segmentation mask", masks)])
 
 
 def _is_image(path: Path, root: Path) -> bool:
     is_hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden and path.is_file()
+    return not is_hidden and is_image_file(path)

@@ -85,6 +85,8 @@ def prepare(
     Raises: DataError naming each bad file, row or class, or what leaks into test.
     """
     table = open_dataset(source)
+    for part in table.left_out:
+        _logger.warning("%s: %s", table.name, part)
     if len(table.classes) < 2 and table.prompts is None:
         raise DataError(
             f"{table.name}: one class only, '{table.classes[0]}'; classification needs two or more"

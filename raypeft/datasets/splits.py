@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import numpy as np
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spec import SplitRule
 from raypeft.datasets.base import DATASETS, PaperSplit, Table
+
+_logger = logging.getLogger(__name__)
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 SIDES = tuple(SHARES)
@@ -100,6 +103,10 @@ def _official(table: Table, units: np.ndarray, *, seed: int) -> np.ndarray:
         if side not in sides:
             raise DataError(f"{table.name}: its split has no '{side}' images; add some, or use split=grouped")
     if "val" not in sides:
+        _logger.warning(
+            "%s: no 'val' images in its split: %.0f%% of train become val; patients stay whole",
+            table.name, 100 * SHARES["val"],
+        )  # fmt: skip
         pool = np.flatnonzero(sides == "train")
         sides[_draw(table, units, pool, share=SHARES["val"], leave=1, seed=seed)] = "val"
     return sides
