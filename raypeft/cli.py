@@ -1,4 +1,9 @@
 """The commands: each a few lines that call a room. Heavy imports wait until a command needs them."""
+# ruff: noqa: E402
+
+from raypeft.core.environment import isolate  # isort: skip
+
+isolate()  # before anything is imported that a file of the working directory could stand in for
 
 import itertools
 import os

@@ -103,7 +103,7 @@ class Result:
     micro_batch_size: int = 0  # the recipe's; less where GPU memory was small; of a head alone its batch
     weights_digest: str = ""
     data_digest: str = ""
-    git: str = ""
+    git: str = ""  # commit of raypeft, or "unknown"
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = ""
     attempt: int = 1

@@ -78,8 +78,11 @@ class _Decoder:
 
     def __init__(self, arguments: list[str], timeout_seconds: float) -> None:
         # Not -m: the package imports this module, and runpy warns of a second copy.
-        program = "from raypeft.datasets.decoder import main; main()"
-        self._command = [sys.executable, "-c", program, *arguments]
+        program = (
+            "from raypeft.core.environment import isolate; isolate(); "
+            "from raypeft.datasets.decoder import main; main()"
+        )
+        self._command = [sys.executable, "-P", "-c", program, *arguments]
         self._timeout_seconds = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
+from raypeft.core.commit import UNKNOWN, source_commit
 from raypeft.core.errors import RaypeftError
 from raypeft.launch.preflight import OPEN_FILES
 from raypeft.launch.token import token_file
@@ -44,6 +45,7 @@ def examine(store: Path, *, tracking_uri: str | None, port: int) -> Iterator[Fin
     folder = _existing(store)
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _versions,
+        _commit,
         _gpu,
         _memory,
         lambda: _disk("store", folder),
@@ -82,6 +84,18 @@ def _versions() -> Iterator[Finding]:
     else:
         shown = ", ".join(f"{name} {version(name)}" for name in SHOWN)
         yield Finding(level="OK", what=f"packages: Python {sys.version.split()[0]}, {shown}")
+
+
+def _commit() -> Iterator[Finding]:
+    if (commit := source_commit()) != UNKNOWN:
+        yield Finding(level="OK", what=f"commit: {commit}")
+        return
+    why = "raypeft's folder is no checkout of its own" if shutil.which("git") else "there is no git"
+    yield Finding(
+        level="WARN",
+        what=f"commit: unknown, {why}",
+        fix="rows will name the versions of libraries, not raypeft's commit; install git, run from a clone",
+    )
 
 
 def _gpu() -> Iterator[Finding]:

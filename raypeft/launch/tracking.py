@@ -245,14 +245,26 @@ def ensure_database(store: Path, tracking_uri: str) -> None:
 def ui_command(store: Path, tracking_uri: str, *, port: int = 5000) -> list[str]:
     """The command that shows the runs on http://127.0.0.1:`port`, or opens the server that has them."""
     if _is_remote(tracking_uri):
-        return [sys.executable, "-m", "webbrowser", tracking_uri]
+        return [sys.executable, "-P", "-m", "webbrowser", tracking_uri]
     return [
         "env",
         f"MLFLOW_BACKEND_STORE_URI={tracking_uri}",  # as an option, a password would stay in the process list
         f"MLFLOW_DEFAULT_ARTIFACT_ROOT={_artifacts(store.resolve())}",
         "MLFLOW_DISABLE_TELEMETRY=true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false",  # MLflow's job runner: processes that serve nothing here
-        *(sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
+        *(
+            sys.executable,
+            "-P",
+            "-m",
+            "mlflow",
+            "ui",
+            "--workers",
+            "1",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ),
     ]
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.job_config import JobConfig
 
+from raypeft.core.environment import OWN
 from raypeft.core.errors import ConfigError, PreflightError, RaypeftError
 from raypeft.core.spec import Cell
 from raypeft.launch.demand import Demand, Resources, declared_resources, demands
@@ -129,6 +131,18 @@ def _start_ray(resources: Resources, scratch: Path | None) -> None:
             raise PreflightError(f"Ray does not start: {text}; {hint}") from error
 
 
+class _JobWithoutPaths(JobConfig):
+    """Ray would look for modules in the driver's working directory first, in every worker."""
+
+    @property
+    def _py_driver_sys_path(self) -> list[str]:
+        return []
+
+    @_py_driver_sys_path.setter
+    def _py_driver_sys_path(self, paths: list[str]) -> None:
+        pass
+
+
 def _init_ray(resources: Resources, own: dict[str, Any]) -> None:
     # Signals are the driver's, also while Ray starts its servers: its handler would end it without a word.
     ray._private.utils.set_sigterm_handler = lambda handler: None
@@ -136,10 +150,12 @@ def _init_ray(resources: Resources, own: dict[str, Any]) -> None:
     ray._private.services.resolve_ip_for_localhost = lambda host: host
     ray.init(
         **own,
+        job_config=_JobWithoutPaths(),
         log_to_driver=False,
         logging_level=logging.ERROR,
         runtime_env={
             "env_vars": {
+                **OWN,
                 "OMP_NUM_THREADS": str(resources.cpus_per_trial),
                 "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two trials would starve each other
                 "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a slow clean-up would fail the NEXT trial

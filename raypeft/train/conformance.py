@@ -212,7 +212,7 @@ def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproc
     (root / "job.json").write_text(json.dumps(job))
     return {
         role: subprocess.Popen(
-            [sys.executable, "-m", "raypeft.train.conformance", role, str(root)],
+            [sys.executable, "-P", "-m", "raypeft.train.conformance", role, str(root)],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from raypeft.core.commit import source_commit
 from raypeft.core.errors import DivergedError, GpuMemoryError, RaypeftError
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
@@ -200,7 +200,7 @@ def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, w
         classes=trial.data.classes,
         **asdict(trial.counts),
         precision=trial.precision,
-        git=_git_commit(),
+        git=source_commit(),
         versions={name: version(name) for name in LIBRARIES},
         hardware=f"{workers.size} x {_hardware(device)}" if workers.size > 1 else _hardware(device),
         started=_now(),
@@ -209,18 +209,6 @@ def _blank(spec: TrialSpec, trial: Trial, *, sweep: str, device: torch.device, w
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-@cache
-def _git_commit() -> str:
-    """Commit of the installed source, "-dirty" when that was changed; empty outside a checkout."""
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    return f"{commit}-dirty" if commit and _git("status", "--porcelain", "--", ".") else commit
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 @cache

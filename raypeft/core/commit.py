@@ -1,0 +1,39 @@
+"""The commit of raypeft itself, for the rows of the ledger."""
+
+import functools
+import os
+import subprocess
+
+from raypeft.core.environment import SOURCE
+
+UNKNOWN = "unknown"
+_SECONDS = 30.0
+
+
+@functools.cache
+def source_commit() -> str:
+    """Twelve hex digits, with "-dirty" where the source was changed; UNKNOWN outside raypeft's own checkout.
+
+    The repository of a project in whose environment raypeft is installed is another one, and so is the one
+    that GIT_DIR names.
+    """
+    try:
+        if _git("rev-parse", "--show-toplevel") != SOURCE:
+            return UNKNOWN
+        _git("ls-files", "--error-unmatch", "raypeft/__init__.py")
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        return f"{commit}-dirty" if _git("status", "--porcelain", "--", "raypeft") else commit
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, or one of another owner
+        return UNKNOWN
+
+
+def _git(*arguments: str) -> str:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        ["git", "-C", SOURCE, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=_SECONDS,
+        env=own | {"GIT_OPTIONAL_LOCKS": "0"},
+    ).stdout.strip()
