@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from raypeft.core.errors import ConfigError
 from raypeft.output import AsJson, facts, print_json, print_rows, talk
@@ -104,7 +103,7 @@ def report(
 
     path = write_report(store, output or store / "report.html", against=against, export=export)
     if not as_json:
-        facts.print(str(path), markup=False, soft_wrap=True)
+        facts.print(str(path))
         return
     (study,) = open_study(store)
     print_json({"report": str(path), **rank_facts(study), "claims": plain(check_claims([study]))})
@@ -152,7 +151,7 @@ def show_results(store: Path) -> None:
         ("MLflow", f"raypeft ui {store}"),
         ("results", f"{store}/ledger (one JSON a trial), {store}/predictions, {store}/adapters"),
     ):
-        talk.print(f"{what:8s} {where}", markup=False, highlight=False, soft_wrap=True)
+        talk.print(f"{what:8s} {where}")
 
 
 def _advice_row(advice: Any) -> dict[str, str]:
@@ -179,7 +178,7 @@ def _span(value: float, low: float, high: float) -> str:
 
 def _say(lines: Any) -> None:
     for line in lines:
-        facts.print(Text(line), soft_wrap=True)
+        facts.print(line)
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> Any:

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.text import Text
 
 from raypeft.analysis_commands import rank, recommend, report, show_results, table
 from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.sources import split_sources
 from raypeft.core.spec import SplitRule, Sweep
 from raypeft.core.telemetry import switch_off
+from raypeft.core.terminal import safe_streams
 from raypeft.data_commands import data_app
 from raypeft.output import (
     EXITS,
@@ -219,9 +221,9 @@ def status(store: Path, as_json: AsJson = False) -> None:
         line += f"; {found.trials_per_hour:.3g} an hour"
     if found.hours_left:
         line += f", about {found.hours_left:.2g} h left at the rate of the last trials"
-    facts.print(line, markup=False, highlight=False, soft_wrap=True)
+    facts.print(line)
     for cause, number in found.failures.items():
-        facts.print(f"{number} failed: {cause}", markup=False, highlight=False, soft_wrap=True)
+        facts.print(f"{number} failed: {cause}")
 
 
 @app.command()
@@ -262,9 +264,7 @@ def doctor(
         findings.append(finding)
         if not as_json:
             fix = f" -> {finding.fix}" if finding.fix else ""
-            facts.print(
-                f"{finding.level:4s} {finding.what}{fix}", markup=False, highlight=False, soft_wrap=True
-            )
+            facts.print(f"{finding.level:4s} {finding.what}{fix}")
     if as_json:
         print_json([asdict(finding) for finding in findings])
     if failed := sum(finding.level == "FAIL" for finding in findings):
@@ -284,7 +284,7 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
         print_json(problems)
     else:
         for problem in problems or [f"{store}: every promise kept"]:
-            facts.print(problem, markup=False, highlight=False, soft_wrap=True)
+            facts.print(problem)
     if problems:
         finish(3, f"raypeft: exit 3 ({len(problems)} promises broken)")
 
@@ -342,7 +342,7 @@ def params(
             )
     print_rows(rows, as_json=False)
     for remark in remarks:
-        facts.print(remark, markup=False, highlight=False)
+        facts.print(remark)
 
 
 methods_app = typer.Typer(invoke_without_command=True, help="The fine-tuning methods; check one of your own.")
@@ -418,15 +418,13 @@ def datasets(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        facts.print(f"[bold]{row['dataset']}[/bold]  {row['what']}", highlight=False, soft_wrap=True)
+        facts.print(Text.assemble((row["dataset"], "bold"), "  ", row["what"]))
         if expected := row.get("expected"):
             counts = ", ".join(f"{name} {count:,}" for name, count in expected.items())
-            facts.print(
-                f"    {row['images']:,} images: {counts}", markup=False, highlight=False, soft_wrap=True
-            )
+            facts.print(f"    {row['images']:,} images: {counts}")
         for fact in ("source", "licence", "access", "layout"):
             if row.get(fact):
-                facts.print(f"    {fact}: {row[fact]}", markup=False, highlight=False, soft_wrap=True)
+                facts.print(f"    {fact}: {row[fact]}")
 
 
 def run_sweep_file(path: str) -> None:
@@ -437,14 +435,17 @@ def run_sweep_file(path: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; every error on purpose ends in one message and its exit status."""
     switch_off()
-    try:
-        app(args=arguments)
-    except RaypeftError as error:
-        talk.print(f"raypeft: error: {error}", markup=False, highlight=False, soft_wrap=True)
-        finish(error.exit_code, f"raypeft: exit {error.exit_code} ({EXITS.get(error.exit_code, 'ERROR')})")
-    except Exception:
-        traceback.print_exc()
-        finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
+    with safe_streams():
+        try:
+            app(args=arguments)
+        except RaypeftError as error:
+            talk.print(f"raypeft: error: {error}")
+            finish(
+                error.exit_code, f"raypeft: exit {error.exit_code} ({EXITS.get(error.exit_code, 'ERROR')})"
+            )
+        except Exception:
+            talk.print(traceback.format_exc().rstrip())
+            finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
 
 
 def _load(path: Path) -> Sweep:
@@ -557,4 +558,4 @@ def _print_plan(
         f"candidate is stopped early ({describe_basis(cells)})",
         f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
     ):
-        facts.print(line, markup=False, highlight=False, soft_wrap=True)
+        facts.print(line)

@@ -11,6 +11,7 @@ import typer
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.spec import SplitRule
+from raypeft.core.text import visible
 from raypeft.output import CACHE, EXITS, AsJson, facts, finish, print_json, print_rows, split_list, talk
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def data_prepare(
         with ImageBar(talk) as bar:
             decode(table, contents, **size, cache_dir=cache, watch=bar)
         path = image_file(cache, images_digest(contents), **size)
-        facts.print(f"{path} ({path.stat().st_size / 2**20:,.0f} MiB)", highlight=False, soft_wrap=True)
+        facts.print(f"{path} ({path.stat().st_size / 2**20:,.0f} MiB)")
 
 
 @data_app.command("cases")
@@ -95,7 +96,7 @@ def data_cases(source: Source, root: Root = None) -> None:
     for pseudonym, case_id, label in zip(
         case_pseudonyms(table, content_digests(table)), table.case_ids, table.labels, strict=True
     ):
-        writer.writerow([pseudonym, case_id, table.classes[label]])
+        writer.writerow([pseudonym, visible(case_id), visible(table.classes[label])])
 
 
 def _at_root(source: str, root: Path | None) -> str:
@@ -106,16 +107,16 @@ def _at_root(source: str, root: Path | None) -> str:
 
 def _print_check(report: "Report") -> None:
     """The report in the order of a reader's questions: what is there, who, twice, leaking, wrong."""
-    facts.print(f"{report.dataset}: {report.images:,} images, {len(report.classes)} classes", highlight=False)
+    facts.print(f"{report.dataset}: {report.images:,} images, {len(report.classes)} classes")
     if report.classes:
         print_rows(_class_rows(report), as_json=False)
         for line in _fact_lines(report):
-            facts.print(line, markup=False, highlight=False, soft_wrap=True)
+            facts.print(line)
     for kind, texts in (("warning", report.warnings), ("problem", report.problems)):
         for text in texts[:SHOWN]:
-            facts.print(f"{kind}: {text}", markup=False, highlight=False, soft_wrap=True)
+            facts.print(f"{kind}: {text}")
         if len(texts) > SHOWN:
-            facts.print(f"{kind}: and {len(texts) - SHOWN} more (all of them: --json)", highlight=False)
+            facts.print(f"{kind}: and {len(texts) - SHOWN} more (all of them: --json)")
 
 
 def _class_rows(report: "Report") -> list[dict[str, Any]]:

@@ -1,20 +1,20 @@
 """What the commands share: options, facts on stdout, talk on stderr, the last line."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.sources import split_commas
+from raypeft.core.terminal import Terminal, stdout_width
+from raypeft.core.text import visible
 
-talk = Console(stderr=True)
-facts = Console(width=None if sys.stdout.isatty() else 200)  # a pipe has no width; tables need one
+talk = Terminal(stderr=True)
+facts = Terminal(width=stdout_width())
 
 T = TypeVar("T")
 EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "ABORTED", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
@@ -44,9 +44,9 @@ def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in rows[0]:
-        table.add_column(heading, overflow="fold")
+        table.add_column(visible(heading), overflow="fold")
     for row in rows:
-        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+        table.add_row(*(visible(", ".join(v) if isinstance(v, list) else str(v)) for v in row.values()))
     facts.print(table)
 
 
@@ -57,5 +57,5 @@ def print_json(content: Any) -> None:
 
 def finish(code: int, summary: str) -> NoReturn:
     """The last line, on stderr, and the exit status."""
-    talk.print(summary, markup=False, highlight=False, soft_wrap=True)
+    talk.print(summary)
     raise SystemExit(code)

@@ -3,8 +3,9 @@
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from raypeft.core.terminal import Terminal
 
 QUIET_SECONDS = 30.0  # between two lines in a log
 
@@ -12,10 +13,15 @@ QUIET_SECONDS = 30.0  # between two lines in a log
 class ImageBar:
     """Called with what is done and how far: the `watch` of datasets.prepare. Use it as a context."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         """`console` should write to stderr: stdout is for the result."""
         self._console = console
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self._bar = Progress(*columns, console=console, transient=True)
         self._spoken = time.monotonic()
         self._what = ""
@@ -28,7 +34,7 @@ class ImageBar:
             self._bar.update(self._task, completed=num_done)
         elif time.monotonic() - self._spoken > QUIET_SECONDS:
             self._spoken = time.monotonic()
-            self._console.print(f"{what}: {num_done} of {num_images}", markup=False, highlight=False)
+            self._console.print(f"{what}: {num_done} of {num_images}")
         self._what = what
 
     def __enter__(self) -> "ImageBar":

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
+from raypeft.core.terminal import Terminal
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
 
@@ -17,7 +17,7 @@ from raypeft.launch.search import CellSearch
 class Progress:
     """Counts, rate, time left, and the best candidate of each cell."""
 
-    def __init__(self, plan: Plan, *, console: Console) -> None:
+    def __init__(self, plan: Plan, *, console: Terminal) -> None:
         """`console` should write to stderr: stdout is for the result."""
         self._plan, self._console = plan, console
         self._cells: Sequence[CellSearch] = ()
@@ -51,9 +51,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """One line with the time of day."""
-        self._console.print(
-            f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, highlight=False, soft_wrap=True
-        )
+        self._console.print(f"[{time.strftime('%H:%M:%S')}] {line}")
 
     def _refresh(self) -> None:
         if self._console.is_terminal and self._cells:

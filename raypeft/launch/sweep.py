@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from raypeft.core.errors import (
     ClusterLostError,
     LowSpaceError,
@@ -27,6 +25,7 @@ from raypeft.core.files import write_json
 from raypeft.core.result import Result
 from raypeft.core.spec import Sweep
 from raypeft.core.telemetry import switch_off
+from raypeft.core.terminal import Terminal
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.demand import Resources, Safety
 from raypeft.launch.failures import STORAGE_ERRORS, grouped
@@ -80,7 +79,7 @@ def run_sweep(
     sweep: Sweep,
     *,
     store: Path,
-    console: Console,
+    console: Terminal,
     resources: Resources | None = None,
     tracking: Tracking | None = None,
     shared_cache: Path | None = None,
@@ -104,7 +103,7 @@ def run_sweep(
         settle_plan(plan, store=store)
         if changes := changed_libraries(ledger, strict=safety.strict):
             text = "warning: results in this store were made with other versions (--strict refuses):\n"
-            console.print(text + list_problems(changes), markup=False, highlight=False, soft_wrap=True)
+            console.print(text + list_problems(changes))
         with ThreadPoolExecutor(1) as pool:
             # It may have to build networks, to count parameters: seconds in which Ray starts as well.
             space = pool.submit(check_space, plan, ledger, store=store)
@@ -119,7 +118,7 @@ class _Driver:
     """One run over a checked plan."""
 
     def __init__(
-        self, plan: Plan, ledger: Ledger, lease: Lease, *, store: Path, console: Console, safety: Safety
+        self, plan: Plan, ledger: Ledger, lease: Lease, *, store: Path, console: Terminal, safety: Safety
     ) -> None:
         # Ray, Optuna and MLflow take seconds to import: only once there is something to run.
         switch_off()
@@ -277,7 +276,7 @@ class _Driver:
             self._say(f"{number} failed: {cause} (raypeft status shows where; one is {row.trial_id})")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text)
 
     def _outcome(self) -> Outcome:
         """From the ledger and the plan alone: what Tune says of its end is not asked."""

@@ -1,0 +1,122 @@
+"""Where text goes: a console that prints what it is given, and streams that never fail.
+
+Whatever is printed may hold foreign text (names of files and classes, messages of libraries) and may go
+to a terminal of any width, a pipe that closes, or a full disk. All of that is dealt with here, once.
+"""
+
+import codecs
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import IO, Any, cast
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from raypeft.core.text import visible
+
+PIPE_WIDTH = 200  # a pipe has no width; tables need one
+SPELL = "raypeft.spell"
+
+
+class Terminal(Console):
+    """Prints text as it is written: no markup, no colours of its own choice, nothing hidden, no cuts."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(
+            stderr=stderr, width=width, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What rich makes of it; spelled before its width is measured, and before rich drops some."""
+        return super().render_str(visible(text, keep="\n\t"), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What rich makes of it, every hidden character of its text spelled."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text, keep="\n"), style, control)
+
+
+def stdout_width() -> int | None:
+    """None: that of the terminal, or of the variable COLUMNS."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return None if is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH
+
+
+class SafeStream:
+    """A text stream that never raises: letters that it lacks are spelled, a reader that left is let go.
+
+    So the exit status of a command comes from what it did, not from whether someone read about it.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As a text stream's."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        with self._letting_go():
+            self._stream.write(text.encode(encoding, SPELL).decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """As a text stream's."""
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """As a text stream's."""
+        with self._letting_go():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _letting_go(self) -> Iterator[None]:
+        """A closed pipe, a full disk or a closed stream: from now on to nowhere, for our children too."""
+        try:
+            yield
+        except (OSError, ValueError):
+            nowhere = _nowhere()
+            with contextlib.suppress(OSError, ValueError):  # some streams have no descriptor
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            self._stream = nowhere
+
+
+@contextmanager
+def safe_streams() -> Iterator[None]:
+    """stdout and stderr of the process are SafeStreams meanwhile, and exist though they were closed."""
+    for descriptor in range(3):  # or the next file that is opened becomes stdout
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    streams = [SafeStream(stream or _nowhere()) for stream in (sys.stdout, sys.stderr)]
+    out, err = (cast("IO[str]", stream) for stream in streams)
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            yield
+        finally:
+            out.flush()
+            err.flush()
+
+
+def _nowhere() -> IO[str]:
+    return open(os.devnull, "w", encoding="utf-8")
+
+
+_LATIN = {"±": "+-", "—": "-", "–": "-", "…": "...", "×": "x", "≤": "<=", "≥": ">="}
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """How a stream writes what its encoding lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    spelled = (_LATIN.get(c) or visible(c).encode("ascii", "backslashreplace").decode() for c in lacking)
+    return "".join(spelled), error.end
+
+
+codecs.register_error(SPELL, _spell)
