@@ -17,7 +17,8 @@ def load_results(store: Path) -> pd.DataFrame:
 
     Columns: those of Result, with each metric as a column of its own ("test/f1_macro", NaN where a
     trial has none) in place of `metrics`. `curve`, `spec` and `versions` stay objects.
-    Raises: ConfigError when there is no ledger; StorageError naming the row that cannot be read.
+    Raises: ConfigError when there is no ledger; StorageError naming the row that cannot be read, or those
+    that hold one final run twice.
     """
     store = Path(store)
     _check_store(store)
@@ -28,6 +29,7 @@ def load_results(store: Path) -> pd.DataFrame:
     columns = [field.name for field in fields(Result) if field.name != "metrics"]
     frame = pd.DataFrame([_flatten(rows[trial_id]) for trial_id in sorted(rows)])
     metrics = sorted(set(frame.columns) - set(columns))
+    _check_seeds(list(committed.values()), store)
     return frame.reindex(columns=[*columns, *metrics])
 
 
@@ -58,6 +60,20 @@ def _check_store(store: Path) -> None:
         )
     if not (store / "ledger").is_dir():
         raise ConfigError(f"{store} holds no ledger; name the store of a sweep, e.g. runs/quickstart")
+
+
+def _check_seeds(rows: list[Result], store: Path) -> None:
+    """No seed counts twice. Raises: StorageError."""
+    seen: dict[tuple[object, ...], str] = {}
+    for row in rows:
+        if row.stage != "final":
+            continue
+        run = f"{row.method} / {row.model} / {row.dataset} / {row.fraction:g}", row.seed
+        if (other := seen.setdefault(run, row.trial_id)) != row.trial_id:
+            raise StorageError(
+                f"{store}: final seed {row.seed} of {run[0]} is committed twice, as {other} and "
+                f"{row.trial_id}, and would count twice; keep one of the two in {store / 'ledger'}"
+            )
 
 
 def _flatten(row: Result) -> Mapping[str, Any]:

@@ -524,8 +524,8 @@ def _print_plan(
     content = {
         "sweep": sweep.name,
         "store": str(store),
-        "cells": len(sweep.cells),
-        "candidates": sum(map(sweep.num_candidates, sweep.cells)),
+        "cells": len(plan.sweep.cells),
+        "candidates": sum(map(plan.sweep.num_candidates, plan.sweep.cells)),
         "final_runs": len(sweep.cells) * len(sweep.final_seeds),
         "trials": plan.num_trials,
         "committed": len(ledger),

@@ -53,11 +53,17 @@ def parse_call(text: str, *, kind: str) -> tuple[str, dict[str, Any]]:
     """
     name, bracket, _ = text.partition("(")
     if not bracket:
-        return text, {}
+        return text.strip(), {}
     try:
-        return name, parse_options(text[len(name) :])
+        return name.strip(), parse_options(text[len(name) :])
     except ValueError as error:
         raise ConfigError(f"{kind} '{text}': {error}; write it as {name}(option=value)") from None
+
+
+def write_call(name: str, options: Mapping[str, Any]) -> str:
+    """The one text of a name with options, by which tables and ids know it; the inverse of parse_call."""
+    shown = ", ".join(f"{option}={value!r}" for option, value in sorted(options.items()))
+    return f"{name}({shown})" if shown else name
 
 
 def parse_options(text: str) -> dict[str, Any]:
@@ -66,6 +72,11 @@ def parse_options(text: str) -> dict[str, Any]:
         call = ast.parse(f"_{text}", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError("options are given by name")
-        return {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in call.keywords}
+        names = [keyword.arg or "**" for keyword in call.keywords]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"option '{twice[0]}' is given twice")
+        return {
+            name: ast.literal_eval(keyword.value) for name, keyword in zip(names, call.keywords, strict=True)
+        }
     except (SyntaxError, TypeError) as error:
         raise ValueError(str(error)) from None

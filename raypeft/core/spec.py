@@ -3,12 +3,13 @@
 import hashlib
 import itertools
 import json
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
+from raypeft.core.canonical import DIGITS, settle_fields
 from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_call
 from raypeft.core.sources import dataset_label, parse_source
@@ -35,8 +36,10 @@ class Cell:
     fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        """One spelling of each source. Raises: ConfigError unless 0 < fraction <= 1."""
+        """One spelling of each. Raises: ConfigError unless 0 < fraction <= 1."""
+        settle_fields(self)
         object.__setattr__(self, "dataset", str(parse_source(self.dataset)))
+        object.__setattr__(self, "fraction", float(f"{self.fraction:.{DIGITS}g}"))
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction={self.fraction} of {self.dataset}: must be above 0 and at most 1")
 
@@ -55,7 +58,8 @@ class LogUniform:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError unless 0 < low < high."""
-        if not 0 < self.low < self.high < math.inf:
+        settle_fields(self, of="learning-rate range ")
+        if not 0 < self.low < self.high:
             raise ConfigError(f"learning-rate range {self.low} to {self.high}: needs 0 < low < high")
 
 
@@ -78,6 +82,7 @@ class Search:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
+        settle_fields(self, called={"trials": "candidates"})
         _at_least("candidates", self.trials, 1)
         _at_least("lookback", self.lookback, 1)
         _at_least("grace_epochs", self.grace_epochs, 1)
@@ -106,23 +111,19 @@ class Augmentation:
     saturation: float = 0.0
     views: int | None = None
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Augmentation":
-        """The inverse of asdict, also after JSON, which has no tuples."""
-        return cls(**{**content, "scale": tuple(content["scale"]), "ratio": tuple(content["ratio"])})
-
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
+        settle_fields(self, of="augmentation ")
         for name, most in (
             ("hflip", 1), ("vflip", 1), ("degrees", 180),
             ("brightness", 100), ("contrast", 100), ("saturation", 100),
         ):  # fmt: skip
             value = getattr(self, name)
-            if not (_is_number(value) and 0 <= value <= most):
+            if not 0 <= value <= most:
                 raise ConfigError(f"augmentation {name}={value!r}: must be a number from 0 to {most}")
         for name, most in (("scale", 1), ("ratio", 100)):
             pair = getattr(self, name)
-            if not (_is_pair(pair) and 0 < pair[0] <= pair[1] <= most):
+            if not 0 < pair[0] <= pair[1] <= most:
                 needs = f"needs (low, high) with 0 < low <= high <= {most}"
                 raise ConfigError(f"augmentation {name}={pair!r}: {needs}")
         if self.views is not None:
@@ -145,15 +146,16 @@ class Generation:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
+        settle_fields(self)
         try:
             self.prompt_of("")
         except (LookupError, ValueError):
             raise ConfigError(f"prompt={self.prompt!r}: the one field is {{class}}") from None
-        if not (_is_number(self.prompt_dropout) and 0 <= self.prompt_dropout < 1):
+        if not 0 <= self.prompt_dropout < 1:
             raise ConfigError(f"prompt_dropout={self.prompt_dropout!r}: must be a number from 0 to below 1")
         _at_least("num_images", self.num_images, FEWEST_IMAGES)
         _at_least("num_inference_steps", self.num_inference_steps, 1)
-        if not (_is_number(self.guidance_scale) and self.guidance_scale >= 1):
+        if not self.guidance_scale >= 1:
             raise ConfigError(f"guidance_scale={self.guidance_scale!r}: must be at least 1, which is none")
         if self.features not in get_args(Extractor):
             raise ConfigError(f"features='{self.features}': allowed are {', '.join(get_args(Extractor))}")
@@ -190,9 +192,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
+        settle_fields(self)
         _at_least("epochs", self.epochs, 1)
         _at_least("batch_size", self.batch_size, 1)
         _at_least("micro_batch_size", self.micro_batch_size, 1)
+        if self.weight_decay < 0:
+            raise ConfigError(f"weight_decay={self.weight_decay}: must be 0 or more")
         if self.image_size is not None:
             _at_least("image_size", self.image_size, 8)
         if self.precision not in ("auto", "fp32", "bf16"):
@@ -214,7 +219,7 @@ class Recipe:
         return cls(
             **{
                 **content,
-                "augmentation": augmentation and Augmentation.from_dict(augmentation),
+                "augmentation": augmentation and Augmentation(**augmentation),
                 "generation": generation and Generation(**generation),
             }
         )
@@ -230,6 +235,10 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bilinear", "bicubic"]
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        settle_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,6 +258,10 @@ class TrialSpec:
     search: Search | None = None  # stage search only: pruning depends on it
     candidate: int | None = None  # stage search only: 0 .. search.trials - 1
     protocol: int = PROTOCOL
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        settle_fields(self)
 
     def __str__(self) -> str:
         what = f"candidate {self.candidate}" if self.stage == "search" else f"final seed {self.seed}"
@@ -283,15 +296,13 @@ class TrialSpec:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
         """The inverse of to_dict, up to the places of data and weights."""
-        search, shown = content["search"], content["preprocessing"]
+        search = content["search"]
         return cls(
             **{
                 **content,
                 "cell": Cell(**content["cell"]),
                 "recipe": Recipe.from_dict(content["recipe"]),
-                "preprocessing": Preprocessing(
-                    **{**shown, "mean": tuple(shown["mean"]), "std": tuple(shown["std"])}
-                ),
+                "preprocessing": Preprocessing(**content["preprocessing"]),
                 "search": search and Search(**{**search, "lr": LogUniform(**search["lr"])}),
             }
         )
@@ -316,15 +327,17 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
+        settle_fields(self)
         if self.split not in get_args(SplitRule):
             raise ConfigError(f"split='{self.split}': allowed are {', '.join(get_args(SplitRule))}")
         if not self.cells:
             raise ConfigError(f"sweep '{self.name}' has no cells; give at least one with grid(...)")
         if not self.final_seeds:
             raise ConfigError(f"sweep '{self.name}' has no final seeds; give at least one")
-        for what, values in (("cell", self.cells), ("final seed", self.final_seeds)):
-            twice = [str(value) for value in dict.fromkeys(values) if values.count(value) > 1]
-            if twice:
+        # Fractions as tables show them
+        cells = [f"{one.method} / {one.model} / {one.dataset} / {one.fraction:g}" for one in self.cells]
+        for what, values in (("cell", cells), ("final seed", map(str, self.final_seeds))):
+            if twice := [value for value, count in Counter(values).items() if count > 1]:
                 raise ConfigError(f"sweep '{self.name}' names a {what} twice: {'; '.join(twice)}")
         if self.search.seed in self.final_seeds:
             raise ConfigError(f"seed {self.search.seed} is the search's; final runs need fresh seeds")
@@ -402,14 +415,6 @@ def canonical_json(content: object) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
-
-
 def _at_least(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or value < least:
+    if value < least:
         raise ConfigError(f"{name}={value}: must be a whole number of at least {least}")

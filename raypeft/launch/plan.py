@@ -22,12 +22,13 @@ from raypeft.core.spec import (
     Search,
     Sweep,
     TrialSpec,
+    canonical_json,
     model_label,
 )
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
-from raypeft.methods import check_family
-from raypeft.models import bind_model, image_size_of, store_weights, weights_digest
+from raypeft.methods import canonical_method, check_family
+from raypeft.models import bind_model, canonical_model, image_size_of, store_weights, weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +158,19 @@ def check_names(sweep: Sweep) -> None:
         raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
 
 
+def canonical_sweep(sweep: Sweep) -> Sweep:
+    """The sweep with one spelling of each method and model. Raises: ConfigError for a cell named twice."""
+    cells = tuple(
+        replace(
+            cell,
+            method=canonical_method(cell.method, family=bind_model(cell.model).family),
+            model=canonical_model(cell.model),
+        )
+        for cell in sweep.cells
+    )
+    return replace(sweep, cells=cells)
+
+
 def make_plan(
     sweep: Sweep, *, store: Path, shared_cache: Path | None = None, watch: Watch = no_watch
 ) -> Plan:
@@ -167,6 +181,7 @@ def make_plan(
     Raises: ConfigError, WeightsError, DataError (all data sets' problems at once).
     """
     check_names(sweep)
+    sweep = canonical_sweep(sweep)
     digests = {model: weights_digest(model) for model in dict.fromkeys(cell.model for cell in sweep.cells)}
     for model in digests:
         store_weights(model, cache_dir=store / "cache")
@@ -191,7 +206,9 @@ def make_plan(
             problems.append(error)
     if problems:
         raise DataError("\n".join(str(problem) for problem in problems))
-    return Plan(sweep=sweep, weights_digests=digests, data=data)
+    plan = Plan(sweep=sweep, weights_digests=digests, data=data)
+    _check_distinct(plan)
+    return plan
 
 
 def settle_plan(plan: Plan, *, store: Path) -> None:
@@ -221,6 +238,17 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
         raise PlanDiffersError(
             f"store {store} holds another plan; run the sweep as it was, or choose another --store\n{diff}"
         )
+
+
+def _check_distinct(plan: Plan) -> None:
+    """Raises: ConfigError for two cells with the same images and weights under two names."""
+    seen: dict[str, Cell] = {}
+    for cell in plan.sweep.cells:
+        trial_id = plan.final_spec(cell, seed=plan.sweep.final_seeds[0], lr=1.0).trial_id
+        if (other := seen.setdefault(trial_id, cell)) is not cell:
+            raise ConfigError(
+                f"'{other}' and '{cell}' are one cell: their images and weights are the same; leave one out"
+            )
 
 
 def _write_subsets(path: Path, plan: Plan, source: str) -> None:
@@ -271,9 +299,16 @@ def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:
 
 
 def _without_places(plan: dict[str, Any]) -> dict[str, Any]:
-    """The plan with datasets and models by label: digests tell whether they changed, not where they lie."""
+    """The plan with datasets and models by label: digests tell whether they changed, not where they lie.
+
+    In which order cells and seeds are named is of no account either.
+    """
     plan = json.loads(json.dumps(plan))
     for cell in plan["sweep"]["cells"]:
         cell["dataset"] = dataset_label(cell["dataset"])
         cell["model"] = model_label(cell["model"])
+    plan["sweep"]["cells"].sort(key=canonical_json)
+    plan["sweep"]["final_seeds"].sort()
+    for facts in plan["data"].values():
+        facts["subsets"].sort(key=canonical_json)
     return plan

@@ -1,16 +1,19 @@
 """Does a store keep what raypeft promises? Checked from its files alone: see docs/protocol.md, guarantees."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from raypeft.core.result import SEARCHED_BY, Result
+from raypeft.core.spec import Cell, Stage, num_candidates
 from raypeft.launch import mirror
 from raypeft.launch.history import read_history
 from raypeft.launch.ledger import Ledger, is_driven
+from raypeft.launch.sweep import STATUS
 
 TOLERANCE = 0.01  # of an accuracy: stored probabilities are float16, which can make or break a tie
 
@@ -22,7 +25,7 @@ def verify_store(store: Path, *, tracking_uri: str | None = None) -> list[str]:
     Raises: StorageError for a row that cannot be read.
     """
     ledger = Ledger(store)
-    problems = [*_once(store, ledger), *_went_on(store), *_rows(ledger)]
+    problems = [*_once(store, ledger), *_as_planned(store, ledger), *_went_on(store), *_rows(ledger)]
     for row in ledger.rows():
         problems += _left_by(row, store)
     if not is_driven(store):
@@ -45,6 +48,57 @@ def _once(store: Path, ledger: Ledger) -> Iterator[str]:
             if trial_id not in ledger:
                 yield f"trial {trial_id} was committed and is gone from the ledger"
             committed.add(trial_id)
+
+
+def _as_planned(store: Path, ledger: Ledger) -> Iterator[str]:
+    """G1: of each planned candidate and final run one row, and no row beside them."""
+    planned = _planned(json.loads((store / "plan.json").read_text())["sweep"])
+    found: dict[_Run, list[str]] = {}
+    for row in ledger.rows():
+        cell = f"{row.method} / {row.model} / {row.dataset} / {row.fraction:g}"
+        number = row.seed if row.candidate is None else row.candidate
+        found.setdefault(_Run(cell, row.stage, number), []).append(row.trial_id)
+    for run, trial_ids in found.items():
+        if run not in planned:
+            yield f"trial {', '.join(trial_ids)} is not in the plan: {run}"
+        elif len(trial_ids) > 1:
+            yield f"committed {len(trial_ids)} times: {run}: {', '.join(trial_ids)}"
+    if _ended_complete(store):
+        have_rates = {run.cell for run in found if run.stage == "final"}
+        for run in sorted(planned - found.keys()):
+            if run.cell in have_rates:
+                yield f"missing, though the sweep ended as complete: {run}"
+
+
+class _Run(NamedTuple):
+    """A candidate by its number, or a final run by its seed."""
+
+    cell: str
+    stage: Stage
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.cell} | {'candidate' if self.stage == 'search' else 'final seed'} {self.number}"
+
+
+def _planned(sweep: dict[str, Any]) -> set[_Run]:
+    """Every candidate and final run of a sweep."""
+    cells = [Cell(**cell) for cell in sweep["cells"]]
+    whole, carried = sweep["search"]["trials"], sweep.get("carried_candidates")
+    runs: set[_Run] = set()
+    for cell in cells:
+        number = num_candidates(cell, cells, whole=whole, carried=carried)
+        runs |= {_Run(str(cell), "search", candidate) for candidate in range(number)}
+        runs |= {_Run(str(cell), "final", seed) for seed in sweep["final_seeds"]}
+    return runs
+
+
+def _ended_complete(store: Path) -> bool:
+    """Whether its last driver said so."""
+    try:
+        return bool(json.loads((store / STATUS).read_text()).get("exit_code") == 0)
+    except FileNotFoundError:
+        return False
 
 
 def _went_on(store: Path) -> Iterator[str]:

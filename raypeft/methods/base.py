@@ -7,14 +7,15 @@ it trains. Everything that methods have in common happens here, once.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from raypeft.core.canonical import settled
 from raypeft.core.errors import ConfigError, IncompatibleError
-from raypeft.core.registry import Registry, parse_call
+from raypeft.core.registry import Registry, parse_call, write_call
 
 Family = Literal["conv", "vit", "unet"]
 Apply = Callable[..., None]
@@ -43,12 +44,18 @@ class Method:
     peft_config: (
         Callable[..., dict[str, Any]] | None
     )  # (model, **options) -> adapter_config.json, if `peft` reads it
+    defaults: Mapping[Family, Mapping[str, Any]]  # by family, of options whose default is None
 
     @property
     def options(self) -> Mapping[str, Any]:
         """The options that the method takes, with their defaults."""
         parameters = inspect.signature(self.apply).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    def kind(self, option: str) -> Any:
+        """The type of an option: that of its default, or as it is annotated."""
+        default = self.options[option]
+        return get_type_hints(self.apply).get(option) if default is None else type(default)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +89,7 @@ def register_method(
     keeps_output: bool = True,
     merge: Merge | None = already_plain,
     peft_config: Callable[..., dict[str, Any]] | None = None,
+    defaults: Mapping[Family, Mapping[str, Any]] | None = None,
 ) -> Callable[[Apply], Apply]:
     """Register the decorated function as the method `name`; one function may carry several names."""
 
@@ -98,6 +106,7 @@ def register_method(
                 keeps_output=keeps_output,
                 merge=merge,
                 peft_config=peft_config,
+                defaults=defaults or {},
             ),
         )
         return apply
@@ -117,9 +126,29 @@ def bind_method(text: str) -> BoundMethod:
             known = ", ".join(f"{key}={default!r}" for key, default in method.options.items()) or "none"
             raise ConfigError(f"method '{text}': no option '{option}'; options of {name}: {known}")
         default = method.options[option]
-        if default is not None and type(value) is not type(default):
-            raise ConfigError(f"method '{text}': {option}={value!r}; its default is {default!r}")
+        try:
+            options[option] = settled(value, method.kind(option))
+        except ValueError as error:
+            raise ConfigError(
+                f"method '{text}': {option}={value!r} must be {error}; its default is {default!r}"
+            ) from None
     return BoundMethod(method=method, options=options)
+
+
+def canonical_method(text: str, *, family: Family) -> str:
+    """The one spelling of a method on a family of models: options sorted, those at their defaults left out.
+
+    Raises: as bind_method.
+    """
+    bound = bind_method(text)
+    method = bound.method
+    plain = {**method.options, **method.defaults.get(family, {})}
+    shown = {
+        option: value
+        for option, value in bound.options.items()
+        if value not in (method.options[option], plain[option])
+    }
+    return write_call(method.name, shown)
 
 
 def check_family(text: str, *, model: str, family: Family) -> None:

@@ -65,6 +65,7 @@ def _peft_config(model: nn.Module, *, rank: int | None = None, alpha: float = 16
     count=_count,
     merge=_merge,
     peft_config=_peft_config,
+    defaults={"vit": {"rank": VIT_RANK}, "unet": {"rank": UNET_RANK}},
 )
 def lora(model: nn.Module, *, rank: int | None = None, alpha: float = 16.0) -> None:
     """Insert `lora_A` and `lora_B`, named as `peft` names them; rank None: 16 on a ViT, 4 on a U-Net."""

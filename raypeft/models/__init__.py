@@ -5,6 +5,7 @@ from raypeft.models.base import MODELS, Model
 from raypeft.models.build import (
     bind_model,
     build_model,
+    canonical_model,
     enable_gradient_checkpointing,
     image_size_of,
     store_weights,
@@ -22,6 +23,7 @@ __all__ = [
     "bind_model",
     "build_model",
     "cached_weights",
+    "canonical_model",
     "efficientnet",
     "enable_gradient_checkpointing",
     "hub",

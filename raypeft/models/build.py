@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypeft.core.errors import ConfigError, WeightsError
-from raypeft.core.registry import parse_call
+from raypeft.core.registry import parse_call, write_call
 from raypeft.models.base import MODELS, Model
 from raypeft.models.hub import TIMM, timm_model
 from raypeft.models.stable_diffusion import (
@@ -54,6 +54,11 @@ def bind_model(text: str) -> Model:
             raise ConfigError(f"model '{text}': a pipeline without trained weights draws noise; leave it out")
         return replace(folder_model(entry, Path(weights).expanduser()), name=text, sha256=None)
     return replace(entry, name=text, sha256=None, weights=lambda: Path(weights).expanduser())
+
+
+def canonical_model(text: str) -> str:
+    """The one spelling of a model's name. Raises: ConfigError."""
+    return write_call(*parse_call(text, kind="model"))
 
 
 def build_model(text: str, *, num_classes: int, weights: Path | None = None) -> nn.Module:

@@ -29,6 +29,13 @@ def test_a_trial_that_failed_and_was_committed_later_counts_once_as_committed(wr
     assert load_results(store)["status"].tolist() == ["done"]
 
 
+def test_two_rows_of_one_final_run_are_refused_by_their_names(write_store, make_row):
+    """As they lay in stores that were resumed under another spelling of one cell."""
+    store = write_store([make_row(trial_id="one", score=0.7), make_row(trial_id="two", score=0.7)])
+    with pytest.raises(StorageError, match=r"final seed 0 of linear / .* is committed twice, as one and two"):
+        load_results(store)
+
+
 def test_an_empty_ledger_is_an_empty_frame_with_the_columns_of_a_row(write_store):
     frame = load_results(write_store([]))
     assert frame.empty

@@ -48,9 +48,9 @@ def store(tmp_path) -> Path:
     ledger, history = Ledger(tmp_path), History(tmp_path)
     write_predictions(tmp_path, [0, 0, 0, 1])  # 3 of 4
     write_adapter(tmp_path, "{ }")
-    (tmp_path / "plan.json").write_text(
-        json.dumps({"sweep": {"cells": [{"method": "full"}], "final_seeds": [0]}})
-    )
+    cell = {"method": "full", "model": "m", "dataset": "d", "fraction": 1.0}
+    sweep = {"cells": [cell], "final_seeds": [0], "search": {"trials": 2}}
+    (tmp_path / "plan.json").write_text(json.dumps({"sweep": sweep}))
     history.note("start", trial_id="best", step=0)
     history.note("retry", trial_id="best", step=5)
     for row in (WORSE, BEST, FINAL):
@@ -100,6 +100,23 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda store: write_adapter(store, "{"), "1 bytes, the row says 3"),
     (lambda store: (store / "checkpoints" / "best").mkdir(parents=True), "of a committed trial"),
     (lambda store: (store / "stop.json").write_text("{}"), "nobody runs who could stop"),
+    (
+        lambda store: Ledger(store).commit(replace(FINAL, trial_id="twin")),
+        "committed 2 times: full / m / d / 1 | final seed 0: final, twin",
+    ),
+    (
+        lambda store: Ledger(store).commit(replace(FINAL, trial_id="extra", seed=7)),
+        "trial extra is not in the plan: full / m / d / 1 | final seed 7",
+    ),
+    (change_row("worse", candidate=2), "trial worse is not in the plan: full / m / d / 1 | candidate 2"),
+    (change_row("worse", method="full()"), "not in the plan: full() / m / d / 1 | candidate 0"),
+    (
+        lambda store: [
+            (store / "ledger" / "worse.json").unlink(),
+            (store / "status.json").write_text(json.dumps({"exit_code": 0})),
+        ],
+        "missing, though the sweep ended as complete: full / m / d / 1 | candidate 0",
+    ),
 ]  # fmt: skip
 
 

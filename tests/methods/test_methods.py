@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from raypeft.core.errors import ConfigError, IncompatibleError, UnknownNameError
-from raypeft.methods import apply_method, bind_method, check_family, merge_method
+from raypeft.methods import apply_method, bind_method, canonical_method, check_family, merge_method
 from raypeft.methods.ssf import _ScaledLinear
 
 CLASSES = 3
@@ -103,13 +103,33 @@ def test_an_option_changes_the_count_as_the_formula_says(text, per_width):
 
 
 @pytest.mark.parametrize(
+    ("family", "spellings", "canonical"),
+    [
+        ("vit", ("lora", "lora()", " lora ", "lora(rank=16)", "lora(alpha=16)", "lora(rank=None)"), "lora"),
+        ("unet", ("lora", "lora(rank=4)", "lora( rank = 4.0, alpha=16.0 )"), "lora"),
+        ("unet", ("lora(rank=16)", "lora (rank=16)"), "lora(rank=16)"),
+        ("vit", ("lora(rank=4, alpha=8)", "lora(alpha=8.0,rank=4)"), "lora(alpha=8.0, rank=4)"),
+        ("vit", ("vpt", "vpt(num_tokens=10)", "vpt(num_tokens=1e1)"), "vpt"),
+        ("conv", ("linear", "linear()"), "linear"),
+    ],
+)
+def test_every_spelling_of_a_method_is_one_name(family, spellings, canonical):
+    for text in spellings:
+        assert canonical_method(text, family=family) == canonical
+        assert canonical_method(canonical, family=family) == canonical
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("lora(rnak=4)", r"no option 'rnak'; options of lora: rank=None, alpha=16.0"),
-        ("lora(alpha='x')", "alpha='x'; its default is 16.0"),
+        ("lora(alpha='x')", "alpha='x' must be a number; its default is 16.0"),
+        ("lora(rank='4')", "rank='4' must be a whole number; its default is None"),
+        ("lora(rank=True)", "rank=True must be a whole number"),
+        ("lora(rank=4, rank=8)", "option 'rank' is given twice"),
         ("lora(4)", "options are given by name"),
         ("lora(rank=", "write it as lora"),
-        ("adaptformer(bottleneck=2.5)", "bottleneck=2.5; its default is 64"),
+        ("adaptformer(bottleneck=2.5)", "bottleneck=2.5 must be a whole number; its default is 64"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_is_known(text, message):

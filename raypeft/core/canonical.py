@@ -1,0 +1,95 @@
+"""Equal settings are equal text: each field of a settings class has the type that the class declares.
+
+Ids are hashes of JSON, in which 1 and 1.0 are two texts. So `1` for a float becomes 1.0, `20.0` for a
+whole number 20, a list a tuple, a number of numpy a plain one; what means nothing of the kind is refused.
+"""
+
+import functools
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from raypeft.core.errors import ConfigError
+
+DIGITS = 12
+"""Of a fraction: 0.1 * 3 is 0.3."""
+
+
+def settle_fields(settings: Any, *, called: Mapping[str, str] = MappingProxyType({}), of: str = "") -> None:
+    """Give each field of a frozen dataclass its declared type, as the first step of `__post_init__`.
+
+    `called`: names of fields for messages, `of` stands before them.
+    Raises: ConfigError.
+    """
+    for name, kind in _kinds(type(settings)).items():  # type: ignore[arg-type]
+        value = getattr(settings, name)
+        try:
+            object.__setattr__(settings, name, settled(value, kind))
+        except ValueError as error:
+            raise ConfigError(f"{of}{called.get(name, name)}={value!r}: must be {error}") from None
+
+
+def settled(value: Any, kind: Any) -> Any:
+    """`value` as a `kind`, which is a type or a type hint. Raises: ValueError saying what it must be."""
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if value is None and NoneType in options:
+        return None
+    kind = next(option for option in options if option is not NoneType)
+    if get_origin(kind) is tuple:
+        return _tuple(value, get_args(kind))
+    if get_origin(kind) is Literal:
+        return str(value) if isinstance(value, str) else value  # each class says which ones there are
+    return _PLAIN[kind](value) if kind in _PLAIN else value
+
+
+def _tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        raise ValueError("values in brackets")
+    values = tuple(value)
+    if kinds[-1] is ...:
+        return tuple(settled(one, kinds[0]) for one in values)
+    if len(values) != len(kinds):
+        raise ValueError(f"{len(kinds)} values in brackets")
+    return tuple(settled(one, one_kind) for one, one_kind in zip(values, kinds, strict=True))
+
+
+def _float(value: Any) -> float:
+    if not _is_number(value) or not math.isfinite(value):
+        raise ValueError("a number")
+    # numpy's float32 is no float: 0.1 is what it shows, not what its bits are as a float64
+    exact = isinstance(value, float | numbers.Rational)
+    return float(value if exact else str(value)) + 0.0  # which makes 0.0 of -0.0
+
+
+def _int(value: Any) -> int:
+    if not _is_number(value) or not math.isfinite(value) or value != int(value):
+        raise ValueError("a whole number")
+    return int(value)
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, bool) or type(value).__name__ == "bool":  # numpy's, which core does not import
+        return bool(value)
+    raise ValueError("True or False")
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text in quotes")
+    return str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+_PLAIN: Mapping[Any, Any] = {float: _float, int: _int, bool: _bool, str: _str}
+
+
+@functools.cache
+def _kinds(settings: type) -> Mapping[str, Any]:
+    hints = get_type_hints(settings)
+    return {field.name: hints[field.name] for field in fields(settings)}

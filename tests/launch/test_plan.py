@@ -1,0 +1,70 @@
+"""One sweep however its names are spelled; two names of one thing are refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raypeft.core.errors import ConfigError, PlanDiffersError
+from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.launch.plan import make_plan, settle_plan
+
+
+def sweep(*, method=("lora",), model=("vit_nano",), dataset=("digits",), **changes) -> Sweep:
+    cells = grid(method=method, model=model, dataset=dataset, fraction=(0.1,))
+    return Sweep(
+        **{"name": "s", "cells": cells, "search": Search(trials=2), "recipe": Recipe(epochs=1), **changes}
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+def ids(asked: Sweep, store) -> list[str]:
+    plan = make_plan(asked, store=store)
+    settle_plan(plan, store=store)
+    return [plan.final_spec(cell, seed=0, lr=0.1).trial_id for cell in plan.sweep.cells]
+
+
+@pytest.mark.parametrize("method", ["lora()", "lora(rank=16)", "lora( alpha = 16 )", " lora"])
+@pytest.mark.parametrize("model", ["vit_nano", "vit_nano()"])
+def test_a_store_goes_on_under_another_spelling(store, method, model):
+    assert ids(sweep(method=(method,), model=(model,)), store) == ids(sweep(), store)
+
+
+def test_a_store_goes_on_when_seeds_and_cells_are_named_in_another_order(tmp_path):
+    asked = sweep(method=("lora", "linear"), final_seeds=(0, 1))
+    first = ids(asked, tmp_path)
+    turned = replace(asked, cells=asked.cells[::-1], final_seeds=(1, 0))
+    assert ids(turned, tmp_path) == first[::-1]
+    with pytest.raises(PlanDiffersError, match="another plan"):
+        ids(replace(asked, final_seeds=(0, 2)), tmp_path)
+
+
+@pytest.mark.parametrize("methods", [("lora", "lora()"), ("lora(rank=16)", "lora"), ("linear", " linear")])
+def test_two_spellings_in_one_sweep_are_a_cell_named_twice(tmp_path, methods):
+    with pytest.raises(ConfigError, match="names a cell twice: l"):
+        make_plan(sweep(method=methods), store=tmp_path)
+
+
+def test_a_folder_and_a_link_to_it_are_one_data_set(tmp_path):
+    draw = np.random.default_rng(0)
+    for label in ("a", "b"):
+        (tmp_path / "scans" / label).mkdir(parents=True)
+        for number in range(12):
+            pixels = draw.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "scans" / label / f"{number}.png")
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    sources = tuple(f"folder:{tmp_path / name}" for name in ("scans", "link"))
+    with pytest.raises(ConfigError, match=r"/ scans / .* and '.* / link / .*' are one cell: their images"):
+        make_plan(sweep(dataset=sources), store=tmp_path / "store")
+
+
+def test_plan_json_holds_the_one_spelling(store):
+    settle_plan(make_plan(sweep(method=("lora(rank=16)",)), store=store), store=store)
+    cell = json.loads((store / "plan.json").read_text())["sweep"]["cells"][0]
+    assert (cell["method"], cell["fraction"]) == ("lora", 0.1)
