@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.metrics import NUM_IMAGES, RANKED_BY, is_known_metric
 from analysis.scores import CELL
 from raypeft.core.errors import ConfigError
+from raypeft.core.text import visible
 
 FIRST = tuple(split + name for name in RANKED_BY for split in ("test/", ""))
 """Columns that are ranked by where nothing else is asked for: the first of these that there is."""
@@ -38,6 +39,7 @@ def read_scores(path: Path, *, metric: str | None = None) -> tuple[pd.DataFrame,
     metric = metric or _metric(path, list(table.columns))
     if metric not in table.columns:
         raise ConfigError(f"{path}:1: no column '{metric}'; there are {', '.join(table.columns)}")
+    table = table.map(visible)
     table[metric] = _numbers(path, table[metric])
     table["fraction"] = _numbers(path, table["fraction"]) if "fraction" in table.columns else 1.0
     if metric + NUM_IMAGES in table.columns:

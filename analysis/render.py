@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis.tables import Table
+from raypeft.core.text import csv_cell
 
 Form = Literal["text", "csv", "markdown", "latex", "html"]
 
@@ -71,8 +72,8 @@ def to_csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     is_grouped = any(row.group for row in table.rows)
-    writer.writerow([*([table.group_name] if is_grouped else []), *table.columns])
-    writer.writerows([*([row.group] if is_grouped else []), *row.texts.values()] for row in table.rows)
+    lines = [[table.group_name, *table.columns], *([row.group, *row.texts.values()] for row in table.rows)]
+    writer.writerows(map(csv_cell, line if is_grouped else line[1:]) for line in lines)
     return text.getvalue()
 
 
@@ -159,7 +160,7 @@ def _markdown(text: str) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "—": "---", "–": "--",
-    "<": r"$<$", ">": r"$>$",
+    "<": r"$<$", ">": r"$>$", "[": "{[}", "*": "{*}",  # LaTeX takes these two as options of a line end
 }  # fmt: skip
 
 

@@ -350,7 +350,8 @@ def _export(sections: Sequence[Section], figures: Figures, folder: Path) -> None
                 if part.table is not None:
                     name = f"{section.title.lower().replace(' ', '_')}_{number + 1}"
                     for form, render in RENDERERS.items():
-                        (folder / f"{name}.{SUFFIXES[form]}").write_text(str(render(part.table)))
+                        path = folder / f"{name}.{SUFFIXES[form]}"
+                        path.write_text(str(render(part.table)), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write to {folder}: {error.strerror}; choose another --export") from error
 
@@ -361,7 +362,7 @@ def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
-            with open(descriptor, "w", encoding="utf-8") as file:
+            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

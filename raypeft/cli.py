@@ -6,6 +6,7 @@ from raypeft.core.environment import isolate  # isort: skip
 isolate()  # before anything is imported that a file of the working directory could stand in for
 
 import itertools
+import logging
 import os
 import runpy
 import socket
@@ -24,7 +25,7 @@ from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.sources import split_sources
 from raypeft.core.spec import SplitRule, Sweep
 from raypeft.core.telemetry import switch_off
-from raypeft.core.terminal import safe_streams
+from raypeft.core.terminal import TerminalLog, safe_streams
 from raypeft.data_commands import data_app
 from raypeft.output import (
     EXITS,
@@ -435,6 +436,7 @@ def run_sweep_file(path: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; every error on purpose ends in one message and its exit status."""
     switch_off()
+    logging.getLogger("raypeft").handlers = [TerminalLog(talk)]
     with safe_streams():
         try:
             app(args=arguments)

@@ -11,7 +11,7 @@ import typer
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.spec import SplitRule
-from raypeft.core.text import visible
+from raypeft.core.text import csv_cell
 from raypeft.output import CACHE, EXITS, AsJson, facts, finish, print_json, print_rows, split_list, talk
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def data_cases(source: Source, root: Root = None) -> None:
     for pseudonym, case_id, label in zip(
         case_pseudonyms(table, content_digests(table)), table.case_ids, table.labels, strict=True
     ):
-        writer.writerow([pseudonym, visible(case_id), visible(table.classes[label])])
+        writer.writerow(map(csv_cell, (pseudonym, case_id, table.classes[label])))
 
 
 def _at_root(source: str, root: Path | None) -> str:

@@ -5,11 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from raypeft.core.terminal import SafeStream, Terminal
-from raypeft.core.text import count, visible
 
 CLOSE = {"stdout": (1,), "stderr": (2,), "both": (1, 2)}
 
@@ -44,14 +41,6 @@ def printed(capsys):
 )
 def test_text_is_shown_as_it_is_written_and_hidden_characters_are_spelled(printed, text, shown):
     assert printed(text) == shown + "\n"
-
-
-@given(st.text(alphabet=st.characters()))
-def test_what_is_visible_is_valid_unicode_on_one_line_and_never_spelled_twice(text):
-    once = visible(text)
-    assert once.encode().decode() == once == visible(once)
-    assert len(once.splitlines()) <= 1
-    assert "\x1b" not in once
 
 
 @pytest.mark.parametrize("which", CLOSE)
@@ -93,8 +82,3 @@ def test_a_stream_spells_what_its_encoding_lacks_and_stays_silent_once_its_reade
         print("0.9 ± 0.1", "正", "a ≤ b", os.fsdecode(b"\xe9"), file=stream, flush=True)
         assert path.read_bytes() == rb"0.9 " + b"\xb1" + rb" 0.1 \u6b63 a <= b \xe9" + b"\n"
     print("too late", file=stream, flush=True)
-
-
-def test_a_count_agrees_with_its_noun():
-    assert [count(n, "image") for n in (0, 1, 2, 1200)] == ["0 images", "1 image", "2 images", "1,200 images"]
-    assert [count(n, "class", "classes") for n in (1, 3)] == ["1 class", "3 classes"]

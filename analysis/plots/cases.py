@@ -8,11 +8,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.clinical import Clinical
-from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, new_axes
+from analysis.plots.style import INK, RC, Drawing, Style, legend_below, new_axes
 from analysis.scores import Block, format_fraction
+from raypeft.core.text import file_name, shorten
 
 COLUMNS = 2  # a phone shows the whole figure in its width
 LEGIBLE = 8  # classes up to which counts are written into the cells
+MOST_NAMES = 20  # classes up to which names stand beside the matrices, and in their words
+LONGEST_LABEL = 30
 
 
 def draw_confusion(block: Block, found: Mapping[str, Clinical]) -> Drawing:
@@ -33,8 +36,10 @@ def draw_confusion(block: Block, found: Mapping[str, Clinical]) -> Drawing:
             shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
             axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
             axes.set_title(method, fontsize=9.5)
-            axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7.5)
-            axes.set_yticks(range(len(classes)), classes, fontsize=7.5)
+            if len(classes) <= MOST_NAMES:
+                names = [shorten(name, LONGEST_LABEL) for name in classes]
+                axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7.5)
+                axes.set_yticks(range(len(names)), names, fontsize=7.5)
             if len(classes) <= LEGIBLE:
                 for i, j in np.ndindex(matrix.shape):
                     axes.text(
@@ -81,4 +86,8 @@ def draw_reliability(block: Block, found: Mapping[str, Clinical], styles: Mappin
 def _recalls(clinical: Clinical) -> str:
     matrix = clinical.confusion
     shares = np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
+    named = sorted(zip(shares.tolist(), clinical.classes, strict=True))
+    if len(named) > MOST_NAMES:
+        lowest = ", ".join(f"{name} {share:.2f}" for share, name in named[:LEGIBLE])
+        return f"mean {shares.mean():.2f} of {len(named)} classes, lowest {lowest}"
     return ", ".join(f"{name} {share:.2f}" for name, share in zip(clinical.classes, shares, strict=True))

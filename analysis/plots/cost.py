@@ -13,7 +13,8 @@ from matplotlib.transforms import Bbox
 
 from analysis.inference import Inference
 from analysis.metrics import format_score, metric_label
-from analysis.plots.style import INK, RC, Drawing, Style, file_name, log_ticks, new_axes, short_number
+from analysis.plots.style import INK, RC, Drawing, Style, log_ticks, new_axes, short_number
+from raypeft.core.text import file_name
 
 COSTS = {
     "trainable": ("trainable parameters", 1.0),

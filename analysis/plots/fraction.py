@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from analysis.metrics import format_score, metric_kind, metric_label
-from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, new_axes
+from analysis.plots.style import INK, RC, Drawing, Style, legend_below, new_axes
 from analysis.rank import Pool
 from analysis.resample import Replicates
 from analysis.scores import format_fraction, sample_words
 from analysis.stats.bootstrap import LEVEL
+from raypeft.core.text import file_name
 
 Array = np.ndarray
 TAIL = (1 - LEVEL) / 2

@@ -7,9 +7,10 @@ import numpy as np
 
 from analysis.inference import Inference, Omnibus
 from analysis.metrics import format_score, metric_label
-from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, new_axes
+from analysis.plots.style import INK, RC, Drawing, Style, legend_below, new_axes
 from analysis.stats.friedman import cliques
 from analysis.stats.pairwise import performance_profile
+from raypeft.core.text import file_name
 
 
 def draw_critical_difference(one: Inference, test: Omnibus) -> Drawing:

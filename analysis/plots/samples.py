@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
 from analysis.metrics import format_score, metric_label
-from analysis.plots.style import RC, Drawing, file_name
+from analysis.plots.style import RC, Drawing
 from analysis.rank import Pool
 from analysis.scores import Block, format_fraction
 from raypeft.core.errors import StorageError
+from raypeft.core.text import file_name
 
 HEIGHT = 64
 """Pixels of an image in the page; larger ones are reduced to keep it small."""

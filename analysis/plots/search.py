@@ -8,8 +8,9 @@ import matplotlib
 import pandas as pd
 
 from analysis.metrics import format_score, higher_is_better, metric_label
-from analysis.plots.style import INK, RC, Drawing, Style, file_name, legend_below, log_ticks, new_axes
+from analysis.plots.style import INK, RC, Drawing, Style, legend_below, log_ticks, new_axes
 from analysis.scores import Block, format_fraction
+from raypeft.core.text import file_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from raypeft.core.fonts import families, spell_missing_letters
+
 # Okabe and Ito's palette without black and yellow, which vanish on a dark or a white page
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # seven: with six colours, 42 methods differ
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)))  # tell lines apart in grey
 INK = "#010203"  # stands for the page's text colour, so that a figure follows light and dark
 RC: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": families(),
     "font.size": 10,
     "text.parse_math": False,
     "svg.fonttype": "none",
@@ -121,19 +124,16 @@ def save(drawing: Drawing, folder: Path) -> list[Path]:
     """NAME.png (200 dpi, white ground) and NAME.svg; returns both."""
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{drawing.name}.png", folder / f"{drawing.name}.svg"
+    svg.write_text(_svg(drawing.figure), encoding="utf-8")
+    spell_missing_letters(drawing.figure)
     with matplotlib.rc_context(RC):
         drawing.figure.savefig(png, dpi=200, facecolor="white")
-    svg.write_text(_svg(drawing.figure))
     return [png, svg]
-
-
-def file_name(*parts: str) -> str:
-    """Safe in any file system: "fig-3-vit_base-ham10000"."""
-    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", part).strip("_.") for part in parts if part)
 
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts draw it, not ours
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return text.getvalue()

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_options
+from raypeft.core.text import visible
 
 OWN_DATA = {"folder": "PATH", "csv": "PATH", "npz": "PATH", "medmnist": "FLAG"}
 """Forms of a dataset whose part after the colon names it; `NAME:FOLDER` is named by what stands before."""
@@ -41,9 +42,9 @@ class Source:
         if self.kind not in OWN_DATA:
             return self.kind
         if name := dict(self.options).get("name"):
-            return str(name)
+            return visible(str(name))
         last = self.argument.rstrip("/").rsplit("/", 1)[-1]
-        return last.removesuffix(f".{self.kind}") or self.argument
+        return visible(last.removesuffix(f".{self.kind}") or self.argument)
 
     def bind(self, function: Callable[..., Any]) -> dict[str, Any]:
         """The options to call `function` with: its keyword-only arguments are the allowed ones.

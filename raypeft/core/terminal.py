@@ -6,6 +6,7 @@ to a terminal of any width, a pipe that closes, or a full disk. All of that is d
 
 import codecs
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -120,3 +121,15 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(SPELL, _spell)
+
+
+class TerminalLog(logging.Handler):
+    """Warnings of raypeft's own logger, printed by a Terminal: above a live table, not through it."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(logging.WARNING)
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """The message alone."""
+        self._terminal.print(record.getMessage())

@@ -1,8 +1,11 @@
 """Text from files, tables and libraries, made fit to be shown: nothing hidden in it acts on the reader."""
 
+import hashlib
 import re
 
-_BREAKS = "\n"
+LONGEST_NAME = 100  # of a file, without its suffix; file systems allow 255 bytes, some archives 100
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # on Windows, and shares of it
+
 _HIDDEN = re.compile(
     "["
     "\x00-\x1f\x7f-\x9f"  # control characters: they move the cursor, colour, ring, and end lines
@@ -11,6 +14,8 @@ _HIDDEN = re.compile(
     "\ud800-\udfff"  # half a character, or a byte of a file name that is not UTF-8
     "\U000e0000-\U000e007f]"
 )
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+_SIGNED = re.compile(r"[+-][0-9.]([0-9.,%e±\s()\[\]to+-]*[0-9%)\]])?")
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -24,6 +29,36 @@ def visible(text: str, *, keep: str = "") -> str:
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """`1 image`, `2,000 images`, `0 classes` where the plural is not singular + "s"."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def shorten(text: str, longest: int) -> str:
+    """`text`, or its two ends with ... between them: `longest` characters in all."""
+    half = (longest - 3) // 2
+    return text if len(text) <= longest else f"{text[: longest - 3 - half]}...{text[-half:]}"
+
+
+def csv_cell(text: str) -> str:
+    """A cell that a spreadsheet shows and never runs: a text that would be a formula gets a quote before it.
+
+    Numbers stay as they are, as do intervals: `-0.5`, `+0.02 (-0.01 to 0.05)`.
+    """
+    is_formula = text.startswith(_FORMULA) and not _SIGNED.fullmatch(text)
+    return f"'{text}" if is_formula else text
+
+
+def file_name(*parts: str) -> str:
+    """A name, without its suffix, for a file of any file system: `fig1-vit_base-ham10000`.
+
+    Where `parts` hold other signs, are long or reserved, it ends in a digest of them: two texts never
+    share a name.
+    """
+    parts = tuple(part for part in parts if part)
+    plain = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", part).strip("_.") for part in parts)
+    plain = f"_{plain}" if RESERVED.match(plain) else plain
+    if plain == "-".join(parts) and 0 < len(plain) <= LONGEST_NAME:
+        return plain
+    digest = hashlib.sha256("/".join(parts).encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{plain[: LONGEST_NAME - 9]}-{digest}".lstrip("-")
 
 
 def _spelled(letter: str) -> str:

@@ -6,14 +6,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raypeft.core.errors import DataError, UnknownNameError
+from raypeft.core.errors import DataError, UnknownNameError, list_problems
 from raypeft.core.registry import Registry
 from raypeft.core.sources import OWN_DATA, dataset_label, parse_source
+from raypeft.core.text import visible
 
 DATA_ROOT = "RAYPEFT_DATA"
 """Environment variable: the folder in which each download lies under its data set's name."""
@@ -245,8 +247,17 @@ def describe_datasets() -> list[dict[str, Any]]:
 
 
 def make_table(source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] = ()) -> Table:
-    """A table of one or more rows; the classes are their labels, sorted."""
-    rows = sorted(rows, key=lambda row: row.case_id)
+    """A table of one or more rows; the classes are their labels, sorted.
+
+    Whatever a row says is made visible here, once: names of files may hold bytes that are no text, and
+    classes stand in files, databases and pictures. Raises: DataError for two rows of one case id.
+    """
+    rows = sorted(map(_visible_row, rows), key=lambda row: row.case_id)
+    if twice := [a for a, b in pairwise(rows) if a.case_id == b.case_id]:
+        raise DataError(
+            f"{source}: names of images that stand for two files once made visible; rename one:\n"
+            + list_problems([row.case_id for row in twice])
+        )
     classes = tuple(sorted({row.label for row in rows}))
     number = {name: index for index, name in enumerate(classes)}
 
@@ -271,9 +282,19 @@ def make_table(source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] 
     )
 
 
+def _visible_row(row: Row) -> Row:
+    texts: dict[str, Any] = {
+        name: visible(value)
+        for name in ("case_id", "label", "group", "source")
+        if (value := getattr(row, name)) is not None
+    }
+    shown = {visible(name): visible(value) for name, value in row.subgroups.items()}
+    return replace(row, **texts, subgroups=shown)
+
+
 def left_out(reason: str, labels: Iterable[str]) -> LeftOut:
     """Images left out for one reason, by the label of each."""
-    return LeftOut(reason=reason, by_class=dict(sorted(Counter(labels).items())))
+    return LeftOut(reason=reason, by_class=dict(sorted(Counter(map(visible, labels)).items())))
 
 
 def _download_root(dataset: Dataset, argument: str) -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from raypeft.core.fonts import families, spell_missing_letters
 from raypeft.core.result import RANKED_BY, Result
 from raypeft.launch import mirror
 
@@ -71,11 +72,13 @@ def draw_grid(finals: Sequence[Result], *, store: Path, title: str) -> Figure:
     real = real_file(store, finals[0].data_digest)
     shown = {name: path for name, path in {"real": real, **strips}.items() if path.exists()}
     figure = Figure(figsize=(9, 1.3 * len(shown) + 0.5), layout="constrained")
-    figure.suptitle(f"{title}, one seed", fontsize=10)
+    text: dict[str, Any] = {"family": families(), "parse_math": False}
+    figure.suptitle(f"{title}, one seed", fontsize=10, **text)
     for axes, (name, path) in zip(np.atleast_1d(figure.subplots(len(shown))), shown.items(), strict=True):
         axes.imshow(np.asarray(Image.open(path)))
-        axes.set_title(name, fontsize=8, loc="left")
+        axes.set_title(name, fontsize=8, loc="left", **text)
         axes.set_axis_off()
+    spell_missing_letters(figure)
     return figure
 
 

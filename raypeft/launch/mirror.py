@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raypeft.core.errors import StorageError
+from raypeft.core.fonts import families, spell_missing_letters
 from raypeft.core.result import Result
 from raypeft.core.spec import canonical_json
+from raypeft.core.text import csv_cell, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 TRIAL_TAG = "raypeft.trial_id"
 CELL_TAG = "raypeft.cell"
 PARENT_TAG = "mlflow.parentRunId"
+
+MOST_COUNTS = 40  # classes up to which counts stand in a confusion matrix's picture; the table has them all
+MOST_NAMES = 200  # classes up to which names stand beside it
+LONGEST_LABEL = 40
 
 _COSTS = (
     *("seconds", "device_seconds", "peak_memory_bytes", "images_per_second", "adapter_bytes"),
@@ -243,43 +249,41 @@ def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Pat
             client.log_artifact(run_id, str(samples))
     elif predictions.exists():
         counts = confusion_matrix(predictions, row.classes)
-        client.log_text(run_id, _as_csv(counts, row.classes), "confusion_matrix.csv")
-        figure = _draw(counts, row.classes, title=f"{_cell_name(row)}, seed {row.seed}")
+        client.log_text(run_id, matrix_csv(counts, row.classes), "confusion_matrix.csv")
+        figure = draw_matrix(counts, row.classes, title=f"{_cell_name(row)}, seed {row.seed}")
         client.log_figure(run_id, figure, "confusion_matrix.png")
 
 
-def _as_csv(counts: np.ndarray, classes: Sequence[str]) -> str:
+def matrix_csv(counts: np.ndarray, classes: Sequence[str]) -> str:
+    """True classes down, predicted ones across."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true / predicted", *classes])
-    writer.writerows([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
+    names = list(map(csv_cell, classes))
+    writer.writerow(["true / predicted", *names])
+    writer.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
     return text.getvalue()
 
 
-def _draw(counts: np.ndarray, classes: Sequence[str], *, title: str) -> "Figure":
-    """Counts as numbers, each row's shares as shades of blue."""
+def draw_matrix(counts: np.ndarray, classes: Sequence[str], *, title: str) -> "Figure":
+    """Shares of the true class as shades of blue; counts and names while there is room for them."""
     from matplotlib.figure import Figure  # not pyplot: it keeps figures, and is not for threads
 
-    side = 2.5 + 0.5 * len(classes)  # inches; half an inch holds a count of five digits
-    figure = Figure(figsize=(side, side), layout="constrained")
+    text: dict[str, Any] = {"family": families(), "parse_math": False}
+    room = 0.5 * min(len(classes), MOST_COUNTS)  # inches; half an inch holds a count of five digits
+    figure = Figure(figsize=(2.5 + room, 2.5 + room), layout="constrained")
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (true, predicted), count in np.ndenumerate(counts):
-        dark = shares[true, predicted] > 0.5
-        axes.text(
-            predicted,
-            true,
-            str(count),
-            ha="center",
-            va="center",
-            color="white" if dark else "black",
-            fontsize=8,
-        )
-    ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, classes)
+    for (true, predicted), count in np.ndenumerate(counts) if len(classes) <= MOST_COUNTS else ():
+        colour = "white" if shares[true, predicted] > 0.5 else "black"
+        axes.text(predicted, true, str(count), ha="center", va="center", color=colour, fontsize=8)
+    if len(classes) <= MOST_NAMES:
+        names = [shorten(name, LONGEST_LABEL) for name in classes]
+        text["fontsize"] = min(10.0, 60 * room / len(classes))  # points, of the 72 in an inch
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", **text)
+        axes.set_yticks(range(len(names)), names, **text)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(title, fontsize=9)
+    axes.set_title(shorten(title, 4 * LONGEST_LABEL), **text | {"fontsize": 9})
+    spell_missing_letters(figure)
     return figure

@@ -25,6 +25,7 @@ from raypeft.core.spec import (
     canonical_json,
     model_label,
 )
+from raypeft.core.text import file_name
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.methods import canonical_method, check_family
@@ -220,7 +221,7 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
     asked = plan.to_dict()
     if not path.exists():
         for source, data in plan.data.items():
-            _write_subsets(store / "subsets" / f"{data.name}.parquet", plan, source)
+            _write_subsets(store / "subsets" / f"{file_name(data.name)}.parquet", plan, source)
         write_json(path.with_suffix(".bak"), asked)
         write_json(path, asked)
         return

@@ -1,5 +1,7 @@
 """What a user points at is read as it is, or refused with every fault and its place."""
 
+import os
+
 import pytest
 
 from raypeft.core.errors import DataError, UnknownNameError
@@ -164,3 +166,27 @@ def test_a_table_in_another_encoding_is_refused(class_folders):
 def test_every_source_and_data_set_is_described():
     names = {row["dataset"] for row in describe_datasets()}
     assert {"digits", "folder:PATH", "csv:PATH"} <= names
+
+
+def test_names_are_made_visible_once_and_the_files_are_still_found(tmp_path, write_image):
+    """Bytes that are no text, and control characters, would break databases and terminals further on."""
+    for label in (b"be\xe9nign", b"\x1b[31mred\nclass"):
+        folder = os.path.join(os.fsencode(tmp_path / "scans"), label)
+        os.makedirs(folder)
+        for number in range(3):
+            write_image(tmp_path / "t.png", seed=number)
+            os.rename(tmp_path / "t.png", os.path.join(folder, b"scan_\xc8%d.png" % number))
+    table = open_dataset(f"folder:{tmp_path / 'scans'}")
+    assert table.classes == (r"\x1b[31mred\nclass", r"be\xe9nign")
+    assert table.case_ids[-1] == r"be\xe9nign/scan_\xc82.png"
+    assert all(path.is_file() for path in table.paths)
+
+
+def test_two_files_whose_names_look_alike_once_visible_are_refused(tmp_path, write_image):
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+    for name in (b"a/\xe9.png", rb"a/\xe9.png", b"b/0.png"):
+        write_image(tmp_path / "t.png")
+        os.rename(tmp_path / "t.png", os.path.join(os.fsencode(tmp_path), name))
+    with pytest.raises(DataError, match=r"rename one:\n  - a/\\xe9.png"):
+        open_dataset(f"folder:{tmp_path}")

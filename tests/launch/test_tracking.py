@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import shutil
 import signal
@@ -20,6 +22,7 @@ from raypeft.core.errors import StorageError
 from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, TrialSpec
+from raypeft.launch import mirror
 from raypeft.launch.tracking import SyncCount, Tracker, default_tracking_uri, ui_command
 
 SWEEP = "two_cells"
@@ -464,3 +467,23 @@ def test_the_viewer_listens_on_this_machine_only(tmp_path):
 
 def test_the_viewer_of_a_server_is_the_browser(tmp_path):
     assert ui_command(tmp_path, "https://mlflow.example.org")[-1] == "https://mlflow.example.org"
+
+
+@pytest.mark.parametrize("classes", [41, 150, 1000])
+def test_a_confusion_matrix_of_many_classes_costs_no_more_than_one_of_forty(classes):
+    """With a number in each of its cells, 150 classes took 146 s and 3.7 GB."""
+    names = [f"class {number}" for number in range(classes)]
+    figure = mirror.draw_matrix(np.eye(classes, dtype=int), names, title="many")
+    (axes,) = figure.axes
+    assert not axes.texts
+    assert max(figure.get_size_inches()) <= 2.5 + 0.5 * 40
+    assert len(mirror.matrix_csv(np.eye(classes, dtype=int), names).splitlines()) == 1 + classes
+
+
+def test_names_of_classes_stand_in_pictures_and_tables_as_text():
+    names = ["=HYPERLINK(1)", "$x_{$", "-1"]
+    figure = mirror.draw_matrix(np.eye(3, dtype=int), names, title="$a_{$")
+    figure.savefig(io.BytesIO())  # as mathematics, "$x_{$" does not parse
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == names
+    header = next(csv.reader(io.StringIO(mirror.matrix_csv(np.eye(3, dtype=int), names))))
+    assert header == ["true / predicted", "'=HYPERLINK(1)", "$x_{$", "-1"]
