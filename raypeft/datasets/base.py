@@ -42,6 +42,8 @@ class LeftOut:
         shown = ", ".join(self.folders[:SHOWN_FOLDERS])
         if len(self.folders) > SHOWN_FOLDERS:
             shown += f", and {len(self.folders) - SHOWN_FOLDERS} more"
+        if not self.total:
+            return f"left out: {self.reason}: {shown}"
         whole = f"; folder{'s' * (len(self.folders) > 1)}: {shown}" if shown else ""
         return f"left out: {self.total:,}, {self.reason}{f' ({counts})' if counts else ''}{whole}"
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
-from raypeft.datasets.folder import MASK
 from raypeft.datasets.images import is_image_file
+from raypeft.datasets.masks import MASK
 
 CLASSES = ("benign", "malignant", "normal")
 FOLDER = "Dataset_BUSI_with_GT"

@@ -1,54 +1,153 @@
-"""Your own images in class folders."""
+"""Your own images in class folders: every file below is an image of a class, or counted with the reason."""
 
-import re
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
-from raypeft.datasets.base import Row, Table, left_out, make_table, register_source
-from raypeft.datasets.images import is_image_file
+from raypeft.datasets.base import Row, Table, make_table, register_source
+from raypeft.datasets.layout import Layout, LayoutError, find_layout
+from raypeft.datasets.masks import named_masks, says_mask, unnamed_masks
+from raypeft.datasets.selection import (
+    AGAIN,
+    EMPTY,
+    EXCLUDED,
+    HIDDEN,
+    LOOP,
+    MASK,
+    NO_CLASS,
+    NO_IMAGE,
+    NOT_INCLUDED,
+    SYSTEM,
+    SYSTEM_FOLDERS,
+    Choice,
+    count,
+    printable,
+    why_not,
+)
+from raypeft.datasets.walk import Walk, walk
 
-MASK = re.compile(r"_mask(_\d+)?$")  # segmentation masks that lie beside BUSI's images
-SPLIT_FOLDERS = frozenset(("train", "val", "test", "valid", "validation", "training", "testing"))
+NO_LOSS = frozenset((NO_IMAGE, EXCLUDED, NOT_INCLUDED, AGAIN, LOOP))
+"""A folder beside the classes that holds these alone is no class that got lost."""
+
+_logger = logging.getLogger(__name__)
 
 
-@register_source("folder", meaning="one folder per class, images at any depth below it")
-def folder(path: str) -> Table:
-    """Classes are the folders' names, sorted. Files that are no images, hidden ones and masks are left out.
+@register_source(
+    "folder", meaning="one folder per class, images at any depth below it; or such in train, val and test"
+)
+def folder(path: str, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = ()) -> Table:
+    """Classes are the folders' names; folders named train, val and test are the official split.
 
-    Raises: DataError for a missing folder, fewer than two classes, split folders, and every empty class.
+    Globs are of a path below `path`, a file's or that of a folder above it; `*` stands for slashes too.
+    With `include` nothing else is read, and what it names is read even if it looks like a mask.
+    Raises: DataError for a missing folder, fewer than two classes, every empty class, and whatever is
+    unclear about the folders.
     """
     root = Path(path)
     if not root.is_dir():
-        raise DataError(f"folder:{root}: no such folder")
-    class_dirs = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    names = {path.name for path in class_dirs}
-    if len(names) < 2:
-        raise DataError(
-            f"folder:{root}: {len(names)} class folders; needs at least two, each named as its class"
-        )
-    if {name.lower() for name in names} <= SPLIT_FOLDERS:
-        raise DataError(
-            f"folder:{root}: {', '.join(sorted(names))} are splits, not classes; name the images in a table "
-            "with the columns image,label,split and give csv:PATH"
-        )
-    rows: list[Row] = []
-    empty: list[str] = []
-    masks: list[str] = []
-    for class_dir in class_dirs:
-        images = [file for file in class_dir.rglob("*") if _is_image(file, root)]
-        kept = [file for file in images if not MASK.search(file.stem)]
-        masks += [""] * (len(images) - len(kept))  # no images of the class
-        if not kept:
-            empty.append(
-                f"class '{class_dir.name}' has 0 images: {class_dir}; add images or remove the folder"
+        raise DataError(f"folder:{printable(path)}: no such folder")
+    name = f"folder:{printable(path)}"
+    choice = Choice(include=_globs(include), exclude=_globs(exclude))
+    found = walk(root, passes_over=choice.passes_over)
+    why = why_not(root, found, choice)
+    try:
+        layout = _layout(root, found, why, judges_masks=not include)
+    except LayoutError as error:
+        raise DataError(f"{name}: {printable(str(error))}") from None
+    rows = [_row(root, image, layout) for image in _used(found, why)]
+    problems = [*_conflicts(found, why, layout), *_empty_classes(found, why, layout), *_same_ids(rows)]
+    if problems:
+        raise DataError(f"{name}:\n{list_problems(problems)}")
+    if len(classes := {row.label for row in rows}) < 2:
+        raise DataError(f"{name}: one class only, '{min(classes)}'; classification needs two")
+    if "" not in layout.parents:
+        read = " and ".join(printable(parent) for parent in sorted(layout.parents))
+        _logger.warning("%s: the class folders are those in %s", name, read)
+    class_of = {path: printable(place[0]) for path in why if (place := layout.place(path))}
+    return make_table(name, rows, left_out=count(why, _used(found, why), class_of))
+
+
+def _globs(option: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (option,) if isinstance(option, str) else option
+
+
+def _used(found: Walk, why: Mapping[str, str]) -> list[str]:
+    return [path for path in found.files if path not in why]
+
+
+def _layout(root: Path, found: Walk, why: dict[str, str], *, judges_masks: bool) -> Layout:
+    """The layout of what is used; masks, and images in no class folder, are entered into `why`.
+
+    Raises: LayoutError.
+    """
+    if not _used(found, why):
+        left = "; ".join(str(part) for part in count(why, [], {}))
+        raise LayoutError(f"no images in it{f' ({left})' if left else ''}")
+    if judges_masks:
+        masks, doubtful = named_masks(root, _used(found, why))
+        for kind in doubtful:
+            raise LayoutError(
+                f"are the {len(kind.members)} images named '{kind.name}', as {kind.members[0]}, segmentation "
+                f"masks of others, as of {kind.partners[0]}? Their names say so, but they hold many grey "
+                "levels. Leave them out with --exclude GLOB, or say with --include GLOB what to read"
             )
-        for file in kept:
-            rows.append(Row(path=file, case_id=file.relative_to(root).as_posix(), label=class_dir.name))
-    if empty:
-        raise DataError(f"folder:{root}:\n{list_problems(empty)}")
-    return make_table(f"folder:{root}", rows, left_out=[left_out("segmentation mask", masks)])
+        why |= dict.fromkeys(masks, MASK)
+        if not _used(found, why):
+            raise LayoutError("all of its images look like segmentation masks; --include '*' reads them")
+    images = _used(found, why)
+    layout = find_layout(root.resolve().name, images)
+    if judges_masks:
+        masks = unnamed_masks(root, images, level=lambda path: layout.level(path) or 0)
+        why |= dict.fromkeys(masks, MASK)
+    why |= {image: NO_CLASS for image in images if image not in why and layout.place(image) is None}
+    return layout
 
 
-def _is_image(path: Path, root: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return not is_hidden and is_image_file(path)
+def _row(root: Path, image: str, layout: Layout) -> Row:
+    place = layout.place(image)
+    assert place is not None, "what lies in no class folder is left out"
+    label, side = place
+    return Row(path=root / image, case_id=printable(image), label=printable(label), split=side)
+
+
+def _conflicts(found: Walk, why: Mapping[str, str], layout: Layout) -> Iterator[str]:
+    """Links by which an image would be of two classes, or on two sides of the split."""
+    for path, first in found.again.items():
+        one, other = (layout.place(f"{way}x" if way.endswith("/") else way) for way in (first, path))
+        is_judged = why[path] not in (HIDDEN, SYSTEM, EXCLUDED, NOT_INCLUDED) and first not in why
+        if is_judged and one and other and one != other:
+            yield printable(
+                f"{path} and {first} are the same {'folder' if path.endswith('/') else 'file'}, which cannot "
+                "be of two classes or sides of the split; remove one, or leave it out with --exclude"
+            )
+
+
+def _empty_classes(found: Walk, why: Mapping[str, str], layout: Layout) -> Iterator[str]:
+    """Class folders of which nothing is read, though neither the user nor what lies in them explains it."""
+    filled = {layout.class_folder(path) for path in _used(found, why)}
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for path, reason in why.items():
+        class_folder = layout.class_folder(path)
+        if class_folder and class_folder not in filled:
+            reasons[class_folder][reason] += 1
+    for class_folder, counts in sorted(reasons.items()):
+        name = class_folder.rpartition("/")[2]
+        if name.startswith(".") or name in SYSTEM_FOLDERS:
+            continue
+        rest = counts.keys() - {HIDDEN, SYSTEM, EMPTY}
+        is_mask_folder = rest == {MASK} and says_mask(name)
+        if not is_mask_folder and not (rest and rest <= NO_LOSS):
+            why_so = ", ".join(f"{number:,} {reason}" for reason, number in sorted(counts.items()))
+            yield printable(
+                f"class '{name}' has 0 images: in {class_folder} lie {why_so}; add images, remove the "
+                "folder, or leave it out with --exclude"
+            )
+
+
+def _same_ids(rows: Sequence[Row]) -> Iterator[str]:
+    """Names that differ in bytes that are no UTF-8 and are written as another name is."""
+    for case_id, number in Counter(row.case_id for row in rows).items():
+        if number > 1:
+            yield f"{number} files are written as {case_id}; rename one of them"

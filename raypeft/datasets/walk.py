@@ -1,114 +1,150 @@
 """Every file below a folder, once: links are followed, and a second way to one place is told, not taken."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from raypeft.core.errors import DataError
 
+Link = tuple[str, str, tuple[str, ...]]  # path below the root, real path, real folders of the links so far
 Identity = tuple[int, int]  # device and number of a folder: names differ with links, mounts and case
 
 
 @dataclass(kw_only=True)
 class Walk:
-    """Paths below the root, with slashes; bytes that are not UTF-8 as os.fsdecode gives them."""
+    """Paths below the root, with slashes; bytes that are not UTF-8 as os.fsdecode gives them.
+
+    Folders end in a slash, where they stand for themselves and not for the files in them.
+    """
 
     files: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)  # those read, the root "" among them
     broken: list[str] = field(default_factory=list)  # links to nothing
     special: list[str] = field(default_factory=list)  # pipes, sockets, devices: to open one may block
-    unreadable: dict[str, OSError] = field(default_factory=dict)  # folders
-    same_files: dict[str, str] = field(default_factory=dict)  # a link -> the path under which it is a file
-    same_folders: dict[str, str] = field(default_factory=dict)
+    again: dict[str, str] = field(default_factory=dict)  # a file or folder -> the way it was found first
     loops: list[str] = field(default_factory=list)  # links to a folder above themselves
+    unfollowed: list[str] = field(default_factory=list)  # links to folders that are passed over
+    empty: list[str] = field(default_factory=list)  # folders
+    unreadable: dict[str, str] = field(default_factory=dict)  # folder -> what the system says
 
 
-def walk(root: Path) -> Walk:
+def walk(root: Path, *, passes_over: Callable[[str], bool] = lambda path: False) -> Walk:
     """What lies below `root`. Of several ways to one place the one without links counts, then by name.
 
-    A link to a folder above itself is a loop, even where that folder lies above the root: it would make
-    the siblings of a class part of the class. Raises: DataError when `root` cannot be read.
+    What is passed over is told, but is nobody's first way: links may lead into .git. A link to a folder
+    above itself is a loop, even where that folder lies above the root: it would make the siblings of a
+    class part of the class. Raises: DataError when `root` cannot be read.
     """
-    return _Walker(root).walk()
+    return _Walker(root, passes_over).walk()
 
 
 class _Walker:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, passes_over: Callable[[str], bool]) -> None:
         self._root = root
+        self._passes_over = passes_over
         self._found = Walk()
-        self._seen: dict[Identity, str] = {}  # folders read
+        self._folders: list[str] = []
+        self._seen: dict[Identity, str] = {}  # a folder -> its first way
         self._real: dict[str, str] = {}  # the real path of each file -> its path below the root
         self._file_links: list[tuple[str, str]] = []  # path below the root, real path
 
     def walk(self) -> Walk:
         found = self._found
         folder_links = self._read("", os.path.realpath(self._root), ())
-        if "" in found.unreadable:
-            raise DataError(f"folder:{self._root}: cannot be read ({found.unreadable[''].strerror})")
+        if "/" in found.unreadable:
+            raise DataError(f"folder:{self._root}: cannot be read ({found.unreadable['/']})")
         while folder_links:  # first all folders that are really here, then what links lead to
             folder_links = [link for one in sorted(folder_links) for link in self._follow(*one)]
         for path, real in sorted(self._file_links):
-            first = self._real.setdefault(real, path)
+            first = path if self._passes_over(path) else self._real.setdefault(real, path)
             if first == path:
                 found.files.append(path)
             else:
-                found.same_files[path] = first
+                found.again[path] = first
+        found.files.sort()
+        found.empty = list(self._empty())
         return found
 
-    def _follow(self, path: str, real: str, places: tuple[str, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
+    def _follow(self, path: str, real: str, places: tuple[str, ...]) -> list[Link]:
         """Read the folder that the link `path` leads to; `places` are the folders of the links on the way."""
         try:
-            identity = _identity(real)
             above = {_identity(folder) for place in places for folder in _and_above(place)}
+            is_loop = _identity(real) in above
         except OSError as error:
-            self._found.unreadable[path] = error
+            self._found.unreadable[f"{path}/"] = str(error.strerror)
             return []
-        if identity in above:
-            self._found.loops.append(path)
+        if is_loop:
+            self._found.loops.append(f"{path}/")
             return []
         return self._read(path, real, places)
 
-    def _read(self, top: str, real_top: str, places: tuple[str, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
-        """All below a folder but what links to folders lead to: those are returned."""
-        links = []
+    def _read(self, top: str, real_top: str, places: tuple[str, ...]) -> list[Link]:
+        """All below a folder but what links to folders lead to: those links are returned."""
+        links: list[Link] = []
         waiting = [(top, real_top)]
         while waiting:
             folder, real = waiting.pop()
             try:
-                first = self._seen.setdefault(_identity(real), folder)
+                first = self._first_way(folder, real)
                 if first != folder:
-                    self._found.same_folders[folder] = first
+                    self._found.again[f"{folder}/"] = f"{first}/"
                     continue
                 with os.scandir(real) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
             except OSError as error:
-                self._found.unreadable[folder] = error
+                self._found.unreadable[f"{folder}/"] = str(error.strerror)
                 continue
-            self._found.folders.append(folder)
+            self._folders.append(folder)
             for entry in listed:
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_symlink():
                     links += self._link(path, entry.path, (*places, real))
                 elif entry.is_dir():
                     waiting.append((path, entry.path))
-                elif entry.is_file():
-                    self._found.files.append(path)
-                    self._real[entry.path] = path
                 else:
-                    self._found.special.append(path)
+                    self._file(path, entry)
         return links
 
-    def _link(self, path: str, link: str, places: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    def _first_way(self, folder: str, real: str) -> str:
+        identity = _identity(real)
+        if self._passes_over(f"{folder}/"):
+            return self._seen.get(identity, folder)
+        return self._seen.setdefault(identity, folder)
+
+    def _file(self, path: str, entry: os.DirEntry[str]) -> None:
+        if not entry.is_file():
+            self._found.special.append(path)
+            return
+        self._found.files.append(path)
+        if not self._passes_over(path):
+            self._real[entry.path] = path
+
+    def _link(self, path: str, link: str, places: tuple[str, ...]) -> Iterator[Link]:
         real = os.path.realpath(link)
         if os.path.isdir(real):
-            yield path, real, places
+            if self._passes_over(f"{path}/"):
+                self._found.unfollowed.append(f"{path}/")
+            else:
+                yield path, real, places
         elif os.path.isfile(real):
             self._file_links.append((path, real))
-        elif os.path.exists(real):
-            self._found.special.append(path)
         else:
-            self._found.broken.append(path)
+            (self._found.special if os.path.exists(real) else self._found.broken).append(path)
+
+    def _empty(self) -> Iterator[str]:
+        """The topmost of the folders without anything in them but such folders."""
+        found = self._found
+        things = [found.files, found.broken, found.special, found.again, found.loops]
+        things += [found.unfollowed, found.unreadable]
+        filled = {""} | {folder for thing in things for path in thing for folder in _parents(path)}
+        for folder in self._folders:
+            if folder not in filled and folder.rpartition("/")[0] in filled:
+                yield f"{folder}/"
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := path.rstrip("/").rpartition("/")[0]:
+        yield path
 
 
 def _identity(folder: str) -> Identity:

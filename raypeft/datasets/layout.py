@@ -1,0 +1,193 @@
+"""Which class, and which side of the split, an image is of: by the folders above it."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+SIDE_OF = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""Names of folders, in any case -> side of the split."""
+HOLDERS = "image images img imgs picture pictures photo photos data dataset archive raw"
+CONTAINERS = frozenset(HOLDERS.split())
+"""Names of folders that hold class folders and are no class themselves."""
+TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+class LayoutError(Exception):
+    """What is unclear about the folders, and how to say what is meant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the class folders lie; paths below the root."""
+
+    parents: dict[str, str | None]  # folder of class folders -> side of the split
+    has_inner_sides: bool = False  # CLASS/train/..., CLASS/test/...
+
+    def place(self, path: str) -> tuple[str, str | None] | None:
+        """The class and the side of a file; None where it lies in no class folder."""
+        level = self.level(path)
+        parts = path.split("/")
+        if level is None or len(parts) < level + 2 + self.has_inner_sides:
+            return None
+        side = self.parents["/".join(parts[:level])]
+        if self.has_inner_sides:
+            side = SIDE_OF.get(parts[level + 1].casefold())
+        return parts[level], side
+
+    def class_folder(self, path: str) -> str | None:
+        """The class folder of a file, or, of a folder (it ends in a slash), the one that it is or lies in."""
+        level = self.level(path)
+        parts = path.split("/")
+        return None if level is None or len(parts) < level + 2 else "/".join(parts[: level + 1])
+
+    def level(self, path: str) -> int | None:
+        """How many folders stand above the class folder of a file."""
+        parts = path.split("/")
+        return next((n for n in range(len(parts)) if "/".join(parts[:n]) in self.parents), None)
+
+
+def find_layout(name: str, images: Collection[str]) -> Layout:
+    """Of one or more images, as paths below the folder called `name`.
+
+    Folders named as splits, train and at least one other, are the split, above the class folders or in
+    each of them; what lies beside them is no class. Raises: LayoutError.
+    """
+    base = _descend("", images, name=name)
+    children = _children(base, images)
+    sides = _sides(base, children)
+    if sides:
+        parents = {_below_containers(_join(base, child), images): side for child, side in sides.items()}
+        if not _children(next(one for one, side in parents.items() if side == "train"), images):
+            raise LayoutError(f"the images in '{_join(base, 'train')}' {IN_NO_CLASS}")
+        _check_names(parents, images)
+        return Layout(parents=dict(parents))
+    _check_names([base], images)
+    has_inner_sides = _has_inner_sides(base, children, images)
+    if not has_inner_sides:
+        _check_no_split(base, children)
+    return Layout(parents={base: None}, has_inner_sides=has_inner_sides)
+
+
+IN_NO_CLASS = (
+    "lie in no class folder; put those of each class into a folder named as the class, or name images and "
+    "labels in a table: csv:PATH"
+)
+
+
+def _descend(base: str, images: Collection[str], *, name: str) -> str:
+    """The folder that holds the class or split folders: `base`, or one below it that can be nothing else."""
+    children = _children(base, images)
+    if not children:
+        raise LayoutError(f"the images{f' in {base!r}' if base else ''} {IN_NO_CLASS}")
+    if len(children) > 1:
+        return base
+    only = children[0]
+    below = _join(base, only)
+    inner = _children(below, images)
+    is_container = only.casefold() in CONTAINERS or only == name or bool(_sides(below, inner))
+    if not is_container:
+        advice = f"; if the folders in it are the classes ({_some(inner)}), give that folder" if inner else ""
+        raise LayoutError(
+            f"one folder with images, '{below}', and classification needs at least two classes{advice}"
+        )
+    return _descend(below, images, name=only)
+
+
+def _below_containers(folder: str, images: Collection[str]) -> str:
+    """Of train/images/CLASS: train/images."""
+    children = _children(folder, images)
+    while len(children) == 1 and children[0].casefold() in CONTAINERS:
+        folder = _join(folder, children[0])
+        children = _children(folder, images)
+    return folder
+
+
+def _children(folder: str, images: Iterable[str]) -> list[str]:
+    """Folders in `folder` that hold images, sorted."""
+    start = f"{folder}/" if folder else ""
+    rests = (path[len(start) :] for path in images if path.startswith(start))
+    return sorted({rest.partition("/")[0] for rest in rests if "/" in rest})
+
+
+def _sides(base: str, names: Collection[str]) -> dict[str, str]:
+    """Folder -> side, of those named as splits; none where train or a second side is missing."""
+    sides = {name: SIDE_OF[name.casefold()] for name in names if name.casefold() in SIDE_OF}
+    if "train" not in sides.values() or len(set(sides.values())) < 2:
+        return {}
+    for side in set(sides.values()):
+        if len(same := [_join(base, name) for name in sides if sides[name] == side]) > 1:
+            raise LayoutError(f"{_all(same)} are all named as '{side}' of a split; join or rename them")
+    return sides
+
+
+def _has_inner_sides(base: str, classes: Collection[str], images: Collection[str]) -> bool:
+    inner = {name: _children(_join(base, name), images) for name in classes}
+    with_sides = [name for name in classes if _sides(_join(base, name), inner[name])]
+    if not with_sides:
+        return False
+    for name in classes:
+        start = f"{_join(base, name)}/"
+        strangers = [
+            path
+            for path in images
+            if path.startswith(start) and path[len(start) :].split("/")[0].casefold() not in SIDE_OF
+        ]
+        if strangers:
+            raise LayoutError(
+                f"'{_join(base, with_sides[0])}' holds train and test folders, but '{strangers[0]}' lies in "
+                "none; move it into one, or leave it out with --exclude"
+            )
+    return True
+
+
+def _check_no_split(base: str, names: Collection[str]) -> None:
+    """Raises: LayoutError for folders that look like splits, but are no whole split."""
+    looks = {name: {SIDE_OF[word] for word in _words(name) if word in SIDE_OF} for name in names}
+    is_split = {side for name in names for side in looks[name]} >= {"train"} and sum(
+        map(bool, looks.values())
+    ) > 1
+    plain = [_join(base, name) for name in names if name.casefold() in SIDE_OF]
+    suspects = [_join(base, name) for name in names if looks[name]] if is_split else plain
+    if suspects:
+        raise LayoutError(
+            f"{_all(suspects)}: named as {'a split' if len(suspects) == 1 else 'splits'}, not as "
+            f"{'a class' if len(suspects) == 1 else 'classes'}. An official split has the folders train, "
+            "test and perhaps val, side by side, and the class folders in each; name them so, leave some out "
+            "with --exclude, or name images, labels and splits in a table: csv:PATH"
+        )
+
+
+def _check_names(parents: Iterable[str], images: Collection[str]) -> None:
+    """Raises: LayoutError for class folders whose names differ in spelling alone."""
+    folders: dict[str, dict[str, str]] = defaultdict(dict)  # folded name -> name -> one folder so named
+    for parent in parents:
+        for name in _children(parent, images):
+            folded = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold())
+            folders[folded].setdefault(name, _join(parent, name))
+    for same in folders.values():
+        if len(same) > 1:
+            raise LayoutError(f"{_all(same.values())}: one class in two spellings? Rename one of them")
+
+
+def _words(name: str) -> list[str]:
+    return [token.lower() for token in TOKEN.findall(name)]
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _all(names: Iterable[str]) -> str:
+    """'a', 'b' and 'c'."""
+    *first, last = [f"'{name}'" for name in names]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _some(names: Collection[str], limit: int = 4) -> str:
+    return ", ".join([*list(names)[:limit], *(["..."] if len(names) > limit else [])])

@@ -1,0 +1,146 @@
+"""Why a file or folder of a walk is not used, and the counts of it."""
+
+import fnmatch
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from raypeft.core.errors import DataError, list_problems
+from raypeft.datasets.base import LeftOut, left_out
+from raypeft.datasets.images import IMAGE_SUFFIXES, is_image_file
+from raypeft.datasets.walk import Walk
+
+HIDDEN = "hidden"
+SYSTEM = "left by an operating system"
+EXCLUDED = "excluded"
+NOT_INCLUDED = "not included"
+BROKEN = "link to nothing"
+SPECIAL = "pipe, socket or device"
+AGAIN = "second way to what is read already"
+LOOP = "link to a folder above itself"
+EMPTY = "empty folder"
+NO_IMAGE = "not an image"
+MASK = "segmentation mask"
+NO_CLASS = "in no class folder"
+
+OF_NO_CLASS = frozenset((HIDDEN, SYSTEM, NO_IMAGE, MASK))  # counted for no class, wherever they lie
+SYSTEM_FOLDERS = frozenset(
+    ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+)
+
+
+class Choice:
+    """What a user's globs and the names of junk say about paths; those of folders end in a slash."""
+
+    def __init__(self, *, include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
+        self._include = [_Glob(glob) for glob in include]
+        self._exclude = [_Glob(glob) for glob in exclude]
+
+    def reason(self, path: str) -> str | None:
+        """Why not to use it, whatever it is."""
+        parts = path.split("/")
+        if any(part.startswith(".") for part in parts):
+            return HIDDEN
+        if any(part in SYSTEM_FOLDERS for part in parts):
+            return SYSTEM
+        if any([glob.matches(path) for glob in self._exclude]):
+            return EXCLUDED
+        is_included = any([glob.matches(path) for glob in self._include]) or not self._include
+        # of a folder, the files in it may be included
+        return None if is_included or path.endswith("/") else NOT_INCLUDED
+
+    def passes_over(self, path: str) -> bool:
+        """Whether there is a reason not to use it."""
+        return self.reason(path) is not None
+
+    def idle(self) -> list[str]:
+        """Globs that matched none of the paths asked for."""
+        return [glob.text for glob in (*self._include, *self._exclude) if not glob.has_matched]
+
+
+class _Glob:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.has_matched = False
+        self._pattern = re.compile(fnmatch.translate(text.rstrip("/")))
+        self._known = {"": False}  # folders
+
+    def matches(self, path: str) -> bool:
+        """Whether it matches the path, or a folder above it."""
+        found = bool(self._pattern.match(path)) or self._is_below_match(path.rpartition("/")[0])
+        self.has_matched |= found
+        return found
+
+    def _is_below_match(self, folder: str) -> bool:
+        if folder not in self._known:
+            above = folder.rpartition("/")[0]
+            self._known[folder] = bool(self._pattern.match(folder)) or self._is_below_match(above)
+        return self._known[folder]
+
+
+def why_not(root: Path, found: Walk, choice: Choice) -> dict[str, str]:
+    """The reasons that each thing tells by itself: what has none is an image file.
+
+    Raises: DataError for a folder or file that cannot be read, and for a glob that matches nothing.
+    """
+    odd = dict.fromkeys(found.broken, BROKEN) | dict.fromkeys(found.special, SPECIAL)
+    odd |= dict.fromkeys(found.again, AGAIN) | dict.fromkeys(found.loops, LOOP)
+    odd |= dict.fromkeys(found.empty, EMPTY)
+    paths = [*found.files, *odd, *found.unfollowed, *found.unreadable]
+    why: dict[str, str] = {}
+    problems = []
+    for path in paths:
+        if reason := choice.reason(path) or odd.get(path):
+            why[path] = reason
+        elif path in found.unreadable:
+            problems.append(f"{root / path}: cannot be read ({found.unreadable[path]})")
+        elif not _is_image(root / path):
+            why[path] = NO_IMAGE
+            if not os.access(root / path, os.R_OK):
+                problems.append(f"{root / path}: cannot be read")
+    problems = [f"{one}; mend that, or leave it out with --exclude" for one in problems]
+    for glob in choice.idle():
+        example = f"; they are written as '{paths[0]}' is" if paths else ""
+        problems.append(f"'{glob}' matches none of {len(paths):,} paths below the folder{example}")
+    if problems:
+        raise DataError(printable(f"folder:{root}:\n{list_problems(problems)}"))
+    return why
+
+
+def count(why: Mapping[str, str], used: Iterable[str], class_of: Mapping[str, str]) -> list[LeftOut]:
+    """What is left out, by reason; the folders of which everything is, for one reason, are named.
+
+    `class_of`: the class of each file, as far as it has one.
+    """
+    labels: dict[str, list[str]] = defaultdict(list)
+    states: dict[str, str] = {}  # folder -> the one reason of all in it, or ""
+    for path, reason in [*why.items(), *((path, "") for path in used)]:
+        if reason and not path.endswith("/"):
+            labels[reason].append("" if reason in OF_NO_CLASS else class_of.get(path, ""))
+        folder = path
+        while folder := folder.rpartition("/")[0]:
+            states[folder] = reason if states.get(folder, reason) == reason else ""
+    whole: dict[str, list[str]] = defaultdict(list)
+    for folder, reason in states.items():
+        if reason and states.get(folder.rpartition("/")[0]) != reason:
+            whole[reason].append(folder)
+    return [
+        LeftOut(
+            reason=reason,
+            by_class=left_out(reason, labels[reason]).by_class,
+            folders=tuple(printable(folder) for folder in sorted(whole[reason])),
+        )
+        for reason in sorted(set(why.values()))
+    ]
+
+
+def printable(path: str) -> str:
+    r"""Bytes that are no UTF-8 as \xc8: what a table, a terminal and a hash can take."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _is_image(path: Path) -> bool:
+    """By its suffix where that is enough: opening 100,000 files takes minutes on a network's file system."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or is_image_file(path)
