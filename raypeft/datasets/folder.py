@@ -2,10 +2,11 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
+from raypeft.core.text import visible
 from raypeft.datasets.base import Row, Table, make_table, register_source
 from raypeft.datasets.layout import Layout, LayoutError, find_layout
 from raypeft.datasets.masks import named_masks, says_mask, unnamed_masks
@@ -23,7 +24,6 @@ from raypeft.datasets.selection import (
     SYSTEM_FOLDERS,
     Choice,
     count,
-    printable,
     why_not,
 )
 from raypeft.datasets.walk import Walk, walk
@@ -47,25 +47,25 @@ def folder(path: str, *, include: str | tuple[str, ...] = (), exclude: str | tup
     """
     root = Path(path)
     if not root.is_dir():
-        raise DataError(f"folder:{printable(path)}: no such folder")
-    name = f"folder:{printable(path)}"
+        raise DataError(f"folder:{visible(path)}: no such folder")
+    name = f"folder:{visible(path)}"
     choice = Choice(include=_globs(include), exclude=_globs(exclude))
     found = walk(root, passes_over=choice.passes_over)
     why = why_not(root, found, choice)
     try:
         layout = _layout(root, found, why, judges_masks=not include)
     except LayoutError as error:
-        raise DataError(f"{name}: {printable(str(error))}") from None
+        raise DataError(f"{name}: {visible(str(error))}") from None
     rows = [_row(root, image, layout) for image in _used(found, why)]
-    problems = [*_conflicts(found, why, layout), *_empty_classes(found, why, layout), *_same_ids(rows)]
+    problems = [*_conflicts(found, why, layout), *_empty_classes(found, why, layout)]
     if problems:
         raise DataError(f"{name}:\n{list_problems(problems)}")
     if len(classes := {row.label for row in rows}) < 2:
         raise DataError(f"{name}: one class only, '{min(classes)}'; classification needs two")
     if "" not in layout.parents:
-        read = " and ".join(printable(parent) for parent in sorted(layout.parents))
+        read = " and ".join(visible(parent) for parent in sorted(layout.parents))
         _logger.warning("%s: the class folders are those in %s", name, read)
-    class_of = {path: printable(place[0]) for path in why if (place := layout.place(path))}
+    class_of = {path: visible(place[0]) for path in why if (place := layout.place(path))}
     return make_table(name, rows, left_out=count(why, _used(found, why), class_of))
 
 
@@ -97,7 +97,7 @@ def _layout(root: Path, found: Walk, why: dict[str, str], *, judges_masks: bool)
         if not _used(found, why):
             raise LayoutError("all of its images look like segmentation masks; --include '*' reads them")
     images = _used(found, why)
-    layout = find_layout(root.resolve().name, images)
+    layout = find_layout(root, images)
     if judges_masks:
         masks = unnamed_masks(root, images, level=lambda path: layout.level(path) or 0)
         why |= dict.fromkeys(masks, MASK)
@@ -109,7 +109,7 @@ def _row(root: Path, image: str, layout: Layout) -> Row:
     place = layout.place(image)
     assert place is not None, "what lies in no class folder is left out"
     label, side = place
-    return Row(path=root / image, case_id=printable(image), label=printable(label), split=side)
+    return Row(path=root / image, case_id=image, label=label, split=side)
 
 
 def _conflicts(found: Walk, why: Mapping[str, str], layout: Layout) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _conflicts(found: Walk, why: Mapping[str, str], layout: Layout) -> Iterator[
         one, other = (layout.place(f"{way}x" if way.endswith("/") else way) for way in (first, path))
         is_judged = why[path] not in (HIDDEN, SYSTEM, EXCLUDED, NOT_INCLUDED) and first not in why
         if is_judged and one and other and one != other:
-            yield printable(
+            yield visible(
                 f"{path} and {first} are the same {'folder' if path.endswith('/') else 'file'}, which cannot "
                 "be of two classes or sides of the split; remove one, or leave it out with --exclude"
             )
@@ -140,14 +140,7 @@ def _empty_classes(found: Walk, why: Mapping[str, str], layout: Layout) -> Itera
         is_mask_folder = rest == {MASK} and says_mask(name)
         if not is_mask_folder and not (rest and rest <= NO_LOSS):
             why_so = ", ".join(f"{number:,} {reason}" for reason, number in sorted(counts.items()))
-            yield printable(
+            yield visible(
                 f"class '{name}' has 0 images: in {class_folder} lie {why_so}; add images, remove the "
                 "folder, or leave it out with --exclude"
             )
-
-
-def _same_ids(rows: Sequence[Row]) -> Iterator[str]:
-    """Names that differ in bytes that are no UTF-8 and are written as another name is."""
-    for case_id, number in Counter(row.case_id for row in rows).items():
-        if number > 1:
-            yield f"{number} files are written as {case_id}; rename one of them"

@@ -5,6 +5,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from raypeft.core.text import visible
 
 SIDE_OF = {
     "train": "train", "training": "train",
@@ -52,13 +55,13 @@ class Layout:
         return next((n for n in range(len(parts)) if "/".join(parts[:n]) in self.parents), None)
 
 
-def find_layout(name: str, images: Collection[str]) -> Layout:
-    """Of one or more images, as paths below the folder called `name`.
+def find_layout(root: Path, images: Collection[str]) -> Layout:
+    """Of one or more images, as paths below `root`.
 
     Folders named as splits, train and at least one other, are the split, above the class folders or in
     each of them; what lies beside them is no class. Raises: LayoutError.
     """
-    base = _descend("", images, name=name)
+    base = _descend(root, "", images)
     children = _children(base, images)
     sides = _sides(base, children)
     if sides:
@@ -80,7 +83,7 @@ IN_NO_CLASS = (
 )
 
 
-def _descend(base: str, images: Collection[str], *, name: str) -> str:
+def _descend(root: Path, base: str, images: Collection[str]) -> str:
     """The folder that holds the class or split folders: `base`, or one below it that can be nothing else."""
     children = _children(base, images)
     if not children:
@@ -90,13 +93,15 @@ def _descend(base: str, images: Collection[str], *, name: str) -> str:
     only = children[0]
     below = _join(base, only)
     inner = _children(below, images)
-    is_container = only.casefold() in CONTAINERS or only == name or bool(_sides(below, inner))
+    is_container = (
+        only.casefold() in CONTAINERS or only == (root.resolve() / base).name or bool(_sides(below, inner))
+    )
     if not is_container:
-        advice = f"; if the folders in it are the classes ({_some(inner)}), give that folder" if inner else ""
+        advice = f"; if {_some(inner)} in it are classes, give folder:{root / below}" if inner else ""
         raise LayoutError(
             f"one folder with images, '{below}', and classification needs at least two classes{advice}"
         )
-    return _descend(below, images, name=only)
+    return _descend(root, below, images)
 
 
 def _below_containers(folder: str, images: Collection[str]) -> str:
@@ -168,7 +173,7 @@ def _check_names(parents: Iterable[str], images: Collection[str]) -> None:
     folders: dict[str, dict[str, str]] = defaultdict(dict)  # folded name -> name -> one folder so named
     for parent in parents:
         for name in _children(parent, images):
-            folded = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold())
+            folded = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", visible(name)).casefold())
             folders[folded].setdefault(name, _join(parent, name))
     for same in folders.values():
         if len(same) > 1:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
+from raypeft.core.text import visible
 from raypeft.datasets.base import LeftOut, left_out
 from raypeft.datasets.images import IMAGE_SUFFIXES, is_image_file
 from raypeft.datasets.walk import Walk
@@ -105,7 +106,7 @@ def why_not(root: Path, found: Walk, choice: Choice) -> dict[str, str]:
         example = f"; they are written as '{paths[0]}' is" if paths else ""
         problems.append(f"'{glob}' matches none of {len(paths):,} paths below the folder{example}")
     if problems:
-        raise DataError(printable(f"folder:{root}:\n{list_problems(problems)}"))
+        raise DataError(f"folder:{root}:\n{list_problems([visible(one) for one in problems])}")
     return why
 
 
@@ -130,15 +131,10 @@ def count(why: Mapping[str, str], used: Iterable[str], class_of: Mapping[str, st
         LeftOut(
             reason=reason,
             by_class=left_out(reason, labels[reason]).by_class,
-            folders=tuple(printable(folder) for folder in sorted(whole[reason])),
+            folders=tuple(visible(folder) for folder in sorted(whole[reason])),
         )
         for reason in sorted(set(why.values()))
     ]
-
-
-def printable(path: str) -> str:
-    r"""Bytes that are no UTF-8 as \xc8: what a table, a terminal and a hash can take."""
-    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _is_image(path: Path) -> bool:
