@@ -8,35 +8,35 @@ from typing import Literal
 
 from markupsafe import Markup
 from rich import box
-from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis.tables import Table
-from raypeft.core.text import csv_cell
+from analysis.tables import Row, Table
+from raypeft.core.terminal import Grid
+from raypeft.core.text import csv_cell, visible
 
 Form = Literal["text", "csv", "markdown", "latex", "html"]
 
 
-def to_rich(table: Table) -> RichTable:
+def to_grid(table: Table) -> Grid:
     """For a terminal; a line with the group's name opens its rows."""
-    grid = RichTable(title=table.title, caption="\n".join(table.notes), box=box.SIMPLE_HEAD, show_edge=False,
-                     title_justify="left", caption_justify="left", padding=(0, 1, 0, 0))  # fmt: skip
-    for index, name in enumerate(table.columns):
-        if index == 0:
-            grid.add_column(name, no_wrap=True)
-        else:  # may wrap: a crop would hide scores
-            grid.add_column(Text("\n".join(name.rsplit(" ", 1))), justify="right")
-    for group, rows in table.by_group().items():
-        if group:
-            grid.add_row(Text(group, style="bold"))
-        for row in rows:
-            grid.add_row(
-                *(
-                    Text(text.replace(" (", "\n("), style="bold" if name in row.bold else "")
-                    for name, text in row.texts.items()
-                )
-            )
-    return grid
+    rows: list[list[Text]] = []
+    for group, own in table.by_group().items():
+        rows += [[Text(visible(group), style="bold")]] if group else []
+        rows += [[_cell(row, name) for name in table.columns] for row in own]
+    return Grid(
+        columns=[table.columns[0], *("\n".join(name.rsplit(" ", 1)) for name in table.columns[1:])],
+        rows=rows,
+        title=table.title,
+        notes="\n".join(table.notes),
+        box=box.SIMPLE_HEAD,
+        justify="right",
+    )
+
+
+def _cell(row: Row, name: str) -> Text:
+    """A remark in brackets below its number."""
+    text = visible(row.texts[name]).replace(" (", "\n(")
+    return Text(text, style="bold" if name in row.bold else "")
 
 
 def to_html(table: Table) -> Markup:

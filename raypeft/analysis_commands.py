@@ -32,7 +32,7 @@ def rank(
     A CSV has columns model,dataset,method,<metric> and may have fraction, seed, stage and status.
     """
     from analysis.as_json import rank_facts
-    from analysis.render import to_rich
+    from analysis.render import to_grid
     from analysis.report import lead
     from analysis.report_tables import ranking_table
     from analysis.study import open_study
@@ -44,7 +44,7 @@ def rank(
         return
     for study in found:
         for one in study.inferences:
-            facts.print(to_rich(ranking_table(one)))
+            facts.print(to_grid(ranking_table(one)))
             _say(sentences(one))
         _say(lead(study) or ["No final run is finished yet."])
 
@@ -63,7 +63,7 @@ def table(
 ) -> None:
     """Print scores in the form of the paper's tables: mean ± sd, best in bold, mean score, mean rank."""
     from analysis.as_json import table_facts
-    from analysis.render import RENDERERS, to_rich
+    from analysis.render import RENDERERS, to_grid
     from analysis.study import open_study
     from analysis.tables import parameter_table, score_table
 
@@ -78,7 +78,7 @@ def table(
         return
     for printed in tables:
         if chosen == "text":
-            facts.print(to_rich(printed))
+            facts.print(to_grid(printed))
         else:
             print(RENDERERS[chosen](printed))
 
@@ -135,7 +135,7 @@ def recommend(
 
 def show_results(store: Path) -> None:
     """The ranking table on stdout; where everything lies and how to open it on stderr."""
-    from analysis.render import to_rich
+    from analysis.render import to_grid
     from analysis.report import lead, write_report
     from analysis.study import open_study
     from analysis.tables import score_table
@@ -143,7 +143,7 @@ def show_results(store: Path) -> None:
     (study,) = open_study(store)
     if study.frame.empty:
         return
-    facts.print(to_rich(score_table(study.frame, study.metric)))
+    facts.print(to_grid(score_table(study.frame, study.metric)))
     _say(lead(study)[:1])
     path = write_report(store, store / "report.html")
     for what, where in (

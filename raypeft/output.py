@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.sources import split_commas
-from raypeft.core.terminal import Terminal, stdout_width
+from raypeft.core.terminal import Grid, Terminal, stdout_width
 from raypeft.core.text import visible
 
 talk = Terminal(stderr=True)
@@ -42,12 +42,10 @@ def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in rows[0]:
-        table.add_column(visible(heading), overflow="fold")
-    for row in rows:
-        table.add_row(*(visible(", ".join(v) if isinstance(v, list) else str(v)) for v in row.values()))
-    facts.print(table)
+    texts = [", ".join(v) if isinstance(v, list) else str(v) for row in rows for v in row.values()]
+    cells = iter([Text(visible(text)) for text in texts])
+    columns = list(map(visible, rows[0])) if rows else []
+    facts.print(Grid(columns=columns, rows=list(zip(*[cells] * len(columns), strict=True))))
 
 
 def print_json(content: Any) -> None:

@@ -1,12 +1,15 @@
 """What commands print: foreign text as written, to readers that may be narrow, poor in letters, or gone."""
 
+import csv
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+from rich.text import Text
 
-from raypeft.core.terminal import SafeStream, Terminal
+from raypeft.core.terminal import Grid, SafeStream, Terminal
 
 CLOSE = {"stdout": (1,), "stderr": (2,), "both": (1, 2)}
 
@@ -23,6 +26,17 @@ def printed(capsys):
     def show(content) -> str:
         Terminal(width=80).print(content)
         return capsys.readouterr().out
+
+    return show
+
+
+@pytest.fixture
+def printed_at(capsys):
+    """Lines of what a terminal of some width makes of it."""
+
+    def show(content, width: int) -> list[str]:
+        Terminal(width=width).print(content)
+        return capsys.readouterr().out.splitlines()
 
     return show
 
@@ -82,3 +96,32 @@ def test_a_stream_spells_what_its_encoding_lacks_and_stays_silent_once_its_reade
         print("0.9 ± 0.1", "正", "a ≤ b", os.fsdecode(b"\xe9"), file=stream, flush=True)
         assert path.read_bytes() == rb"0.9 " + b"\xb1" + rb" 0.1 \u6b63 a <= b \xe9" + b"\n"
     print("too late", file=stream, flush=True)
+
+
+@pytest.mark.parametrize("width", [20, 30, 50, 80, 200])
+def test_no_score_is_cut_or_broken_however_narrow_the_terminal(width):
+    """80 columns cut each of ten scores to `0.…`."""
+    env = {**os.environ, "COLUMNS": str(width), "PYTHONUTF8": "1"}
+    out = raypeft("table", "dutt2024", env=env).stdout.decode()
+    assert "…" not in out
+    with open("analysis/paper/table3_vit_f1.csv") as file:
+        scores = [float(row["f1_macro"]) for row in csv.DictReader(file)]
+    shown = re.findall(r"\d\.\d{3}(?= ± \d\.\d{3})", out)
+    for score in scores:
+        assert f"{score:.3f}" in shown
+
+
+@pytest.mark.parametrize("width", [14, 40, 80])
+def test_a_grid_shows_each_column_under_its_heading_beside_the_first(printed_at, width):
+    numbers = [[f"{row}.{column:03d}" for column in range(10)] for row in range(3)]
+    rows = [[Text(f"method{row}"), *map(Text, own)] for row, own in enumerate(numbers)]
+    lines = printed_at(Grid(columns=["method", *(f"c{n}" for n in range(10))], rows=rows), width)
+    assert all(len(line.rstrip()) <= width for line in lines)
+    seen, columns = {}, []
+    for line in lines:
+        first, *cells = line.split()
+        if first == "method":
+            columns = cells
+        else:
+            seen |= {(first, column): cell for column, cell in zip(columns, cells, strict=True)}
+    assert seen == {(f"method{r}", f"c{c}"): numbers[r][c] for r in range(3) for c in range(10)}

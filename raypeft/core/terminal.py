@@ -9,18 +9,23 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import IO, Any, cast
+from dataclasses import dataclass
+from typing import IO, Any, Literal, cast
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.box import Box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from raypeft.core.text import visible
 
 PIPE_WIDTH = 200  # a pipe has no width; tables need one
 SPELL = "raypeft.spell"
+PROSE = 24  # characters; a longer cell may wrap
 
 
 class Terminal(Console):
@@ -133,3 +138,61 @@ class TerminalLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """The message alone."""
         self._terminal.print(record.getMessage())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table for a terminal of any width: columns without room stand in a further table, none is cut."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Text]]  # a row of one cell is a heading of those below it
+    title: str = ""
+    notes: str = ""
+    box: Box | None = None
+    justify: Literal["left", "right"] = "left"  # of all columns but the first
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        gap = 2 if self.box else 1
+        parts = _pack([self._need(number) for number in range(len(self.columns))], options.max_width, gap)
+        for part in parts:
+            is_first, is_last = part is parts[0], part is parts[-1]
+            yield self._table(part, title=self.title if is_first else "", notes=self.notes if is_last else "")
+
+    def _table(self, part: Sequence[int], *, title: str, notes: str) -> RichTable:
+        table = RichTable(
+            title=title or None, caption=notes or None, box=self.box, show_edge=False, pad_edge=False,
+            padding=(0, 1, 0, 0), header_style="bold", title_justify="left", caption_justify="left",
+        )  # fmt: skip
+        for number in part:
+            natural = max(map(cell_len, self._lines(number)))
+            table.add_column(
+                visible(self.columns[number], keep="\n"),
+                justify="left" if number == 0 else self.justify,
+                overflow="fold",
+                no_wrap=number > 0 and natural <= PROSE,  # a number broken in two is another number
+            )
+        for row in self.rows:
+            table.add_row(*(row if len(row) == 1 else [row[number] for number in part]))
+        return table
+
+    def _need(self, number: int) -> int:
+        """Characters that a column cannot do without: its longest cell, but of prose its longest word."""
+        lines = self._lines(number)
+        if max(map(cell_len, lines)) <= PROSE:
+            return max(map(cell_len, lines))
+        return min(PROSE, max(cell_len(word) for line in lines for word in line.split(" ")))
+
+    def _lines(self, number: int) -> list[str]:
+        cells = [row[number].plain for row in self.rows if len(row) > 1]
+        return [line for cell in [self.columns[number], *cells] for line in cell.split("\n")]
+
+
+def _pack(needs: Sequence[int], width: int, gap: int) -> list[list[int]]:
+    """Numbers of columns, as many to a table as fit, the first in each."""
+    parts = [[0]]
+    for number in range(1, len(needs)):
+        used = sum(needs[one] + gap for one in [*parts[-1], number])
+        if len(parts[-1]) > 1 and used > width:
+            parts.append([0])
+        parts[-1].append(number)
+    return parts

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 
+from rich.box import SIMPLE_HEAD
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
-from raypeft.core.terminal import Terminal
+from raypeft.core.terminal import Grid, Terminal
+from raypeft.core.text import visible
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
 
@@ -66,24 +68,23 @@ class Progress:
             text += f", about {_duration(seconds)} left"
         return text
 
-    def _table(self) -> Table:
-        table = Table(title=f"{self._plan.sweep.name}: {self._counts()}", title_justify="left")
-        for heading in ("cell", "candidates", "final runs", "best rate", "best on validation"):
-            table.add_column(heading, justify="left" if heading == "cell" else "right")
-        sweep = self._plan.sweep
-        for cell in self._cells:
-            rows = cell.committed()
-            stages = Counter(row.stage for row in rows)
-            tried = [row for row in rows if row.stage == "search" and row.status == "done"]
-            best = cell.objective.best(tried)
-            table.add_row(
-                str(cell.cell),
-                f"{stages['search']}/{sweep.num_candidates(cell.cell)}",
-                f"{stages['final']}/{len(sweep.final_seeds)}",
-                f"{best.lr:.1e}" if best else "",
-                f"{best.metrics[cell.objective.name]:.3f}" if best else "",
-            )
-        return table
+    def _table(self) -> Grid:
+        columns = ("cell", "candidates", "final runs", "best rate", "best on validation")
+        rows = [[Text(text) for text in self._line(cell)] for cell in self._cells]
+        title = f"{self._plan.sweep.name}: {self._counts()}"
+        return Grid(title=title, columns=columns, rows=rows, box=SIMPLE_HEAD, justify="right")
+
+    def _line(self, cell: CellSearch) -> tuple[str, ...]:
+        sweep, rows = self._plan.sweep, cell.committed()
+        stages = Counter(row.stage for row in rows)
+        best = cell.objective.best([row for row in rows if row.stage == "search" and row.status == "done"])
+        return (
+            visible(str(cell.cell)),
+            f"{stages['search']}/{sweep.num_candidates(cell.cell)}",
+            f"{stages['final']}/{len(sweep.final_seeds)}",
+            f"{best.lr:.1e}" if best else "",
+            f"{best.metrics[cell.objective.name]:.3f}" if best else "",
+        )
 
 
 def _describe(row: Result) -> str:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from analysis.load import load_results
 from analysis.published import load_published
-from analysis.render import to_csv, to_html, to_latex, to_markdown, to_rich
+from analysis.render import to_csv, to_grid, to_html, to_latex, to_markdown
 from analysis.tables import count_runs, parameter_table, plain_table, score_table
 
 F1 = "test/f1_macro"
@@ -23,7 +23,7 @@ def as_dicts(table) -> dict[str, dict[str, str]]:
 
 def render(table, *, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(to_rich(table))
+    console.print(to_grid(table))
     return console.file.getvalue()
 
 
