@@ -1,36 +1,14 @@
-"""What the commands print with --json: plain types, null where a number is not known."""
+"""What the commands print with --json."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from typing import Any
-
-import numpy as np
 
 from analysis.inference import Inference, Omnibus
 from analysis.metrics import higher_is_better
-from analysis.recommend import Recommendation
 from analysis.scores import Block
 from analysis.study import Study
 from analysis.tables import Table
 from analysis.verdict import extent, headline, sentences
-
-
-def plain(content: Any) -> Any:
-    """Dataclasses, arrays and mappings to dicts, lists, numbers and text; NaN and infinities to None."""
-    if is_dataclass(content) and not isinstance(content, type):
-        return plain(asdict(content))
-    if isinstance(content, Mapping):
-        return {str(key): plain(value) for key, value in content.items()}
-    if isinstance(content, np.ndarray):
-        return plain(content.tolist())
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return [plain(one) for one in content]
-    if isinstance(content, np.generic):
-        return plain(content.item())
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content
 
 
 def rank_facts(study: Study) -> dict[str, Any]:
@@ -50,12 +28,6 @@ def table_facts(table: Table) -> dict[str, Any]:
     return {"title": table.title, "columns": list(table.columns), "rows": rows, "notes": list(table.notes)}
 
 
-def advice_facts(found: Recommendation) -> dict[str, Any]:
-    """The setting, the advice in order, and how far the data behind it reach."""
-    facts: dict[str, Any] = plain(found)
-    return facts
-
-
 def _ranking(one: Inference) -> dict[str, Any]:
     names, ranks, scores = one.pool.methods, one.pool.ranks(one.ties), one.pool.scores()
     return {
@@ -63,28 +35,27 @@ def _ranking(one: Inference) -> dict[str, Any]:
         "datasets": list(one.pool.datasets),
         "num_images": one.pool.num_images or None,
         "intervals_allow_for": list(one.levels),
-        "methods": plain([asdict(m) for m in one.methods]),
+        "methods": [asdict(m) for m in one.methods],
         "blocks": [
             {
                 **_block(block),
-                "ranks": plain(dict(zip(names, ranks[i], strict=True))),
-                "scores": plain(dict(zip(names, scores[i], strict=True))),
+                "ranks": dict(zip(names, ranks[i], strict=True)),
+                "scores": dict(zip(names, scores[i], strict=True)),
             }
             for i, block in enumerate(one.pool.blocks)
         ],
         "missing": [{**_block(block), "method": method} for block, method in one.pool.missing],
         "diverged": [{**_block(block), "method": method} for block, method in one.pool.diverged],
         "tests": [_test(test) for test in one.omnibus],
-        "skillings_mack": plain(dict(zip(("chi2", "df", "p"), one.skillings_mack, strict=True)))
+        "skillings_mack": dict(zip(("chi2", "df", "p"), one.skillings_mack, strict=True))
         if one.skillings_mack
         else None,
-        "pairs": plain([{**asdict(pair), "a": names[pair.a], "b": names[pair.b]} for pair in one.pairs]),
+        "pairs": [{**asdict(pair), "a": names[pair.a], "b": names[pair.b]} for pair in one.pairs],
         "probability_of_improvement": {
-            a: plain(dict(zip(names, row, strict=True)))
-            for a, row in zip(names, one.improvement, strict=True)
+            a: dict(zip(names, row, strict=True)) for a, row in zip(names, one.improvement, strict=True)
         },
-        "detectable_difference": plain(one.detectable),
-        "seeds": plain(one.seed_plan) if one.seed_plan else None,
+        "detectable_difference": one.detectable,
+        "seeds": one.seed_plan or None,
         "sentences": [extent(one), *sentences(one)],
     }
 
@@ -94,14 +65,13 @@ def _test(test: Omnibus) -> dict[str, Any]:
     return {
         "unit": test.unit,
         "left_out": test.left_out,
-        "mean_ranks": plain(dict(zip(names, test.mean_ranks, strict=True))),
-        "friedman": plain(test.friedman),
+        "mean_ranks": dict(zip(names, test.mean_ranks, strict=True)),
+        "friedman": test.friedman,
         "nemenyi": {
             "critical_difference": test.nemenyi.critical_difference,
             "alpha": test.nemenyi.alpha,
             "p": {
-                a: plain(dict(zip(names, row, strict=True)))
-                for a, row in zip(names, test.nemenyi.p, strict=True)
+                a: dict(zip(names, row, strict=True)) for a, row in zip(names, test.nemenyi.p, strict=True)
             },
             "separated": [
                 [a, b] for i, a in enumerate(names) for b in names[i + 1 :] if test.separated(a, b)

@@ -53,6 +53,7 @@ from analysis.verdict import (
     sentences,
 )
 from raypeft.core.errors import StorageError
+from raypeft.core.text import whole
 
 MOST_LINES = 16
 MOST_GRIDS = 4
@@ -362,8 +363,8 @@ def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
-            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(whole(text))
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep colleagues from reading it

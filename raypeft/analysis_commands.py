@@ -96,7 +96,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML file: answer, ranking, tables, figures, tests, costs, provenance."""
-    from analysis.as_json import plain, rank_facts
+    from analysis.as_json import rank_facts
     from analysis.claims import check_claims
     from analysis.report import write_report
     from analysis.study import open_study
@@ -106,7 +106,7 @@ def report(
         facts.print(str(path))
         return
     (study,) = open_study(store)
-    print_json({"report": str(path), **rank_facts(study), "claims": plain(check_claims([study]))})
+    print_json({"report": str(path), **rank_facts(study), "claims": check_claims([study])})
 
 
 def recommend(
@@ -119,14 +119,13 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Name the methods worth trying on your images, and how far the data behind the advice reach."""
-    from analysis.as_json import advice_facts
     from analysis.recommend import Setting, recommend_methods
     from analysis.study import open_study
 
     setting = Setting(images=images, classes=classes, model=model, memory_gb=memory_gb, minutes=minutes)
     found = recommend_methods(open_study(source), setting)
     if as_json:
-        print_json([advice_facts(one) for one in found] if len(found) > 1 else advice_facts(found[0]))
+        print_json(found if len(found) > 1 else found[0])
         return
     for one in found:
         print_rows([_advice_row(advice) for advice in one.advice], as_json=False)

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.plain import plain
 from raypeft.core.sources import split_commas
 from raypeft.core.terminal import Grid, Terminal, stdout_width
 from raypeft.core.text import visible
@@ -49,8 +50,8 @@ def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def print_json(content: Any) -> None:
-    """On stdout."""
-    print(json.dumps(content, indent=1))
+    """On stdout; see plain()."""
+    print(json.dumps(plain(content), indent=1, allow_nan=False))
 
 
 def finish(code: int, summary: str) -> NoReturn:

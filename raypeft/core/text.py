@@ -14,6 +14,7 @@ _HIDDEN = re.compile(
     "\ud800-\udfff"  # half a character, or a byte of a file name that is not UTF-8
     "\U000e0000-\U000e007f]"
 )
+_HALF = re.compile("[\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _SIGNED = re.compile(r"[+-][0-9.]([0-9.,%e±\s()\[\]to+-]*[0-9%)\]])?")
 
@@ -24,6 +25,11 @@ def visible(text: str, *, keep: str = "") -> str:
     `keep`: characters that stay. What is spelled is never spelled again.
     """
     return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else _spelled(found[0]), text)
+
+
+def whole(text: str) -> str:
+    """`text` with half characters spelled, which no encoding of Unicode can hold; all others stay."""
+    return _HALF.sub(lambda found: _spelled(found[0]), text)
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

@@ -1,0 +1,29 @@
+"""What JSON can hold."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from raypeft.core.text import whole
+
+
+def plain(content: Any) -> Any:
+    """Dataclasses, arrays and mappings to dicts, lists, numbers and text; NaN and infinities to None.
+
+    JSON has neither these numbers nor half characters, which are spelled.
+    """
+    if is_dataclass(content) and not isinstance(content, type):
+        return plain(asdict(content))
+    if isinstance(content, Mapping):
+        return {whole(str(key)): plain(value) for key, value in content.items()}
+    if hasattr(content, "tolist"):  # numpy's arrays and numbers
+        return plain(content.tolist())
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return [plain(one) for one in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, str | Path):
+        return whole(str(content))
+    return content
