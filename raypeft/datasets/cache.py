@@ -20,8 +20,8 @@ from raypeft.datasets.base import Table
 from raypeft.datasets.decoder import decode_files, resized, why
 from raypeft.datasets.images import Fingerprint, fingerprint
 
-DECODING = 1
-"""Version of how a file becomes pixels: raised by every change in images.py that moves one."""
+DECODING = 2
+"""Version of how files become pixels: raised by every change that moves one."""
 
 Watch = Callable[[str, int, int], object]
 """Called with what is done, the number of images done, and of how many."""

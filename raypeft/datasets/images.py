@@ -2,24 +2,26 @@
 
 import functools
 import hashlib
-import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
-if TYPE_CHECKING:
-    from pydicom.uid import UID
+from raypeft.datasets.deep import read_deep, upright
+from raypeft.datasets.dicom import DIRECTORY, is_dicom, read_dicom
+from raypeft.datasets.pixels import Deep, Picture, shown
 
 PHASH_SIDE = 16  # a pHash is 16 x 16 bits: 32 bytes
-DICOM_MAGIC_AT = 128
-DICOM_DIRECTORY = b"UI\x14\x001.2.840.10008.1.3.10"  # a DICOMDIR lists images and is none
-DICOM_VALUES = {b"CS", b"UI", b"UL", b"OB", b"SH", b"DA", b"LO"}  # kinds of value that a header begins with
+LARGE_PIXELS = 2**26
+"""Images with more pixels are shrunk by a whole factor as they are read, and decoded one at a time."""
+
+MOST_PIXELS = 2**28
+"""Images with more pixels are refused: decoded, they would take more than 1 GiB at four bytes a pixel."""
 
 FORMS = "png jpg jpeg jpe jfif bmp tif tiff webp avif gif jp2 j2k pbm pgm ppm pnm tga dcm dicom"
 IMAGE_SUFFIXES = frozenset(f".{form}" for form in FORMS.split())
@@ -51,17 +53,15 @@ def is_image_file(path: Path) -> bool:
             start = file.read(1024)
     except OSError:
         return False
-    if _is_dicom(start):
-        return DICOM_DIRECTORY not in start
+    if is_dicom(start):
+        return DIRECTORY not in start
     suffix = path.suffix.lower()
     if start.startswith(MAGIC) or suffix in IMAGE_SUFFIXES:
         return True
     formats = (_formats() - NO_MAGIC) | (_formats() & {Image.EXTENSION.get(suffix, "")})
     try:
-        with silent_pil(), Image.open(path, formats=sorted(formats)):
+        with unlimited_pil(), Image.open(path, formats=sorted(formats)):
             return True
-    except Image.DecompressionBombError:
-        return True
     except Exception:  # whatever PIL raises on bytes that are no image
         return False
 
@@ -74,42 +74,114 @@ def _formats() -> frozenset[str]:
 
 
 @contextmanager
-def silent_pil() -> Iterator[None]:
-    """No warning of PIL: it gives errors for what cannot be used, and its warnings quote files."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def unlimited_pil() -> Iterator[None]:
+    """No limit on pixels but ours, and no warning of PIL: it raises on what cannot be used."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+class LargeImageError(Exception):
+    """An image of more than LARGE_PIXELS: to be decoded when no other one is."""
 
 
 def to_rgb(path: Path) -> Image.Image:
-    """One image as RGB: upright by EXIF, transparency on black, 0 to 65,535 of 16 bits as 0 to 255.
+    """One image as RGB: see `read_image`; values of more than 8 bits on a span of its own."""
+    return shown(read_image(path), {}).image
 
-    DICOM: rescaled, windowed where the header says how, MONOCHROME1 inverted, as 8 bits.
+
+def read_image(path: Path, *, is_alone: bool = True) -> Picture | Deep:
+    """Upright by EXIF, transparency on black. DICOM: see dicom.py.
+
     Raises: OSError, or another error of PIL or pydicom, when the file is damaged, a half image
-    included; ValueError for pixels that are no 8-bit or 16-bit numbers and for several frames.
+    included; ValueError for pixels that are no 8-bit or 16-bit numbers, for several frames and for more
+    pixels than MOST_PIXELS; LargeImageError unless `is_alone`.
     """
     with path.open("rb") as file:
         start = file.read(1024)
-    if _is_dicom(start):
-        return _from_dicom(path)
-    # A decompression bomb is a warning to PIL, up to twice its limit; here it is refused.
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        formats = sorted(_formats())
+    factors: list[int] = []
+
+    def factor_of(size: tuple[int, int]) -> int:
+        factors.append(_factor(size))
+        if factors[0] > 1 and not is_alone:
+            raise LargeImageError
+        return factors[0]
+
+    read = read_dicom(path, factor_of) if is_dicom(start) else _read(path, factor_of)
+    if factors[0] == 1:
+        return read
+    note = f"more than {LARGE_PIXELS / 1e6:.0f} megapixels, read at 1/{factors[0]} of its width and height"
+    return replace(read, notes=(*read.notes, note))
+
+
+def _factor(size: tuple[int, int]) -> int:
+    """By which width and height are divided. Raises: ValueError above MOST_PIXELS."""
+    width, height = size
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"{width:,} x {height:,} pixels; at most {MOST_PIXELS / 1e6:.0f} megapixels can be read: save it "
+            "smaller, or cut it into tiles"
+        )
+    return next(factor for factor in (1, 2, 3, 4) if width * height <= LARGE_PIXELS * factor**2)
+
+
+def _read(path: Path, factor_of: Callable[[tuple[int, int]], int]) -> Picture | Deep:
+    formats = sorted(_formats())
+    with unlimited_pil():
         with Image.open(path, formats=formats) as opened:
+            page, *notes = _choose_page(opened)
+            factor = factor_of(opened.size)
             opened.verify()  # PNG's checksums, which decoding skips: flipped bits can pass as pixels
         with Image.open(path, formats=formats) as opened:
-            image = ImageOps.exif_transpose(opened)
-            image.load()
-    if image.mode.startswith(("I", "F")):  # PIL's own conversion would clip at 255
-        deep = np.asarray(image)
-        if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
-            raise ValueError(f"pixels from {deep.min()} to {deep.max()}; save it with 8 or 16 bits")
-        image = Image.fromarray((deep.astype(np.float64) / 257).round().astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layers = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layers.size, (0, 0, 0, 255)), layers)
-    return image.convert("RGB")
+            if page:
+                opened.seek(page)
+            read = read_deep(opened, factor) or Picture(image=_eight_bits(opened, factor))
+    return replace(read, notes=tuple(notes))
+
+
+def _choose_page(opened: Image.Image) -> tuple[Any, ...]:
+    """The number of the only page that is a picture; notes on the choice. Raises: ValueError."""
+    frames = getattr(opened, "n_frames", 1)
+    if frames == 1 or opened.format == "PSD":  # PSD counts layers; what is opened shows them all
+        return (0,)
+    if opened.format == "MPO":
+        return 0, "the main image of a file with several (MPO)"
+    pages = list(range(frames))
+    if opened.format == "TIFF":
+        pages = [page for page in pages if not _is_thumbnail(opened, page)]
+    if len(pages) != 1:
+        what = "pages" if opened.format == "TIFF" else "frames"
+        raise ValueError(f"{len(pages)} {what}; save one image per file")
+    opened.seek(pages[0])
+    return pages[0], "the only page of a TIFF file that is no thumbnail or mask of another"
+
+
+def _is_thumbnail(opened: Image.Image, page: int) -> bool:
+    """Of TIFF: NewSubfileType's bit 0, a smaller version, or 2, a mask of another; SubfileType 2."""
+    opened.seek(page)
+    tags: Any = getattr(opened, "tag_v2", {})
+    return bool(int(tags.get(254, 0)) & 0b101 or tags.get(255) == 2)
+
+
+def _eight_bits(opened: Image.Image, factor: int) -> Image.Image:
+    if factor > 1 and opened.format in ("JPEG", "MPO"):  # these decoders shrink, in little memory
+        opened.draft(None, (opened.width // factor, opened.height // factor))
+    elif factor > 1 and opened.format == "JPEG2000":
+        opened.reduce = 1  # type: ignore[method-assign,assignment]  # by 2 to the power of 1
+    opened.load()
+    orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    has_alpha = opened.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in opened.info
+    mode = "RGBA" if has_alpha else "RGB"
+    image = opened if opened.mode == mode else opened.convert(mode)
+    if (left := _factor(image.size)) > 1:
+        image = Image.Image.reduce(image, left)
+    if has_alpha:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+    return upright(image, orientation)
 
 
 def fingerprint(image: Image.Image) -> Fingerprint:
@@ -128,86 +200,3 @@ def fingerprint(image: Image.Image) -> Fingerprint:
         pixels=hashlib.sha256(size + image.tobytes()).digest()[:16],
         phash=np.packbits(low > np.median(low)).tobytes(),
     )
-
-
-def _is_dicom(start: bytes) -> bool:
-    """By its magic, or, of old files without preamble, by a first element as headers begin with."""
-    if start[DICOM_MAGIC_AT : DICOM_MAGIC_AT + 4] == b"DICM":
-        return True
-    group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
-    is_explicit = start[4:6] in DICOM_VALUES
-    is_implicit = len(start) > 8 and int.from_bytes(start[4:8], "little") <= 64
-    return group in (0x0002, 0x0008) and element <= 0x0070 and (is_explicit or is_implicit)
-
-
-@contextmanager
-def silent_pydicom() -> Iterator[None]:
-    """No warning and no log line of pydicom: they quote values of the header, which may name a patient."""
-    logger = logging.getLogger("pydicom")
-    was_disabled, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = was_disabled
-
-
-def _from_dicom(path: Path) -> Image.Image:
-    """The first and only frame."""
-    import pydicom
-    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-
-    with silent_pydicom():
-        try:
-            header = pydicom.dcmread(path, force=True)  # old files have no preamble
-            if "TransferSyntaxUID" not in header.file_meta:
-                header.file_meta.TransferSyntaxUID = _plain_syntax(*header.original_encoding)
-        except Exception as error:  # nearly anything, and its text may quote the header
-            raise ValueError(f"no whole DICOM file ({type(error).__name__})") from None
-        if (frames := int(header.get("NumberOfFrames") or 1)) > 1:
-            raise ValueError(f"{frames} frames; save one image per file")
-        pixels = header.pixel_array
-        if header.PhotometricInterpretation == "PALETTE COLOR":
-            pixels = apply_color_lut(pixels, header)
-            if pixels.dtype == np.uint16:
-                pixels = (pixels >> 8).astype(np.uint8)
-        if pixels.ndim == 3:  # colour, which pydicom gives as RGB
-            return Image.fromarray(_stretched(pixels, *_range(pixels)))
-        grey = _windowed(np.asarray(apply_modality_lut(pixels, header)), header)
-    if header.PhotometricInterpretation == "MONOCHROME1":  # 0 is white
-        grey = 255 - grey
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _plain_syntax(is_implicit: bool | None, is_little_endian: bool | None) -> "UID":
-    """Of a file that states none, as its elements were read."""
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    if is_implicit:
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
-
-
-def _windowed(values: np.ndarray, header: object) -> np.ndarray:
-    """uint8: by the header's first window or look-up table, or else from the lowest to the highest value."""
-    from pydicom.pixels.processing import apply_voi_lut
-
-    if "VOILUTSequence" in header or "WindowWidth" in header:  # type: ignore[operator]
-        # Far outside any window lie the two ends of its output.
-        ends = np.array([-(2**31), 2**31], dtype=np.int64)
-        low, high = (float(end) for end in apply_voi_lut(ends, header))  # type: ignore[arg-type]
-        return _stretched(np.asarray(apply_voi_lut(values, header)), low, high)  # type: ignore[arg-type]
-    return _stretched(values, *_range(values))
-
-
-def _range(values: np.ndarray) -> tuple[float, float]:
-    if values.dtype == np.uint8:
-        return 0.0, 255.0
-    return float(values.min()), float(values.max())
-
-
-def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`low` .. `high` as 0 .. 255, uint8; black where both are one."""
-    scale = 255 / (high - low) if high > low else 0.0
-    return ((values.astype(np.float64) - low) * scale).round().clip(0, 255).astype(np.uint8)

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, make_table, register_dataset
+from raypeft.datasets.dicom import silent_pydicom
 from raypeft.datasets.downloads import PLAIN_NAME, check_values, refuse
-from raypeft.datasets.images import silent_pydicom
 from raypeft.datasets.tables import Line, read_table
 
 CLASSES = {"0": "no pneumonia", "1": "pneumonia"}  # by Target

@@ -1,0 +1,291 @@
+"""One DICOM file to pixels: rescaled, windowed where its header says how, MONOCHROME1 inverted.
+
+A tag that is present but empty, incomplete or unusable counts as absent, and is told.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from raypeft.datasets.pixels import Deep, Picture, full_scale, shrunk, stretched
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+    from pydicom.uid import UID
+
+MAGIC_AT = 128
+DIRECTORY = b"UI\x14\x001.2.840.10008.1.3.10"  # a DICOMDIR lists images and is none
+FIRST_VALUES = {b"CS", b"UI", b"UL", b"OB", b"SH", b"DA", b"LO"}  # kinds of value that a header begins with
+
+INSIDE = 0.05  # a window that leaves a smaller share of the pixels between black and white is looked at
+
+FAR = 2**31  # values beyond any window: there lie the two ends of its output
+NO_WINDOW = "no window: {low} to {high}, the lowest and highest value of all such images, is black to white"
+
+
+def is_dicom(start: bytes) -> bool:
+    """By its magic, or, of old files without preamble, by a first element as headers begin with."""
+    if start[MAGIC_AT : MAGIC_AT + 4] == b"DICM":
+        return True
+    group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
+    is_explicit = start[4:6] in FIRST_VALUES
+    is_implicit = len(start) > 8 and int.from_bytes(start[4:8], "little") <= 64
+    return group in (0x0002, 0x0008) and element <= 0x0070 and (is_explicit or is_implicit)
+
+
+@contextmanager
+def silent_pydicom() -> Iterator[None]:
+    """No warning and no log line of pydicom: they quote values of the header, which may name a patient."""
+    logger = logging.getLogger("pydicom")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = was_disabled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Values to 0 .. 1, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+
+    centre: float
+    width: float
+    function: str
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Float64, 0 to 1."""
+        values = values.astype(np.float64)
+        if self.function == "SIGMOID":
+            return np.asarray(1 / (1 + np.exp(-4 * (values - self.centre) / self.width)))
+        one = 1.0 if self.function == "LINEAR" else 0.0
+        if self.width == one:
+            return np.asarray(values > self.centre - one / 2, dtype=np.float64)
+        return np.asarray((values - (self.centre - one / 2)) / (self.width - one) + 0.5).clip(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookUp:
+    """Values below `first` become the first entry, those above the last one, PS3.3 C.11.1.1.1."""
+
+    first: int
+    entries: np.ndarray  # int64
+
+    @property
+    def width(self) -> float:
+        """How many values differ before and after it."""
+        return float(len(self.entries))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """The entry of each value, int64."""
+        places = (np.rint(values).astype(np.int64) - self.first).clip(0, len(self.entries) - 1)
+        return np.asarray(self.entries[places])
+
+
+def read_dicom(path: Path, factor_of: Callable[[tuple[int, int]], int]) -> Picture | Deep:
+    """The first and only frame, shrunk by what `factor_of` gives for (width, height)."""
+    with silent_pydicom():
+        header = _header(path)
+        factor = factor_of((_size(header, "Columns"), _size(header, "Rows")))
+        stored = header.pixel_array
+        photometric = header.PhotometricInterpretation
+        if photometric == "PALETTE COLOR":
+            stored = _palette_colours(stored, header)
+        stored = shrunk(stored, factor)
+        if stored.ndim == 3:  # colour, which pydicom gives as RGB
+            return _colour(stored)
+        return _grey(stored, header, is_inverted=photometric == "MONOCHROME1")
+
+
+def _header(path: Path) -> "Dataset":
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, force=True)  # old files have no preamble
+        if "TransferSyntaxUID" not in header.file_meta:
+            header.file_meta.TransferSyntaxUID = _plain_syntax(*header.original_encoding)
+        frames = int((_numbers(header, "NumberOfFrames") or [None])[0] or 1)
+    except Exception as error:  # nearly anything, and its text may quote the header
+        raise ValueError(f"no whole DICOM file ({type(error).__name__})") from None
+    if frames > 1:
+        raise ValueError(f"{frames} frames; save one image per file")
+    if "PixelData" in header and not header.get("PhotometricInterpretation"):
+        raise ValueError("no PhotometricInterpretation: nothing says whether 0 is black or white")
+    return header
+
+
+def _plain_syntax(is_implicit: bool | None, is_little_endian: bool | None) -> "UID":
+    """Of a file that states none, as its elements were read."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if is_implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+
+
+def _size(header: "Dataset", name: str) -> int:
+    return int((_numbers(header, name) or [None])[0] or 0)
+
+
+def _rescaled(stored: np.ndarray, header: "Dataset", notes: list[str]) -> np.ndarray:
+    """By the modality look-up table, or else by slope and intercept, or else as they are."""
+    look_up = _look_up(header, "ModalityLUTSequence", notes)
+    if look_up is not None:
+        return look_up.apply(stored)
+    rescale = _pair(header, "RescaleSlope", "RescaleIntercept", lambda slope: slope != 0, notes)
+    if rescale is None or rescale == (1.0, 0.0):
+        return stored
+    return np.asarray(stored.astype(np.float64) * rescale[0] + rescale[1])
+
+
+def _window(header: "Dataset", notes: list[str]) -> Window | LookUp | None:
+    """The VOI look-up table, or else the first window that can be applied."""
+    look_up = _look_up(header, "VOILUTSequence", notes)
+    if look_up is not None:
+        return look_up
+    function = str(header.get("VOILUTFunction") or "").strip().upper()
+    if function not in ("LINEAR_EXACT", "SIGMOID"):
+        function = "LINEAR"  # as the standard has it where there is none
+    least = 1.0 if function == "LINEAR" else np.nextafter(0.0, 1.0)
+    pair = _pair(header, "WindowWidth", "WindowCenter", lambda width: width >= least, notes)
+    return pair and Window(centre=pair[1], width=pair[0], function=function)
+
+
+def _pair(
+    header: "Dataset", first: str, second: str, is_usable: Callable[[float], bool], notes: list[str]
+) -> tuple[float, float] | None:
+    """The first values of both tags that can be used together."""
+    for one, other in zip(_numbers(header, first), _numbers(header, second), strict=False):
+        if one is not None and other is not None and is_usable(one):
+            return one, other
+    if first in header or second in header:
+        notes.append(f"{first} and {second} without usable values, taken as absent")
+    return None
+
+
+def _numbers(header: "Dataset", name: str) -> list[float | None]:
+    """The tag's values; None for each that is no finite number."""
+    try:
+        value: Any = header.get(name)
+    except Exception:  # pydicom converts when asked: "2048,5" raises
+        return []
+    values = [] if value is None or value == "" else [value] if np.isscalar(value) else list(value)
+    return [_finite(one) for one in values]
+
+
+def _finite(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _look_up(header: "Dataset", name: str, notes: list[str]) -> LookUp | None:
+    """Of the sequence's first item."""
+    if name not in header:
+        return None
+    try:
+        item = header[name].value[0]
+        length, first, _ = (int(one) for one in item.LUTDescriptor)
+        look_up = LookUp(first=first, entries=_entries(item.LUTData, length or 2**16, header))
+        if np.ptp(look_up.entries) > 0:
+            return look_up
+    except Exception:  # whatever pydicom raises on an item that lacks something
+        pass
+    notes.append(f"{name} without a usable table, taken as absent")
+    return None
+
+
+def _entries(data: Any, length: int, header: "Dataset") -> np.ndarray:
+    """Raises: ValueError when there are fewer than `length`."""
+    if isinstance(data, bytes):
+        is_little = header.file_meta.TransferSyntaxUID.is_little_endian
+        kind = "<u2" if is_little and len(data) >= 2 * length else ">u2" if len(data) >= 2 * length else "u1"
+        return np.frombuffer(data, dtype=kind, count=length).astype(np.int64)
+    entries = np.asarray([data] if np.isscalar(data) else list(data), dtype=np.int64)
+    if len(entries) < length:
+        raise ValueError(f"{len(entries)} of {length} entries")
+    return entries[:length]
+
+
+def _palette_colours(stored: np.ndarray, header: "Dataset") -> np.ndarray:
+    from pydicom.pixels.processing import apply_color_lut
+
+    pixels = apply_color_lut(stored, header)
+    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+def _colour(pixels: np.ndarray) -> Picture | Deep:
+    if pixels.dtype == np.uint8:
+        return Picture(image=Image.fromarray(pixels))
+    return Deep(
+        values=pixels,
+        kind="DICOM, colour",
+        span=full_scale(pixels),
+        rule="more than 8 bits a colour: {low} to {high} is black to white",
+    )
+
+
+def _grey(stored: np.ndarray, header: "Dataset", *, is_inverted: bool) -> Picture | Deep:
+    notes: list[str] = []
+    values = _rescaled(stored, header, notes)
+    padding = _padding(stored, header)
+    counted = values if padding is None else values[~padding]
+    window = _window(header, notes)
+    if window is not None:
+        low, high = (float(end) for end in window.apply(np.array([-FAR, FAR])))
+        pixels = stretched(window.apply(values), low, high)
+        if not _leaves_nothing(counted, pixels if padding is None else pixels[~padding], window.width):
+            return _picture(pixels, padding, notes, is_inverted=is_inverted)
+        notes.append("a window that leaves hardly a pixel between black and white, taken as absent")
+    if values is stored and stored.dtype.kind == "u" and header.BitsStored <= 8 and stored.max() <= 255:
+        return _picture(stored.astype(np.uint8), padding, notes, is_inverted=is_inverted)
+    return Deep(
+        values=values,
+        kind=f"DICOM, {header.get('Modality') or ''}, {header.BitsStored} bits",
+        span=(float(counted.min()), float(counted.max())),
+        rule=NO_WINDOW,
+        is_inverted=is_inverted,
+        opacity=None if padding is None else (~padding).astype(np.float32),
+        notes=tuple(notes),
+    )
+
+
+def _picture(
+    pixels: np.ndarray, padding: np.ndarray | None, notes: list[str], *, is_inverted: bool
+) -> Picture:
+    if is_inverted:  # 0 is white
+        pixels = 255 - pixels
+    if padding is not None:
+        pixels = np.where(padding, np.uint8(0), pixels)
+    return Picture(image=Image.fromarray(pixels).convert("RGB"), notes=tuple(notes))
+
+
+def _padding(stored: np.ndarray, header: "Dataset") -> np.ndarray | None:
+    """Bool: pixels outside of the picture, PS3.3 C.7.5.1.1.2; None where there are none, or nothing else."""
+    value, limit = (_numbers(header, f"PixelPadding{end}")[:1] for end in ("Value", "RangeLimit"))
+    if not value or value[0] is None:
+        return None
+    ends = [end for end in value + limit if end is not None]
+    padding = (stored >= min(ends)) & (stored <= max(ends))
+    return padding if padding.any() and not padding.all() else None
+
+
+def _leaves_nothing(values: np.ndarray, pixels: np.ndarray, width: float) -> bool:
+    """Whether nearly all pixels are black or white, though those at one end differ by more than the window.
+
+    So does a window written for an 8-bit copy. Air around a head is black too, but all alike.
+    """
+    if ((pixels > 0) & (pixels < 255)).mean() >= INSIDE:
+        return False
+    ends = [values[pixels == end] for end in (0, 255)]
+    return any(len(end) > 0 and float(np.ptp(np.percentile(end, (5, 95)))) >= width for end in ends)
