@@ -41,6 +41,7 @@ from analysis.report_tables import (
     ranking_table,
     subgroup_table,
 )
+from analysis.scores import cell_scores
 from analysis.study import Study, open_study
 from analysis.tables import Table, parameter_table, plain_table, score_table
 from analysis.verdict import (
@@ -105,9 +106,11 @@ def write_report(
 
 
 def lead(study: Study) -> list[str]:
-    """The answer in one sentence, then what it rests on; empty while nothing is scored."""
+    """The answer in one sentence, then what it rests on; empty while nothing has ended."""
     if not study.inferences:
-        return []
+        cells = [cell for cell in cell_scores(study.frame, study.metric) if cell.diverged]
+        names = [f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g}" for c in cells]
+        return [f"No method is scored: all runs of {'; '.join(names)} diverged."] if names else []
     said = [headline(study.inferences)]
     for one in study.inferences:
         name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""

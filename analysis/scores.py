@@ -25,7 +25,7 @@ class CellScore:
     fraction: float
     method: str
     scores: tuple[float, ...]  # of the finished final runs, by seed
-    diverged: int  # final runs that diverged
+    diverged: int  # final runs that diverged; without a usable rate, the candidates, whose place they take
     trial_ids: tuple[str, ...] = ()  # of the scores, where they come from a store
     stated_sd: float = math.nan  # over the seeds behind a published mean, which is the one score
     stated_seeds: int = 0  # how many those are
@@ -86,7 +86,7 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
                 CellScore(
                     model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
                     scores=tuple(own[metric].astype(float)),
-                    diverged=int((finals["status"] == "diverged").sum()),
+                    diverged=int((finals["status"] == "diverged").sum()) or _num_without_rate(rows),
                     trial_ids=tuple(own["trial_id"].astype(str)) if "trial_id" in own else (),
                     stated_sd=_only(own, "stated_sd", math.nan),
                     stated_seeds=int(_only(own, "stated_seeds", 0)),
@@ -125,6 +125,16 @@ def best_of(cells: Iterable[CellScore], metric: str) -> CellScore | None:
     """The scored cell with the best mean, the first of equals; None when none is scored."""
     sign = 1 if higher_is_better(metric) else -1
     return max((cell for cell in cells if cell.n), key=lambda cell: sign * cell.mean, default=None)
+
+
+def _num_without_rate(rows: pd.DataFrame) -> int:
+    """The candidates of a cell's `rows`, load_results', where none of them was finished; else 0."""
+    candidates = rows[rows["stage"] == "search"]
+    committed = candidates[candidates["status"] != "failed"]
+    if committed.empty or (committed["status"] == "done").any():
+        return 0
+    wanted = committed["spec"].iloc[0]["search"]["trials"]
+    return len(committed) if len(committed) == wanted else 0
 
 
 def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":

@@ -22,10 +22,12 @@ from rich.text import Text
 
 from raypeft.analysis_commands import rank, recommend, report, show_results, table
 from raypeft.core.errors import ConfigError, RaypeftError
+from raypeft.core.remarks import describe_remarks
 from raypeft.core.sources import split_sources
 from raypeft.core.spec import SplitRule, Sweep
 from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import TerminalLog, safe_streams
+from raypeft.core.text import count
 from raypeft.data_commands import data_app
 from raypeft.output import (
     EXITS,
@@ -218,6 +220,8 @@ def status(store: Path, as_json: AsJson = False) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.by_status.items()))
     state = f"{found.state} ({found.running} trials now)" if found.state == "running" else found.state
     line = f"{found.sweep}: {state}; {found.committed} of {found.planned} trials committed ({counts})"
+    if found.without_rate:
+        line += f"; {count(found.without_rate, 'final run')} without a usable learning rate"
     if found.trials_per_hour:
         line += f"; {found.trials_per_hour:.3g} an hour"
     if found.hours_left:
@@ -225,6 +229,12 @@ def status(store: Path, as_json: AsJson = False) -> None:
     facts.print(line)
     for cause, number in found.failures.items():
         facts.print(f"{number} failed: {cause}")
+    remarks = {
+        f"{cell.method} / {cell.model} / {cell.dataset} / {cell.fraction:g}": cell.remarks
+        for cell in found.cells
+    }
+    for line in describe_remarks(remarks):
+        facts.print(f"warning: {line}")
 
 
 @app.command()
@@ -325,22 +335,20 @@ def params(
         print_json([asdict(count) for count in counts])
         return
     rows, remarks = [], []
-    for count in counts:
-        printed, verdict = paper.get((count.model, count.method), ("", ""))
-        trainable = f"{count.total_trainable:,}"
+    for one in counts:
+        printed, verdict = paper.get((one.model, one.method), ("", ""))
+        trainable = f"{one.total_trainable:,}"
         rows.append(
             {
-                "model": count.model,
-                "method": count.method,
-                "backbone": f"{count.backbone:,}",
+                "model": one.model,
+                "method": one.method,
+                "backbone": f"{one.backbone:,}",
                 "trainable": trainable,
                 "paper": printed,
             }
         )
         if verdict and not verdict.startswith("matches"):
-            remarks.append(
-                f"{count.model} {count.method}: {trainable}; the paper prints {printed}: {verdict}"
-            )
+            remarks.append(f"{one.model} {one.method}: {trainable}; the paper prints {printed}: {verdict}")
     print_rows(rows, as_json=False)
     for remark in remarks:
         facts.print(remark)

@@ -47,6 +47,25 @@ RANKED_BY: Mapping[Task, Score] = {
 }
 """What final runs are compared by."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What has learned nothing of the task, scored on the same test images as a final run."""
+
+    suffix: str
+    title: str  # what a person reads
+
+    def of(self, score: str) -> str:
+        """Under which name its value stands beside a score in rows: "test/f1_macro_majority"."""
+        return score + self.suffix
+
+
+REFERENCES: Mapping[Task, Reference] = {
+    "classify": Reference(suffix="_majority", title="majority class"),  # of the training images
+    "generate": Reference(suffix="_untuned", title="untuned pipeline"),
+}
+"""A final run that does not beat it is marked, and is never named first."""
+
 SCHEMA = 4
 """Version of the row; a reader refuses a newer one."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_call
+from raypeft.core.remarks import has_no_rate
 from raypeft.core.result import Result
 from raypeft.core.spec import Cell, model_label
 from raypeft.launch.ledger import Ledger
@@ -102,10 +103,11 @@ def trial_flops(plan: Plan, cell: Cell, *, stage: str) -> float:
 def _estimate(
     plan: Plan, cell: Cell, ledger: Ledger, paces: Mapping[str, Paces], *, computes: bool
 ) -> CellEstimate:
-    committed = [row.stage for row in ledger.rows() if _is_of(row, plan, cell)]
+    rows = [row for row in ledger.rows() if _is_of(row, plan, cell)]
+    committed = [row.stage for row in rows]
     left = {
         "search": plan.sweep.num_candidates(cell) - committed.count("search"),
-        "final": len(plan.sweep.final_seeds) - committed.count("final"),
+        "final": 0 if has_no_rate(rows) else len(plan.sweep.final_seeds) - committed.count("final"),
     }
     basis, pace = _pace(cell, paces)
     if _is_frozen(plan, cell):

@@ -33,19 +33,22 @@ def send_grids(
     num_final_seeds: int,
     store: Path,
 ) -> None:
-    """One grid per (model, dataset, fraction) whose final runs are all in, in the run of each of its cells.
+    """One grid per (model, dataset, fraction) whose cells are complete, in the run of each of its cells.
 
     `cell_runs` by mirror.cell_key; `num_methods`: cells of such a block in the sweep.
     """
-    blocks: dict[tuple[str, str, float], list[Result]] = {}
+    blocks: dict[tuple[str, str, float], dict[str, list[Result]]] = {}
     for row in rows:
-        if row.task == "generate" and row.stage == "final":
-            blocks.setdefault((row.model, row.dataset, row.fraction), []).append(row)
-    for (model, dataset, fraction), finals in blocks.items():
+        if row.task == "generate":
+            block = blocks.setdefault((row.model, row.dataset, row.fraction), {})
+            block.setdefault(mirror.cell_key(row), []).append(row)
+    for (model, dataset, fraction), cells in blocks.items():
+        complete = [key for key, own in cells.items() if mirror.is_complete(own, num_final_seeds)]
+        finals = [row for own in cells.values() for row in own if row.stage == "final"]
         done = [row for row in finals if row.status == "done"]
-        if len(finals) < num_methods * num_final_seeds or not done:
+        if len(complete) < num_methods or not done:
             continue
-        runs = [cell_runs[key] for key in dict.fromkeys(map(mirror.cell_key, finals))]
+        runs = [cell_runs[key] for key in complete]
         waiting = [run for run in runs if GRID_TAG not in run.data.tags]
         if not waiting:
             continue

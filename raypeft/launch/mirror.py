@@ -1,8 +1,10 @@
 """What MLflow holds of the ledger: names, parameters, metrics, artifacts and status of its runs.
 
     experiment   the sweep
-    parent run   a cell; FINISHED, with mean and sd over seeds, once its final runs are in, else SCHEDULED
-    child run    a committed trial, whatever its status, which the tag raypeft.status tells; FINISHED
+    parent run   a cell; FINISHED, with mean and sd over seeds, once its final runs are in, or its search has
+                 left it without a rate, else SCHEDULED; the tag raypeft.remarks says why to doubt it
+    child run    a committed trial, whatever its status, which the tag raypeft.status tells; FINISHED;
+                 raypeft.remarks says what befell it, that it learned nothing among it
 
 FINISHED is written last: a child without it was cut short. Times are the trial's, not the copy's.
 """
@@ -20,6 +22,7 @@ import numpy as np
 
 from raypeft.core.errors import StorageError
 from raypeft.core.fonts import families, spell_missing_letters
+from raypeft.core.remarks import cell_remarks, has_no_rate
 from raypeft.core.result import Result
 from raypeft.core.spec import canonical_json
 from raypeft.core.text import csv_cell, shorten
@@ -59,6 +62,11 @@ def order(row: Result) -> tuple[str, bool, int, str]:
     )
 
 
+def is_complete(rows: Sequence[Result], num_final_seeds: int) -> bool:
+    """Whether nothing of one cell, whose `rows` these are, is left to run."""
+    return sum(row.stage == "final" for row in rows) >= num_final_seeds or has_no_rate(rows)
+
+
 def all_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
     """Every run of an experiment, page by page."""
     runs: list[Run] = []
@@ -89,13 +97,17 @@ def settle_cell(
     from mlflow.entities import Metric, Param
 
     finals = [row for row in rows if row.stage == "final"]
-    status = "FINISHED" if len(finals) >= num_final_seeds else "SCHEDULED"
+    status = "FINISHED" if is_complete(rows, num_final_seeds) else "SCHEDULED"
     if parent.info.status == status:
         return
     params, metrics = _flatten(_cell_spec(rows[0])), {}
     if status == "FINISHED":
-        params["lr"] = finals[0].lr
+        if finals:
+            params["lr"] = finals[0].lr
         metrics = _over_seeds([row.metrics for row in finals if row.status == "done"])
+        if remarks := cell_remarks(rows):
+            text = "; ".join(f"{kind}: {text}" for kind, text in remarks.items())
+            client.set_tag(parent.info.run_id, "raypeft.remarks", text)
     ended = max(_milliseconds(row.ended) for row in rows)
     client.log_batch(
         parent.info.run_id,
@@ -169,7 +181,8 @@ def _trial_tags(row: Result) -> dict[str, str]:
         "raypeft.hardware": row.hardware,
         "raypeft.versions": canonical_json(dict(row.versions)),
     }
-    return {**tags, "raypeft.error": row.error} if row.error else tags
+    told = {"raypeft.error": row.error or "", "raypeft.remarks": "; ".join(row.remarks)}
+    return tags | {name: text for name, text in told.items() if text}
 
 
 def _params(row: Result) -> dict[str, Any]:

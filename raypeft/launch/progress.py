@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.text import Text
 
+from raypeft.core.remarks import cell_remarks
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.terminal import Grid, Terminal
 from raypeft.core.text import visible
@@ -36,7 +37,7 @@ class Progress:
         self._ended += 1
         if not self._console.is_terminal:
             self.say(f"{self._counts()} | {_describe(row)}")
-        elif row.status == "failed":
+        elif row.status == "failed" or row.remarks:
             self.say(_describe(row))
         self._refresh()
 
@@ -61,7 +62,7 @@ class Progress:
 
     def _counts(self) -> str:
         done = sum(len(cell.committed()) for cell in self._cells)
-        left = self._plan.num_trials - done
+        left = sum(cell.num_left for cell in self._cells)
         text = f"{done}/{self._plan.num_trials} trials"
         if self._ended >= 3 and left:
             seconds = (time.monotonic() - self._started) / self._ended * left
@@ -69,7 +70,7 @@ class Progress:
         return text
 
     def _table(self) -> Grid:
-        columns = ("cell", "candidates", "final runs", "best rate", "best on validation")
+        columns = ("cell", "candidates", "final runs", "best rate", "best on validation", "remarks")
         rows = [[Text(text) for text in self._line(cell)] for cell in self._cells]
         title = f"{self._plan.sweep.name}: {self._counts()}"
         return Grid(title=title, columns=columns, rows=rows, box=SIMPLE_HEAD, justify="right")
@@ -84,6 +85,7 @@ class Progress:
             f"{stages['final']}/{len(sweep.final_seeds)}",
             f"{best.lr:.1e}" if best else "",
             f"{best.metrics[cell.objective.name]:.3f}" if best else "",
+            ", ".join(cell_remarks(rows)),
         )
 
 
@@ -97,7 +99,8 @@ def _describe(row: Result) -> str:
     else:
         score = (SEARCHED_BY if row.stage == "search" else RANKED_BY)[row.task]
         outcome = f"{score.title} {row.metrics[score.name]:.3f}"
-    return f"{cell} | {what}, rate {row.lr:.1e}: {outcome}, {row.seconds:.1f} s"
+    told = "".join(f"; {remark}" for remark in row.remarks)
+    return f"{cell} | {what}, rate {row.lr:.1e}: {outcome}, {row.seconds:.1f} s{told}"
 
 
 def _duration(seconds: float) -> str:

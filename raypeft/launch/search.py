@@ -81,9 +81,21 @@ class CellSearch:
         return bool(self._started) or any(trial_id in self._ledger for trial_id in self._trials())
 
     @property
+    def has_no_rate(self) -> bool:
+        """Whether the search ended without a finished candidate: no final run can follow."""
+        return self.is_searched and self.best is None
+
+    @property
+    def num_left(self) -> int:
+        """Trials that are still to be committed; final runs for which there is no rate are not."""
+        return 0 if self.has_no_rate else self._plan.trials_of(self.cell) - len(self.committed())
+
+    @property
     def is_finished(self) -> bool:
-        """Whether every final run is committed; of a cell whose candidates all diverged, there is none."""
-        return self._finals is not None and all(trial_id in self._ledger for trial_id in self._finals)
+        """Whether nothing is left to run."""
+        if self._finals is None:
+            return self.has_no_rate
+        return all(trial_id in self._ledger for trial_id in self._finals)
 
     @property
     def is_searched(self) -> bool:

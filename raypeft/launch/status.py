@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.remarks import Kind, cell_remarks
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, model_label, num_candidates
@@ -34,6 +35,7 @@ class CellStatus:
     best_lr: float | None
     best_val: float | None  # of the best finished candidate: macro F1, or the noise's mean squared error
     mean_test: float | None  # mean over final runs: macro F1, or FID
+    remarks: dict[Kind, str]  # what gives cause to doubt its result, by kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class StoreStatus:
     committed: int
     by_status: dict[str, int]  # done, pruned, diverged
     failed: int  # crashed, to be tried again by the next run
+    without_rate: int  # final runs that are left out: no candidate of their cell was finished
     trials_per_hour: float | None
     hours_left: float | None  # while it runs, at the rate of the last trials
     finals_per_cell: int
@@ -62,10 +65,11 @@ def read_status(store: Path) -> StoreStatus:
         raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help") from None
     ledger = Ledger(store)
     rows = sorted(ledger.rows(), key=lambda row: row.ended)
-    left, rate = plan["trials"] - len(rows), _trials_per_hour(rows)
-    is_running = is_driven(store)
-    sweep = plan["sweep"]
-    cells = [Cell(**cell) for cell in sweep["cells"]]
+    rate, is_running, sweep = _trials_per_hour(rows), is_driven(store), plan["sweep"]
+    planned = [Cell(**cell) for cell in sweep["cells"]]
+    cells = tuple(_cell_status(cell, planned, sweep, rows) for cell in sweep["cells"])
+    without_rate = len(sweep["final_seeds"]) * sum("no usable rate" in cell.remarks for cell in cells)
+    left = plan["trials"] - len(rows) - without_rate
     return StoreStatus(
         sweep=sweep["name"],
         state="running" if is_running else "stopped" if left else "done",
@@ -74,10 +78,11 @@ def read_status(store: Path) -> StoreStatus:
         committed=len(rows),
         by_status=dict(Counter(row.status for row in rows)),
         failed=len(ledger.failures()),
+        without_rate=without_rate,
         trials_per_hour=rate,
         hours_left=left / rate if rate and is_running and left else None,
         finals_per_cell=len(sweep["final_seeds"]),
-        cells=tuple(_cell_status(cell, cells, sweep, rows) for cell in sweep["cells"]),
+        cells=cells,
         failures={cause: number for cause, number, _ in grouped(ledger.failures())},
     )
 
@@ -114,6 +119,7 @@ def _cell_status(
         best_lr=best.lr if best else None,
         best_val=best.metrics[searched.name] if best else None,
         mean_test=statistics.mean(scores) if scores else None,
+        remarks=cell_remarks(own),
     )
 
 

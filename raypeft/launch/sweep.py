@@ -22,10 +22,12 @@ from raypeft.core.errors import (
     list_problems,
 )
 from raypeft.core.files import write_json
+from raypeft.core.remarks import cell_remarks, describe_remarks
 from raypeft.core.result import Result
 from raypeft.core.spec import Sweep
 from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import Terminal
+from raypeft.core.text import count
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.demand import Resources, Safety
 from raypeft.launch.failures import STORAGE_ERRORS, grouped
@@ -161,7 +163,7 @@ class _Driver:
         try:
             with self._progress:
                 self._progress.show(state.cells)
-                if any(len(cell.committed()) < plan.trials_of(cell.cell) for cell in state.cells):
+                if any(cell.num_left for cell in state.cells):
                     tune_cells(
                         plan,
                         state,
@@ -187,6 +189,7 @@ class _Driver:
                 forget_stop(self._store)
         self._tracker.close(timeout_s=20 if state.stopping else 600)
         self._tell_failures()
+        self._tell_remarks()
         outcome = self._outcome()
         if not isinstance(state.fatal, StoreInUseError):  # then the store's files are another driver's
             with contextlib.suppress(OSError):
@@ -275,6 +278,11 @@ class _Driver:
         for cause, number, row in grouped(self._ledger.failures()):
             self._say(f"{number} failed: {cause} (raypeft status shows where; one is {row.trial_id})")
 
+    def _tell_remarks(self) -> None:
+        by_cell = {str(cell.cell): cell_remarks(cell.committed()) for cell in self._state.cells}
+        for line in describe_remarks(by_cell):
+            self._say(f"warning: {line}")
+
     def _say(self, text: str) -> None:
         self._console.print(text)
 
@@ -282,10 +290,13 @@ class _Driver:
         """From the ledger and the plan alone: what Tune says of its end is not asked."""
         rows = [row for cell in self._state.cells for row in cell.committed()]
         committed, diverged = len(rows), sum(row.status == "diverged" for row in rows)
+        left = sum(cell.num_left for cell in self._state.cells)
         counts = f"{committed} of {self._plan.num_trials} trials committed"
         if diverged:
             counts += f" ({diverged} diverged)"
-        if committed == self._plan.num_trials:
+        if without_rate := self._plan.num_trials - committed - left:
+            counts += f"; {count(without_rate, 'final run')} without a usable learning rate"
+        if not left:
             return Outcome(exit_code=0, summary=f"raypeft: exit 0 (DONE) {counts}")
         if self._state.num_left:
             counts += f", {self._state.num_left} saved at their step"

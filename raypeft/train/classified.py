@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import torch
 
 from raypeft.core.files import write_file
+from raypeft.core.remarks import NUM_PREDICTED
+from raypeft.core.result import REFERENCES
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared
-from raypeft.metrics import score
+from raypeft.metrics import METRICS, score
 from raypeft.tasks import Classify
 from raypeft.train.build import Trial
 from raypeft.train.workers import Workers
@@ -23,12 +25,20 @@ from raypeft.train.workers import Workers
 def score_predictions(
     spec: TrialSpec, trial: Trial, task: Classify, *, store: Path, workers: Workers
 ) -> dict[str, float]:
-    """Every registered metric of both splits, keyed "<split>/<metric>"; the first worker writes."""
+    """Every registered metric of both splits, keyed "<split>/<metric>"; the first worker writes.
+
+    Of the test images also what the majority class alone would score, and how many classes are predicted.
+    """
     val, test = (workers.predict(task, trial.trained, cases) for cases in (trial.val, trial.test))
     if workers.is_first:
         path = store / "predictions" / f"{spec.trial_id}.parquet"
         write_predictions(path, data=trial.data, cases=trial.test, probabilities=test.numpy())
-    return {**_scores("val", trial, trial.val, val), **_scores("test", trial, trial.test, test)}
+    return {
+        **_scores("val", trial, trial.val, val),
+        **_scores("test", trial, trial.test, test),
+        **_majority_scores(trial),
+        NUM_PREDICTED: float(len(torch.unique(test.argmax(1)))),
+    }
 
 
 def write_predictions(path: Path, *, data: Prepared, cases: np.ndarray, probabilities: np.ndarray) -> None:
@@ -51,3 +61,19 @@ def write_predictions(path: Path, *, data: Prepared, cases: np.ndarray, probabil
 def _scores(split: str, trial: Trial, cases: np.ndarray, probabilities: torch.Tensor) -> Mapping[str, float]:
     labels = torch.from_numpy(trial.data.labels[cases])
     return {f"{split}/{name}": value for name, value in score(labels, probabilities).items()}
+
+
+def _majority_scores(trial: Trial) -> Mapping[str, float]:
+    """What the most frequent class of all training images, whatever the fraction, scores as the one answer.
+
+    Only where higher is better: a constant answer can be calibrated without error.
+    """
+    labels, cases = trial.data.labels, trial.data.cases("train")
+    most_frequent = int(np.bincount(labels[cases]).argmax())
+    answers = torch.zeros(len(trial.test), len(trial.data.classes))
+    answers[:, most_frequent] = 1.0
+    return {
+        REFERENCES["classify"].of(name): value
+        for name, value in _scores("test", trial, trial.test, answers).items()
+        if METRICS[name.removeprefix("test/")].higher_is_better
+    }

@@ -15,6 +15,7 @@ import torch
 
 from raypeft.core.commit import source_commit
 from raypeft.core.errors import DivergedError, GpuMemoryError, RaypeftError
+from raypeft.core.remarks import run_remarks
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import set_train_mode, trains_batch_norm
@@ -151,7 +152,8 @@ def _score(
                 spec, trial, trial.task, store=store, workers=workers, checkpoints=checkpoints, beat=beat
             )
             metrics |= scored.metrics
-            columns |= {"features": scored.features, "found": scored.remarks}
+            columns["features"] = scored.features
+        columns["found"] = run_remarks(spec.task, metrics)
         model = whole_model(spec, trial, cache_dir=store / "cache")
         if workers.is_first:
             columns["adapter_bytes"] = save_adapter(

@@ -231,6 +231,20 @@ def test_a_cell_whose_candidates_all_diverged_has_no_final_runs(tmp_path):
         )
     assert len(cell.committed()) == SEARCH.trials
     assert cell.best is None
+    assert (cell.has_no_rate, cell.is_finished, cell.num_left) == (True, True, 0)
+
+
+def test_a_cell_is_not_finished_while_a_candidate_that_failed_may_be_tried_again(tmp_path):
+    """All but one candidate diverged, and that one crashed: the next run tries it again."""
+    ledger = Ledger(tmp_path)
+    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
+    first = cell.peek()
+    cell.start(first)
+    while spec := cell.peek():
+        ledger.commit(Result.of(spec, sweep="s", status="diverged"))
+    ledger.record_failure(Result.of(first, sweep="s", status="failed", error="OSError: disk"))
+    assert (cell.has_no_rate, cell.is_finished) == (False, False)
+    assert cell.num_left == PLAN.num_trials - len(ledger) > 0
 
 
 def test_of_a_score_that_is_best_when_low_the_lowest_is_taken(tmp_path):

@@ -72,6 +72,20 @@ def test_a_cell_that_carries_on_a_rate_plans_fewer_candidates(tmp_path):
     assert found.planned == 2 + 3 + 2 * 2
 
 
+def test_a_cell_whose_candidates_all_diverged_is_done_and_said(store):
+    """The other cell lacks one final run: 10 trials, of which 4 are committed, and 3 candidates of linear."""
+    plan = make_plan(SWEEP, store=store)
+    for number in range(3):
+        spec = plan.search_spec(SWEEP.cells[1], search=plan.sweep.search, candidate=number, lr=10.0**-number)
+        Ledger(store).commit(Result.of(spec, sweep="s", status="diverged", ended="2026-11-23T11:00:00+00:00"))
+    found = read_status(store)
+    assert (found.state, found.planned, found.committed, found.without_rate) == ("stopped", 10, 7, 2)
+    assert found.cells[1].remarks == {"no usable rate": "all 3 candidates diverged, from 1.0e-02 to 1.0e+00"}
+    last = plan.final_spec(SWEEP.cells[0], seed=1, lr=0.01)
+    Ledger(store).commit(Result.of(last, sweep="s", status="diverged", ended="2026-11-23T11:00:00+00:00"))
+    assert read_status(store).state == "done"
+
+
 def test_the_rate_is_that_of_the_last_trials_and_time_is_left_while_a_driver_runs(store):
     assert read_status(store).trials_per_hour == pytest.approx(6)  # every ten minutes
     assert read_status(store).hours_left is None

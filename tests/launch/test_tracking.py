@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from raypeft.core.errors import StorageError
+from raypeft.core.remarks import run_remarks
 from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, TrialSpec
@@ -333,6 +334,43 @@ def test_a_cell_is_scheduled_until_its_last_final_run_is_committed(store, client
         assert parents(client)[name].info.status == status
     assert parents(client)[name].data.metrics["test/f1_macro/sd"] == pytest.approx(statistics.stdev(TEST_F1))
     assert_mirrors(client, store)
+
+
+def test_a_cell_without_a_usable_rate_is_finished_and_says_why(tmp_path):
+    from mlflow import MlflowClient
+
+    store = write_plan(tmp_path / "diverged")
+    for candidate, lr in enumerate((1e36, 1e37, 1e38)):
+        commit(store, make_row(FULL, candidate=candidate, lr=lr, status="diverged", error="loss is nan"))
+    sync(store)
+    cell = parents(MlflowClient(default_tracking_uri(store)))["lora / vit_nano / busi / 0.1"]
+    assert cell.info.status == "FINISHED"
+    told = "no usable rate: all 3 candidates diverged, from 1.0e+36 to 1.0e+38"
+    assert cell.data.tags["raypeft.remarks"] == told
+    assert cell.data.metrics == {"final_seeds_done": 0}
+
+
+def test_final_runs_that_learned_nothing_bear_the_mark(tmp_path):
+    """Means of the seeds: 0.3 beats no majority class of 0.3."""
+    from mlflow import MlflowClient
+
+    store = write_plan(tmp_path / "nothing")
+    for seed, score in enumerate((0.2, 0.3, 0.4)):
+        scores = {"test/f1_macro": score, "test/f1_macro_majority": 0.3}
+        row = make_row(FULL, seed=seed, metrics=scores)
+        commit(store, replace(row, remarks=run_remarks("classify", scores)))
+    sync(store)
+    client = MlflowClient(default_tracking_uri(store))
+    told = "test macro F1 {} does not beat the 0.300 of the majority class"
+    runs = children(client, "lora / vit_nano / busi / 0.1")
+    assert [runs[f"final seed={seed}"].data.tags.get("raypeft.remarks") for seed in range(3)] == [
+        "learned nothing: " + told.format("0.200"),
+        "learned nothing: " + told.format("0.300"),
+        None,
+    ]
+    cell = parents(client)["lora / vit_nano / busi / 0.1"]
+    assert cell.data.tags["raypeft.remarks"] == "nothing learned: " + told.format("0.300 (mean of 3 seeds)")
+    assert cell.data.metrics["test/f1_macro_majority/mean"] == pytest.approx(0.3)
 
 
 def test_the_thread_sends_what_is_committed_while_it_runs(store, client):

@@ -20,13 +20,14 @@ ROW = Result(
     trial_id="", sweep="s", stage="search", method="full", model="m", dataset="d", fraction=1.0, seed=0,
     lr=0.1, status="done", classes=("a", "b"), metrics={"val/f1_macro": 0.5},
     curve=({"epoch": 1, "train/loss": 1.0, "val/f1_macro": 0.5},),
-    spec={"cell": {"dataset": "d"}},
+    spec={"cell": {"dataset": "d"}, "search": {"trials": 2, "lr": {"low": 1e-3, "high": 1.0}}},
     started="2026-01-02T03:04:05.000+00:00", ended="2026-01-02T03:05:05.000+00:00",
 )  # fmt: skip
 WORSE = replace(ROW, trial_id="worse", candidate=0, lr=0.01, metrics={"val/f1_macro": 0.4})
 BEST = replace(ROW, trial_id="best", candidate=1)
 FINAL = replace(
-    ROW, trial_id="final", stage="final", n_test=4, adapter_bytes=3, metrics={"test/accuracy": 0.75}
+    ROW, trial_id="final", stage="final", spec={"cell": {"dataset": "d"}, "search": None}, n_test=4,
+    adapter_bytes=3, metrics={"test/accuracy": 0.75},
 )  # fmt: skip
 
 

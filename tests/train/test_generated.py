@@ -186,12 +186,12 @@ def test_an_adapter_draws_the_samples_of_the_run_again(method, plan, store):
     assert np.array_equal(np.concatenate(list(images[:8]), axis=1), strip)
 
 
-def test_a_model_that_tuning_made_worse_is_called_broken(plan, store):
+def test_a_model_that_tuning_made_worse_is_said_to_have_learned_nothing(plan, store):
     spec = replace(spec_of(plan, "lora"), lr=3.0)
     row = run_trial(spec, sweep="g", store=store, device=torch.device("cpu"), report=lambda row: None)
     if row.status == "done":
         assert row.metrics["test/fid"] > row.metrics["test/fid_untuned"]
-        assert any(remark.startswith("broken: FID") for remark in row.remarks)
+        assert any(remark.startswith("learned nothing: test FID") for remark in row.remarks)
     else:
         assert row.status == "diverged"
 

@@ -1,0 +1,116 @@
+"""What gives cause to doubt a final run, or a cell, in words; from its committed rows alone."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from raypeft.core.result import RANKED_BY, REFERENCES, SEARCHED_BY, Result
+from raypeft.core.spec import Task
+from raypeft.core.text import count
+
+NUM_PREDICTED = "test/num_predicted_classes"
+"""How many classes a classifier names on the test images."""
+SHOWN = 6  # cells of a kind in one line
+OUTERMOST = 0.1  # share of a range, on its log scale, that counts as its edge
+
+Kind = Literal["no usable rate", "nothing learned", "one class", "rate at the edge"]
+
+
+def run_remarks(task: Task, metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Of the scores of one final run."""
+    found = []
+    if metrics.get(NUM_PREDICTED) == 1:
+        found.append("learned nothing: predicts one class for every test image")
+    if unbeaten := _unbeaten(task, [metrics]):
+        found.append(f"learned nothing: {unbeaten}")
+    return tuple(found)
+
+
+def cell_remarks(rows: Sequence[Result]) -> dict[Kind, str]:
+    """Of the committed rows of one cell; a kind that does not apply is absent."""
+    candidates = [row for row in rows if row.stage == "search"]
+    finals = [row for row in rows if row.stage == "final" and row.status == "done"]
+    found: dict[Kind, str] = {
+        "no usable rate": _no_usable_rate(candidates) if has_no_rate(candidates) else "",
+        "nothing learned": _unbeaten(finals[0].task, [row.metrics for row in finals]) if finals else "",
+        "one class": _one_class(finals),
+        "rate at the edge": _rate_at_the_edge(candidates),
+    }
+    return {kind: text for kind, text in found.items() if text}
+
+
+def describe_remarks(by_cell: Mapping[str, Mapping[Kind, str]]) -> list[str]:
+    """A line per kind, with the first cells that it applies to; `by_cell`: cell_remarks by a cell's name."""
+    lines = []
+    for kind in get_args(Kind):
+        told = [f"{cell} ({found[kind]})" for cell, found in by_cell.items() if kind in found]
+        if told:
+            more = f"; and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+            lines.append(f"{kind} in {count(len(told), 'cell')}: {'; '.join(told[:SHOWN])}{more}")
+    return lines
+
+
+def has_no_rate(rows: Sequence[Result]) -> bool:
+    """Whether the search among a cell's rows ended without a finished candidate: no final run can follow."""
+    candidates = [row for row in rows if row.stage == "search"]
+    return _is_searched(candidates) and all(row.status != "done" for row in candidates)
+
+
+def _is_searched(candidates: Sequence[Result]) -> bool:
+    return bool(candidates) and len(candidates) == _search(candidates)["trials"]
+
+
+def _search(candidates: Sequence[Result]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = candidates[0].spec["search"]
+    return found
+
+
+def _no_usable_rate(candidates: Sequence[Result]) -> str:
+    rates = sorted(row.lr for row in candidates)
+    at = f"at {rates[0]:.1e}" if len(rates) == 1 else f"from {rates[0]:.1e} to {rates[-1]:.1e}"
+    diverged = sum(row.status == "diverged" for row in candidates)
+    if diverged == len(candidates):
+        return f"{'the one candidate' if diverged == 1 else f'all {diverged} candidates'} diverged, {at}"
+    return (
+        f"none of {len(candidates)} candidates, {at}, was finished: {diverged} diverged, the rest were pruned"
+    )
+
+
+def _unbeaten(task: Task, scores: Sequence[Mapping[str, float]]) -> str:
+    """The reference that the mean of `scores` does not beat; "" where it does, or there is none."""
+    score, reference = RANKED_BY[task], REFERENCES[task]
+    if any(reference.of(score.name) not in one for one in scores):
+        return ""
+    mean, unbeaten = (
+        statistics.fmean(one[name] for one in scores) for name in (score.name, reference.of(score.name))
+    )
+    if score.is_better(mean, unbeaten):
+        return ""
+    over = f" (mean of {len(scores)} seeds)" if len(scores) > 1 else ""
+    return f"{score.title} {mean:.3f}{over} does not beat the {unbeaten:.3f} of the {reference.title}"
+
+
+def _one_class(finals: Sequence[Result]) -> str:
+    number, runs = sum(row.metrics.get(NUM_PREDICTED) == 1 for row in finals), count(len(finals), "final run")
+    return f"predicted for every test image by {number} of {runs}" if number else ""
+
+
+def _rate_at_the_edge(candidates: Sequence[Result]) -> str:
+    """Nothing is said before the search has ended, nor of a single candidate, which is no search."""
+    if len(candidates) < 2 or not _is_searched(candidates):
+        return ""
+    best = SEARCHED_BY[candidates[0].task].best(row for row in candidates if row.status == "done")
+    if best is None:
+        return ""
+    rates, limits = [row.lr for row in candidates], _search(candidates)["lr"]
+    low, high = limits["low"], limits["high"]
+    place = math.log(best.lr / low) / math.log(high / low)
+    end = "highest" if best.lr == max(rates) else "lowest" if best.lr == min(rates) else ""
+    if not end and OUTERMOST < place < 1 - OUTERMOST:
+        return ""
+    where = f"the {end} of {len(rates)} tried" if end else "within its outermost tenth"
+    return (
+        f"the chosen rate {best.lr:.1e} is at the edge of its range ({where}, {low:.0e} to {high:.0e}): a "
+        "better one may lie beyond"
+    )
