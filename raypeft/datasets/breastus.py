@@ -15,8 +15,9 @@ import numpy as np
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
+from raypeft.datasets.downloads import Download
 from raypeft.datasets.images import is_image_file
-from raypeft.datasets.masks import MASK
+from raypeft.datasets.masks import MASK, says_mask
 
 CLASSES = ("benign", "malignant", "normal")
 FOLDER = "Dataset_BUSI_with_GT"
@@ -47,21 +48,39 @@ def _without_twin(table: Table) -> np.ndarray:
 )
 def breastus(root: Path) -> Table:
     """Raises: DataError for a root without the three class folders, and for one that is empty."""
-    folder = next((one for one in (root / FOLDER / FOLDER, root / FOLDER) if one.is_dir()), root)
-    present = {path.name for path in folder.iterdir() if path.is_dir()}
-    if lacking := [name for name in CLASSES if name not in present]:
-        found = ", ".join(sorted(present)) or "no folder"
-        raise DataError(f"breastus:{folder}: no folder {', '.join(lacking)}; found: {found}")
     rows: list[Row] = []
     masks = 0
-    for name in CLASSES:
-        images = [path for path in (folder / name).iterdir() if _is_image(path)]
-        kept = [path for path in images if not MASK.search(path.stem)]
+    for name, folder in _class_folders(Download("breastus", root)).items():
+        images = [path for path in sorted(folder.rglob("*")) if _is_image(path)]
+        kept = [path for path in images if not _is_mask(path.relative_to(folder))]
         masks += len(images) - len(kept)
         if not kept:
             raise DataError(f"breastus:{folder}: class '{name}' has 0 images; unpack the whole download")
         rows += [Row(path=path, case_id=f"{name}/{path.name}", label=name) for path in kept]
     return make_table("breastus", rows, left_out=[left_out("segmentation mask", [""] * masks)])
+
+
+def _class_folders(download: Download) -> dict[str, Path]:
+    """The folder of each class, wherever they lie together, in any letter case. Raises: DataError."""
+    found: dict[Path, dict[str, Path]] = {}
+    for path in download.folders:
+        if path.name.lower() in CLASSES:
+            found.setdefault(path.parent, {})[path.name.lower()] = path
+    whole = [place for place, classes in found.items() if len(classes) == len(CLASSES)]
+    if len(whole) > 1:
+        places = " and ".join(map(str, whole))
+        raise DataError(f"breastus: {places} hold the three classes each; name one: breastus:{whole[0]}")
+    if not whole:
+        place = max(found, key=lambda one: len(found[one]), default=download.folders[0])
+        present = ", ".join(sorted(path.name for path in place.iterdir() if path.is_dir())) or "no folder"
+        lacking = ", ".join(name for name in CLASSES if name not in found.get(place, {}))
+        raise DataError(f"breastus:{place}: no folder {lacking}; found: {present}; {download.looked}")
+    return {name: found[whole[0]][name] for name in CLASSES}
+
+
+def _is_mask(path: Path) -> bool:
+    """By its name, or by that of a folder below its class."""
+    return bool(MASK.search(path.stem)) or any(map(says_mask, path.parts[:-1]))
 
 
 def _is_image(path: Path) -> bool:

@@ -4,7 +4,7 @@ Source:  Groh et al., "Evaluating Deep Neural Networks Trained on Clinical Image
          Fitzpatrick 17k Dataset", CVPR workshops 2021; github mattgroh/fitzpatrick17k.
 Licence: annotations CC BY-NC-SA 3.0; the images belong to two atlases: never pass them on.
 Layout:  fitzpatrick17k.csv, and <md5hash>.jpg (the authors' archive) or <url_alphanum> (downloaded by URL)
-         in data/finalfitz17k, finalfitz17k, images or the root.
+         in data/finalfitz17k, or in any other folder.
 Splits:  none official.
 Groups:  none: no patient is named.
 
@@ -12,19 +12,19 @@ CleanPatrick estimates 21% near duplicates and 22% wrong labels.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
-from raypeft.datasets.downloads import check_ids, check_some_kept, check_values, find_files
+from raypeft.datasets.downloads import Download, check_ids, check_some_kept, check_values, with_bare_ids
 from raypeft.datasets.tables import Line, read_table
 
 TABLE = "fitzpatrick17k.csv"
 CLASSES = {"benign": 2_234, "malignant": 2_263, "non-neoplastic": 12_080}
-FOLDERS = ("data/finalfitz17k", "finalfitz17k", "images", ".")
+FOLDERS = ("finalfitz17k",)
 BAD_QUALITY = ("3 Wrongly labelled", "4 Other")
 LEFT_OUT = "quality check: wrongly labelled or other"
 MOST_MISSING = 0.5  # many addresses are dead; beyond, the folder is wrong
@@ -58,21 +58,25 @@ def fitzpatrick17k(root: Path) -> Table:
     Left out, with counts: images that the quality check found wrongly labelled or other, lost images.
     Raises: DataError for every bad row; for more than half of the images missing.
     """
-    lines = read_table(
-        root / TABLE,
+    download = Download("fitzpatrick17k", root)
+    table = read_table(
+        download.table(TABLE),
         needs=("md5hash", "fitzpatrick_scale", "fitzpatrick_centaur", "label", "nine_partition_label",
                "three_partition_label", "qc", "url", "url_alphanum"),
     )  # fmt: skip
+    lines = with_bare_ids(table, "md5hash", "url_alphanum")
     check_ids("fitzpatrick17k", lines, "md5hash")
     check_values("fitzpatrick17k", lines, "three_partition_label", CLASSES)
     check_values("fitzpatrick17k", lines, "fitzpatrick_scale", map(str, (-1, *range(1, 7))))
     bad = [line for line in lines if line["qc"] in BAD_QUALITY]
     good = [line for line in lines if line["qc"] not in BAD_QUALITY]
     check_some_kept("fitzpatrick17k", good, LEFT_OUT)
-    found = find_files(root, FOLDERS, (".jpg", ".jpeg", ".png"))
-    paths = {line["md5hash"]: path for line in good if (path := _image(line, found))}
+    images = download.images(first=FOLDERS)
+    paths = {
+        line["md5hash"]: path for line in good if (path := images.get(line["md5hash"], line["url_alphanum"]))
+    }
     missing = [line for line in good if line["md5hash"] not in paths]
-    _check_missing(missing, good)
+    _check_missing(missing, good, looked=download.looked)
     rows = [
         Row(
             path=paths[line["md5hash"]],
@@ -100,10 +104,6 @@ def fitzpatrick17k(root: Path) -> Table:
     )
 
 
-def _image(line: Line, found: Mapping[str, Path]) -> Path | None:
-    return found.get(f"{line['md5hash']}.jpg") or found.get(line["url_alphanum"])
-
-
 def _labels(lines: Sequence[Line]) -> list[str]:
     return [line["three_partition_label"] for line in lines]
 
@@ -112,12 +112,11 @@ def _skin_type(scale: str) -> str:
     return UNKNOWN if scale in ("-1", "") else scale
 
 
-def _check_missing(missing: Sequence[Line], wanted: Sequence[Line]) -> None:
+def _check_missing(missing: Sequence[Line], wanted: Sequence[Line], *, looked: str) -> None:
     if len(missing) > MOST_MISSING * len(wanted):
         lost, total = Counter(_labels(missing)), Counter(_labels(wanted))
         shares = ", ".join(f"{name} {lost[name]:,} of {total[name]:,}" for name in CLASSES)
         raise DataError(
             f"fitzpatrick17k: {len(missing):,} of {len(wanted):,} images are missing ({shares}), the first "
-            f"{missing[0].origin}: {missing[0]['md5hash']}.jpg or {missing[0]['url_alphanum']}; "
-            f"put them in one of {', '.join(FOLDERS)}"
+            f"{missing[0].origin}: {missing[0]['md5hash']}.jpg or {missing[0]['url_alphanum']}.jpg; {looked}"
         )

@@ -4,7 +4,7 @@ Source:  Tschandl, Rosendahl & Kittler, "The HAM10000 dataset", Scientific Data 
 Licence: CC BY-NC 4.0.
 Layout:  HAM10000_metadata.csv (Kaggle), HAM10000_metadata or .tab (Harvard Dataverse) and
          HAM10000_images_part_{1,2}/<image_id>.jpg; or ISIC 2018 Task 3's training input, ground truth
-         and lesion groupings.
+         and lesion groupings. The images may lie in any folder below, in any format.
 Splits:  none official (ISIC 2018's test images are other ones).
 Groups:  lesion_id: 10,015 images of 7,470 lesions.
 """
@@ -13,15 +13,12 @@ from pathlib import Path
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, make_table, register_dataset
-from raypeft.datasets.downloads import check_ids, check_present, check_values, find_files, refuse
+from raypeft.datasets.downloads import Download, check_ids, check_values, refuse, with_bare_ids
 from raypeft.datasets.tables import Line, read_table
 
 CLASSES = {"akiec": 327, "bcc": 514, "bkl": 1_099, "df": 115, "mel": 1_113, "nv": 6_705, "vasc": 142}
 METADATA = ("HAM10000_metadata.csv", "HAM10000_metadata", "HAM10000_metadata.tab")
-FOLDERS = (
-    "HAM10000_images_part_1", "HAM10000_images_part_2",
-    "ham10000_images_part_1", "ham10000_images_part_2",  # Kaggle shows both spellings
-)  # fmt: skip
+FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2", "ISIC2018_Task3_Training_Input")
 ISIC = "ISIC2018_Task3_Training_"
 UNKNOWN = "unknown"
 
@@ -45,17 +42,16 @@ def ham10000(root: Path) -> Table:
 
     Raises: DataError for every bad row, or else for every image that is missing.
     """
-    metadata = next((root / name for name in METADATA if (root / name).is_file()), None)
-    lines = _kaggle(metadata) if metadata else _isic(root)
+    download = Download("ham10000", root)
+    metadata = download.find_table(*METADATA)
+    lines = with_bare_ids(_kaggle(metadata) if metadata else _isic(download), "image_id")
     check_ids("ham10000", lines, "image_id")
     check_values("ham10000", lines, "dx", CLASSES)
     refuse("ham10000", (f"{line.origin}: lesion_id is empty" for line in lines if not line["lesion_id"]))
-    found = find_files(root, (*FOLDERS, f"{ISIC}Input"), (".jpg",))
-    names = {line.origin: f"{line['image_id']}.jpg" for line in lines}
-    check_present("ham10000", lines, names, found)
+    found = download.require(lines, "image_id", download.images(first=FOLDERS))
     rows = [
         Row(
-            path=found[names[line.origin]],
+            path=found[line["image_id"]],
             case_id=line["image_id"],
             label=line["dx"],
             group=line["lesion_id"],
@@ -76,17 +72,18 @@ def _kaggle(path: Path) -> list[Line]:
     return read_table(path, needs=("lesion_id", "image_id", "dx", "age", "sex", "localization", "dx_type"))
 
 
-def _isic(root: Path) -> list[Line]:
+def _isic(download: Download) -> list[Line]:
     """ISIC 2018's one-hot ground truth and its groupings, as lines of the metadata."""
-    truth, groups = (_isic_table(root, part) for part in ("GroundTruth", "LesionGroupings"))
+    truth, groups = (download.find_table(f"{ISIC}{part}.csv") for part in ("GroundTruth", "LesionGroupings"))
     if truth is None or groups is None:
         raise DataError(
-            f"ham10000:{root}: neither {METADATA[0]} nor {ISIC}GroundTruth.csv with "
-            f"{ISIC}LesionGroupings.csv; get the lesion ids too: without them lesions leak into test"
+            f"ham10000: neither {METADATA[0]} nor {ISIC}GroundTruth.csv with {ISIC}LesionGroupings.csv; "
+            f"{download.looked}; get the lesion ids too: without them lesions leak into test"
         )
     columns = [name.upper() for name in CLASSES]
-    lesions = {line["image"]: line["lesion_id"] for line in read_table(groups, needs=("image", "lesion_id"))}
-    lines = read_table(truth, needs=("image", *columns))
+    groupings = with_bare_ids(read_table(groups, needs=("image", "lesion_id")), "image")
+    lesions = {line["image"]: line["lesion_id"] for line in groupings}
+    lines = with_bare_ids(read_table(truth, needs=("image", *columns)), "image")
     one_hot = {line.origin: [name for name in columns if line[name] in ("1", "1.0")] for line in lines}
     refuse(
         "ham10000",
@@ -103,9 +100,3 @@ def _isic(root: Path) -> list[Line]:
         )
         for line in lines
     ]
-
-
-def _isic_table(root: Path, part: str) -> Path | None:
-    name = f"{ISIC}{part}.csv"
-    candidates = (root / name, root / f"{ISIC}{part}" / name, root / f"{ISIC}GroundTruth" / name)
-    return next((path for path in candidates if path.is_file()), None)

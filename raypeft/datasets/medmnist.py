@@ -82,10 +82,14 @@ def _home() -> Path:
     return Path.home() / ".medmnist"
 
 
-def _find(name: str) -> Path | None:
+def _folders() -> list[Path]:
+    """Where a file may lie, the first that has it."""
     base = os.environ.get(DATA_ROOT)
-    folders = [*([Path(base) / "medmnist"] if base else []), _home()]
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    return [*([Path(base) / "medmnist", Path(base)] if base else []), _home()]
+
+
+def _find(name: str) -> Path | None:
+    return next((folder / name for folder in _folders() if (folder / name).is_file()), None)
 
 
 def _compare(path: Path, md5: str) -> None:
@@ -120,7 +124,8 @@ def _download(url: str, path: Path, *, md5: str) -> Path:
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
             f"medmnist: {path.name} cannot be downloaded: {error}. Try again, or get it from {url} elsewhere "
-            f"and put it in {path.parent} or in ${DATA_ROOT}/medmnist"
+            f"and put it in {path.parent} or in ${DATA_ROOT}/medmnist; "
+            f"looked in {', '.join(map(str, _folders()))}"
         ) from None
     return path
 

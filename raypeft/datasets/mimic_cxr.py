@@ -4,8 +4,9 @@ Source:  Johnson et al., "MIMIC-CXR, a de-identified publicly available database
          free-text reports", Scientific Data 6:317, 2019; PhysioNet: mimic-cxr-jpg (the images as JPEG and
          both tables) and mimic-cxr (the reports, and the images as DICOM).
 Licence: PhysioNet Credentialed Health Data License 1.5.0: neither images nor prompts may be passed on.
-Layout:  mimic-cxr-2.0.0-metadata.csv.gz, mimic-cxr-2.0.0-split.csv.gz,
-         files/p10/p10000032/s50414267/<dicom_id>.jpg (or else .dcm), files/p10/p10000032/s50414267.txt.
+Layout:  mimic-cxr-2.0.0-metadata.csv.gz, mimic-cxr-2.0.0-split.csv.gz (or unpacked),
+         files/p10/p10000032/s50414267/<dicom_id>.jpg (or else .dcm), files/p10/p10000032/s50414267.txt;
+         images and reports may lie in two such trees, each in any folder.
 Splits:  the official one; its validate is val.
 Groups:  subject_id, a patient.
 
@@ -13,12 +14,14 @@ A prompt is the report's IMPRESSION, or else its FINDINGS, of any length: the te
 to the 77 tokens of CLIP.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.datasets.base import Row, Table, left_out, make_table, register_dataset
+from raypeft.datasets.downloads import Download, with_bare_ids
 from raypeft.datasets.tables import Line, read_table
 
 CLASS = "chest X-ray"  # the only one
@@ -31,6 +34,8 @@ IDS = {
     "study_id": re.compile(r"\d{1,12}"),
     "dicom_id": re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{,99}"),
 }
+SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm")  # the first that there is
+TENTH = re.compile(r"p1\d")  # a folder that holds a tenth of the patients
 MOST_MISSING = 0.5  # of the frontal images; beyond, the folder is wrong rather than a file lost
 
 HEADER = re.compile(r"^[ \t]*([A-Z][A-Z ()/,&-]*):", re.MULTILINE)
@@ -51,14 +56,17 @@ def mimic_cxr(root: Path) -> Table:
 
     Raises: DataError for every bad row of a table; for half the images missing; for no prompt at all.
     """
-    lines = read_table(root / METADATA, needs=(*IDS, "ViewPosition"))
-    splits = _splits(lines, read_table(root / SPLIT, needs=("dicom_id", "split")))
+    download = Download("mimic_cxr", root)
+    lines = with_bare_ids(read_table(download.table(METADATA), needs=(*IDS, "ViewPosition")), "dicom_id")
+    official = with_bare_ids(read_table(download.table(SPLIT), needs=("dicom_id", "split")), "dicom_id")
+    splits = _splits(lines, official)
     frontal = [line for line in lines if line["ViewPosition"] in VIEWS]
-    paths = {line["dicom_id"]: path for line in frontal if (path := _image(root, line))}
-    _check_missing([line for line in frontal if line["dicom_id"] not in paths], len(frontal))
+    trees = _trees(download)
+    paths = {line["dicom_id"]: path for line in frontal if (path := _image(trees, line))}
+    _check_missing([line for line in frontal if line["dicom_id"] not in paths], len(frontal), trees, download)
     found = [line for line in frontal if line["dicom_id"] in paths]
     studies = {line["study_id"]: line for line in found}  # one report each, often for several images
-    prompts = {study: _prompt(root, line) for study, line in studies.items()}
+    prompts = {study: _prompt(trees, line) for study, line in studies.items()}
     rows = [
         Row(
             path=paths[line["dicom_id"]],
@@ -81,7 +89,11 @@ def mimic_cxr(root: Path) -> Table:
     }
     if not rows:
         counts = "; ".join(f"{reason}: {count}" for reason, count in parts.items())
-        raise DataError(f"mimic_cxr:{root}: no image with a prompt ({counts}); reports lie in files/p10/...")
+        looked = ", ".join(map(str, trees))
+        raise DataError(
+            f"mimic_cxr:{root}: no image with a prompt ({counts}); looked for p10/p10000032/s50414267.txt, "
+            f"and so on, in {looked}; unpack mimic-cxr-reports there"
+        )
     return make_table(
         "mimic_cxr", rows, left_out=[left_out(reason, [CLASS] * count) for reason, count in parts.items()]
     )
@@ -126,31 +138,43 @@ def _splits(lines: Sequence[Line], split_lines: Sequence[Line]) -> dict[str, str
     return splits
 
 
-def _patient_folder(root: Path, line: Line) -> Path:
+def _trees(download: Download) -> list[Path]:
+    """The folders that hold p10 to p19: `files`, of the images and of the reports, which may be two."""
+    return list(dict.fromkeys(path.parent for path in download.folders if TENTH.fullmatch(path.name)))
+
+
+def _patient_folder(tree: Path, line: Line) -> Path:
     subject = line["subject_id"]
-    return root / "files" / f"p{subject[:2]}" / f"p{subject}"
+    return tree / f"p{subject[:2]}" / f"p{subject}"
 
 
-def _image(root: Path, line: Line) -> Path | None:
-    study = _patient_folder(root, line) / f"s{line['study_id']}"
-    candidates = (study / f"{line['dicom_id']}{suffix}" for suffix in (".jpg", ".dcm"))
+def _image(trees: Sequence[Path], line: Line) -> Path | None:
+    candidates = (
+        _patient_folder(tree, line) / f"s{line['study_id']}" / f"{line['dicom_id']}{suffix}"
+        for suffix in SUFFIXES
+        for tree in trees
+    )
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _check_missing(missing: Sequence[Line], num_frontal: int) -> None:
+def _check_missing(
+    missing: Sequence[Line], num_frontal: int, trees: Sequence[Path], download: Download
+) -> None:
     if len(missing) > MOST_MISSING * num_frontal:
-        examples = [f"{line.origin}: {line['dicom_id']}.jpg (or .dcm) not found" for line in missing]
+        names = f"({', '.join(SUFFIXES)})"
+        examples = [f"{line.origin}: {line['dicom_id']} {names} not found" for line in missing]
+        looked = f"looked below {', '.join(map(str, trees))}" if trees else download.looked
         raise DataError(
-            f"mimic_cxr: {len(missing)} of {num_frontal} frontal images are missing below files/; unpack all "
-            f"of mimic-cxr-jpg there:\n{list_problems(examples)}"
+            f"mimic_cxr: {len(missing)} of {num_frontal} frontal images are missing; unpack all of "
+            f"mimic-cxr-jpg, with its folders p10 to p19; {looked}:\n{list_problems(examples)}"
         )
 
 
-def _prompt(root: Path, line: Line) -> str | None:
+def _prompt(trees: Sequence[Path], line: Line) -> str | None:
     """'' for a report without the sections; None without a report."""
-    try:
+    for tree in trees:
         # Plain ASCII; a byte that is not spoils one letter, which is no reason to stop.
-        text = (_patient_folder(root, line) / f"s{line['study_id']}.txt").read_text("utf-8", "replace")
-    except FileNotFoundError:
-        return None
-    return read_prompt(text)
+        with contextlib.suppress(FileNotFoundError):
+            report = _patient_folder(tree, line) / f"s{line['study_id']}.txt"
+            return read_prompt(report.read_text("utf-8", "replace"))
+    return None

@@ -4,7 +4,8 @@ Source:  Shih et al., "Augmenting the National Institutes of Health Chest Radiog
          Annotations of Possible Pneumonia", Radiology: Artificial Intelligence 1(1):e180041, 2019;
          Kaggle: rsna-pneumonia-detection-challenge. The images are those of NIH ChestX-ray14.
 Licence: RSNA's terms: any use, commercial ones included, with attribution; the NIH asks for its own.
-Layout:  stage_2_train_labels.csv (patientId, Target; a row per box), stage_2_train_images/<patientId>.dcm;
+Layout:  stage_2_train_labels.csv (patientId, Target; a row per box), stage_2_train_images/<patientId>.dcm
+         (or made PNG or JPEG, without the headers' age, sex and view; in any folder);
          optional: stage_2_detailed_class_info.csv and pneumonia-challenge-dataset-mappings_2018.json.
 Splits:  none; 70 / 15 / 15 is drawn.
 Groups:  the NIH patients, by RSNA's mapping to NIH files. Without it none: a patientId names one image.
@@ -15,19 +16,20 @@ import logging
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from raypeft.core.errors import DataError
 from raypeft.datasets.base import PaperSplit, Row, Table, make_table, register_dataset
 from raypeft.datasets.dicom import silent_pydicom
-from raypeft.datasets.downloads import PLAIN_NAME, check_values, refuse
+from raypeft.datasets.downloads import PLAIN_NAME, Download, check_values, refuse, with_bare_ids
 from raypeft.datasets.tables import Line, read_table
 
 CLASSES = {"0": "no pneumonia", "1": "pneumonia"}  # by Target
 LABELS = "stage_2_train_labels.csv"
 DETAILS = "stage_2_detailed_class_info.csv"
 IMAGES = "stage_2_train_images"
+DICOM = (".dcm", ".dicom")
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 MAPPING_URL = f"https://s3.amazonaws.com/east1.public.rsna.org/AI/2018/{MAPPING}"
 
@@ -70,21 +72,23 @@ def rsna(root: Path) -> Table:
 
     Raises: DataError for every bad row of a table, or else for every file that is missing or damaged.
     """
-    lines = _one_line_per_image(read_table(root / LABELS, needs=("patientId", "Target")), "Target")
+    download = Download("rsna", root)
+    lines = _one_line_per_image(read_table(download.table(LABELS), needs=("patientId", "Target")), "Target")
     check_values("rsna", lines, "Target", CLASSES)
-    details = _details(root / DETAILS, lines)
-    patients = _nih_patients(root / MAPPING, lines)
-    files = _files(_image_folder(root), lines)  # last, for it takes seconds
+    details = _details(download.find_table(DETAILS), lines)
+    patients = _nih_patients(download.find_table(MAPPING), lines)
+    paths = download.require(lines, "patientId", download.images(first=(IMAGES,)))
+    headers = _headers(paths, lines)  # last, for it takes seconds
     rows = [
         Row(
-            path=path,
+            path=paths[line["patientId"]],
             case_id=line["patientId"],
             label=CLASSES[line["Target"]],
             group=patients.get(line["patientId"]),
             subgroups=header | ({"detailed_class": details[line["patientId"]]} if details else {}),
             origin=line.origin,
         )
-        for line, (path, header) in zip(lines, files, strict=True)
+        for line, header in zip(lines, headers, strict=True)
     ]
     return make_table("rsna", rows)
 
@@ -96,7 +100,7 @@ def _one_line_per_image(lines: Sequence[Line], column: str) -> list[Line]:
     """
     first: dict[str, Line] = {}
     problems = []
-    for line in lines:
+    for line in with_bare_ids(lines, "patientId"):
         image = line["patientId"]
         if not PLAIN_NAME.fullmatch(image):
             problems.append(f"{line.origin}: patientId {image!r} is no plain file name")
@@ -108,9 +112,9 @@ def _one_line_per_image(lines: Sequence[Line], column: str) -> list[Line]:
     return list(first.values())
 
 
-def _details(path: Path, lines: Sequence[Line]) -> dict[str, str]:
+def _details(path: Path | None, lines: Sequence[Line]) -> dict[str, str]:
     """patientId -> RSNA's three-way class, for every line; empty without the table."""
-    if not path.exists():
+    if path is None:
         return {}
     known = {
         line["patientId"]: line["class"]
@@ -125,9 +129,9 @@ def _details(path: Path, lines: Sequence[Line]) -> dict[str, str]:
     return details
 
 
-def _nih_patients(path: Path, lines: Sequence[Line]) -> dict[str, str]:
+def _nih_patients(path: Path | None, lines: Sequence[Line]) -> dict[str, str]:
     """patientId -> the first eight digits of its NIH file: a patient. Empty without the mapping."""
-    if not path.exists():
+    if path is None:
         _logger.warning(
             "rsna: without %s nobody knows which images show one patient, so that patient leakage "
             "between train and test cannot be excluded; get it from %s and put it beside %s",
@@ -169,29 +173,29 @@ def _read_mapping(path: Path) -> dict[str, str]:
     return patients
 
 
-def _image_folder(root: Path) -> Path:
-    for folder in (root / IMAGES / IMAGES, root / IMAGES):  # unpacking may nest it
-        if folder.is_dir():
-            return folder
-    raise DataError(f"{root / IMAGES}: no such folder; unpack {IMAGES} of the download there")
+def _headers(paths: Mapping[str, Path], lines: Sequence[Line]) -> list[dict[str, str]]:
+    """What each line's DICOM header says; nothing, with a warning, where some were made other pictures.
 
-
-def _files(folder: Path, lines: Sequence[Line]) -> list[tuple[Path, dict[str, str]]]:
-    """Each line's file and what its header says. Raises: DataError for every file without a whole header."""
-    files: list[tuple[Path, dict[str, str]]] = []
-    problems = []
+    Raises: DataError for every file without a whole header.
+    """
+    if others := [path for path in paths.values() if path.suffix.lower() not in DICOM]:
+        _logger.warning(
+            "rsna: %d of %d images are no DICOM files, as %s: without their headers no age, sex or view",
+            len(others), len(paths), others[0].name,
+        )  # fmt: skip
+        return [{} for _ in lines]
+    headers, problems = [], []
     for line in lines:
-        path = folder / f"{line['patientId']}.dcm"
+        path = paths[line["patientId"]]
         try:
-            files.append((path, _read_header(path)))
-        except FileNotFoundError:
-            problems.append(f"{line.origin}: {IMAGES}/{path.name} not found")
+            headers.append(_read_header(path))
         except Exception as error:  # pydicom raises nearly anything; its text may quote the header
             problems.append(
-                f"{line.origin}: {IMAGES}/{path.name} is no whole DICOM file ({type(error).__name__})"
+                f"{line.origin}: {path.parent.name}/{path.name} is no whole DICOM file "
+                f"({type(error).__name__})"
             )
     refuse("rsna", problems)
-    return files
+    return headers
 
 
 def _read_header(path: Path) -> dict[str, str]:

@@ -14,11 +14,12 @@ import re
 from pathlib import Path
 
 from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
-from raypeft.datasets.downloads import check_ids, check_present, check_some_kept, check_values, find_files
+from raypeft.datasets.downloads import Download, check_ids, check_some_kept, check_values, with_bare_ids
 from raypeft.datasets.tables import Line, read_table
 
 METADATA = "metadata - standardized.csv"
 CLASSES = {"0": "non-glaucoma", "1": "glaucoma"}  # by types
+MASKS = ("optic-disc", "optic-cup", "blood-vessel", "artery", "vein")  # folders, of the same file names
 SUSPECT = "-1"
 LEFT_OUT = "glaucoma suspect"
 UNKNOWN = "unknown"
@@ -49,18 +50,18 @@ def smdg(root: Path) -> Table:
 
     Raises: DataError for every bad row, or else for every image that is missing.
     """
-    lines = read_table(root / METADATA, needs=("names", "types", "original_name", "patient_id"))
+    download = Download("smdg", root)
+    table = read_table(download.table(METADATA), needs=("names", "types", "original_name", "patient_id"))
+    lines = with_bare_ids(table, "names")
     check_ids("smdg", lines, "names")
     check_values("smdg", lines, "types", (*CLASSES, SUSPECT))
     suspects = [line for line in lines if line["types"] == SUSPECT]
     kept = [line for line in lines if line["types"] != SUSPECT]
     check_some_kept("smdg", kept, LEFT_OUT)
-    found = find_files(root, ("full-fundus",), (".png",))
-    names = {line.origin: f"{line['names']}.png" for line in kept}
-    check_present("smdg", kept, names, found)
+    found = download.require(kept, "names", download.images(first=("full-fundus",), without=MASKS))
     rows = [
         Row(
-            path=found[names[line.origin]],
+            path=found[line["names"]],
             case_id=line["names"],
             label=CLASSES[line["types"]],
             group=find_group(line),

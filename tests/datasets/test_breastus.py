@@ -1,5 +1,7 @@
 """BUSI as it is downloaded: masks beside the images, no patient names."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -80,3 +82,28 @@ def test_hidden_files_and_folders_are_no_images(download):
     table = open_dataset(f"breastus:{download}")
     assert len(table) == 24
     assert [part.total for part in table.left_out] == [25]
+
+
+def test_class_folders_are_found_below_and_in_capitals_with_masks_in_a_folder(download):
+    before = open_dataset(f"breastus:{download}")
+    folder = download / "Dataset_BUSI_with_GT"
+    for name in ("benign", "malignant", "normal"):
+        for part in ("images", "masks"):
+            (folder / name / part).mkdir()
+        for path in list((folder / name).glob("*.png")):
+            masks = "masks" if "_mask" in path.name else "images"
+            path.rename(folder / name / masks / path.name.replace("_mask", ""))
+        (folder / name).rename(folder / name.capitalize())
+    (download / "archive" / "data").mkdir(parents=True)
+    folder.rename(download / "archive" / "data" / "BUSI")
+    table = open_dataset(f"breastus:{download}")
+    assert (table.case_ids, table.classes) == (before.case_ids, before.classes)
+    assert all(path.parent.name == "images" for path in table.paths)
+
+
+def test_two_places_with_the_three_classes_are_told_apart_by_the_user(download):
+    for part in ("train", "test"):
+        shutil.copytree(download / "Dataset_BUSI_with_GT", download / part)
+    shutil.rmtree(download / "Dataset_BUSI_with_GT")
+    with pytest.raises(DataError, match=r"test and .*train hold the three classes each; name one"):
+        open_dataset(f"breastus:{download}")

@@ -31,7 +31,8 @@ def download(tmp_path, write_image):
 
 
 @pytest.mark.parametrize(
-    "folder", ["data/finalfitz17k", "data/finalfitz17k/finalfitz17k", "finalfitz17k", "images", "."]
+    "folder",
+    ["data/finalfitz17k", "data/finalfitz17k/finalfitz17k", "finalfitz17k", "images", ".", "elsewhere/x"],
 )
 def test_images_by_hash_give_three_classes_sites_and_skin_types(download, folder):
     rows = [row(0), row(1, label="malignant", scale="-1", url=ATLAS), row(2, label="non-neoplastic", url="")]

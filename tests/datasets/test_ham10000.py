@@ -1,5 +1,8 @@
 """HAM10000 in the forms that Kaggle, Harvard Dataverse and ISIC 2018 give it."""
 
+import gzip
+import shutil
+
 import pytest
 
 from raypeft.core.errors import DataError
@@ -90,7 +93,7 @@ def test_isic_s_form_joins_truth_and_lesions(tmp_path, write_image):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("HAM_4,ISIC_9,nv,histo,1,male,back", "HAM10000_metadata.csv:6: image 'ISIC_9.jpg' not found"),
+        ("HAM_4,ISIC_9,nv,histo,1,male,back", "HAM10000_metadata.csv:6: image 'ISIC_9' not found"),
         ("HAM_4,ISIC_9,nevus,histo,1,male,back", "HAM10000_metadata.csv:6: dx 'nevus'; allowed: akiec, bcc"),
         ("HAM_4,ISIC_9,,histo,1,male,back", "HAM10000_metadata.csv:6: dx ''; allowed"),
         (",ISIC_9,nv,histo,1,male,back", "HAM10000_metadata.csv:6: lesion_id is empty"),
@@ -116,3 +119,49 @@ def test_a_folder_without_metadata_and_no_folder_are_refused(tmp_path):
 
 def test_the_expected_counts_add_up_to_10015():
     assert sum(DATASETS["ham10000"].expected.values()) == 10_015
+
+
+@pytest.mark.parametrize(
+    "folder", [".", "images", "HAM10000_images", "all/HAM10000_images_part_1/x", "ISIC2018/train"]
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".png"])
+def test_images_in_any_folder_and_format_are_the_same_cases(tmp_path, write_image, folder, suffix):
+    before = open_dataset(write(tmp_path, write_image))
+    for path in before.paths:
+        path.unlink()
+    for number, image in enumerate(before.case_ids):
+        write_image(tmp_path / folder / f"{image}{suffix}", seed=number)
+    table = open_dataset(f"ham10000:{tmp_path}")
+    assert (table.case_ids, table.groups) == (before.case_ids, before.groups)
+    assert {path.parent for path in table.paths} == {tmp_path / folder}
+
+
+def test_ids_with_a_suffix_and_a_gzipped_table_below_are_read(tmp_path, write_image):
+    rows = [row.replace(",ISIC_0024306,", ",ISIC_0024306.jpg,") for row in ROWS]
+    source = write(tmp_path, write_image, rows)
+    content = (tmp_path / "HAM10000_metadata.csv").read_bytes()
+    (tmp_path / "HAM10000_metadata.csv").unlink()
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "ham10000_METADATA.csv.gz").write_bytes(gzip.compress(content))
+    assert open_dataset(source).case_ids[0] == "ISIC_0024306"
+
+
+def test_two_different_files_of_one_id_are_refused_and_copies_are_not(tmp_path, write_image):
+    source = write(tmp_path, write_image)
+    for number in (1, 2):
+        shutil.move(tmp_path / f"HAM10000_images_part_{number}", tmp_path / f"part{number}")
+    shutil.copytree(tmp_path / "part1", tmp_path / "copy")
+    assert len(open_dataset(source)) == 4
+    write_image(tmp_path / "small" / "ISIC_0024306.jpg", side=8)
+    with pytest.raises(DataError, match=r"'ISIC_0024306' is both .* and .*, which differ; remove one"):
+        open_dataset(source)
+
+
+def test_what_is_not_found_is_told_with_where_it_was_looked_for(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=f"looked in {tmp_path}, {tmp_path / 'images'}; get the lesion ids"):
+        open_dataset(f"ham10000:{tmp_path}")
+    (tmp_path / "HAM10000_metadata.csv").write_text("\n".join([HEADER, *ROWS]))
+    with pytest.raises(DataError) as caught:
+        open_dataset(f"ham10000:{tmp_path}")
+    assert f"4 of 4 images cannot be used; looked in {tmp_path}, {tmp_path / 'images'}:" in str(caught.value)

@@ -125,7 +125,7 @@ def test_more_than_half_of_the_images_missing_is_refused_and_half_is_not(downloa
     with pytest.raises(DataError) as caught:
         opened(download)
     assert "3 of 4 frontal images are missing" in str(caught.value)
-    assert f"{METADATA}:4: 2aaaaaaa-00000003.jpg (or .dcm) not found" in str(caught.value)
+    assert f"{METADATA}:4: 2aaaaaaa-00000003 (.jpg, .jpeg, .png, .dcm) not found" in str(caught.value)
 
 
 def test_a_download_without_any_report_is_refused_with_counts(download):
@@ -177,7 +177,7 @@ def test_a_missing_or_half_table_is_told(download, name):
     with pytest.raises(DataError, match=f"{name}: not a whole gzip file"):
         opened(download)
     (download / name).unlink()
-    with pytest.raises(DataError, match=f"{name}: no such file"):
+    with pytest.raises(DataError, match=f"no {name.removesuffix('.gz')} \\(nor .gz\\); looked in {download}"):
         opened(download)
 
 
@@ -204,3 +204,66 @@ def test_a_missing_or_half_table_is_told(download, name):
 )
 def test_a_prompt_is_the_reports_last_impression_or_else_its_findings(report, prompt):
     assert read_prompt(report) == prompt
+
+
+def unpack_tables(root: Path) -> None:
+    for name in (METADATA, SPLIT):
+        (root / name.removesuffix(".gz")).write_bytes(gzip.decompress((root / name).read_bytes()))
+        (root / name).unlink()
+
+
+def nest_as_wget_does(root: Path) -> None:
+    (root / "files").rename(root / "kept")
+    below = root / "physionet.org" / "files" / "mimic-cxr-jpg" / "2.0.0"
+    below.mkdir(parents=True)
+    (root / "kept").rename(below / "files")
+    for name in (METADATA, SPLIT):
+        (root / name).rename(below / name)
+
+
+def keep_reports_apart(root: Path) -> None:
+    for report in (root / "files").rglob("*.txt"):
+        target = root / "mimic-cxr-reports" / report.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        report.rename(target)
+
+
+def drop_the_folder_files(root: Path) -> None:
+    for tenth in (root / "files").iterdir():
+        tenth.rename(root / tenth.name)
+
+
+def add_suffixes(root: Path) -> None:
+    for name in (METADATA, SPLIT):
+        text = gzip.decompress((root / name).read_bytes()).decode()
+        for _, _, dicom, _, _ in IMAGES:
+            text = text.replace(dicom, f"{dicom}.jpg")
+        (root / name).write_bytes(gzip.compress(text.encode()))
+
+
+def convert_to_png(root: Path) -> None:
+    for path in root.rglob("*.jpg"):
+        path.rename(path.with_suffix(".png"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        unpack_tables,
+        nest_as_wget_does,
+        keep_reports_apart,
+        drop_the_folder_files,
+        add_suffixes,
+        convert_to_png,
+    ],
+)
+def test_the_download_is_read_as_people_keep_it(download, change):
+    before = opened(download)
+    change(download)
+    table = opened(download)
+    assert (table.case_ids, table.prompts, table.groups, table.splits) == (
+        before.case_ids,
+        before.prompts,
+        before.groups,
+        before.splits,
+    )

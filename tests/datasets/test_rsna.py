@@ -185,7 +185,7 @@ def test_two_classes_of_one_image_are_refused(download):
         (f"{IDS[1]},{BOXES},1", "labels.csv:8: Target '1' contradicts '0' in stage_2_train_labels.csv:4"),
         ("another,,,,,2", "stage_2_train_labels.csv:8: Target '2'; allowed: 0, 1"),
         ("another,,,,,", "stage_2_train_labels.csv:8: Target ''; allowed: 0, 1"),
-        ("another,,,,,0", "stage_2_train_labels.csv:8: stage_2_train_images/another.dcm not found"),
+        ("another,,,,,0", "stage_2_train_labels.csv:8: image 'another' not found"),
         (",,,,,0", "stage_2_train_labels.csv:8: patientId '' is no plain file name"),
         ("../secret,,,,,0", "stage_2_train_labels.csv:8: patientId '../secret' is no plain file name"),
         ("..,,,,,0", "patientId '..' is no plain file name"),
@@ -239,10 +239,10 @@ def test_missing_parts_of_the_download_are_told(download):
     for image in IDS:
         (download / "stage_2_train_images" / f"{image}.dcm").unlink()
     (download / "stage_2_train_images").rmdir()
-    with pytest.raises(DataError, match="stage_2_train_images: no such folder"):
+    with pytest.raises(DataError, match=r"5 of 5 images cannot be used; looked in .*:\n  - stage_2_train_"):
         opened(download)
     (download / "stage_2_train_labels.csv").unlink()
-    with pytest.raises(DataError, match=r"stage_2_train_labels\.csv: no such file"):
+    with pytest.raises(DataError, match=r"no stage_2_train_labels\.csv \(nor \.gz\); looked in"):
         opened(download)
 
 
@@ -259,3 +259,22 @@ def test_the_paper_split_rounds_like_scikit_learn(num_images):
     rest, _ = train_test_split(range(num_images), test_size=0.15)
     train, test = train_test_split(rest, test_size=0.10)
     assert DATASETS["rsna"].paper_split.sizes(num_images) == (len(train), len(test))
+
+
+def test_images_made_png_are_read_without_what_their_headers_said(download, caplog, write_image):
+    """Kagglers convert them once; the headers' age, sex and view are gone then, which is said."""
+    before = opened(download)
+    for image in IDS:
+        (download / "stage_2_train_images" / f"{image}.dcm").unlink()
+        write_image(download / "rsna_png" / "1024" / f"{image}.PNG")
+    labels = (download / "stage_2_train_labels.csv").read_text()
+    for image in IDS:
+        labels = labels.replace(image, f"{image}.png")
+    (download / "stage_2_train_labels.csv").write_text(labels)
+    with caplog.at_level(logging.WARNING):
+        table = opened(download)
+    assert table.case_ids == before.case_ids
+    assert table.labels.tolist() == before.labels.tolist()
+    assert table.paths[0] == download / "rsna_png" / "1024" / f"{IDS[0]}.PNG"
+    assert table.subgroups == {}
+    assert "5 of 5 images are no DICOM files" in caplog.text

@@ -67,10 +67,20 @@ def test_bad_rows_are_refused_with_their_lines(tmp_path, write_image):
         open_dataset(write(tmp_path, write_image, [*ROWS, ("HRF-1", 2, "01_g.jpg", "")]))
     source = write(tmp_path, write_image, ROWS)
     (tmp_path / "full-fundus" / "full-fundus" / "BEH-2.png").unlink()
-    with pytest.raises(DataError, match=r"standardized\.csv:11: image 'BEH-2\.png' not found"):
+    with pytest.raises(DataError, match=r"standardized\.csv:11: image 'BEH-2' not found"):
         open_dataset(source)
 
 
 def test_a_table_of_nothing_but_suspects_is_refused(tmp_path, write_image):
     with pytest.raises(DataError, match="smdg: every row is left out \\(glaucoma suspect"):
         open_dataset(write(tmp_path, write_image, [("REFUGE1-val-1", -1, "V0001.jpg", "")]))
+
+
+def test_images_are_found_in_another_folder_and_masks_of_the_same_name_are_not_taken(tmp_path, write_image):
+    source = write(tmp_path, write_image, [(f"{name}.png", *rest) for name, *rest in ROWS])
+    (tmp_path / "full-fundus").rename(tmp_path / "fundus")
+    for path in list((tmp_path / "fundus").rglob("*.png.png")):
+        path.rename(path.with_suffix(""))
+    table = open_dataset(source)
+    assert table.case_ids[0] == "BEH-1"
+    assert all("fundus" in path.parts for path in table.paths)
