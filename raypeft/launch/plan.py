@@ -231,6 +231,12 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
         raise PlanDiffersError(
             f"{path} is damaged ({error}); restore it with: cp {path.with_suffix('.bak')} {path}"
         ) from None
+    if held.get("protocol") != PROTOCOL:
+        raise PlanDiffersError(
+            f"store {store} was trained under protocol {held.get('protocol')}, and this version of raypeft "
+            f"trains under protocol {PROTOCOL}: their numbers do not compare (docs/CHANGELOG.md says what "
+            "moved); choose another --store, or go on with the version that wrote it"
+        )
     if _without_places(held) != _without_places(asked):
         before, after = (
             json.dumps(_without_places(plan), indent=1, sort_keys=True).splitlines() for plan in (held, asked)

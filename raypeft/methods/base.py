@@ -5,9 +5,9 @@ it trains. Everything that methods have in common happens here, once.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -16,12 +16,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raypeft.core.canonical import settled
 from raypeft.core.errors import ConfigError, IncompatibleError
 from raypeft.core.registry import Registry, parse_call, write_call
+from raypeft.methods.decay import declare_weights
 
 Family = Literal["conv", "vit", "unet"]
 Apply = Callable[..., None]
 Count = Callable[..., int]
 Merge = Callable[[nn.Module], None]
 Hook = Callable[..., torch.Tensor]
+Trait = bool | Callable[..., bool]  # of a method whatever its options, or else (**options) -> bool
 BLOCKS = ("layer1", "layer2", "layer3", "layer4", "blocks")  # timm's ResNets; EfficientNets and kin
 
 
@@ -38,8 +40,9 @@ class Method:
     paper: str
     apply: Apply  # (model, **options)
     count: Count  # (plain model, **options) -> trainable parameters without the head, from layer shapes
-    trains_batch_norm: bool  # True: batch statistics, running ones updated; False: BatchNorm in eval mode
-    keeps_output: bool  # whether the output is unchanged before the first step
+    trains_batch_norm: Trait  # True: batch statistics, running ones updated; False: BatchNorm in eval mode
+    keeps_output: Trait  # whether the output is unchanged before the first step
+    decays: frozenset[str]  # inserted bare parameters that are weights: weight decay takes them too
     merge: Merge | None  # folds what was inserted into plain weights; None: it cannot be folded
     peft_config: (
         Callable[..., dict[str, Any]] | None
@@ -56,6 +59,11 @@ class Method:
         """The type of an option: that of its default, or as it is annotated."""
         default = self.options[option]
         return get_type_hints(self.apply).get(option) if default is None else type(default)
+
+    def choices(self, option: str) -> tuple[Any, ...]:
+        """The values that an option annotated as a Literal may take; of any other option, none."""
+        annotation = inspect.signature(self.apply).parameters[option].annotation
+        return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,19 @@ class BoundMethod:
     method: Method
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def trains_batch_norm(self) -> bool:
+        """Whether BatchNorm normalises by the batch in training, and its statistics are trained and saved."""
+        return self._answer(self.method.trains_batch_norm)
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether the output is unchanged before the first step."""
+        return self._answer(self.method.keeps_output)
+
+    def _answer(self, trait: Trait) -> bool:
+        return trait if isinstance(trait, bool) else trait(**self.options)
+
 
 METHODS: Registry[Method] = Registry("method")
 
@@ -85,8 +106,9 @@ def register_method(
     families: set[Family],
     paper: str,
     count: Count,
-    trains_batch_norm: bool = False,
-    keeps_output: bool = True,
+    trains_batch_norm: Trait = False,
+    keeps_output: Trait = True,
+    decays: Collection[str] = (),
     merge: Merge | None = already_plain,
     peft_config: Callable[..., dict[str, Any]] | None = None,
     defaults: Mapping[Family, Mapping[str, Any]] | None = None,
@@ -104,6 +126,7 @@ def register_method(
                 count=count,
                 trains_batch_norm=trains_batch_norm,
                 keeps_output=keeps_output,
+                decays=frozenset(decays),
                 merge=merge,
                 peft_config=peft_config,
                 defaults=defaults or {},
@@ -117,7 +140,8 @@ def register_method(
 def bind_method(text: str) -> BoundMethod:
     """The method of `name` or `name(option=value, ...)`, values as Python literals.
 
-    Raises: UnknownNameError; ConfigError for an unknown option or one of another type than its default.
+    Raises: UnknownNameError; ConfigError for an unknown option, one of another type than its default, or one
+    that is none of its choices.
     """
     name, options = parse_call(text, kind="method")
     method = METHODS[name]
@@ -128,11 +152,17 @@ def bind_method(text: str) -> BoundMethod:
         default = method.options[option]
         try:
             options[option] = settled(value, method.kind(option))
+            _check_choice(options[option], method.choices(option))
         except ValueError as error:
             raise ConfigError(
                 f"method '{text}': {option}={value!r} must be {error}; its default is {default!r}"
             ) from None
     return BoundMethod(method=method, options=options)
+
+
+def _check_choice(value: Any, choices: tuple[Any, ...]) -> None:
+    if choices and value not in choices:
+        raise ValueError(" or ".join(map(repr, choices)))
 
 
 def canonical_method(text: str, *, family: Family) -> str:
@@ -169,21 +199,22 @@ def apply_method(text: str, model: nn.Module) -> ParameterCounts:
     (design: the paper's counts contain it); listings that forget it train a random projection.
     """
     bound = bind_method(text)
-    backbone = count_parameters(model)
+    backbone, head = count_parameters(model), classifier(model)
+    num_head = count_parameters(head) if head is not None else 0  # as it came: a method may add to it
     model.requires_grad_(False)
     bound.method.apply(model, **bound.options)
+    declare_weights(model, bound.method.decays)
     if bound.method.name != "linear" and not any(p.requires_grad for p in model.parameters()):
         raise IncompatibleError(
             f"method '{text}' finds nothing to train in {type(model).__name__}; choose another method"
         )
-    head = classifier(model)
     if head is not None:
         head.requires_grad_(True)
     total = count_parameters(model)
     return ParameterCounts(
         trainable=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         inserted=total - backbone,
-        head=count_parameters(head) if head is not None else 0,
+        head=num_head,
         total=total,
     )
 
@@ -209,7 +240,7 @@ def set_train_mode(text: str, model: nn.Module) -> None:
     and an adapter saved without them gives other logits on a fresh backbone.
     """
     model.train()
-    if not bind_method(text).method.trains_batch_norm:
+    if not bind_method(text).trains_batch_norm:
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
@@ -217,7 +248,7 @@ def set_train_mode(text: str, model: nn.Module) -> None:
 
 def trains_batch_norm(text: str, model: nn.Module) -> bool:
     """Whether set_train_mode leaves a BatchNorm that normalises by the batch at hand."""
-    return bind_method(text).method.trains_batch_norm and any(
+    return bind_method(text).trains_batch_norm and any(
         isinstance(module, _BatchNorm) for module in model.modules()
     )
 
@@ -248,10 +279,11 @@ def block_convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
 
 
 def remove_hook(module: nn.Module, hook: Hook) -> None:
-    """Take a forward hook away again; by function, since the handle does not survive a deepcopy."""
-    for key, registered in list(module._forward_hooks.items()):
-        if registered is hook:
-            del module._forward_hooks[key]
+    """Take a forward hook or pre-hook away again; by function: the handle does not survive a deepcopy."""
+    for hooks in (module._forward_hooks, module._forward_pre_hooks):
+        for key, registered in list(hooks.items()):
+            if registered is hook:
+                del hooks[key]
 
 
 def scale_rows(module: nn.Module, scale: torch.Tensor, shift: torch.Tensor | None = None) -> None:

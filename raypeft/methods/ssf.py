@@ -4,7 +4,7 @@ Paper:   Lian et al., "Scaling & Shifting Your Features", NeurIPS 2022, arXiv:22
          y = gamma * x + beta.
 Adds:    gamma and beta, one number per channel, after every linear layer, LayerNorm and patch
          embedding of a ViT, after every BatchNorm of a convolutional network.
-Step 0: output unchanged.     Buffers: BatchNorm statistics frozen.
+Step 0: output unchanged; with init="paper" nearly.     Buffers: BatchNorm statistics frozen.
 
 A BatchNorm with a built-in activation (timm's EfficientNets) is scaled between the two, so that gamma
 and beta always merge into the layer before them.
@@ -12,11 +12,12 @@ and beta always merge into the layer before them.
 Each layer computes with the merged weight and bias, and so neither makes nor keeps the features before
 the scale: with operations of its own SSF keeps 1.3 times the activations of full tuning on a ViT.
 
-Differs from the paper: gamma starts at 1 and beta at 0, not at N(1, 0.02) and N(0, 0.02).
+Differs from the paper: gamma starts at 1 and beta at 0, so that tuning starts at the pretrained network;
+init="paper" draws them from N(1, 0.02) and N(0, 0.02) (standard deviations) as the released code does.
 """
 
 from types import MethodType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from raypeft.methods.base import backbone_modules, register_method, scale_rows
 
+PAPER_STD = 0.02
 Layers = list[tuple[nn.Module, int]]
 
 
@@ -55,15 +57,19 @@ def _merge(model: nn.Module) -> None:
     "ssf",
     families={"conv", "vit"},
     paper="Lian et al., NeurIPS 2022, equation 3",
-    count=lambda model: 2 * sum(channels for _, channels in _sites(model)),
+    count=lambda model, **options: 2 * sum(channels for _, channels in _sites(model)),
     merge=_merge,
+    keeps_output=lambda *, init="identity": init == "identity",
 )
-def ssf(model: nn.Module) -> None:
+def ssf(model: nn.Module, *, init: Literal["identity", "paper"] = "identity") -> None:
     """Insert `ssf_scale` and `ssf_shift`."""
     for layer, channels in _sites(model):
         like = next(layer.parameters())
         layer.ssf_scale = nn.Parameter(torch.ones(channels, device=like.device, dtype=like.dtype))
         layer.ssf_shift = nn.Parameter(torch.zeros(channels, device=like.device, dtype=like.dtype))
+        if init == "paper":
+            nn.init.normal_(layer.ssf_scale, mean=1, std=PAPER_STD)
+            nn.init.normal_(layer.ssf_shift, std=PAPER_STD)
         kinds = (kind for kind in FORWARD if isinstance(layer, kind))
         layer.forward = MethodType(FORWARD[next(kinds)], layer)  # follows its module through a deepcopy
 

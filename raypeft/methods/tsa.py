@@ -3,29 +3,52 @@
 Paper:   Li et al., "Cross-domain Few-shot Learning with Task-specific Adapters", CVPR 2022,
          arXiv:2107.00358, equation 4; Dutt et al., MIDL 2024, equation 4 and listing 4:
          f(x) = conv(x) + alpha * x.
-Adds:    alpha (out, in, 1, 1) per convolution inside a block; neither stem nor downsampling.
-Step 0: output unchanged (alpha = 0).     Buffers: BatchNorm statistics frozen.
+Adds:    alpha (out, in, 1, 1) per convolution inside a block; neither stem nor downsampling. With
+         projection=True also a matrix (d, d) on the features before the head.
+Step 0: output unchanged (alpha = 0, the projection is the identity).     Buffers: BatchNorm statistics
+frozen.
+
+Listing 4 of Dutt et al. puts an alpha beside every convolution of a block, which makes the count that they
+print: kernels="all", the default. The code of Li et al. puts one beside the 3 x 3 convolutions alone and
+learns a projection before the classifier: tsa(kernels="3x3", projection=True).
 
 Differs from the paper: Li et al. start alpha at 1e-4 times the identity; zero leaves the output as
-it is and gets the same gradient. Depthwise and grouped convolutions get an alpha of the same groups.
+it is and gets the same gradient. They train the projection at ten times the rate of alpha; here all share
+one. Depthwise and grouped convolutions get an alpha of the same groups.
 """
+
+from typing import Literal
 
 import torch
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
-from raypeft.methods.base import block_convolutions, register_method, remove_hook
+from raypeft.methods.base import block_convolutions, classifier, register_method, remove_hook
+
+Kernels = Literal["all", "3x3"]
 
 
-def _sites(model: nn.Module) -> list[nn.Conv2d]:
-    return [conv for _, conv in block_convolutions(model)]
+def _sites(model: nn.Module, kernels: Kernels) -> list[nn.Conv2d]:
+    convolutions = [conv for _, conv in block_convolutions(model)]
+    return [conv for conv in convolutions if kernels == "all" or conv.kernel_size == (3, 3)]
+
+
+def _count(model: nn.Module, *, kernels: Kernels = "all", projection: bool = False) -> int:
+    alphas = sum(conv.out_channels * (conv.in_channels // conv.groups) for conv in _sites(model, kernels))
+    return alphas + (_head(model).in_features ** 2 if projection else 0)
+
+
+def _head(model: nn.Module) -> nn.Linear:
+    head = classifier(model)
+    assert isinstance(head, nn.Linear), "build_model takes no other"
+    return head
 
 
 def _merge(model: nn.Module) -> None:
-    """alpha is the centre tap of a kernel that is padded evenly."""
+    """alpha is the centre tap of a kernel that is padded evenly; the projection goes into the head."""
     from timm.layers.conv2d_same import Conv2dSame  # takes seconds to import
 
-    for conv in _sites(model):
+    for conv in (site for site in _sites(model, "all") if hasattr(site, "alpha")):
         centre = tuple((size - 1) // 2 for size in conv.kernel_size)
         even = tuple(dilation * tap for dilation, tap in zip(conv.dilation, centre, strict=True))
         if (isinstance(conv, Conv2dSame) and max(conv.stride) > 1) or conv.padding not in (even, "same"):
@@ -35,21 +58,36 @@ def _merge(model: nn.Module) -> None:
         conv.weight[:, :, centre[0], centre[1]] += conv.alpha[:, :, 0, 0]  # type: ignore[index]
         del conv.alpha
         remove_hook(conv, _add_parallel)
+    head = _head(model)
+    if hasattr(head, "projection"):
+        head.weight.copy_(head.weight @ head.projection)  # type: ignore[operator]
+        del head.projection
+        remove_hook(head, _project)
 
 
 @register_method(
     "tsa",
     families={"conv"},
     paper="Li et al., CVPR 2022, equation 4",
-    count=lambda model: sum(conv.out_channels * (conv.in_channels // conv.groups) for conv in _sites(model)),
+    count=_count,
     merge=_merge,
+    decays={"alpha"},  # a kernel beside a kernel; the projection starts at the identity, and is not decayed
 )
-def tsa(model: nn.Module) -> None:
-    """Insert `alpha` into every convolution of the blocks."""
-    for conv in _sites(model):
+def tsa(model: nn.Module, *, kernels: Kernels = "all", projection: bool = False) -> None:
+    """Insert `alpha` into the convolutions of the blocks, and a `projection` before the head."""
+    for conv in _sites(model, kernels):
         shape = (conv.out_channels, conv.in_channels // conv.groups, 1, 1)
         conv.alpha = nn.Parameter(torch.zeros(shape, device=conv.weight.device, dtype=conv.weight.dtype))
         conv.register_forward_hook(_add_parallel)
+    if projection:
+        head = _head(model)
+        like = head.weight
+        head.projection = nn.Parameter(torch.eye(head.in_features, device=like.device, dtype=like.dtype))
+        head.register_forward_pre_hook(_project)
+
+
+def _project(head: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
+    return nn.functional.linear(inputs[0], head.projection)  # type: ignore[arg-type]
 
 
 def _add_parallel(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,7 @@ def _count(model: nn.Module, *, num_tokens: int = 10) -> int:
     paper="Jia et al., ECCV 2022, equation 6",
     count=_count,
     keeps_output=False,
+    decays={"prompts"},  # as the released code does with AdamW
     merge=None,
 )
 def vpt(model: nn.Module, *, num_tokens: int = 10) -> None:

@@ -101,7 +101,7 @@ def load_tensors(path: Path, model: nn.Module, *, method: str) -> None:
 
 def _adapted(model: nn.Module, method: str) -> dict[str, torch.Tensor]:
     """Trained parameters; and buffers where the method moves them: elsewhere they are the backbone's."""
-    keeps = bind_method(method).method.trains_batch_norm
+    keeps = bind_method(method).trains_batch_norm
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     trained |= {name for name, _ in model.named_buffers() if keeps}
     return {name: tensor for name, tensor in model.state_dict().items() if name in trained}

@@ -24,6 +24,7 @@ from torch import nn
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods import METHODS, apply_method, bind_method, merge_method, set_train_mode
 from raypeft.methods.base import Family, classifier
+from raypeft.methods.decay import decayed_names
 from raypeft.models import enable_gradient_checkpointing
 from raypeft.train.adapter import load_tensors, save_tensors
 from raypeft.train.subjects import BATCH, FAMILIES, STEPS, Subject, descend, import_methods
@@ -69,11 +70,31 @@ def check_methods(methods: Sequence[str]) -> list[Finding]:
 
 
 def _keeps_output(subject: Subject) -> None:
-    if not bind_method(subject.method).method.keeps_output:
+    if not bind_method(subject.method).keeps_output:
         raise IncompatibleError("the method says that it changes the output")
     for variant in (0, 1):
         plain, model = subject.network(variant).eval(), subject.adapted(variant).eval()
         _close(subject.output(model), subject.output(plain), "output", tolerance=1e-4)
+
+
+def _decays_to_the_plain_network(subject: Subject) -> None:
+    """Weight decay must pull what was inserted towards the pretrained network, never away from it."""
+    if not bind_method(subject.method).keeps_output:
+        raise IncompatibleError("the method says that it changes the output")
+    for variant in (0, 1):
+        plain, model = subject.network(variant), subject.adapted(variant)
+        own = dict(plain.named_parameters())
+        inserted = [name for name in decayed_names(model) if name not in own]
+        with torch.no_grad():
+            for name in inserted:
+                model.get_parameter(name).zero_()
+        try:
+            _close(subject.output(model.eval()), subject.output(plain.eval()), "output", tolerance=1e-4)
+        except NotConformingError as error:
+            raise NotConformingError(
+                f"with {inserted[:3]} at zero, to which weight decay pulls, the {error}; make what scales or "
+                "shifts features a bare parameter, and leave it out of `decays`"
+            ) from None
 
 
 def _follows_formula(subject: Subject) -> None:
@@ -100,7 +121,7 @@ def _moves_what_trains_alone(subject: Subject) -> None:
     model = subject.adapted()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if bind_method(subject.method).method.trains_batch_norm:
+    if bind_method(subject.method).trains_batch_norm:
         trainable |= {name for name, _ in model.named_buffers()}
     for _ in range(STEPS):
         subject.step(model)
@@ -171,6 +192,7 @@ def _merges(subject: Subject) -> None:
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
     "output unchanged at step 0": _keeps_output,
+    "weight decay pulls towards the plain network": _decays_to_the_plain_network,
     "count equals the formula": _follows_formula,
     "head trains": _head_trains,
     "trainable tensors move, frozen ones and BatchNorm statistics do not": _moves_what_trains_alone,

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from raypeft.core.errors import DivergedError, DrainedError
+from raypeft.methods.decay import decayed_names
 from raypeft.tasks import Task
 from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.workers import Statistics, Workers, split_like, whole
@@ -267,11 +268,12 @@ def _generators() -> dict[str, torch.Tensor]:
 
 
 def _adamw(model: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
-    """AdamW that leaves vectors alone: decay would pull tuned biases and scales towards zero."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """AdamW that decays weights alone: it would pull tuned scales and biases towards zero."""
+    trainable, decayed = _trainable(model), decayed_names(model)
+    rest = [parameter for name, parameter in trainable.items() if name not in decayed]
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [trainable[name] for name in decayed], "weight_decay": settings.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
 

@@ -54,10 +54,12 @@ class Subject:
         descend(model)
 
     def backward(self, model: nn.Module, part: slice = slice(None)) -> None:
-        """Gradients of a fixed target's mean squared error, on a part of the batch."""
-        output = self.output(model, part)
-        target = torch.randn(BATCH, *output.shape[1:], generator=_generator(2))
-        torch.autograd.backward((output.float() - target[part]).square().mean())
+        """Gradients of a fixed target's mean squared error, on a part of the batch; one draw of dropout."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(4)
+            output = self.output(model, part)
+            target = torch.randn(BATCH, *output.shape[1:], generator=_generator(2))
+            torch.autograd.backward((output.float() - target[part]).square().mean())
 
     def output(self, model: nn.Module, part: slice = slice(None)) -> torch.Tensor:
         """Logits, or the U-Net's predicted noise, of a fixed batch."""

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from raypeft.core.errors import ConfigError, PlanDiffersError
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.spec import PROTOCOL, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan, settle_plan
 
 
@@ -68,3 +68,11 @@ def test_plan_json_holds_the_one_spelling(store):
     settle_plan(make_plan(sweep(method=("lora(rank=16)",)), store=store), store=store)
     cell = json.loads((store / "plan.json").read_text())["sweep"]["cells"][0]
     assert (cell["method"], cell["fraction"]) == ("lora", 0.1)
+
+
+def test_a_store_of_another_protocol_is_refused_in_one_sentence(tmp_path):
+    ids(sweep(), tmp_path)
+    held = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(held | {"protocol": 2}))
+    with pytest.raises(PlanDiffersError, match=f"protocol 2, and .* protocol {PROTOCOL}: .*another --store"):
+        ids(sweep(), tmp_path)

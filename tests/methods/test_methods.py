@@ -1,5 +1,7 @@
 """Every registered method on the smallest backbones: counts, what moves, what must not."""
 
+import math
+
 import pytest
 import timm
 import torch
@@ -8,8 +10,17 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from raypeft.core.errors import ConfigError, IncompatibleError, UnknownNameError
-from raypeft.methods import apply_method, bind_method, canonical_method, check_family, merge_method
+from raypeft.methods import (
+    apply_method,
+    bind_method,
+    canonical_method,
+    check_family,
+    merge_method,
+    set_train_mode,
+    trains_batch_norm,
+)
 from raypeft.methods.ssf import _ScaledLinear
+from raypeft.train.params import count_method
 
 CLASSES = 3
 DEPTH, DIM, PATCHES = 2, 32, 16
@@ -130,6 +141,8 @@ def test_every_spelling_of_a_method_is_one_name(family, spellings, canonical):
         ("lora(4)", "options are given by name"),
         ("lora(rank=", "write it as lora"),
         ("adaptformer(bottleneck=2.5)", "bottleneck=2.5 must be a whole number; its default is 64"),
+        ("bn(statistics='running')", "statistics='running' must be 'batch' or 'frozen'"),
+        ("tsa(kernels='1x1')", "kernels='1x1' must be 'all' or '3x3'"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_is_known(text, message):
@@ -219,6 +232,100 @@ def test_a_scale_of_ssf_may_pass_zero(scale, right):
         torch.testing.assert_close(scales.grad, expected, rtol=1e-2, atol=0)
 
 
+def test_ia3_computes_the_equations_of_its_paper():
+    """softmax(q (l_k k)^T) (l_v v) and (l_ff * gelu(x W1)) W2; the queries' factors join the keys'."""
+    model = tiny("vit").eval()
+    apply_method("ia3", model)
+    block = model.blocks[0]
+    for parameter in (block.attn.qkv.ia3_l["default"], block.mlp.fc2.ia3_l["default"]):
+        nn.init.normal_(parameter)
+    of_q, of_k, of_v = block.attn.qkv.ia3_l["default"].flatten().chunk(3)
+    of_ff = block.mlp.fc2.ia3_l["default"].flatten()
+    x = torch.randn(2, 5, DIM)
+    plain = block.attn.qkv.base_layer
+    q, k, v = nn.functional.linear(block.norm1(x), plain.weight, plain.bias).chunk(3, dim=-1)
+    heads = [
+        torch.softmax(one_q @ one_k.transpose(1, 2) / math.sqrt(DIM // 2), dim=-1) @ one_v
+        for one_q, one_k, one_v in zip(
+            q.chunk(2, dim=-1), (of_q * of_k * k).chunk(2, dim=-1), (of_v * v).chunk(2, dim=-1), strict=True
+        )
+    ]
+    middle = x + block.attn.proj(torch.cat(heads, dim=-1))
+    activated = nn.functional.gelu(block.mlp.fc1(block.norm2(middle)))
+    second = block.mlp.fc2.base_layer
+    expected = middle + (of_ff * activated) @ second.weight.T + second.bias
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layernorm", ["none", "own"])
+def test_adaptformer_computes_the_released_code_where_asked(layernorm):
+    """The adapter takes the residual stream, as it is or through its own LayerNorm; dropout in training."""
+    model = tiny("vit")
+    apply_method(f"adaptformer(bottleneck=4, layernorm='{layernorm}', dropout=0.5)", model)
+    block = model.blocks[0].eval()
+    adapter = block.mlp.adapter
+    for parameter in adapter.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 5, DIM)
+    middle = x + block.attn(block.norm1(x))
+    seen = middle
+    if layernorm == "own":
+        centred = middle - middle.mean(-1, keepdim=True)
+        seen = centred / (middle.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        seen = seen * adapter.norm.weight + adapter.norm.bias
+    normed, _ = block.norm2(middle)
+    mlp = block.mlp.fc2(nn.functional.gelu(block.mlp.fc1(normed)))
+    down = torch.relu(seen @ adapter.down.weight.T + adapter.down.bias)
+    expected = middle + mlp + 0.1 * (down @ adapter.up.weight.T + adapter.up.bias)
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
+    adapter.train()
+    assert not torch.equal(block(x), block(x)), "other units are dropped each time"
+
+
+def test_tsa_projects_the_features_before_the_head():
+    model, plain = tiny("conv").eval(), tiny("conv").eval()
+    counts = apply_method("tsa(kernels='3x3', projection=True)", model)
+    assert counts.head == 512 * CLASSES + CLASSES, "the projection is the backbone's, not the head's"
+    images = torch.randn(2, 3, 32, 32)
+    nn.init.normal_(model.fc.projection)
+    features = plain.forward_head(plain.forward_features(images), pre_logits=True)
+    expected = features @ model.fc.projection.T @ plain.fc.weight.T + plain.fc.bias
+    torch.testing.assert_close(model(images), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_tsa_with_the_kernels_of_its_released_code_has_their_count():
+    """ResNet-50 has 16 convolutions of 3 x 3: 3 on 64 channels, 4 on 128, 6 on 256, 3 on 512."""
+    alphas = 3 * 64**2 + 4 * 128**2 + 6 * 256**2 + 3 * 512**2
+    count = count_method("resnet50", "tsa(kernels='3x3')", num_classes=CLASSES)
+    assert count.backbone == alphas == 1_257_472
+    both = count_method("resnet50", "tsa(kernels='3x3', projection=True)", num_classes=CLASSES)
+    assert both.backbone == alphas + 2048**2
+
+
+def test_ssf_starts_at_the_identity_or_as_the_released_code_does():
+    model = tiny("vit")
+    apply_method("ssf", model)
+    assert all((p == 1).all() for name, p in model.named_parameters() if "ssf_scale" in name)
+    model = tiny("vit")
+    apply_method("ssf(init='paper')", model)
+    scales = torch.cat([p.flatten() for name, p in model.named_parameters() if "ssf_scale" in name])
+    shifts = torch.cat([p.flatten() for name, p in model.named_parameters() if "ssf_shift" in name])
+    assert scales.mean().item() == pytest.approx(1, abs=0.005)
+    assert shifts.mean().item() == pytest.approx(0, abs=0.005)
+    assert [scales.std().item(), shifts.std().item()] == pytest.approx([0.02, 0.02], rel=0.15)
+
+
+@pytest.mark.parametrize(("text", "moves"), [("bn", True), ("bn(statistics='frozen')", False)])
+def test_bn_trains_with_the_statistics_that_are_asked_for(text, moves):
+    model = tiny("conv")
+    apply_method(text, model)
+    set_train_mode(text, model)
+    before = model.bn1.running_mean.clone()
+    output(model, "conv")
+    assert trains_batch_norm(text, model) == moves
+    assert torch.equal(model.bn1.running_mean, before) != moves
+
+
 def test_adaptformer_computes_equation_3_of_the_paper():
     model = tiny("vit")
     apply_method("adaptformer(bottleneck=4)", model)
@@ -262,7 +369,7 @@ def test_vpt_computes_equation_6_of_its_paper():
 
 
 def test_a_size_that_peft_would_round_is_refused():
-    with pytest.raises(ConfigError, match=r"OFTConfig, rank=24: .*Invalid"):
+    with pytest.raises(ConfigError, match=r"OFTConfig: .*Invalid"):
         apply_method("oft(rank=24)", tiny("vit"))
 
 
