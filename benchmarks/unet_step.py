@@ -73,6 +73,7 @@ def measure(method: str, options: argparse.Namespace) -> dict[str, float]:
         mean=torch.randn(shape).half(),
         std=torch.ones(shape).half(),
         text=torch.randn(2, TOKENS, SD1_CONFIG["cross_attention_dim"]).half(),
+        images=np.arange(options.batch),
         prompts=np.ones(options.batch, dtype=np.int64),
     )
     from diffusers import DDPMScheduler

@@ -10,6 +10,16 @@ from torch import nn
 from raypeft.core.result import Score
 
 
+def rows_of(cases: np.ndarray, *, num_cases: int) -> np.ndarray:
+    """Where each of `num_cases` stands in `cases`, int64 (num_cases,).
+
+    Past the end if nowhere: who asks for what is not there gets an error, not another case.
+    """
+    rows = np.full(num_cases, len(cases), dtype=np.int64)
+    rows[cases] = np.arange(len(cases))
+    return rows
+
+
 class Task(ABC):
     """Loss and score over cases, which are named by their index into the task's data."""
 

@@ -9,7 +9,7 @@ from torch import nn
 from raypeft.core.result import SEARCHED_BY, Score
 from raypeft.metrics import METRICS
 from raypeft.tasks.augment import Augmenter
-from raypeft.tasks.base import Task
+from raypeft.tasks.base import Task, rows_of
 
 
 class Classify(Task):
@@ -41,21 +41,21 @@ class Classify(Task):
         self._features: torch.Tensor | None = None
         self._views: torch.Tensor | None = None
 
-    @property
-    def num_cases(self) -> int:
-        """Images of all splits."""
-        return len(self._images)
-
     def take_features(
-        self, features: torch.Tensor, *, views: torch.Tensor | None, view_cases: np.ndarray
+        self,
+        features: torch.Tensor,
+        cases: np.ndarray,
+        *,
+        views: torch.Tensor | None,
+        view_cases: np.ndarray,
     ) -> None:
-        """From now on models are heads, and their input is the row of `features` (n, d) that a case has.
+        """From now on models are heads, and their input is the row of `features` (cases, d) that a case has.
 
         In training it is that of one of `views` (views, view_cases, d), by the epoch, where there are some.
         """
         self._features, self._views = features, views
-        self._rows = np.zeros(self.num_cases, dtype=np.int64)
-        self._rows[view_cases] = np.arange(len(view_cases))
+        self._rows = rows_of(cases, num_cases=len(self._images))
+        self._view_rows = rows_of(view_cases, num_cases=len(self._images))
 
     def features(self, model: nn.Module, cases: np.ndarray, *, epoch: int | None = None) -> torch.Tensor:
         """What a timm model gives its head, float32 (cases, d) on the CPU; of an epoch's augmented images."""
@@ -93,9 +93,9 @@ class Classify(Task):
         """What the model takes; of training, which has an epoch, augmented."""
         augmenter = self._augmenter
         if self._views is not None and augmenter is not None and epoch is not None:
-            return self._chosen(self._views[augmenter.table_of(epoch) - 1], self._rows[cases])
+            return self._chosen(self._views[augmenter.table_of(epoch) - 1], self._view_rows[cases])
         if self._features is not None:
-            return self._chosen(self._features, cases)
+            return self._chosen(self._features, self._rows[cases])
         pixels = self._pixels(cases)
         if augmenter is not None and epoch is not None:
             pixels = augmenter(pixels, cases, epoch=epoch)

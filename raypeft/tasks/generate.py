@@ -29,10 +29,13 @@ SCORING, SAMPLING = 2**63, 2**63 + 1  # in place of an epoch: the noise of score
 class Encoded:
     """What the frozen parts make of a data set, float16: distributions of latents, and embedded prompts."""
 
-    mean: torch.Tensor  # (n, channels, height, width), not scaled
+    mean: torch.Tensor  # (images, channels, height, width), not scaled
     std: torch.Tensor  # as mean
     text: torch.Tensor  # (prompts, tokens, width); the first is the empty prompt
-    prompts: np.ndarray  # int64 (n,): each case's row of `text`
+    images: (
+        np.ndarray
+    )  # int64 (n,): each case's row of `mean` and `std`; past the end where it was not encoded
+    prompts: np.ndarray  # int64 (n,): each case's row of `text`; likewise
 
 
 class Generate(Task):
@@ -67,7 +70,8 @@ class Generate(Task):
         steps = [int(one.integers(self._scheduler.config.num_train_timesteps)) for one in generators]
         shape = self._encoded.mean.shape[1:]
         spread, noise = (_normal(generators, shape).to(self._device) for _ in range(2))
-        mean, std = (part[cases].to(self._device).float() for part in (self._encoded.mean, self._encoded.std))
+        rows = self._encoded.images[cases]
+        mean, std = (part[rows].to(self._device).float() for part in (self._encoded.mean, self._encoded.std))
         text = self._embedded(np.where(dropped, 0, self._encoded.prompts[cases]))
         return self._errors(model, mean + std * spread, noise, torch.tensor(steps), text).sum()
 
@@ -116,7 +120,7 @@ class Generate(Task):
 
     def _errors_at_steps(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
         num_steps = self._scheduler.config.num_train_timesteps
-        latents = self._encoded.mean[cases].to(self._device).float()
+        latents = self._encoded.mean[self._encoded.images[cases]].to(self._device).float()
         text = self._embedded(self._encoded.prompts[cases])
         errors = []
         for number in range(SCORED_STEPS):

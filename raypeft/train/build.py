@@ -84,7 +84,7 @@ def build_trial(
     task = make(spec, data, images, running)
     model = trained = model if workers.sharded else model.to(device)
     if workers.size == 1:
-        trained = _trained_part(spec, model, counts, task, data.cases("train"), running)
+        trained = _trained_part(spec, model, counts, task, data, running)
         if device.type == "cuda" and trained is model:  # of several workers it is not measured
             compile_blocks(model, kind=f"{spec.cell.method} on {spec.cell.model}")
     return Trial(
@@ -99,6 +99,12 @@ def build_trial(
         test=data.cases("test"),
         precision=precision,
     )
+
+
+def sides_of(spec: TrialSpec, data: Prepared) -> dict[str, np.ndarray]:
+    """The cases that a trial shows to networks, int64, in parts: test images in final runs alone."""
+    sides = {"search": np.concatenate([data.cases("train"), data.cases("val")])}
+    return sides if spec.stage == "search" else sides | {"test": data.cases("test")}
 
 
 def build_network(
@@ -144,7 +150,7 @@ def _trained_part(
     model: nn.Module,
     counts: ParameterCounts,
     task: Classify | Generate,
-    train: np.ndarray,
+    data: Prepared,
     running: _Running,
 ) -> nn.Module:
     """The model; or its head, on features from the cache, where that is all that trains."""
@@ -155,7 +161,8 @@ def _trained_part(
         spec,
         model,
         task,
-        train=train,
+        sides=sides_of(spec, data),
+        train=data.cases("train"),
         precision=running.precision,
         cache_dir=running.cache_dir,
         device=running.device,
@@ -187,6 +194,7 @@ def _generate(spec: TrialSpec, data: Prepared, images: np.ndarray, running: _Run
         spec,
         data=data,
         images=images,
+        sides=sides_of(spec, data),
         parts=parts,
         cache_dir=running.cache_dir,
         device=running.device,

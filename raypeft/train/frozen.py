@@ -1,15 +1,15 @@
 """Features of a backbone that does not train: once per store, for all candidates, seeds and fractions."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.spec import Recipe, Task, TrialSpec
+from raypeft.core.spec import Augmentation, Recipe, Task, TrialSpec
 from raypeft.methods.base import classifier
 from raypeft.models import bind_model
 from raypeft.tasks import Classify
@@ -50,52 +50,71 @@ def take_frozen_features(
     model: nn.Module,
     task: Classify,
     *,
+    sides: Mapping[str, np.ndarray],
     train: np.ndarray,
     precision: str,
     cache_dir: Path,
     device: torch.device,
     beat: Callable[[], object],
 ) -> None:
-    """Give `task` what `model` gives its head for each case, and for each view of all cases of `train`.
+    """Give `task` what `model` gives its head for the cases of `sides`, and for the views of `train`.
 
-    From the cache: processes that want the same divide the images; `beat` is called all the while.
+    From the cache, each side on its own: processes that want the same divide the images; `beat` is called
+    all the while.
     """
-    augmentation = spec.recipe.augmentation
-    num_views = spec.recipe.num_views
-    path = cache_path(
-        cache_dir / FEATURES,
-        bind_model(spec.cell.model).architecture,  # random weights have one digest, whatever the network
-        spec.weights_digest,
-        spec.data_digest,
-        spec.recipe.image_size,
-        spec.preprocessing.interpolation,
-        precision,
-        device.type,
-        *([asdict(augmentation)] if augmentation else []),
-    )
-    whole: list[tuple[str, np.ndarray, int | None]] = [(FEATURES, np.arange(task.num_cases), None)]
-    whole += [(VIEWS, train, epoch) for epoch in range(1, num_views + 1)]
-    parts = [
-        functools.partial(_compute, model, task, name, cases[some], epoch, beat)
-        for name, cases, epoch in whole
-        for some in cut(len(cases), LEAST_IMAGES)
-    ]
-    found = {name: tensor.to(device) for name, tensor in divided_tensors(path, parts, waiting=beat).items()}
-    views = found[VIEWS].reshape(num_views, len(train), -1) if num_views else None
-    task.take_features(found[FEATURES], views=views, view_cases=train)
+    backbone = _Backbone(spec, model, task, precision, cache_dir, device, beat)
+    found = [backbone.features(side, [(cases, None)]) for side, cases in sides.items()]
+    views, num_views = None, spec.recipe.num_views
+    if num_views:
+        wanted = [(train, epoch) for epoch in range(1, num_views + 1)]
+        views = backbone.features(VIEWS, wanted, spec.recipe.augmentation).view(num_views, len(train), -1)
+    task.take_features(torch.cat(found), np.concatenate([*sides.values()]), views=views, view_cases=train)
 
 
-def _compute(
-    model: nn.Module,
-    task: Classify,
-    name: str,
-    cases: np.ndarray,
-    epoch: int | None,
-    beat: Callable[[], object],
-) -> dict[str, torch.Tensor]:
-    model.eval()
-    found = []
-    for start in range(0, len(cases), task.batch_size):
-        beat()
-        found.append(task.features(model, cases[start : start + task.batch_size], epoch=epoch))
-    return {name: torch.cat(found)}
+@dataclass(frozen=True)
+class _Backbone:
+    """What does not train, where it computes, and where its features are kept."""
+
+    spec: TrialSpec
+    model: nn.Module
+    task: Classify
+    precision: str
+    cache_dir: Path
+    device: torch.device
+    beat: Callable[[], object]
+
+    def features(
+        self,
+        what: str,
+        wanted: Sequence[tuple[np.ndarray, int | None]],
+        augmentation: Augmentation | None = None,
+    ) -> torch.Tensor:
+        """Of one set of cases after another, as they are or as an epoch has them; computed once per store."""
+        spec = self.spec
+        path = cache_path(
+            self.cache_dir / FEATURES,
+            bind_model(spec.cell.model).architecture,  # random weights have one digest, whatever the network
+            spec.weights_digest,
+            spec.data_digest,
+            spec.recipe.image_size,
+            spec.preprocessing.interpolation,
+            self.precision,
+            self.device.type,
+            what,
+            augmentation and asdict(augmentation),
+        )
+        parts = [
+            functools.partial(self._compute, cases[some], epoch)
+            for cases, epoch in wanted
+            for some in cut(len(cases), LEAST_IMAGES)
+        ]
+        return divided_tensors(path, parts, waiting=self.beat)[FEATURES].to(self.device)
+
+    def _compute(self, cases: np.ndarray, epoch: int | None) -> dict[str, torch.Tensor]:
+        self.model.eval()
+        found = []
+        for start in range(0, len(cases), self.task.batch_size):
+            self.beat()
+            some = cases[start : start + self.task.batch_size]
+            found.append(self.task.features(self.model, some, epoch=epoch))
+        return {FEATURES: torch.cat(found)}

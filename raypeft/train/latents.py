@@ -1,7 +1,7 @@
 """What the frozen VAE and text encoder make of a data set: encoded once per store, mapped by every trial."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from raypeft.core.spec import Generation, TrialSpec
 from raypeft.datasets import Prepared
 from raypeft.models import FrozenParts
 from raypeft.tasks import Encoded
+from raypeft.tasks.base import rows_of
 from raypeft.train.tensors import cache_path, cut, divided_tensors
 
 IMAGES_AT_ONCE, PROMPTS_AT_ONCE = 16, 64
@@ -23,31 +24,44 @@ def encode(
     *,
     data: Prepared,
     images: np.ndarray,
+    sides: Mapping[str, np.ndarray],
     parts: FrozenParts,
     cache_dir: Path,
     device: torch.device,
     beat: Callable[[], object],
 ) -> Encoded:
-    """Latents of all `images`, uint8 (n, side, side, 3), and their prompts' embeddings, from the cache.
+    """Latents of the cases of `sides`, and their prompts' embeddings, from the cache.
 
+    `images`: uint8 (n, side, side, 3). Each side is kept on its own, with the prompts that are new in it.
     Processes that want the same divide the work; `beat` is called all the while. The networks of `parts`
     are on `device` afterwards. Prompts longer than the text encoder takes are cut, as in diffusers.
     """
     prompts = prompts_of(data, spec.recipe.generates_by)
-    texts = ["", *sorted(set(prompts) - {""})]
-    place = {text: number for number, text in enumerate(texts)}
-    path = cache_path(
-        cache_dir / "latents", spec.weights_digest, spec.data_digest, spec.recipe.image_size, texts
-    )
+    place = {"": 0}
+    found = []
     parts.vae.to(device)
     encode_images = functools.partial(_encode_images, parts=parts, device=device, beat=beat)
     encode_texts = functools.partial(_encode_texts, parts=parts, device=device, beat=beat)
-    pieces = [
-        *(functools.partial(encode_images, images[some]) for some in cut(len(images), IMAGES_AT_ONCE)),
-        *(functools.partial(encode_texts, texts[some]) for some in cut(len(texts), PROMPTS_AT_ONCE)),
-    ]
-    tensors = divided_tensors(path, pieces, waiting=beat)
-    return Encoded(**tensors, prompts=np.array([place[prompt] for prompt in prompts]))
+    for side, cases in sides.items():
+        texts = sorted({prompts[case] for case in cases} - place.keys())
+        place |= {text: len(place) + number for number, text in enumerate(texts)}
+        texts = texts if found else ["", *texts]
+        path = cache_path(
+            cache_dir / "latents", spec.weights_digest, spec.data_digest, spec.recipe.image_size, side, texts
+        )
+        pieces = [
+            *(
+                functools.partial(encode_images, images, cases[some])
+                for some in cut(len(cases), IMAGES_AT_ONCE)
+            ),
+            *(functools.partial(encode_texts, texts[some]) for some in cut(len(texts), PROMPTS_AT_ONCE)),
+        ]
+        found.append(divided_tensors(path, pieces, waiting=beat))
+    return Encoded(
+        **{name: torch.cat([tensors[name] for tensors in found if name in tensors]) for name in found[0]},
+        images=rows_of(np.concatenate([*sides.values()]), num_cases=len(images)),
+        prompts=np.array([place.get(prompt, len(place)) for prompt in prompts]),
+    )
 
 
 def prompts_of(data: Prepared, settings: Generation) -> list[str]:
@@ -70,13 +84,19 @@ def _plain_numbers() -> Iterator[None]:
 
 
 def _encode_images(
-    images: np.ndarray, *, parts: FrozenParts, device: torch.device, beat: Callable[[], object]
+    images: np.ndarray,
+    cases: np.ndarray,
+    *,
+    parts: FrozenParts,
+    device: torch.device,
+    beat: Callable[[], object],
 ) -> dict[str, torch.Tensor]:
     means, deviations = [], []
     with _plain_numbers():
-        for start in range(0, len(images), IMAGES_AT_ONCE):
+        for start in range(0, len(cases), IMAGES_AT_ONCE):
             beat()
-            pixels = torch.tensor(images[start : start + IMAGES_AT_ONCE], device=device).permute(0, 3, 1, 2)
+            some = images[cases[start : start + IMAGES_AT_ONCE]]
+            pixels = torch.tensor(some, device=device).permute(0, 3, 1, 2)
             latents: Any = parts.vae.encode(pixels.contiguous().float() / 127.5 - 1).latent_dist
             means.append(latents.mean.half().cpu())
             deviations.append(latents.std.half().cpu())

@@ -131,7 +131,7 @@ def _score(
 ) -> dict[str, Any]:
     """Columns of a finished trial, `found` among them: what was noticed.
 
-    The only place that reads test images, in final runs alone.
+    Scores test images in final runs alone; no network has seen one before (build.sides_of).
     """
     objective = trial.task.objective.name
     metrics = {objective: fitted.best[objective]}

@@ -38,6 +38,7 @@ def encoded(parts):
         mean=torch.randn(6, 4, 8, 8, generator=generator).half(),
         std=torch.zeros(6, 4, 8, 8).half(),
         text=text,
+        images=np.arange(6),
         prompts=np.array([1, 2, 3, 1, 2, 3]),
     )
 

@@ -41,11 +41,11 @@ def built(spec, store):
 def test_the_row_is_that_of_running_the_backbone(model, recipe, tmp_path, monkeypatch):
     spec, other = specs(sweep(model, **recipe), tmp_path)
     cached = run(spec, tmp_path)
-    files = list((tmp_path / "cache" / "features").glob("*.safetensors"))
-    assert len(files) == 1
-    before = files[0].stat().st_mtime_ns
+    files = sorted((tmp_path / "cache" / "features").glob("*.safetensors"))
+    assert len(files) == 2, "one of training and validation images, one of test images"
+    before = [file.stat().st_mtime_ns for file in files]
     run(other, tmp_path)
-    assert files[0].stat().st_mtime_ns == before, "another seed reads what the first computed"
+    assert [f.stat().st_mtime_ns for f in files] == before, "another seed reads what the first computed"
     monkeypatch.setattr("raypeft.train.build.is_frozen", lambda *_: False)
     (tmp_path / "predictions" / f"{spec.trial_id}.parquet").unlink()
     plain = run(spec, tmp_path)
@@ -71,15 +71,15 @@ def test_two_networks_of_random_weights_have_features_of_their_own(tmp_path):
     """Their weights go by one digest, "random", and both are timm's ResNet."""
     for name in ("resnet18(weights='random')", "timm:resnet10t(weights='random')"):
         built(specs(sweep(name, image_size=32), tmp_path)[0], tmp_path)
-    first, second = (load_file(path)["features"] for path in (tmp_path / "cache" / "features").glob("*.s*"))
-    assert first.shape == second.shape
-    assert not torch.equal(first, second)
+    files = [load_file(path)["features"] for path in (tmp_path / "cache" / "features").glob("*.s*")]
+    assert len(files) == 4
+    assert len({(tuple(found.shape), found.sum().item()) for found in files}) == 4
 
 
 def test_damaged_features_are_computed_again(tmp_path):
     spec = specs(sweep("vit_nano"), tmp_path)[0]
     built(spec, tmp_path)
-    (path,) = (tmp_path / "cache" / "features").glob("*.safetensors")
+    path, _ = (tmp_path / "cache" / "features").glob("*.safetensors")
     good = load_file(path)["features"].clone()  # what was read is a view of the file
     half = path.read_bytes()[:50]
     path.unlink()
@@ -102,14 +102,14 @@ def test_views_are_computed_once_for_all_epochs_and_seeds(tmp_path, monkeypatch)
     asked = sweep("vit_nano", augmentation=augmentation)
     spec, other = specs(asked, tmp_path)
     cached = run(spec, tmp_path)
-    (file,) = (tmp_path / "cache" / "features").glob("*.safetensors")
-    before = file.stat().st_mtime_ns
+    files = sorted((tmp_path / "cache" / "features").glob("*.safetensors"))
+    before = [file.stat().st_mtime_ns for file in files]
     run(other, tmp_path)
-    assert file.stat().st_mtime_ns == before
-    plan = make_plan(asked, store=tmp_path)
-    num_train = len(plan.data["digits"].cases("train"))
-    tensors = load_file(file)
-    assert tensors["views"].shape == (2 * num_train, tensors["features"].shape[1])
+    assert [file.stat().st_mtime_ns for file in files] == before
+    data = make_plan(asked, store=tmp_path).data["digits"]
+    num_train, num_val, num_test = (len(data.cases(side)) for side in ("train", "val", "test"))
+    rows = sorted(len(load_file(file)["features"]) for file in files)
+    assert rows == sorted([num_train + num_val, num_test, 2 * num_train])
     monkeypatch.setattr("raypeft.train.build.is_frozen", lambda *_: False)
     (tmp_path / "predictions" / f"{spec.trial_id}.parquet").unlink()
     plain = run(spec, tmp_path)
@@ -121,7 +121,7 @@ def test_views_are_computed_once_for_all_epochs_and_seeds(tmp_path, monkeypatch)
 def test_other_views_have_features_of_their_own(tmp_path):
     for augmentation in (None, Augmentation(hflip=0.5, views=1), Augmentation(vflip=0.5, views=1)):
         built(specs(sweep("vit_nano", augmentation=augmentation), tmp_path)[0], tmp_path)
-    files = [load_file(path) for path in (tmp_path / "cache" / "features").glob("*.s*")]
-    views = [tensors["views"] for tensors in files if "views" in tensors]
-    assert (len(files), len(views)) == (3, 2)
-    assert not torch.equal(*views)
+    files = [load_file(path)["features"] for path in (tmp_path / "cache" / "features").glob("*.s*")]
+    assert len(files) == 4, "two sides, the same for all, and two sets of views"
+    _, first, second, _ = sorted(files, key=len)
+    assert not torch.equal(first, second)

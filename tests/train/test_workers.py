@@ -62,6 +62,7 @@ def drawing_task() -> Generate:
         mean=torch.randn(40, 4, 8, 8, generator=generator).half(),
         std=torch.full((40, 4, 8, 8), 0.1).half(),
         text=torch.randn(3, 5, 64, generator=generator).half(),
+        images=np.arange(40),
         prompts=np.arange(40) % 3,
     )
     return Generate(
