@@ -17,7 +17,7 @@ SWEEP = Sweep(
         *grid(method=CONV, model=("efficientnet_lite0",), dataset=("digits",), fraction=(0.1,)),
     ),
     search=Search(
-        trials=5, lr=LogUniform(low=3e-4, high=3e-2), lookback=2, grace_epochs=2, reduction_factor=2
+        trials=5, lr=LogUniform(low=1e-4, high=3e-1), lookback=2, grace_epochs=2, reduction_factor=2
     ),
     recipe=Recipe(epochs=4, batch_size=16, micro_batch_size=16, image_size=40),
 )

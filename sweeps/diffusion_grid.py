@@ -6,6 +6,12 @@ Run:      RAYPEFT_DATA=/data raypeft run sweeps/diffusion_grid.py; on a cluster:
 Cost:     not run as a whole yet; --smoke: half an hour on two busy cores
 Expected: the paper's scores (FID) lie in analysis/paper/table4_sd_fid.csv; those of --smoke in
           benchmarks/diffusion_smoke_cpu_2026-11/README.md
+
+The paper says: 110,000 (100%), 55,000 and 11,000 images, FID over 1,000 test prompts, four seeds. It does
+not say which 110,000 of MIMIC-CXR's frontal images: here those of the official training split whose ids
+have the smallest hashes (with a folder of your own: --datasets
+"mimic_cxr:/data/mimic(train_images=110000)"). Nor does it say the network of its FID, epochs, schedule,
+guidance, sampler, the range and number of rates (docs/protocol.md).
 """
 
 from raypeft.core.spec import Generation, LogUniform, Recipe, Search, Sweep, grid
@@ -15,10 +21,10 @@ SWEEP = Sweep(
     cells=grid(
         method=("full", "attention", "bias", "norm", "bias_norm_attention", "lora", "svdiff", "difffit"),
         model=("sd_unet",),
-        dataset=("mimic_cxr",),
+        dataset=("mimic_cxr(train_images=110000)",),
         fraction=(0.1, 0.5, 1.0),
     ),
-    search=Search(trials=8, lr=LogUniform(low=1e-6, high=1e-2)),
+    search=Search(trials=8, lr=LogUniform(low=1e-6, high=1e-1)),
     recipe=Recipe(
         epochs=20,
         batch_size=512,

@@ -5,6 +5,11 @@ Run:      RAYPEFT_DATA=/data raypeft run sweeps/vit_grid.py; on a cluster: ray j
           (minutes on two CPU cores, with small models and built-in images: --smoke)
 Cost:     not run as a whole yet
 Expected: the paper's scores lie in analysis/paper/table3_vit_f1.csv
+
+The paper says: three models, eight methods, AdamW, batches of 512, rates by Optuna, three seeds. It does
+not say which ImageNet-21k weights (timm's augreg and orig here), LoRA's rank and AdaptFormer's bottleneck
+(docs/deviations.md), epochs, schedule, augmentation, the range and number of rates (docs/protocol.md). Its
+splits are by image: --split paper.
 """
 
 from raypeft.core.spec import Recipe, Search, Sweep, grid
@@ -17,7 +22,7 @@ SWEEP = Sweep(
         dataset=("breastus", "fitzpatrick17k", "ham10000", "smdg", "rsna"),
     ),
     search=Search(trials=16),
-    recipe=Recipe(epochs=50, batch_size=512, micro_batch_size=16),  # ViT-H on 24 GiB,
+    recipe=Recipe(epochs=50, batch_size=512, micro_batch_size=16),  # ViT-H on 24 GiB
 )
 
 if __name__ == "__main__":

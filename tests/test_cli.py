@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from raypeft.core.sources import dataset_label
+
 ROOT = Path(__file__).parents[1]
 SWEEP = """
 from raypeft.core.spec import Recipe, Search, Sweep, grid
@@ -130,16 +132,32 @@ def test_the_paper_s_grids_hold_the_cells_of_its_tables_and_run_in_small(
     assert f"{methods} cells: {methods * 2} candidates + {methods} final runs = {methods * 3} trials" in out
 
 
-def test_the_data_fraction_grid_spans_one_to_a_hundred_percent_of_ham10000(cli, tmp_path):
+def test_the_data_fraction_grid_is_figure_1(cli, tmp_path):
     path = ROOT / "sweeps" / "data_fraction.py"
-    cells = runpy.run_path(str(path))["SWEEP"].cells
-    assert {cell.dataset for cell in cells} == {"ham10000"}
-    fractions = {cell.fraction for cell in cells}
-    assert {0.01, 0.1, 1.0} <= fractions
-    assert len(cells) == len(fractions) * (6 + 8)
+    sweep = runpy.run_path(str(path))["SWEEP"]
+    pairs = {(cell.method, cell.model) for cell in sweep.cells}
+    assert pairs == {(m, v) for m in ("full", "bitfit", "lora") for v in ("vit_base", "vit_large")}
+    assert {cell.dataset for cell in sweep.cells} == {"ham10000"}
+    fractions = {cell.fraction for cell in sweep.cells}
+    assert {1.0, 0.8, 0.5, 0.2, 0.01} < fractions, "those that the paper names, and points in between"
+    assert len(sweep.cells) == len(fractions) * len(pairs)
+    assert len(sweep.final_seeds) == 3
     code, out, _ = cli("run", path, "--smoke", "--dry-run", "--store", tmp_path / "store")
     assert code == 0
-    assert "14 cells: 28 candidates + 14 final runs = 42 trials" in out
+    assert "3 cells: 6 candidates + 3 final runs = 9 trials" in out
+
+
+def test_figure_1_s_cells_at_all_of_the_data_are_cells_of_table_3():
+    """So a store of one can serve the other: same recipe, same search."""
+    figure, table = (
+        runpy.run_path(str(ROOT / "sweeps" / f"{n}.py"))["SWEEP"] for n in ("data_fraction", "vit_grid")
+    )
+    assert {cell for cell in figure.cells if cell.fraction == 1.0} < set(table.cells)
+    assert (figure.recipe, figure.search, figure.final_seeds) == (
+        table.recipe,
+        table.search,
+        table.final_seeds,
+    )
 
 
 def test_the_diffusion_grid_holds_the_cells_of_table_4(cli, tmp_path, monkeypatch):
@@ -147,7 +165,7 @@ def test_the_diffusion_grid_holds_the_cells_of_table_4(cli, tmp_path, monkeypatc
     with (ROOT / "analysis" / "paper" / "table4_sd_fid.csv").open() as file:
         rows = {(row["method"], row["dataset"], float(row["fraction"])) for row in csv.DictReader(file)}
     cells = runpy.run_path(str(path))["SWEEP"].cells
-    assert {(cell.method, cell.dataset, cell.fraction) for cell in cells} == rows
+    assert {(cell.method, dataset_label(cell.dataset), cell.fraction) for cell in cells} == rows
     code, out, _ = cli("run", path, "--smoke", "--store", tmp_path / "store", "--dry-run")
     assert code == 0
     assert "24 cells: 48 candidates + 48 final runs = 96 trials" in out

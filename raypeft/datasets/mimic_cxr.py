@@ -15,6 +15,7 @@ to the 77 tokens of CLIP.
 """
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,10 +52,13 @@ PROMPTS = ("IMPRESSION", "FINDINGS AND IMPRESSION", "FINDINGS/IMPRESSION", "FIND
     layout=f"{METADATA}, {SPLIT}, files/p10/p10000032/s50414267.txt and s50414267/<dicom_id>.jpg",
     expected={CLASS: 377_110},
 )
-def mimic_cxr(root: Path) -> Table:
+def mimic_cxr(root: Path, *, train_images: int | None = None) -> Table:
     """One class, and a prompt per image. Left out, with counts: other views, lost images, lost prompts.
 
-    Raises: DataError for every bad row of a table; for half the images missing; for no prompt at all.
+    `train_images`: keep so many of the training split, whichever have the smallest hashes of their ids; the
+    paper trains on 110,000 and does not say which.
+    Raises: DataError for every bad row of a table; for half the images missing; for no prompt at all; for
+    fewer training images than are asked for.
     """
     download = Download("mimic_cxr", root)
     lines = with_bare_ids(read_table(download.table(METADATA), needs=(*IDS, "ViewPosition")), "dicom_id")
@@ -94,9 +98,25 @@ def mimic_cxr(root: Path) -> Table:
             f"mimic_cxr:{root}: no image with a prompt ({counts}); looked for p10/p10000032/s50414267.txt, "
             f"and so on, in {looked}; unpack mimic-cxr-reports there"
         )
+    if train_images is not None:
+        beyond = _beyond(rows, train_images, root=root)
+        rows = [row for row in rows if row.case_id not in beyond]
+        parts[f"beyond train_images={train_images}"] = len(beyond)
     return make_table(
         "mimic_cxr", rows, left_out=[left_out(reason, [CLASS] * count) for reason, count in parts.items()]
     )
+
+
+def _beyond(rows: Sequence[Row], train_images: int, *, root: Path) -> set[str]:
+    """Ids of the training images that are one too many. Raises: DataError."""
+    ids = [row.case_id for row in rows if row.split == "train"]
+    if not 0 < train_images <= len(ids):
+        raise DataError(
+            f"mimic_cxr:{root}: train_images={train_images}, but {len(ids)} training images have a prompt: "
+            f"must be from 1 to {len(ids)}"
+        )
+    ids.sort(key=lambda one: hashlib.sha256(one.encode()).digest())
+    return set(ids[train_images:])
 
 
 def read_prompt(report: str) -> str:

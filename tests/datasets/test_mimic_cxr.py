@@ -98,6 +98,17 @@ def test_what_is_left_out_is_counted_by_reason(download):
     }
 
 
+def test_as_many_training_images_as_asked_for_are_kept_and_no_other_is_touched(download):
+    table = open_dataset(f"mimic_cxr:{download}(train_images=1)")
+    assert table.name == "mimic_cxr"
+    # sha256 of the two ids begin with 91 and 0f
+    assert table.case_ids == ("2aaaaaaa-00000003", "8aaaaaaa-00000005")
+    beyond = [part for part in table.left_out if part.reason == "beyond train_images=1"]
+    assert [dict(part.by_class) for part in beyond] == [{"chest X-ray": 1}]
+    with pytest.raises(DataError, match=r"train_images=3, but 2 training images have a prompt"):
+        open_dataset(f"mimic_cxr:{download}(train_images=3)")
+
+
 def test_all_377110_images_of_the_download_are_expected():
     assert sum(DATASETS["mimic_cxr"].expected.values()) == 377_110
     assert DATASETS["mimic_cxr"].paper_split is None
