@@ -38,7 +38,7 @@ def encode(
     """
     prompts = prompts_of(data, spec.recipe.generates_by)
     place = {"": 0}
-    found = []
+    found: list[dict[str, torch.Tensor]] = []
     parts.vae.to(device)
     encode_images = functools.partial(_encode_images, parts=parts, device=device, beat=beat)
     encode_texts = functools.partial(_encode_texts, parts=parts, device=device, beat=beat)
