@@ -145,7 +145,7 @@ def test_a_folder_in_order_is_read_whole_and_every_file_is_counted(
         for above, side in layout:
             for name in names:
                 fill(tree, tree.root / f"{above}{name}", contents.pop(), (visible(name), side))
-        for junk in beside:
+        for junk in ["notes.txt", *beside]:
             tree.write(tree.root / "documents" / junk, JUNK[junk])
         if holds_empty:
             (tree.root / layout[0][0] / "normal").mkdir()
