@@ -453,6 +453,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             finish(
                 error.exit_code, f"raypeft: exit {error.exit_code} ({EXITS.get(error.exit_code, 'ERROR')})"
             )
+        except PermissionError as error:
+            talk.print(
+                f"raypeft: error: {error.filename}: {error.strerror}; ask its owner for access, or choose a "
+                "folder of your own"
+            )
+            finish(4, "raypeft: exit 4 (PREFLIGHT)")
         except Exception:
             talk.print(traceback.format_exc().rstrip())
             finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
@@ -526,7 +532,9 @@ def _print_plan(
     from raypeft.launch.estimate import describe_basis, estimate, read_paces
     from raypeft.launch.ledger import Ledger
     from raypeft.launch.plan import make_plan
+    from raypeft.launch.preflight import check_store
 
+    check_store(store)
     paces = read_paces(rates) if rates else None
     with ImageBar(talk) as bar:
         plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)

@@ -1,7 +1,11 @@
 """The commands, called in this process; the fault matrix, printed at the end."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +32,32 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def another_user() -> Callable[[], AbstractContextManager[None]]:
+    """In `with`: this process is nobody, to whom root's files are another's. All it needs is imported."""
+
+    @contextmanager
+    def become() -> Iterator[None]:
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    if os.geteuid() != 0:
+        pytest.skip("becomes another user: needs root")
+    return become
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder of root's that everybody may write to; pytest's own are closed to others."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

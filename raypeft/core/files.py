@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
@@ -71,14 +71,24 @@ def locked(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Itera
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
     """Whether no other process holds the lock of `locked`; then this one does, meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with _open_lock(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             is_free = True
         except BlockingIOError:
             is_free = False
         yield is_free
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """For writing, which makes it; or else for reading, where another user made it. Raises: OSError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError:
+        if not os.path.exists(path):
+            raise
+        return path.open()
 
 
 def sync(path: Path) -> None:

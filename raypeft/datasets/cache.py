@@ -1,5 +1,7 @@
 """Decode once: an Arrow IPC file of uint8 images at the model's size, memory-mapped by every trial."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -79,29 +81,42 @@ def decode(
     """The table's images from the cache, where they are put first if they are not there, or not whole.
 
     One process builds, others that want the same file wait for it. With `shared_cache` the file lies
-    there, and `cache_dir` gets a link to it. `contents`: content_digests(table).
-    Raises: DataError naming every file that cannot be decoded; nothing is cached then.
+    there, and `cache_dir` gets a link to it; unless this user may not read or write there, which is said.
+    `contents`: content_digests(table).
+    Raises: DataError naming every file that cannot be decoded; nothing is cached then. OSError.
     """
     path = image_file(cache_dir, images_digest(contents), image_size=image_size, interpolation=interpolation)
+    with contextlib.suppress(DataError):  # not there yet, or damaged; a file appears whole, so needs no lock
+        return open_images(path)
+
+    def shared(folder: Path) -> None:
+        decode(
+            table, contents, image_size=image_size, interpolation=interpolation, cache_dir=folder, watch=watch
+        )
+        link_or_copy(folder / path.relative_to(cache_dir), path)
+
     with locked(path.with_suffix(".lock")):
         if path.exists():
             try:
                 return open_images(path)
             except DataError as error:
                 _logger.warning("%s; decoding again", error)
-        if shared_cache is None:
+        if shared_cache is None or not _serves(shared_cache, shared):
             _build(table, path, image_size=image_size, interpolation=interpolation, watch=watch)
-        else:
-            decode(
-                table,
-                contents,
-                image_size=image_size,
-                interpolation=interpolation,
-                cache_dir=shared_cache,
-                watch=watch,
-            )
-            link_or_copy(shared_cache / path.relative_to(cache_dir), path)
     return open_images(path)
+
+
+def _serves(shared_cache: Path, use: Callable[[Path], object]) -> bool:
+    """Whether `use` of a cache that several share went well; else the reason is told."""
+    try:
+        use(shared_cache)
+        return True
+    except OSError as error:
+        _logger.warning(
+            "cache %s cannot be used (%s: %s); this store decodes its own images",
+            shared_cache, error.strerror, error.filename,
+        )  # fmt: skip
+        return False
 
 
 def fingerprints(table: Table, *, watch: Watch = no_watch) -> list[Fingerprint | str]:
@@ -114,11 +129,13 @@ def fingerprints(table: Table, *, watch: Watch = no_watch) -> list[Fingerprint |
 
 
 def open_images(path: Path) -> Decoded:
-    """Raises: DataError for a file that is missing, truncated, or no such file."""
+    """Raises: DataError for a file that is missing, truncated, or no such file; PermissionError."""
     try:
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
         images = batch.column("image").to_numpy_ndarray()
         pixels, phashes = batch.column("pixels").to_pylist(), batch.column("phash").to_pylist()
+    except PermissionError as error:  # Arrow's names neither the file nor the reason
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
     except (OSError, pa.ArrowException, KeyError, IndexError) as error:
         raise DataError(f"{path}: damaged or truncated decoded images ({error})") from error
     return Decoded(

@@ -1,6 +1,5 @@
 """What a machine lacks for a sweep, before one is started: `raypeft doctor`."""
 
-import fcntl
 import os
 import resource
 import shutil
@@ -18,6 +17,7 @@ from typing import Literal
 
 from raypeft.core.commit import UNKNOWN, source_commit
 from raypeft.core.errors import RaypeftError
+from raypeft.launch.filesystem import unfit
 from raypeft.launch.preflight import OPEN_FILES
 from raypeft.launch.token import token_file
 
@@ -138,23 +138,19 @@ def _disk(name: str, folder: Path) -> Iterator[Finding]:
 
 def _file_system(folder: Path) -> Iterator[Finding]:
     """Whether it can do what the ledger and the lease rest on, and shares this machine's clock."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as name:
-        path = Path(name) / "file"
+    problems = [*unfit("store", folder, with_option="--store")]
+    temporary = Path(tempfile.gettempdir())
+    problems += unfit("temporary folder", temporary, with_option="TMPDIR", tries=("locks",))
+    for problem in problems:
+        text, _, fix = problem.partition("; ")
+        yield Finding(level="FAIL", what=text, fix=fix)
+    if not problems:
+        yield Finding(level="OK", what=f"file system of {folder}: hard links, locks and fsync work")
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
         before = time.time()
-        path.write_text("x")
-        offset = path.stat().st_mtime - before
-        os.link(path, path.with_name("link"))
-        with path.open("a") as one, path.open("a") as other:
-            fcntl.flock(one, fcntl.LOCK_EX)
-            try:
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield Finding(
-                    level="FAIL",
-                    what=f"file system of {folder}: locks do not lock",
-                    fix="mount it with locks (NFS version 4, no nolock), or choose another --store",
-                )
-            except BlockingIOError:
-                yield Finding(level="OK", what=f"file system of {folder}: hard links and locks work")
+        file.write(b"x")
+        file.flush()
+        offset = os.stat(file.name).st_mtime - before
     if abs(offset) > CLOCK_SECONDS:
         yield Finding(
             level="WARN",

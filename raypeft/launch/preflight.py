@@ -12,6 +12,7 @@ from pathlib import Path
 
 from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError, StorageError, list_problems
 from raypeft.core.spec import Cell
+from raypeft.launch.filesystem import cannot_touch, check_places
 from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.methods import METHODS
@@ -26,8 +27,32 @@ FEATURES = 2048  # numbers per image, of the largest extractor
 MOMENTS = 4  # a checkpoint holds the trained numbers, the best epoch's, and AdamW's two moments
 
 
-def check_writable(store: Path) -> None:
-    """Raises: PreflightError when `store` cannot be made or takes no file, or next to none."""
+def check_store(store: Path) -> None:
+    """What can be known of a store before anything is decoded.
+
+    Raises: PreflightError when `store` cannot be made, takes no file or next to none, when files in it are
+    another user's, and when its file system or that of the temporary folder is not fit.
+    """
+    _check_writable(store)
+    if (path := cannot_touch(store)) is not None:
+        raise PreflightError(
+            f"store {store}: {path} belongs to {_owner(path)}, and this user may not write to it; have it "
+            "made writable for both (chmod -R g+w), or choose another --store"
+        )
+    try:
+        check_places(store)
+    except OSError as error:
+        raise PreflightError(f"{error.filename}: {error.strerror}; set TMPDIR to a folder of yours") from None
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f"user {path.owner()}"
+    except KeyError:  # of a container, or of another machine
+        return f"user {path.stat().st_uid}"
+
+
+def _check_writable(store: Path) -> None:
     try:
         store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=store) as file:

@@ -37,7 +37,7 @@ from raypeft.launch.preflight import (
     cannot_write,
     changed_libraries,
     check_space,
-    check_writable,
+    check_store,
     raise_open_files,
     watch_space,
 )
@@ -94,7 +94,7 @@ def run_sweep(
     """
     store, safety = store.resolve(), safety or Safety()
     raise_open_files()
-    check_writable(store)
+    check_store(store)
     lease = Lease(store, take_over=safety.take_over)
     try:
         ledger = Ledger(store, lease=lease)

@@ -28,11 +28,11 @@ def cached_tensors(
 
     One process computes, others that want the same wait and call `waiting`. A damaged file is replaced.
     """
+    if (found := _read(path)) is not None:  # a file appears whole, so needs no lock
+        return found
     with locked(path.with_suffix(".lock"), waiting=waiting):
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError):  # not there yet, or damaged
-            return _write(path, compute())
+        found = _read(path)
+        return _write(path, compute()) if found is None else found
 
 
 def divided_tensors(
@@ -69,6 +69,14 @@ def cut(number: int, at_least: int) -> list[slice]:
     """`number` things in parts for divided_tensors: MOST_PARTS at most, of `at_least` things but the last."""
     size = max(at_least, -(-number // MOST_PARTS))
     return [slice(start, start + size) for start in range(0, number, size)]
+
+
+def _read(path: Path) -> dict[str, torch.Tensor] | None:
+    """None where it is not there yet, or damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return None
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

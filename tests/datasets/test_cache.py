@@ -245,3 +245,55 @@ def test_an_image_that_takes_for_ever_is_told(class_folders, tmp_path):
     assert results[0] == f"{paths[0]}: its decoder did not answer for 5 s"
     assert not isinstance(results[1], str)
     assert decoders() == []
+
+
+def modes(folder: Path, *, folders: int, files: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(folders if path.is_dir() else files)
+
+
+@pytest.mark.parametrize(("folders", "files"), [(0o755, 0o644), (0o555, 0o444), (0o777, 0o444)])
+def test_a_second_user_reads_what_lies_in_a_cache_that_is_not_his(
+    open_folder, another_user, caplog, folders, files
+):
+    """Finished files are opened without a lock; where the lock's file is closed, reading it is enough."""
+    shared = open_folder / "shared"
+    first = decoded("digits", open_folder / "first", shared=shared).copy()
+    modes(shared, folders=folders, files=files)
+    with another_user():
+        again = decoded("digits", open_folder / "second", shared=shared)
+    assert np.array_equal(again, first)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("folders", "files"), [(0o700, 0o600), (0o755, 0o600), (0o755, None)])
+def test_where_a_shared_cache_refuses_the_store_decodes_its_own_and_says_so(
+    open_folder, another_user, caplog, folders, files
+):
+    """A folder closed to others, files closed to others, nothing there yet."""
+    shared = open_folder / "shared"
+    first = decoded("digits", open_folder / "first", shared=shared).copy()
+    if files is None:
+        for path in (shared / "images").iterdir():
+            path.unlink()
+    modes(shared, folders=folders, files=files or 0o600)
+    with another_user():
+        again = decoded("digits", open_folder / "second", shared=shared)
+    assert np.array_equal(again, first)
+    assert f"cache {shared} cannot be used (Permission denied: " in caplog.text
+    assert "this store decodes its own images" in caplog.text
+
+
+def test_a_shared_cache_on_a_file_system_without_locks_is_done_without(tmp_path, monkeypatch, caplog):
+    import fcntl
+
+    real, shared = fcntl.flock, tmp_path / "shared"
+
+    def flock(file, operation) -> None:
+        if Path(file.name).is_relative_to(shared):
+            raise OSError(38, "Function not implemented")
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert len(decoded("digits", tmp_path, shared=shared)) == len(open_dataset("digits"))
+    assert "cannot be used (Function not implemented" in caplog.text
