@@ -6,10 +6,11 @@ from raypeft.models.build import (
     bind_model,
     build_model,
     canonical_model,
+    check_weights,
     enable_gradient_checkpointing,
     image_size_of,
     store_weights,
-    stored_weights,
+    stored_model,
     weights_digest,
 )
 from raypeft.models.hub import cached_weights
@@ -24,6 +25,7 @@ __all__ = [
     "build_model",
     "cached_weights",
     "canonical_model",
+    "check_weights",
     "efficientnet",
     "enable_gradient_checkpointing",
     "hub",
@@ -33,7 +35,7 @@ __all__ = [
     "read_weights",
     "stable_diffusion",
     "store_weights",
-    "stored_weights",
+    "stored_model",
     "vit",
     "weights_digest",
 ]

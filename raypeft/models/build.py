@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from raypeft.core.errors import ConfigError, WeightsError
@@ -22,13 +23,13 @@ from raypeft.models.stable_diffusion import (
     open_frozen_parts,
     pipeline_digest,
 )
-from raypeft.models.weights import load_weights, read_weights
+from raypeft.models.weights import load_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
 SMALLEST_IMAGE = 32  # pixels; a stride-32 network has nothing left to convolve below
-RANDOM = "random"
+RANDOM, WEIGHTS = "random", "weights"
 
 
 @functools.cache
@@ -46,8 +47,8 @@ def bind_model(text: str) -> Model:
         entry = MODELS[name]
     if not options:
         return entry
-    weights = options.get("weights")
-    if list(options) != ["weights"] or not isinstance(weights, str):
+    weights = options.get(WEIGHTS)
+    if list(options) != [WEIGHTS] or not isinstance(weights, str):
         raise ConfigError(f"model '{text}': the one option is weights='random' or weights='FILE'")
     if entry.family == "unet":
         if weights == RANDOM:
@@ -61,12 +62,11 @@ def canonical_model(text: str) -> str:
     return write_call(*parse_call(text, kind="model"))
 
 
-def build_model(text: str, *, num_classes: int, weights: Path | None = None) -> nn.Module:
+def build_model(text: str, *, num_classes: int) -> nn.Module:
     """The backbone with a fresh head, drawn from torch's global generator.
 
     Takes images (batch, 3, height, width), normalised with the model's mean and std; gives logits
-    (batch, num_classes). Of a text-to-image model the U-Net, which has no head. `weights`: where the
-    file, or the pipeline's folder, lies on this machine, for a name that gives one.
+    (batch, num_classes). Of a text-to-image model the U-Net, which has no head.
     Raises: UnknownNameError, ConfigError, WeightsError.
     """
     import torch
@@ -74,7 +74,7 @@ def build_model(text: str, *, num_classes: int, weights: Path | None = None) -> 
     entry = bind_model(text)
     if entry.family == "unet":
         unet = entry.make()
-        load_weights(unet, (weights or entry.weights()) / UNET_WEIGHTS)
+        load_weights(unet, entry.weights() / UNET_WEIGHTS)
         return unet
     if _is_random(text):
         with torch.random.fork_rng(devices=[]):
@@ -82,9 +82,8 @@ def build_model(text: str, *, num_classes: int, weights: Path | None = None) -> 
             network = entry.make()
     else:
         network = entry.make()
-        if weights is None:
-            weights_digest(text)
-        load_weights(network, weights or entry.weights())
+        weights_digest(text)
+        load_weights(network, entry.weights())
     network.reset_classifier(num_classes)  # type: ignore[operator]
     if entry.family == "conv":
         # Faster; and before a method inserts anything: `peft` views its own weights as matrices, which
@@ -125,38 +124,54 @@ def weights_digest(text: str) -> str:
     return digest[:16]
 
 
+def check_weights(text: str, digest: str) -> None:
+    """Raises: WeightsError when the weights of `text` are others than those of `digest`, read anew."""
+    found = weights_digest.__wrapped__(text)
+    if found != digest:
+        raise WeightsError(
+            f"weights of {text}: their digest is {found}, not {digest}: they are others; give the file or "
+            "folder that was trained on"
+        )
+
+
 def store_weights(text: str, *, cache_dir: Path) -> None:
     """Copy a file or pipeline that the name gives to where every worker finds it, after loading it once.
 
     Raises: WeightsError when it does not fit.
     """
-    from safetensors.torch import save_file
-
-    if "weights" not in parse_call(text, kind="model")[1] or _is_random(text):
-        return
-    if stored_weights(cache_dir, weights_digest(text)) is not None:
+    target = _stored(text, weights_digest(text), cache_dir)
+    if target is None or target.exists():
         return
     entry = bind_model(text)
-    target = _stored(cache_dir, weights_digest(text), is_folder=entry.family == "unet")
-    temporary = target.with_suffix(".tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    target.parent.mkdir(parents=True, exist_ok=True)
     if entry.family == "unet":
         build_model(text, num_classes=0)
         open_frozen_parts(entry.weights()).open_all()
         shutil.rmtree(temporary, ignore_errors=True)
         copy_pipeline(entry.weights(), temporary)
-        temporary.replace(target)
-        return
-    load_weights(entry.make(), entry.weights())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    state = read_weights(entry.weights())
-    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, temporary)
+    else:
+        load_weights(entry.make(), entry.weights())
+        shutil.copyfile(entry.weights(), temporary)
     temporary.replace(target)
 
 
-def stored_weights(cache_dir: Path, digest: str) -> Path | None:
-    """The copy that store_weights made; None where the weights come with the model's name."""
-    paths = (_stored(cache_dir, digest, is_folder=is_folder) for is_folder in (False, True))
-    return next((path for path in paths if path.exists()), None)
+def stored_model(text: str, digest: str, *, cache_dir: Path) -> str:
+    """The name with the copy that store_weights made in place of the file or pipeline that it gives.
+
+    A name that gives none stays. Raises: WeightsError when there is no copy; or when it is another one.
+    """
+    target = _stored(text, digest, cache_dir)
+    if target is None:
+        return text
+    if not target.exists():
+        raise WeightsError(
+            f"weights of {text}: no copy in {cache_dir}; give the file or folder that was trained on"
+        )
+    located = write_call(parse_call(text, kind="model")[0], {WEIGHTS: str(target)})
+    if weights_digest(located) != digest:
+        check_weights(located, digest)
+    return located
 
 
 def image_size_of(text: str, asked: int | None) -> int:
@@ -180,8 +195,10 @@ def _file_digest(path: Path) -> str:
 
 
 def _is_random(text: str) -> bool:
-    return parse_call(text, kind="model")[1].get("weights") == RANDOM
+    return parse_call(text, kind="model")[1].get(WEIGHTS) == RANDOM
 
 
-def _stored(cache_dir: Path, digest: str, *, is_folder: bool) -> Path:
-    return cache_dir / "weights" / (digest if is_folder else f"{digest}.safetensors")
+def _stored(text: str, digest: str, cache_dir: Path) -> Path | None:
+    """Where the copy lies, under the name that tables show; None for a name that gives no weights."""
+    weights = parse_call(text, kind="model")[1].get(WEIGHTS)
+    return None if weights in (None, RANDOM) else cache_dir / "weights" / digest / PurePath(weights).name

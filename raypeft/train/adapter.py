@@ -12,10 +12,11 @@ from torch import nn
 
 from raypeft.core.errors import WeightsError
 from raypeft.core.files import sync
+from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import apply_method, bind_method
 from raypeft.methods.base import classifier
-from raypeft.models import bind_model, build_model, read_weights, stored_weights
+from raypeft.models import bind_model, build_model, check_weights, read_weights, stored_model
 
 PREFIX = "base_model.model."  # as `peft` names the tensors of a wrapped model
 TENSORS, CONFIG, ABOUT = "adapter_model.safetensors", "adapter_config.json", "raypeft.json"
@@ -48,21 +49,30 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
     Its output equals that of the trained model, in float32 bit for bit. Of a text-to-image model the U-Net,
     which takes its place in the pipeline: `pipe.unet = unet`. `weights`: the backbone's file, or pipeline,
     where it was a local one and the adapter no longer lies in its store.
-    Raises: WeightsError when the folder is damaged or belongs to another model.
+    Raises: WeightsError when the folder is damaged or the backbone is not the one that it was trained on.
     """
     try:
         about = json.loads((folder / ABOUT).read_text())
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder} holds no raypeft adapter: {error}") from error
-    store = folder.parent.parent
-    model = build_model(
-        about["model"],
-        num_classes=len(about["classes"]),
-        weights=weights or stored_weights(store / "cache", about["spec"]["weights_digest"]),
-    )
+    model = build_model(_backbone(folder, about, weights), num_classes=len(about["classes"]))
     apply_method(about["method"], model)
     load_tensors(folder / TENSORS, model, method=about["method"])
     return model.eval(), about
+
+
+def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> str:
+    """The model's name, with a path to its weights unless they come with the name. Raises: WeightsError."""
+    text, digest = about["model"], about["spec"]["weights_digest"]
+    if weights is None:
+        text = stored_model(text, digest, cache_dir=folder.parent.parent / "cache")
+    else:
+        text = write_call(parse_call(text, kind="model")[0], {"weights": os.path.abspath(weights)})
+    try:
+        check_weights(text, digest)
+    except WeightsError as error:
+        raise WeightsError(f"adapter {folder}: {error}") from error
+    return text
 
 
 def _save_for_diffusers(folder: Path, model: nn.Module, *, spec: TrialSpec) -> None:

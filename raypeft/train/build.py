@@ -18,7 +18,6 @@ from raypeft.models import (
     build_model,
     enable_gradient_checkpointing,
     open_frozen_parts,
-    stored_weights,
 )
 from raypeft.tasks import Augmenter, Classify, Generate
 from raypeft.train.frozen import Head, is_frozen, take_frozen_features
@@ -111,8 +110,7 @@ def build_network(
     spec: TrialSpec, *, num_classes: int, cache_dir: Path, beat: Callable[[], object] = lambda: None
 ) -> tuple[nn.Module, ParameterCounts]:
     """The backbone with its weights, and what the method inserts and trains."""
-    weights = stored_weights(cache_dir, spec.weights_digest)
-    model = build_model(spec.cell.model, num_classes=num_classes, weights=weights)
+    model = build_model(spec.cell.model, num_classes=num_classes)
     if bind_method(spec.cell.method).method.apply is not svdiff:
         return model, apply_method(spec.cell.method, model)
     path = cache_dir / "svd" / f"{spec.weights_digest}.safetensors"
@@ -188,8 +186,7 @@ def _classify(spec: TrialSpec, data: Prepared, images: np.ndarray, running: _Run
 
 
 def _generate(spec: TrialSpec, data: Prepared, images: np.ndarray, running: _Running) -> Generate:
-    weights = stored_weights(running.cache_dir, spec.weights_digest)
-    parts = open_frozen_parts(weights or bind_model(spec.cell.model).weights())
+    parts = open_frozen_parts(bind_model(spec.cell.model).weights())
     encoded = encode(
         spec,
         data=data,

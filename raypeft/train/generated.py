@@ -26,7 +26,7 @@ from raypeft.metrics.generation import (
     kernel_distance,
     memorised_share,
 )
-from raypeft.models import build_model, stored_weights
+from raypeft.models import build_model
 from raypeft.tasks import Generate
 from raypeft.train.build import Trial
 from raypeft.train.checkpoint import Checkpoints
@@ -180,8 +180,7 @@ def _untuned(
 
     @functools.cache
     def make() -> nn.Module:
-        weights = stored_weights(cache_dir, spec.weights_digest)
-        return build_model(spec.cell.model, num_classes=0, weights=weights).to(device)
+        return build_model(spec.cell.model, num_classes=0).to(device)
 
     path = cache_path(
         cache_dir / "untuned",

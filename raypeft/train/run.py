@@ -19,6 +19,7 @@ from raypeft.core.remarks import run_remarks
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import set_train_mode, trains_batch_norm
+from raypeft.models import stored_model
 from raypeft.tasks import Classify
 from raypeft.train.adapter import save_adapter
 from raypeft.train.build import Trial, build_trial, whole_model
@@ -57,6 +58,8 @@ def run_trial(
     Raises: GpuMemoryError when a smaller micro-batch may fit; DrainedError as fit().
     """
     workers, micro_batch_size = workers or Workers(), micro_batch_size or spec.recipe.micro_batch_size
+    model = stored_model(spec.cell.model, spec.weights_digest, cache_dir=store / "cache")
+    spec = replace(spec, cell=replace(spec.cell, model=model))
     clock, memory = time.perf_counter(), PeakMemory(device)
     trial = build_trial(
         spec,

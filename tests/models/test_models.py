@@ -20,6 +20,7 @@ from sklearn.datasets import load_sample_image
 from timm.models import VisionTransformer
 
 from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
+from raypeft.core.spec import model_label
 from raypeft.datasets.images import to_rgb
 from raypeft.models import (
     MODELS,
@@ -28,7 +29,7 @@ from raypeft.models import (
     image_size_of,
     load_weights,
     store_weights,
-    stored_weights,
+    stored_model,
     weights_digest,
 )
 
@@ -275,8 +276,10 @@ def test_a_file_of_ones_own_is_loaded_whatever_its_head(tmp_path, wrap, head):
     model = f"vit_nano(weights='{tmp_path / 'own.pth'}')"
     store_weights(model, cache_dir=tmp_path / "cache")
     (tmp_path / "own.pth").rename(tmp_path / "elsewhere.pth")  # a worker finds the stored copy
-    weights = stored_weights(tmp_path / "cache", weights_digest(model))
-    network = build_model(model, num_classes=3, weights=weights)
+    label = model_label(model)
+    network = build_model(
+        stored_model(label, weights_digest(model), cache_dir=tmp_path / "cache"), num_classes=3
+    )
     assert network.head.out_features == 3
     for name, tensor in source.state_dict().items():
         assert name.startswith("head") or torch.equal(network.state_dict()[name], tensor)

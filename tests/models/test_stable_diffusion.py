@@ -14,7 +14,7 @@ from raypeft.models import (
     image_size_of,
     open_frozen_parts,
     store_weights,
-    stored_weights,
+    stored_model,
     weights_digest,
 )
 from raypeft.models.stable_diffusion import UNET_WEIGHTS, pipeline_digest
@@ -76,7 +76,9 @@ def test_pickled_weights_are_never_read(folder):
 def test_a_pipeline_of_ones_own_is_copied_to_where_every_worker_finds_it(folder, tmp_path):
     text = f"sd_unet(weights={str(folder)!r})"
     store_weights(text, cache_dir=tmp_path / "cache")
-    copied = stored_weights(tmp_path / "cache", weights_digest(text))
+    found = stored_model(text, weights_digest(text), cache_dir=tmp_path / "cache")
+    copied = bind_model(found).weights()
+    assert copied.is_relative_to(tmp_path / "cache")
     assert pipeline_digest(copied) == pipeline_digest(MODELS["sd_nano"].weights())
     assert open_frozen_parts(copied).tokenizer("a bag").input_ids
 

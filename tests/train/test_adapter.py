@@ -1,6 +1,7 @@
 """Adapters on disk: read by plain `peft`, of the size that their parameters say, refused when damaged."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,8 +113,60 @@ def test_a_backbone_from_a_file_is_found_in_the_store_and_else_asked_for(tmp_pat
         assert torch.equal(load_adapter(folder)[0](images()), wanted)
         alone = folder.rename(tmp_path / "alone")
         assert torch.equal(load_adapter(alone, weights=weights)[0](images()), wanted)
-    with pytest.raises(WeightsError, match=r"mine\.safetensors"):
+    with pytest.raises(WeightsError, match=r"mine\.safetensors'\): no copy in .*; give the file"):
         load_adapter(alone)
+
+
+def write_weights(path: Path, shift: float) -> Path:
+    """vit_nano's, all of them moved."""
+    save_file({name: one + shift for name, one in MODELS["vit_nano"].make().state_dict().items()}, path)
+    return path
+
+
+def adapter_on(weights: Path, folder: Path) -> Path:
+    model = f"vit_nano(weights='{weights}')"
+    store_weights(model, cache_dir=folder / "cache")
+    save_adapter(
+        folder / "adapters" / "abc", changed("lora", model), spec=spec_of("lora", model), classes=CLASSES
+    )
+    return folder / "adapters" / "abc"
+
+
+def test_other_weights_than_those_it_was_trained_on_are_refused(tmp_path):
+    own = write_weights(tmp_path / "own.safetensors", 0.01)
+    other = write_weights(tmp_path / "other.safetensors", 0.02)
+    folder = adapter_on(own, tmp_path / "store")
+    for wrong in (other, MODELS["vit_nano"].weights()):
+        with pytest.raises(
+            WeightsError, match=r"abc: .* their digest is .*, not .*: they are others; give the"
+        ):
+            load_adapter(folder, weights=wrong)
+    load_adapter(folder, weights=own)
+    plain = tmp_path / "plain"
+    save_adapter(plain, changed("lora", "vit_nano"), spec=spec_of("lora", "vit_nano"), classes=CLASSES)
+    load_adapter(plain, weights=MODELS["vit_nano"].weights())
+    with pytest.raises(WeightsError, match="they are others"):
+        load_adapter(plain, weights=own)
+
+
+def test_a_file_of_the_same_name_in_the_working_directory_is_never_taken(tmp_path, monkeypatch):
+    folder = adapter_on(write_weights(tmp_path / "mine.safetensors", 0.01), tmp_path / "store")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "mine.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes())
+    alone = folder.rename(tmp_path / "alone")
+    with pytest.raises(WeightsError, match="no copy in"):
+        load_adapter(alone)
+    load_adapter(alone, weights=Path("mine.safetensors"))  # it was asked for, and it is the same
+
+
+def test_a_copy_in_the_store_that_was_changed_is_refused(tmp_path):
+    folder = adapter_on(write_weights(tmp_path / "mine.safetensors", 0.01), tmp_path / "store")
+    (copy,) = (tmp_path / "store" / "cache" / "weights").rglob("*.safetensors")
+    write_weights(copy, 0.03)
+    with pytest.raises(WeightsError, match="they are others"):
+        load_adapter(folder)
 
 
 def test_a_damaged_adapter_is_refused(tmp_path):

@@ -56,7 +56,7 @@ def train(
 ):
     """The model, the fit, and the epochs that ran; two steps each."""
     torch.manual_seed(0)
-    model = build_model(CONV, num_classes=2, weights=None)
+    model = build_model(CONV, num_classes=2)
     apply_method(method, model)
     epochs = []
 

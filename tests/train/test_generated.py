@@ -1,6 +1,7 @@
 """Final runs of a text-to-image model: scored, kept, broken off and gone on, loaded back by diffusers."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DrainedError
-from raypeft.core.spec import Generation, Recipe, Search, Sweep, grid
+from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
 from raypeft.metrics.generation import frechet_distance
 from raypeft.models import MODELS
@@ -170,6 +171,25 @@ def test_a_lora_loads_in_a_plain_pipeline_of_diffusers(plan, lora_row, store):
     torch.testing.assert_close(loaded, wanted, rtol=1e-4, atol=1e-5)
     assert (loaded - before).abs().max() > 1e-3, "the adapter does something"
     assert about["method"] == "lora"
+
+
+def test_a_pipeline_of_ones_own_is_read_from_the_store_wherever_a_worker_stands(tmp_path, monkeypatch):
+    """A worker knows it by its folder's name alone, which may be that of a folder beside it."""
+    shutil.copytree(MODELS["sd_nano"].weights(), tmp_path / "mine")
+    cells = grid(
+        method=("lora",),
+        model=(f"sd_nano(weights='{tmp_path / 'mine'}')",),
+        dataset=("digits",),
+        fraction=(0.1,),
+    )
+    own = make_plan(replace(SWEEP, cells=cells), store=tmp_path / "store")
+    shutil.rmtree(tmp_path / "mine")
+    spec = own.search_spec(own.sweep.cells[0], search=own.sweep.search, candidate=0, lr=3e-3)
+    sent = TrialSpec.from_dict(spec.to_dict())
+    (tmp_path / "beside" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "beside")
+    row = run(sent, tmp_path / "store")
+    assert (row.model, row.trial_id) == ("sd_nano(weights='mine')", spec.trial_id)
 
 
 @pytest.mark.parametrize("method", ["svdiff", "difffit"])

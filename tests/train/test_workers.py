@@ -85,7 +85,7 @@ def _as_double(module: nn.Module, inputs: tuple, options: dict) -> tuple[tuple, 
 def train(model_name: str, method: str, workers: Workers) -> tuple[nn.Module, dict[str, torch.Tensor], list]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = build_model(model_name, num_classes=2, weights=None)
+    model = build_model(model_name, num_classes=2)
     apply_method(method, model)
     # In double precision, for AdamW's first steps follow the sign of gradients that are only rounding.
     model.double().register_forward_pre_hook(_as_double, with_kwargs=True)
@@ -142,7 +142,7 @@ def test_two_workers_train_the_model_of_one_with_the_same_global_batch(trial, jo
 
 
 def _predict_poisoned() -> str:
-    model = build_model("vit_nano(weights='random')", num_classes=2, weights=None)
+    model = build_model("vit_nano(weights='random')", num_classes=2)
     apply_method("linear", model)
     try:
         Workers.join().predict(task(32, poisoned=True), model, VAL)
