@@ -22,6 +22,7 @@ from rich.text import Text
 
 from raypeft.analysis_commands import rank, recommend, report, show_results, table
 from raypeft.core.errors import ConfigError, RaypeftError
+from raypeft.core.foreign import described, foreign_code, place_of
 from raypeft.core.remarks import describe_remarks
 from raypeft.core.sources import split_sources
 from raypeft.core.spec import SplitRule, Sweep
@@ -459,7 +460,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "folder of your own"
             )
             finish(4, "raypeft: exit 4 (PREFLIGHT)")
-        except Exception:
+        except Exception as error:
+            if place := place_of(error):
+                talk.print(f"raypeft: error: {place}: {described(error)}")
+                finish(2, f"raypeft: exit 2 ({EXITS[2]})")
             talk.print(traceback.format_exc().rstrip())
             finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
 
@@ -467,14 +471,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _load(path: Path) -> Sweep:
     if not path.is_file():
         raise ConfigError(f"no sweep file {path}; shipped ones lie in sweeps/")
-    try:
+    with foreign_code(str(path)):
         sweep = runpy.run_path(str(path), run_name="raypeft_sweep").get("SWEEP")
-    except RaypeftError:
-        raise
-    except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        line = f":{frames[-1].lineno}" if frames else ""
-        raise ConfigError(f"{path}{line}: {type(error).__name__}: {error}") from error
     if not isinstance(sweep, Sweep):
         raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
     return sweep

@@ -3,9 +3,7 @@
 Importing this package registers every data set in it: a new file is enough.
 """
 
-import importlib
-import pkgutil
-
+from raypeft.core.foreign import import_room
 from raypeft.datasets.base import (
     DATASETS,
     SOURCES,
@@ -17,9 +15,7 @@ from raypeft.datasets.base import (
 )
 from raypeft.datasets.prepared import Prepared, open_prepared, prepare
 
-# Alphabetically, whatever the file system answers: the order of the registry is the order of tables.
-for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-    importlib.import_module(f"{__name__}.{_module}")
+import_room(__name__, __path__)
 
 __all__ = [
     "DATASETS",

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from raypeft.core.errors import DataError, UnknownNameError, list_problems
+from raypeft.core.errors import DataError, RaypeftError, UnknownNameError, list_problems
+from raypeft.core.foreign import described, place_of
 from raypeft.core.registry import Registry
 from raypeft.core.sources import OWN_DATA, dataset_label, parse_source
 from raypeft.core.text import visible
@@ -216,12 +217,12 @@ def open_dataset(source: str) -> Table:
     open_table = dataset.open if dataset else SOURCES[asked.kind][1]
     options = asked.bind(open_table)
     if dataset is None:
-        return replace(open_table(asked.argument, **options), name=asked.label)
+        return replace(_opened(source, open_table, asked.argument, **options), name=asked.label)
     if dataset.is_installed:
         if asked.argument:
             raise DataError(f"'{source}': {asked.kind} comes with raypeft; leave ':{asked.argument}' out")
-        return dataset.open(**options)
-    return dataset.open(_download_root(dataset, asked.argument), **options)
+        return _opened(source, open_table, **options)
+    return _opened(source, open_table, _download_root(dataset, asked.argument), **options)
 
 
 def describe_datasets() -> list[dict[str, Any]]:
@@ -297,6 +298,24 @@ def _visible_row(row: Row) -> Row:
 def left_out(reason: str, labels: Iterable[str]) -> LeftOut:
     """Images left out for one reason, by the label of each."""
     return LeftOut(reason=reason, by_class=dict(sorted(Counter(map(visible, labels)).items())))
+
+
+def _opened(source: str, open_table: Callable[..., Table], *arguments: Any, **options: Any) -> Table:
+    """Raises: DataError, naming the line of the data set's file for whatever it did not expect."""
+    try:
+        table = open_table(*arguments, **options)
+    except RaypeftError:
+        raise
+    except OSError as error:
+        raise DataError(f"{source}: {error.filename or described(error)}: {error.strerror}") from error
+    except Exception as error:
+        place = place_of(error, also=open_table.__code__.co_filename)
+        raise DataError(
+            f"{source}: {place}: {described(error)}; mend that file, or report this if it came with raypeft"
+        ) from error
+    if not isinstance(table, Table):
+        raise DataError(f"{source}: its function returns {type(table).__name__}, not a Table; see make_table")
+    return table
 
 
 def _download_root(dataset: Dataset, argument: str) -> Path:

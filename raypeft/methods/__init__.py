@@ -1,8 +1,6 @@
 """One PEFT idea per file; importing this room registers every file in it."""
 
-import importlib
-import pkgutil
-
+from raypeft.core.foreign import import_room
 from raypeft.methods.base import (
     METHODS,
     BoundMethod,
@@ -17,9 +15,7 @@ from raypeft.methods.base import (
     trains_batch_norm,
 )
 
-# Alphabetically, whatever the file system answers: the order of the registry is the order of tables.
-for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-    importlib.import_module(f"{__name__}.{_module}")
+import_room(__name__, __path__)
 
 __all__ = [
     "METHODS",

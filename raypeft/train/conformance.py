@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
+from raypeft.core.foreign import described, place_of
 from raypeft.methods import METHODS, apply_method, bind_method, merge_method, set_train_mode
 from raypeft.methods.base import Family, classifier
 from raypeft.methods.decay import decayed_names
@@ -215,7 +216,8 @@ def _find(subject: Subject, name: str, check: Callable[[Subject], None]) -> Find
     except NotConformingError as error:
         passed, detail = False, str(error)
     except Exception as error:  # a method may fail in any way; the kit reports and goes on
-        passed, detail = False, f"{type(error).__name__}: {error}"
+        place = place_of(error)
+        passed, detail = False, f"{place}: {described(error)}" if place else described(error)
     return Finding(method=subject.method, family=subject.family, check=name, passed=passed, detail=detail)
 
 

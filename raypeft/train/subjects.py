@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import raypeft.methods as room
+from raypeft.core.foreign import foreign_code
 from raypeft.methods import METHODS, apply_method, set_train_mode
 from raypeft.methods.base import Family
 
@@ -86,7 +87,8 @@ def import_methods(sources: Sequence[Path]) -> list[str]:
         assert spec.loader is not None, "a path ending in .py"
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # so that the methods' hooks can be copied and pickled
-        spec.loader.exec_module(module)
+        with foreign_code(str(source)):
+            spec.loader.exec_module(module)
     return [name for name in METHODS if name not in before]
 
 

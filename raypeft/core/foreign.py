@@ -1,0 +1,67 @@
+"""Code that is not raypeft's: sweep files, own methods, own data sets. What it raises names its line."""
+
+import importlib
+import os
+import pkgutil
+import sysconfig
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from traceback import extract_tb
+
+from raypeft.core.environment import SOURCE
+from raypeft.core.errors import ConfigError, RaypeftError
+
+_PATHS = sysconfig.get_paths()
+_LIBRARIES = tuple(
+    os.path.realpath(folder) + os.sep
+    for folder in (
+        *(_PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *(os.path.join(SOURCE, room) for room in ("raypeft", "analysis")),
+    )
+)
+
+
+@contextmanager
+def foreign_code(name: str) -> Iterator[None]:
+    """Raises: ConfigError with file and line for whatever is raised meanwhile; `name` where there is none.
+
+    An error of raypeft's keeps its type, and gets the line of the foreign code that caused it.
+    """
+    try:
+        yield
+    except RaypeftError as error:
+        place = place_of(error)
+        raise (type(error)(f"{place}: {error}") if place else error) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{place_of(error) or name}: {described(error)}") from error
+
+
+def import_room(package: str, path: Iterable[str]) -> None:
+    """Import every file of a package, each of which registers something.
+
+    Alphabetically, whatever the file system answers: the order of a registry is the order of tables.
+    """
+    for module in sorted(module.name for module in pkgutil.iter_modules(path)):
+        with foreign_code(f"{package}.{module}"):  # a file that one has added may not even compile
+            importlib.import_module(f"{package}.{module}")
+
+
+def place_of(error: BaseException, *, also: str = "") -> str:
+    """FILE:LINE of the last line that is neither raypeft's nor a library's; "" without one.
+
+    `also`: a file of raypeft's rooms that counts too, as a plug-in does.
+    """
+    if isinstance(error, SyntaxError) and error.filename and _is_foreign(error.filename, also):
+        return f"{error.filename}:{error.lineno}"
+    frames = [frame for frame in extract_tb(error.__traceback__) if _is_foreign(frame.filename, also)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def described(error: BaseException) -> str:
+    """Its type and its message: `KeyError: 'x'`."""
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _is_foreign(file: str, also: str) -> bool:
+    return file == also or not (file.startswith("<") or os.path.realpath(file).startswith(_LIBRARIES))
