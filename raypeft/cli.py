@@ -304,6 +304,7 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
 @app.command()
 def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
     """Open the MLflow UI of a store on 127.0.0.1."""
+    from raypeft.launch.experiment import plain_uri
     from raypeft.launch.tracking import default_tracking_uri, ensure_database, ui_command
 
     with socket.socket() as probe:
@@ -313,9 +314,10 @@ def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
         except OSError as error:
             raise ConfigError(f"port {port}: {error.strerror}; choose another with --port") from None
     _must_hold_sweep(store)
-    uri = tracking_uri or default_tracking_uri(store)
+    uri = plain_uri(tracking_uri) if tracking_uri else default_tracking_uri(store)
     ensure_database(store, uri)
     command = ui_command(store, uri, port=port)
+    os.chdir("/")  # MLflow's server looks for modules in its working directory; a store may be another's
     os.execvp(command[0], command)
 
 

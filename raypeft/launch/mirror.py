@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 TRIAL_TAG = "raypeft.trial_id"
 CELL_TAG = "raypeft.cell"
+MISSING_TAG = "raypeft.missing"
 PARENT_TAG = "mlflow.parentRunId"
 
 MOST_COUNTS = 40  # classes up to which counts stand in a confusion matrix's picture; the table has them all
@@ -254,7 +255,7 @@ def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Pat
             raise StorageError(f"{path} is a link out of the store, and is not sent; remove it")
     missing = [path.parent.name for path in (adapter, predictions) if not path.exists()]
     if missing:
-        client.set_tag(run_id, "raypeft.missing", ", ".join(missing))
+        client.set_tag(run_id, MISSING_TAG, ", ".join(missing))
     if adapter.exists():
         client.log_artifacts(run_id, str(adapter), "adapter")
     if row.task == "generate":

@@ -23,6 +23,15 @@ from raypeft.core.files import locked
 from raypeft.core.result import Result, read_result
 from raypeft.core.telemetry import switch_off
 from raypeft.launch import mirror
+from raypeft.launch.experiment import (
+    artifacts_of,
+    find_experiment,
+    is_remote,
+    open_experiment,
+    plain_uri,
+    settle_artifacts,
+    sqlite_file,
+)
 from raypeft.launch.grids import send_grids
 
 if TYPE_CHECKING:
@@ -61,7 +70,7 @@ class Tracker:
         Sets MLflow's environment variables for best effort (no retry, 5 s per request, no telemetry)
         where the user has not; MLflow reads them when the first sync imports it.
         """
-        self._store, self._uri, self._sweep = store.resolve(), tracking_uri, sweep
+        self._store, self._uri, self._sweep = store.resolve(), plain_uri(tracking_uri), sweep
         self._rows: dict[str, Result] = {}  # a committed row never changes
         self._sent: set[str] = set()  # trial ids of rows that MLflow holds
         self._thread: threading.Thread | None = None
@@ -138,7 +147,7 @@ class Tracker:
             _logger.warning("warning: %s", message)
 
     def _explain(self, error: Exception) -> str:
-        what = "tracking server unreachable" if _is_remote(self._uri) else "tracking store not usable"
+        what = "tracking server unreachable" if is_remote(self._uri) else "tracking store not usable"
         text = _without_credentials(str(error), self._uri).rpartition("(Caused by ")[2]
         reason = text.strip().partition("\n")[0][:250] or type(error).__name__
         return (
@@ -184,7 +193,7 @@ class Tracker:
             num_final_seeds=num_final_seeds,
             store=self._store,
         )
-        if _is_remote(self._uri) and len(self._sent) > already:
+        if is_remote(self._uri) and len(self._sent) > already:
             _tidy(client, experiment_id)
         return SyncCount(synced=len(self._sent) - already, already=already)
 
@@ -193,21 +202,7 @@ class Tracker:
 
         _create_database(self._uri)
         client = MlflowClient(self._uri)
-        here = None if _is_remote(self._uri) else _artifacts(self._store)
-        experiment = client.get_experiment_by_name(self._sweep)
-        if experiment is None:
-            return client, client.create_experiment(self._sweep, artifact_location=here)
-        if experiment.lifecycle_stage != "active":
-            raise StorageError(
-                f"experiment '{self._sweep}' is deleted in MLflow; restore it with: "
-                f"mlflow experiments restore -x {experiment.experiment_id}"
-            )
-        if self._uri == default_tracking_uri(self._store) and experiment.artifact_location != here:
-            raise StorageError(
-                f"the store was moved, and its MLflow database still names {experiment.artifact_location}; "
-                "delete mlflow.db and mlflow-artifacts in the store: the next sync writes them anew"
-            )
-        return client, experiment.experiment_id
+        return client, open_experiment(client, self._store, self._uri, self._sweep)
 
     def _send_trials(
         self, client: "MlflowClient", experiment_id: str, rows: list[Result], *, parent_id: str
@@ -223,6 +218,7 @@ def probe(uri: str) -> None:
     _prepare_mlflow()
     from mlflow import MlflowClient
 
+    uri = plain_uri(uri)
     try:
         MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # as in sync
@@ -236,20 +232,29 @@ def default_tracking_uri(store: Path) -> str:
 
 
 def ensure_database(store: Path, tracking_uri: str) -> None:
-    """Make the sqlite database that MLflow's server opens: it would make one that it may leave half-made."""
+    """Make the sqlite database that MLflow's server opens: it would make one that it may leave half-made.
+
+    Of a store that was moved, have it name the artifacts where they lie now.
+    """
     _prepare_mlflow()
+    if is_remote(tracking_uri):
+        return
+    from mlflow import MlflowClient
+
     with locked(_lock_file(store.resolve(), tracking_uri)):
         _create_database(tracking_uri)
+        if (found := find_experiment(MlflowClient(tracking_uri), store)) is not None:
+            settle_artifacts(found, store, tracking_uri)
 
 
 def ui_command(store: Path, tracking_uri: str, *, port: int = 5000) -> list[str]:
     """The command that shows the runs on http://127.0.0.1:`port`, or opens the server that has them."""
-    if _is_remote(tracking_uri):
+    if is_remote(tracking_uri):
         return [sys.executable, "-P", "-m", "webbrowser", tracking_uri]
     return [
         "env",
         f"MLFLOW_BACKEND_STORE_URI={tracking_uri}",  # as an option, a password would stay in the process list
-        f"MLFLOW_DEFAULT_ARTIFACT_ROOT={_artifacts(store.resolve())}",
+        f"MLFLOW_DEFAULT_ARTIFACT_ROOT={artifacts_of(store)}",
         "MLFLOW_DISABLE_TELEMETRY=true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false",  # MLflow's job runner: processes that serve nothing here
         *(
@@ -274,28 +279,14 @@ def _prepare_mlflow() -> None:
         os.environ.setdefault(name, value)
 
 
-def _artifacts(store: Path) -> str:
-    return (store / "mlflow-artifacts").as_uri()
-
-
-def _is_remote(uri: str) -> bool:
-    """Whether a server stands before the database; it has its own place for artifacts."""
-    return uri.startswith(("http://", "https://", "databricks"))
-
-
 def _without_credentials(text: str, uri: str) -> str:
     user_info, at, _ = urlsplit(uri).netloc.rpartition("@")
     return text.replace(f"{user_info}@", "") if at else text
 
 
-def _sqlite_file(uri: str) -> Path | None:
-    """Where a database lies that no server guards."""
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
-
-
 def _lock_file(store: Path, uri: str) -> Path:
     """Beside a sqlite database: two processes that both migrate a fresh one destroy it."""
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     return database.with_name(f"{database.name}.lock") if database else store / "tracking.lock"
 
 
@@ -305,7 +296,7 @@ def _create_database(uri: str) -> None:
     MLflow runs all its migrations on a fresh one, for seconds and not in one transaction: a process
     killed meanwhile would leave tables that no later process can migrate.
     """
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     if database is None or database.exists():
         return
     from mlflow import MlflowClient

@@ -1,6 +1,8 @@
 """Does a store keep what raypeft promises? Checked from its files alone: see docs/protocol.md, guarantees."""
 
+import contextlib
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,11 @@ import numpy as np
 from raypeft.core.result import SEARCHED_BY, Result
 from raypeft.core.spec import Cell, Stage, num_candidates
 from raypeft.launch import mirror
+from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.history import read_history
 from raypeft.launch.ledger import Ledger, is_driven
 from raypeft.launch.sweep import STATUS
+from raypeft.launch.tracking import ensure_database
 
 TOLERANCE = 0.01  # of an accuracy: stored probabilities are float16, which can make or break a tie
 
@@ -31,7 +35,7 @@ def verify_store(store: Path, *, tracking_uri: str | None = None) -> list[str]:
     if not is_driven(store):
         problems += _leftovers(store, ledger)
     if tracking_uri is not None:
-        problems += _tracked(ledger, tracking_uri)
+        problems += _tracked(store, ledger, plain_uri(tracking_uri))
     return problems
 
 
@@ -188,14 +192,15 @@ def _leftovers(store: Path, ledger: Ledger) -> Iterator[str]:
         yield f"{store / 'stop.json'}: nobody runs who could stop"
 
 
-def _tracked(ledger: Ledger, uri: str) -> Iterator[str]:
-    """G5: one finished run for every committed trial, with its curve once, and none that runs."""
+def _tracked(store: Path, ledger: Ledger, uri: str) -> Iterator[str]:
+    """G5: one finished run for every committed trial, its curve once, its artifacts; and none that runs."""
     from mlflow import MlflowClient
 
+    with contextlib.suppress(OSError, sqlite3.Error):  # moved and read-only: told below
+        ensure_database(store, uri)
     client = MlflowClient(uri)
-    names = {row.sweep for row in ledger.rows()}
-    experiments = [client.get_experiment_by_name(name) for name in names]
-    runs = [run for one in experiments if one for run in mirror.all_runs(client, one.experiment_id)]
+    experiment = find_experiment(client, store)
+    runs = mirror.all_runs(client, experiment.experiment_id) if experiment else []
     held = Counter(run.data.tags.get(mirror.TRIAL_TAG) for run in runs if run.info.status == "FINISHED")
     for row in ledger.rows():
         if held[row.trial_id] != 1:
@@ -210,3 +215,26 @@ def _tracked(ledger: Ledger, uri: str) -> Iterator[str]:
             expected = [int(numbers["epoch"]) for numbers in ledger[trial_id].curve]
             if sorted(steps) != expected:
                 yield f"MLflow run of trial {trial_id} holds epochs {sorted(steps)}, the row {expected}"
+            if run.info.status == "FINISHED":
+                yield from _artifacts_differ(client, run, ledger[trial_id], store)
+
+
+def _artifacts_differ(client: Any, run: Any, row: Result, store: Path) -> Iterator[str]:
+    """The adapter, file by file, and the confusion matrix, of final runs; unless the store had none."""
+    missing = run.data.tags.get(mirror.MISSING_TAG, "").split(", ")
+    if row.stage != "final" or row.status != "done":
+        return
+    if "adapters" not in missing:
+        wanted = {path.name: path.stat().st_size for path in (store / "adapters" / row.trial_id).glob("*")}
+        files = client.list_artifacts(run.info.run_id, "adapter")
+        found = {Path(file.path).name: file.file_size for file in files}
+        if found != wanted:
+            yield (
+                f"MLflow holds {len(found)} files of the adapter of trial {row.trial_id} at "
+                f"{run.info.artifact_uri}, the store {len(wanted)}, or of other sizes"
+            )
+    if row.task == "classify" and "predictions" not in missing:
+        names = {file.path for file in client.list_artifacts(run.info.run_id)}
+        if lacking := {"confusion_matrix.csv", "confusion_matrix.png"} - names:
+            what = ", ".join(sorted(lacking))
+            yield f"MLflow lacks {what} of trial {row.trial_id} at {run.info.artifact_uri}"

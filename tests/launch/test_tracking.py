@@ -24,7 +24,8 @@ from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, TrialSpec
 from raypeft.launch import mirror
-from raypeft.launch.tracking import SyncCount, Tracker, default_tracking_uri, ui_command
+from raypeft.launch.experiment import find_experiment, plain_uri
+from raypeft.launch.tracking import SyncCount, Tracker, default_tracking_uri, ensure_database, ui_command
 
 SWEEP = "two_cells"
 CLASSES = ("benign", "malignant, in situ", "normal")
@@ -411,11 +412,89 @@ def test_a_link_out_of_the_store_is_not_followed(tmp_path):
     assert not [path for path in (store / "mlflow-artifacts").rglob("*") if path.read_bytes() == b"private"]
 
 
-def test_a_moved_store_is_refused_with_the_cure(store, tmp_path):
-    moved = tmp_path / "moved"
-    shutil.copytree(store, moved)
-    with pytest.raises(StorageError, match=r"the store was moved.*delete mlflow\.db and mlflow-artifacts"):
-        sync(moved)
+def artifacts(store: Path, uri: str) -> dict[str, set[Path]]:
+    """Trial -> the files that MLflow finds of its adapter, each read where it lies."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = find_experiment(client, store)
+    found = {}
+    for run in mirror.all_runs(client, experiment.experiment_id):
+        names = [file.path for file in client.list_artifacts(run.info.run_id, "adapter")]
+        place = Path(run.info.artifact_uri.removeprefix("file://"))
+        if names:
+            found[run.data.tags["raypeft.trial_id"]] = {place / name for name in names}
+    assert all(path.is_file() for paths in found.values() for path in paths)
+    return found
+
+
+def finals(store: Path) -> Path:
+    store = write_plan(store)
+    for seed in (0, 1):
+        commit(store, final(FULL, seed))
+    return store
+
+
+@pytest.mark.parametrize("how", [Path.rename, shutil.copytree])
+def test_a_store_that_was_moved_or_copied_keeps_its_artifacts(tmp_path, how):
+    store = finals(tmp_path / "here")
+    sync(store)
+    moved = tmp_path / "elsewhere" / "there"
+    moved.parent.mkdir()
+    how(store, moved)
+    ensure_database(moved, default_tracking_uri(moved))  # as `raypeft ui` and `raypeft verify` do
+    found = artifacts(moved, default_tracking_uri(moved))
+    assert len(found) == 2
+    assert all(path.is_relative_to(moved) for paths in found.values() for path in paths)
+    assert sync(moved) == SyncCount(synced=0, already=2)
+    commit(moved, final(FULL, 2))
+    assert sync(moved) == SyncCount(synced=1, already=2)
+    assert len(artifacts(moved, default_tracking_uri(moved))) == 3
+
+
+def test_two_stores_of_one_sweep_share_a_database_and_nothing_else(tmp_path):
+    """The second one's adapters went into the first one's folder, and vanished with it."""
+    uri = f"sqlite:///{tmp_path / 'all.db'}"
+    stores = [finals(tmp_path / name) for name in ("one", "two")]
+    for store in stores:
+        assert Tracker(store, uri, SWEEP).sync() == SyncCount(synced=2, already=0)
+    for store in stores:
+        found = artifacts(store, uri)
+        assert len(found) == 2
+        assert all(path.is_relative_to(store) for paths in found.values() for path in paths)
+    shutil.rmtree(stores[0])
+    assert len(artifacts(stores[1], uri)) == 2
+
+
+def test_a_store_moves_and_a_copy_parts_from_the_original_in_a_shared_database(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'all.db'}"
+    store = finals(tmp_path / "one")
+    Tracker(store, uri, SWEEP).sync()
+    copy = shutil.copytree(store, tmp_path / "copy")
+    commit(copy, final(FULL, 2))
+    assert Tracker(copy, uri, SWEEP).sync() == SyncCount(synced=3, already=0)
+    assert all(path.is_relative_to(copy) for paths in artifacts(copy, uri).values() for path in paths)
+    moved = store.rename(tmp_path / "moved")
+    assert Tracker(moved, uri, SWEEP).sync() == SyncCount(synced=0, already=2)
+    assert all(path.is_relative_to(moved) for paths in artifacts(moved, uri).values() for path in paths)
+
+
+def test_an_experiment_that_was_renamed_in_the_viewer_is_found_again(tmp_path):
+    from mlflow import MlflowClient
+
+    store = finals(tmp_path / "one")
+    sync(store)
+    client = MlflowClient(default_tracking_uri(store))
+    client.rename_experiment(client.get_experiment_by_name(SWEEP).experiment_id, "my thesis, chapter 4")
+    assert sync(store) == SyncCount(synced=0, already=2)
+
+
+def test_a_path_of_sqlite_is_written_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert plain_uri("sqlite:///~/runs.db") == f"sqlite:///{tmp_path}/home/runs.db"
+    assert plain_uri("sqlite:///runs.db?timeout=5") == f"sqlite:///{tmp_path}/runs.db?timeout=5"
+    assert plain_uri("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
 
 
 def test_an_unreachable_server_costs_seconds_and_one_warning_that_hides_the_password(tmp_path, caplog):

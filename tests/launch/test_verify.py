@@ -127,6 +127,24 @@ def test_a_broken_promise_is_told(store, damage, told):
     assert any(told in problem for problem in verify_store(store))
 
 
+def test_artifacts_that_mlflow_has_lost_are_told(store):
+    uri = default_tracking_uri(store)
+    Tracker(store, uri, "s").sync()
+    (config,) = (store / "mlflow-artifacts").rglob("adapter_config.json")
+    config.write_text("{   }")
+    (matrix,) = (store / "mlflow-artifacts").rglob("confusion_matrix.csv")
+    matrix.unlink()
+    wrong, lacking = verify_store(store, tracking_uri=uri)
+    assert "MLflow holds 1 files of the adapter of trial final at " in wrong
+    assert "MLflow lacks confusion_matrix.csv of trial final at " in lacking
+
+
+def test_a_renamed_store_is_sound(store, tmp_path):
+    Tracker(store, default_tracking_uri(store), "s").sync()
+    renamed = store.rename(tmp_path.with_name(f"{tmp_path.name}-renamed"))
+    assert verify_store(renamed, tracking_uri=default_tracking_uri(renamed)) == []
+
+
 def test_what_mlflow_holds_beside_the_ledger_is_told(store):
     from mlflow import MlflowClient
 
