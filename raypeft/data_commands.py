@@ -112,7 +112,7 @@ def _print_check(report: "Report") -> None:
         print_rows(_class_rows(report), as_json=False)
         for line in _fact_lines(report):
             facts.print(line)
-    for kind, texts in (("warning", report.warnings), ("problem", report.problems)):
+    for kind, texts in (("note", report.notes), ("warning", report.warnings), ("problem", report.problems)):
         for text in texts[:SHOWN]:
             facts.print(f"{kind}: {text}")
         if len(texts) > SHOWN:

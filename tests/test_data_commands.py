@@ -171,7 +171,7 @@ def lonely_class(root: Path) -> None:
 
 
 def not_utf8(root: Path) -> None:
-    (root / "labels.csv").write_bytes((root / "labels.csv").read_bytes() + b"x.png,\xff\xfe,p,n,0\n")
+    (root / "labels.csv").write_bytes((root / "labels.csv").read_bytes() + b"x.png,\x81,p,n,0\n")
 
 
 def flipped_jpeg_with_checksum(root: Path) -> None:
@@ -199,7 +199,10 @@ FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (lambda root: (root / "3.png").write_bytes(b""), "3.png: empty file (labels.csv:5)"),
     (lambda root: (root / "3.png").write_text("<html>"), "3.png: not an image (labels.csv:5)"),
     (lambda root: (root / "3.png").unlink(), "labels.csv:5: image '3.png' not found"),
-    (lambda root: replace_in_table(root, "3.png,ill", "3.png,"), "labels.csv:5: label is empty"),
+    (
+        lambda root: replace_in_table(root, "3.png,ill", "3.png,Ill"),
+        "'ill' (labels.csv:3) and 'Ill' (labels.csv:5)",
+    ),
     (
         lambda root: replace_in_table(root, "3.png", "4.png"),
         "labels.csv:6: duplicate path '4.png', lines 5 and 6",
@@ -212,8 +215,8 @@ FAULTS: list[tuple[Callable[[Path], object], str]] = [
         lambda root: (root / "labels.csv").write_text("image,lable\n"),
         "column 'label' missing; found: image, lable. did you mean 'lable'?",
     ),
-    (lambda root: replace_in_table(root, "3.png", "../../etc/passwd"), "lies outside the table's folder"),
-    (lambda root: os.truncate(root / "labels.csv", 0), "column 'image' missing"),
+    (lambda root: replace_in_table(root, "3.png", "/etc/passwd"), "/etc/passwd: not an image (labels.csv:5)"),
+    (lambda root: os.truncate(root / "labels.csv", 0), "labels.csv: an empty file"),
 ]
 
 

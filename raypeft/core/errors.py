@@ -21,6 +21,9 @@ RaypeftError                  1
 A message says what came, what was allowed, and what to do.
 """
 
+import itertools
+from collections.abc import Sequence
+
 
 class RaypeftError(Exception):
     """Base of the tree; `exit_code` is the exit status of a command that it ends."""
@@ -106,9 +109,20 @@ class DrainedError(RaypeftError):
     """The trial was asked to stop, and its state is saved."""
 
 
-def list_problems(problems: list[str], limit: int = 10) -> str:
-    """One problem a line, the first `limit` of them and a count of the rest."""
-    shown = [f"  - {problem}" for problem in problems[:limit]]
-    if len(problems) > limit:
-        shown.append(f"  - and {len(problems) - limit} more")
-    return "\n".join(shown)
+PROBLEM = "  - "
+
+
+def list_problems(problems: Sequence[str]) -> str:
+    """One problem a line, all of them: whoever prints them shortens the list."""
+    return "\n".join(f"{PROBLEM}{problem}" for problem in problems)
+
+
+def first_problems(text: str, *, limit: int) -> str:
+    """At most `limit` problems of each list in `text`, and a count of the rest."""
+    lines: list[str] = []
+    for is_list, group in itertools.groupby(text.split("\n"), key=lambda line: line.startswith(PROBLEM)):
+        part = list(group)
+        if is_list and len(part) > limit:
+            part = [*part[:limit], f"{PROBLEM}and {len(part) - limit:,} more (--all lists them)"]
+        lines += part
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ from raypeft.core.foreign import described, place_of
 from raypeft.core.registry import Registry
 from raypeft.core.sources import OWN_DATA, dataset_label, parse_source
 from raypeft.core.text import visible
+from raypeft.datasets.labels import label_problems
 
 DATA_ROOT = "RAYPEFT_DATA"
 """Environment variable: the folder in which each download lies under its data set's name."""
@@ -67,6 +68,7 @@ class Table:
     checksums: tuple[str, ...] | None = None  # sha256 of each file, as its table says: 64 hex digits
     images: np.ndarray | None = None  # uint8 (n, height, width) or (n, height, width, 3)
     left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()  # what was decided in reading the source, for people
     is_public: bool = False  # reports may show its images: nobody's privacy, and no licence, forbids it
 
     def __post_init__(self) -> None:
@@ -249,13 +251,22 @@ def describe_datasets() -> list[dict[str, Any]]:
     return [*named, *own]
 
 
-def make_table(source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] = ()) -> Table:
+def make_table(
+    source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] = (), notes: Sequence[str] = ()
+) -> Table:
     """A table of one or more rows; the classes are their labels, sorted.
 
     Whatever a row says is made visible here, once: names of files may hold bytes that are no text, and
-    classes stand in files, databases and pictures. Raises: DataError for two rows of one case id.
+    classes stand in files, databases and pictures. Raises: DataError for two rows of one case id, for
+    labels that are spellings of one, and for those that are several.
     """
-    rows = sorted(map(_visible_row, rows), key=lambda row: row.case_id)
+    rows = list(map(_visible_row, rows))
+    places: dict[str, str] = {}
+    for row in rows:
+        places.setdefault(row.label, row.origin or str(row.path))
+    if problems := label_problems(places):
+        raise DataError(f"{source}:\n{list_problems(problems)}")
+    rows = sorted(rows, key=lambda row: row.case_id)
     if twice := [a for a, b in pairwise(rows) if a.case_id == b.case_id]:
         raise DataError(
             f"{source}: names of images that stand for two files once made visible; rename one:\n"
@@ -282,6 +293,7 @@ def make_table(source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] 
         origins=tuple(row.origin for row in rows),
         checksums=column("checksum"),
         left_out=tuple(part for part in left_out if part.total or part.folders),
+        notes=tuple(notes),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from raypeft.core.errors import DataError
+from raypeft.core.sources import dataset_label
 from raypeft.core.spec import SplitRule
 from raypeft.datasets.base import Dataset, Table, find_dataset, open_dataset
 from raypeft.datasets.cache import Watch, fingerprints, no_watch
@@ -68,6 +69,7 @@ class Report:
     source_baseline: SourceBaseline | None = None
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was decided in reading the source
 
 
 def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_watch) -> Report:
@@ -79,7 +81,7 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
     try:
         table = open_dataset(source)
     except DataError as error:
-        return Report(dataset=source.partition(":")[0], images=0, classes={}, problems=(str(error),))
+        return Report(dataset=dataset_label(source), images=0, classes={}, problems=(str(error),))
     results = fingerprints(table, watch=watch)
     problems = [f"{one}{table.line(case)}" for case, one in enumerate(results) if isinstance(one, str)]
     found = [_unique(case) if isinstance(one, str) else one for case, one in enumerate(results)]
@@ -117,6 +119,7 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
         source_baseline=_source_baseline(table, sides),
         problems=tuple(problems),
         warnings=tuple(_warnings(table, dataset, identical, similar)),
+        notes=table.notes,
     )
 
 

@@ -85,8 +85,8 @@ def prepare(
     Raises: DataError naming each bad file, row or class, or what leaks into test.
     """
     table = open_dataset(source)
-    for part in table.left_out:
-        _logger.warning("%s: %s", table.name, part)
+    for line in (*table.left_out, *table.notes):
+        _logger.warning("%s: %s", table.name, line)
     if len(table.classes) < 2 and table.prompts is None:
         raise DataError(
             f"{table.name}: one class only, '{table.classes[0]}'; classification needs two or more"
@@ -129,7 +129,7 @@ def check_leakage(
         if split == "official" and not allow_leakage:
             pairs = [f"{table.place(first)} and {table.place(second)}" for first, second in into_test]
             raise DataError(
-                f"{what}; use split=grouped, or --allow-leakage to go on:\n{list_problems(pairs, limit=3)}"
+                f"{what}; use split=grouped, or --allow-leakage to go on:\n{list_problems(pairs)}"
             )
         _logger.warning("%s (split=%s)", what, split)
     if into_val := leaks(units, sides, between=("train", "val")):

@@ -1,18 +1,15 @@
-"""Tables of labels as text files: every cell with the line that it stands on."""
+"""Tables of labels: every cell with the line that it stands on."""
 
-import csv
 import difflib
-import gzip
-import io
-import zlib
-from collections import Counter
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raypeft.core.errors import DataError, list_problems
+from raypeft.core.delimited import Delimited, read_delimited
+from raypeft.core.errors import DataError
 
-LARGEST = 2**30  # bytes of a table; a bomb of a few KiB unpacks to more
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,65 +24,29 @@ class Line:
 
 
 def read_table(path: Path, *, needs: Sequence[str]) -> list[Line]:
-    """The rows of a table, comma-separated or, as its header shows, tab-separated; gzipped if named .gz.
+    """The rows of a data set's own table, as read_delimited reads it.
 
-    UTF-8, with or without BOM. A column without a name (the index that pandas writes) is left out.
-    Raises: DataError for a file that is no such table, for missing or repeated columns, for no rows,
-    and for every row with more or fewer cells than the header has columns.
+    Raises: DataError for a file that is no such table, for missing columns, and for no rows.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    columns, rows = _parse(path)
-    if problems := [*_missing(columns, needs), *_repeated(columns)]:
+    table = read_delimited(path, expects=needs)
+    for note in table.notes:
+        _logger.warning("%s: %s", path.name, note)
+    if problems := _missing(table.columns, needs):
         raise DataError("\n".join(f"{path}: {problem}" for problem in problems))
-    if not rows:
-        raise DataError(f"{path}: no rows below the header")
-    uneven = [
-        f"{path.name}:{line}: {len(cells)} cells; the header has {len(columns)} columns"
-        for line, cells in rows
-        if len(cells) != len(columns)
-    ]
-    if uneven:
-        raise DataError(f"{path}:\n{list_problems(uneven)}")
+    return lines_of(table)
+
+
+def lines_of(table: Delimited) -> list[Line]:
+    """One or more. Raises: DataError."""
+    if not table.rows:
+        raise DataError(f"{table.path}: no rows below the header")
     return [
-        Line(
-            origin=f"{path.name}:{line}",
-            cells={name: cell.strip() for name, cell in zip(columns, cells, strict=True) if name},
-        )
-        for line, cells in rows
+        Line(origin=table.place(line), cells=dict(zip(table.columns, cells, strict=True)))
+        for line, cells in table.rows
     ]
 
 
-def _parse(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row's line (its last one) and cells. Raises: DataError."""
-    content = _content(path)
-    first, _, _ = content.partition(b"\n")
-    delimiter = "\t" if b"\t" in first and b"," not in first else ","
-    try:
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=delimiter)
-        header = [name.strip() for name in next(reader, [])]
-        return header, [(reader.line_num, cells) for cells in reader if cells]
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: not UTF-8 ({error.reason}); save the table as UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not a CSV table: {error}") from None
-
-
-def _content(path: Path) -> bytes:
-    if path.suffix != ".gz":
-        return path.read_bytes()
-    try:
-        with gzip.open(path) as file:
-            content = file.read(LARGEST + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error}); download it again") from None
-    if len(content) > LARGEST:
-        raise DataError(f"{path}: unpacks to more than {LARGEST // 2**20} MiB, which is no table of labels")
-    return content
-
-
-def _missing(columns: list[str], needs: Sequence[str]) -> list[str]:
+def _missing(columns: Sequence[str], needs: Sequence[str]) -> list[str]:
     problems = []
     for wanted in needs:
         if wanted not in columns:
@@ -93,8 +54,3 @@ def _missing(columns: list[str], needs: Sequence[str]) -> list[str]:
             hint = f". did you mean '{near[0]}'?" if near else ""
             problems.append(f"column '{wanted}' missing; found: {', '.join(columns)}{hint}")
     return problems
-
-
-def _repeated(columns: list[str]) -> list[str]:
-    counts = Counter(name for name in columns if name)
-    return [f"column '{name}' stands {count} times; keep one" for name, count in counts.items() if count > 1]

@@ -37,7 +37,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     ]
     if problems:
         raise WeightsError(
-            f"weights {path}: of another architecture\n{list_problems(problems, limit=3)}\n"
+            f"weights {path}: of another architecture\n{list_problems(problems)}\n"
             "give the file that was made for this model, or reinstall raypeft"
         )
     network.load_state_dict({name: state[found] for name, found in pairs}, strict=False)

@@ -1,0 +1,246 @@
+"""Text tables as spreadsheets, pandas and R write them: separators, encodings, decimal commas, blank rows."""
+
+import csv
+import gzip
+import io
+import itertools
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raypeft.core.errors import DataError, list_problems
+
+LARGEST = 2**30  # bytes of a table; a bomb of a few KiB unpacks to more
+SEPARATORS = ",;\t|"
+SEP_LINE = re.compile(r'"?sep=(.)"?[ \t;,]*\r?\n', re.IGNORECASE)  # which Excel obeys
+BOMS = (
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+NO_TEXT = (
+    (b"PK\x03\x04", "a spreadsheet or an archive"),
+    (b"\xd0\xcf\x11\xe0", "a spreadsheet"),
+    (b"PAR1", "a Parquet file"),
+)
+GZIP = b"\x1f\x8b"
+UNNAMED = re.compile(r"(Unnamed: \d+)?")  # the second is what pandas makes of the first
+DECIMAL = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+LOOKED_AT = 200  # lines from which the separator is told
+
+Numbered = tuple[int, list[str]]  # the file's line on which a row begins, and its cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delimited:
+    """A table of text; all rows have as many cells as there are columns."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[Numbered]
+    notes: tuple[str, ...]  # what was decided in reading it
+
+    def place(self, line: int) -> str:
+        """ "labels.csv:17", for a message."""
+        return f"{self.path.name}:{line}"
+
+    def find(self, name: str) -> str | None:
+        """The column called so, in any case."""
+        return next((column for column in self.columns if column.casefold() == name.casefold()), None)
+
+    def cells(self, column: str) -> list[str]:
+        """One per row."""
+        place = self.columns.index(column)
+        return [cells[place] for _, cells in self.rows]
+
+
+def read_delimited(path: Path, *, expects: Sequence[str] = (), encoding: str | None = None) -> Delimited:
+    """A table of cells without the spaces around them; gzipped or not.
+
+    The separator is the one of "sep=;" in the first line, or else that which gives the columns that the
+    caller `expects` and rows as long as the header. UTF-8, UTF-16 with BOM, or else Windows-1252, unless
+    `encoding` says. Blank rows and columns without a name are left out; numbers with decimal commas get
+    points. Raises: DataError for what is no table, with the line of each row of another length.
+    """
+    text, notes = _decoded(path, _content(path), encoding)
+    declared = SEP_LINE.match(text)
+    separator = declared[1] if declared else _separator(text, expects)
+    rows = _parse(path, text, separator)[1 if declared else 0 :]
+    rows = [(line, [cell.strip() for cell in cells]) for line, cells in rows]
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    if not rows:
+        raise DataError(f"{path}: an empty file; a table begins with a line of column names")
+    (first, header), *body = rows
+    if problems := _repeated(header):
+        raise DataError("\n".join(f"{path}:{first}: {problem}" for problem in problems))
+    body = _evened(path, header, body)
+    named = [place for place, name in enumerate(header) if not UNNAMED.fullmatch(name)]
+    notes += _unnamed_notes(header, named, body)
+    body = [(line, [cells[place] for place in named]) for line, cells in body]
+    body = [(line, cells) for line, cells in body if any(cells)]
+    columns = tuple(header[place] for place in named)
+    if separator != ",":
+        notes += _point_decimals(body, columns)
+    return Delimited(path=path, columns=columns, rows=body, notes=tuple(notes))
+
+
+def _content(path: Path) -> bytes:
+    if path.is_dir():
+        found = sorted(one.name for one in path.iterdir() if one.suffix in (".csv", ".tsv"))
+        raise DataError(
+            f"{path}: a folder; name the table in it"
+            + (f": {', '.join(found[:5])}" if found else ", or give class folders as folder:PATH")
+        )
+    try:
+        with path.open("rb") as file:
+            is_packed = file.read(2) == GZIP
+            file.seek(0)
+            content = (gzip.GzipFile(fileobj=file) if is_packed else file).read(LARGEST + 1)
+    except FileNotFoundError:
+        near = sorted(one.name for one in path.parent.glob("*") if one.name.lower() == path.name.lower())
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise DataError(f"{path}: no such file{hint}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        what = "not a whole gzip file" if path.suffix == ".gz" else "cannot be read"
+        raise DataError(f"{path}: {what} ({error}); download or copy it again") from None
+    if len(content) > LARGEST:
+        raise DataError(f"{path}: more than {LARGEST // 2**20} MiB of text, which is no table of labels")
+    for magic, what in NO_TEXT:
+        if content.startswith(magic):
+            raise DataError(f"{path}: {what}, not text; save it as CSV (UTF-8)")
+    return content
+
+
+def _decoded(path: Path, content: bytes, encoding: str | None) -> tuple[str, list[str]]:
+    """The text, and a note where its encoding was guessed."""
+    known = encoding or next((name for bom, name in BOMS if content.startswith(bom)), None)
+    half = len(content) // 2
+    if known is None and content[1::2].count(0) > half / 2:
+        known = "utf-16-le"
+    elif known is None and content[::2].count(0) > half / 2:
+        known = "utf-16-be"
+    try:
+        return content.decode(known or "utf-8").removeprefix("\ufeff"), []
+    except LookupError:
+        raise DataError(f"{path}: no encoding '{encoding}'; use utf-8, cp1252, gbk, ...") from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        if known:
+            raise DataError(f"{path}:{line}: not {known} ({error.reason}); save the table as UTF-8") from None
+    try:
+        note = f"read as Windows-1252 (cp1252): line {line} is not UTF-8; if names look wrong"
+        return content.decode("cp1252"), [f"{note}, save it as UTF-8 or say encoding='...'"]
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{path}:{line}: not UTF-8, nor Windows-1252; save the table as UTF-8, or say encoding='...'"
+        ) from None
+
+
+def _separator(text: str, expects: Sequence[str]) -> str:
+    """That which gives most expected columns, then most rows as long as the header, then most columns."""
+    sample = "".join(itertools.islice(io.StringIO(text, newline=""), LOOKED_AT))
+    wanted = {name.casefold() for name in expects}
+
+    def fitness(separator: str) -> tuple[int, float, int]:
+        rows = [cells for cells in csv.reader(io.StringIO(sample, newline=""), **_form(separator)) if cells]
+        if not rows or len(rows[0]) == 1:
+            return 0, 0.0, 0
+        header, *body = rows
+        found = wanted & {name.strip().casefold() for name in header}
+        alike = sum(len(cells) == len(header) for cells in body) / max(1, len(body))
+        return len(found), alike, len(header)
+
+    return max(SEPARATORS, key=fitness)
+
+
+def _form(separator: str) -> dict[str, Any]:
+    return {"delimiter": separator, "skipinitialspace": True}
+
+
+def _parse(path: Path, text: str, separator: str) -> list[Numbered]:
+    """Every row that is no blank line. Quotes within a cell are text; one that never closes is refused."""
+    try:
+        return list(_rows(csv.reader(io.StringIO(text, newline=""), strict=True, **_form(separator))))
+    except csv.Error:
+        reader = csv.reader(io.StringIO(text, newline=""), **_form(separator))
+    rows: list[Numbered] = []
+    try:
+        for row in _rows(reader):
+            if reader.line_num > row[0]:
+                raise csv.Error('a quote (") opens and does not close on its line; close or remove it')
+            rows.append(row)
+    except csv.Error as error:
+        line = rows[-1][0] + 1 if rows else 1
+        raise DataError(f"{path}:{line}: {error}") from None
+    return rows
+
+
+def _rows(reader: Any) -> Iterator[Numbered]:
+    """With the line on which each begins."""
+    first = 1
+    for cells in reader:
+        if cells:
+            yield first, cells
+        first = reader.line_num + 1
+
+
+def _evened(path: Path, header: list[str], body: list[Numbered]) -> list[Numbered]:
+    """Rows as long as the header; cells beyond it may be empty, those of columns without a name may lack.
+
+    Raises: DataError with the line of each other row.
+    """
+    width, least = len(header), len(_trimmed(header))
+    rows = [(line, _trimmed(cells, width)) for line, cells in body]
+    uneven = [
+        f"{path.name}:{line}: {len(cells)} cell{'s' * (len(cells) != 1)}; the header has "
+        f"{width} column{'s' * (width != 1)}"
+        for line, cells in rows
+        if not least <= len(cells) <= width
+    ]
+    if uneven:
+        raise DataError(f"{path}:\n{list_problems(uneven)}")
+    return [(line, cells + [""] * (width - len(cells))) for line, cells in rows]
+
+
+def _trimmed(cells: list[str], least: int = 0) -> list[str]:
+    """Without empty cells at the end, beyond the `least` first."""
+    while len(cells) > least and not cells[-1]:
+        cells = cells[:-1]
+    return cells
+
+
+def _repeated(columns: Sequence[str]) -> list[str]:
+    counts = Counter(name for name in columns if name)
+    problems = [f"column '{name}' stands {n} times; keep one" for name, n in counts.items() if n > 1]
+    spelled: dict[str, str] = {}
+    for name in counts:
+        if (other := spelled.setdefault(name.casefold(), name)) != name:
+            problems.append(f"columns '{other}' and '{name}' differ only in case; rename one")
+    return problems
+
+
+def _unnamed_notes(columns: list[str], named: list[int], body: list[Numbered]) -> list[str]:
+    """A column without a name that holds more than the number of the row."""
+    return [
+        f"column {place + 1} has no name and is left out"
+        for place in range(len(columns))
+        if place not in named and any(cells[place] and not cells[place].isdecimal() for _, cells in body)
+    ]
+
+
+def _point_decimals(body: list[Numbered], columns: Sequence[str]) -> list[str]:
+    """Decimal commas become points in each column of nothing but numbers, in place."""
+    changed = []
+    for place, name in enumerate(columns):
+        found = {cells[place] for _, cells in body if cells[place]}
+        several = all(found >= set(cell.split(",")) for cell in found)  # of numbers that also stand alone
+        if any("," in cell for cell in found) and all(map(DECIMAL.fullmatch, found)) and not several:
+            changed.append(name)
+            for _, row in body:
+                row[place] = row[place].replace(",", ".")
+    return [f"decimal commas read as points: {', '.join(changed)}"] if changed else []

@@ -1,0 +1,162 @@
+"""What the columns of a person's own table are: image, label, group, subgroups, or better not kept."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from raypeft.core.delimited import Delimited
+from raypeft.core.errors import DataError
+from raypeft.datasets.column_names import has_number, identifies, joined, level_of, words_of
+from raypeft.datasets.labels import is_missing, plain_number
+from raypeft.datasets.one_hot import class_columns
+
+Values = Mapping[str, Sequence[str]]  # by column
+
+MOST_VALUES = 12  # of a subgroup
+LIKELY_GROUPS = 20  # more values than this, or a tenth of the images, look like a group
+FEWEST_GROUPS = 3  # as many as the sides of a split
+LIKELY_NAMES = {
+    "image": "filename file file_name path filepath image_path image_id image_name img img_path id name",
+    "label": "dx diagnosis class target finding finding_labels labels category disease grade y",
+    "group": "patient_id patient subject_id lesion_id",
+}
+OPTIONAL = {"source": "source", "split": "split", "prompt": "prompt", "checksum": "sha256"}  # field -> column
+RESERVED = frozenset(("case_id", "label", "group"))  # columns of the predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The names of a table's columns, by what they are."""
+
+    image: str
+    labels: tuple[str, ...]  # one; or one per class, of which one is 1
+    may_lack_group: bool  # an image without a group is then one of its own
+    optional: Mapping[str, str]  # field of a row -> column: group, source, split, prompt, checksum
+    subgroups: tuple[str, ...]
+    notes: tuple[str, ...]  # what was decided
+
+
+def assign_columns(
+    table: Delimited, *, image: str, label: str, group: str | None, subgroups: Sequence[str]
+) -> Columns:
+    """Columns are found by name in any case; the group also by what its name and values look like.
+
+    Raises: DataError naming every column that lacks, or that may not be a subgroup.
+    """
+    problems: list[str] = []
+
+    def needed(wanted: str, role: str) -> str:
+        if (name := table.find(wanted)) is None:
+            problems.append(_missing(wanted, role, table.columns))
+        return name or ""
+
+    image_column = needed(image, "image")
+    optional = {role: one for role, name in OPTIONAL.items() if (one := table.find(name))}
+    labels = (one,) if (one := table.find(label)) else class_columns(table, label=label, taken=[image_column])
+    if not labels:
+        needed(label, "label")
+    group_column = table.find("group") if group is None else needed(group, "group")
+    wished = [one for name in subgroups if (one := needed(name, "subgroup"))]
+    taken = {image_column, *labels, group_column, *optional.values()}
+    rest = {name: table.cells(name) for name in table.columns if name not in taken}
+    nominated = [] if group_column else _nominated(rest)
+    notes = [_group_note(nominated, rest)] if nominated else []
+    if nominated:
+        group_column = nominated[0]
+        del rest[group_column]
+    problems += [
+        f"column '{name}' may identify people or files; subgroups are stored in clear: choose another"
+        for name in wished
+        if name == group_column or _is_private(name, table.cells(name), strictly=True)
+    ]
+    if problems:
+        raise DataError("\n".join(f"{table.path}: {problem}" for problem in problems))
+    if (source := optional.get("source")) and identifies("source", table.cells(source), strictly=True):
+        rest[optional.pop("source")] = table.cells(source)
+    kept, more = _subgroups(rest, wished)
+    if group_column:
+        optional["group"] = group_column
+    return Columns(
+        image=image_column,
+        labels=labels,
+        may_lack_group=bool(nominated) or group is not None,
+        optional=optional,
+        subgroups=tuple(kept),
+        notes=(*notes, *more),
+    )
+
+
+def _nominated(rest: Values) -> list[str]:
+    """Columns that are named as groups and look like them, the coarsest first; numbers before names."""
+    found = []
+    for name, cells in rest.items():
+        level, is_number = level_of(name), has_number(name)
+        values = _known(cells)
+        looks = len(values) > LIKELY_GROUPS or len(values) >= len(cells) / 10 or (is_number and level == 0)
+        are_sizes = any(re.fullmatch(r"\d*\.\d+", plain_number(value)) for value in values)
+        if level is not None and looks and len(values) >= FEWEST_GROUPS and not are_sizes:
+            found.append((level, not is_number, len(values), name))
+    return [name for *_, name in sorted(found)]
+
+
+def _group_note(nominated: Sequence[str], rest: Values) -> str:
+    name, *others = nominated
+    finer = f"; less coarse: {', '.join(others)}" if others else ""
+    return (
+        f"group: column {name} ({len(_known(rest[name])):,} values), by its name: images of one value stay on "
+        f"one side of a split{finer}; group='...' (--group-column) names another"
+    )
+
+
+def _subgroups(rest: Values, wished: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The columns to keep in clear, and notes on the others."""
+    kept, private, many = list(wished), [], []
+    for name, cells in rest.items():
+        if name in wished:
+            continue
+        values = _known(cells)
+        if _is_private(name, cells, strictly=False):
+            private.append(name)
+        elif _has_few(values, len(cells)) or _is_age(name, values):
+            kept.append(name)
+        else:
+            many.append(f"{name} ({len(values):,} values)")
+    notes = []
+    if private:
+        notes.append(f"left out, as it may identify people or files: {', '.join(private)}")
+    if many:
+        why = "left out, too many values for a subgroup"
+        notes.append(f"{why}: {', '.join(many)}; subgroups='...' (--subgroup-columns) keeps it")
+    return kept, notes
+
+
+def _is_private(name: str, cells: Sequence[str], *, strictly: bool) -> bool:
+    is_taken = name.casefold() in RESERVED or name.startswith("prob/")
+    return is_taken or identifies(name, cells, strictly=strictly)
+
+
+def _known(cells: Sequence[str]) -> set[str]:
+    return {cell for cell in cells if not is_missing(cell)}
+
+
+def _has_few(known: set[str], rows: int) -> bool:
+    return len(known) <= MOST_VALUES and (len(known) <= 2 or len(known) <= rows / 2)
+
+
+def _is_age(name: str, known: set[str]) -> bool:
+    return bool(words_of(name) & {"age", "ages", "years"}) and all(
+        re.fullmatch(r"\d{1,3}(\.\d+)?", one) for one in known
+    )
+
+
+def _missing(wanted: str, role: str, columns: Sequence[str]) -> str:
+    """With the name that may be meant: a near one, or one that is usual for the role."""
+    near = difflib.get_close_matches(wanted, columns, n=1)
+    usual = LIKELY_NAMES.get(role, "").split()
+    near += [name for one in usual for name in columns if joined(name) == joined(one)]
+    hint = ""
+    if near:
+        option, flag = ("subgroups", "subgroup-columns") if role == "subgroup" else (role, f"{role}-column")
+        hint = f". did you mean '{near[0]}'? Then say {option}='{near[0]}' (--{flag} {near[0]})"
+    return f"column '{wanted}' missing; found: {', '.join(columns)}{hint}"

@@ -1,0 +1,75 @@
+"""Image files by the names that a table gives them: as written, or under the one spelling that exists."""
+
+import functools
+import os
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from raypeft.datasets.images import is_image_file
+
+
+class Finder:
+    """Looks for images below a folder; remembers the names that it found under another spelling."""
+
+    def __init__(self, root: Path) -> None:
+        """`root`: what relative names are relative to."""
+        self.root = root
+        self.respelled: dict[str, str] = {}  # name in the table -> path below root
+
+    def find(self, name: str) -> Path | str:
+        """The file, or what is wrong.
+
+        Another spelling counts where one file alone fits: backslashes, a leading slash, another case,
+        no suffix, no folders.
+        """
+        if os.path.isfile(self.root / name):  # which, unlike Path's, does not raise for what is no name
+            return self.root / name
+        below = os.path.normpath(name.replace("\\", "/").lstrip("/")) if name else ""
+        fits = [below] if os.path.isfile(self.root / below) else self._fits(below.casefold())
+        if len(fits) == 1:
+            self.respelled[name] = fits[0]
+            return self.root / fits[0]
+        if fits:
+            return f"image '{name}' not found; several files are called so: {', '.join(sorted(fits)[:3])}"
+        near = sorted(self._files.get(("stem", _stem(PurePosixPath(below.casefold()).name)), []))
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"image '{name}' not found in {self.root}{hint}"
+
+    def notes(self) -> list[str]:
+        """How many names were found under another spelling."""
+        if not self.respelled:
+            return []
+        name, path = next(iter(self.respelled.items()))
+        verb = "image was" if len(self.respelled) == 1 else "images were"
+        return [f"{len(self.respelled):,} {verb} found under another spelling: '{name}' is {path}"]
+
+    def _fits(self, name: str) -> list[str]:
+        """Files whose path, or whose name where `name` has no folder, is it, with or without suffix."""
+        for kind in ("path", "path without suffix", *(("name", "stem") if "/" not in name else ())):
+            if found := [one for one in self._files.get((kind, name), []) if is_image_file(self.root / one)]:
+                return found
+        return []
+
+    @functools.cached_property
+    def _files(self) -> dict[tuple[str, str], list[str]]:
+        """Paths below root, by what they are called, in one case; links are followed, each folder once."""
+        found: dict[tuple[str, str], list[str]] = defaultdict(list)
+        seen: set[str] = set()
+        for folder, below, names in os.walk(self.root, followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            below[:] = sorted(one for one in below if not one.startswith("."))
+            for name in names:
+                path = os.path.relpath(os.path.join(folder, name), self.root)
+                folded = path.casefold()
+                found["path", folded].append(path)
+                found["path without suffix", _stem(folded)].append(path)
+                found["name", name.casefold()].append(path)
+                found["stem", _stem(name.casefold())].append(path)
+        return found
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0]
