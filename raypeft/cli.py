@@ -5,27 +5,23 @@ from raypeft.core.environment import isolate  # isort: skip
 
 isolate()  # before anything is imported that a file of the working directory could stand in for
 
-import itertools
 import logging
 import os
-import runpy
 import socket
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from raypeft.analysis_commands import rank, recommend, report, show_results, table
+from raypeft.analysis_commands import rank, recommend, report, table
 from raypeft.core.errors import ConfigError, RaypeftError
-from raypeft.core.foreign import described, foreign_code, place_of
+from raypeft.core.foreign import described, place_of
 from raypeft.core.remarks import describe_remarks
-from raypeft.core.sources import split_sources
-from raypeft.core.spec import SplitRule, Sweep
 from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import TerminalLog, safe_streams
 from raypeft.core.text import count
@@ -33,15 +29,16 @@ from raypeft.data_commands import data_app
 from raypeft.output import (
     EXITS,
     AsJson,
-    Listed,
-    SharedCache,
+    TrackingUri,
     facts,
     finish,
     print_json,
     print_rows,
-    split_list,
+    show_first_problems,
+    shown_problems,
     talk,
 )
+from raypeft.sweep_commands import plan, quickstart, run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,146 +47,8 @@ app = typer.Typer(
     help="Which fine-tuning method should I use? Sweeps that benchmark PEFT on medical images.",
 )
 app.add_typer(data_app, name="data")
-for command in (rank, table, report, recommend):
+for command in (quickstart, run, plan, rank, table, report, recommend):
     app.command()(command)
-
-TrackingUri = Annotated[
-    str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow; default: sqlite in the store.")
-]
-
-
-@app.command()
-def quickstart(
-    out: Annotated[Path, typer.Option(help="The store to write.")] = Path("runs/quickstart"),
-) -> None:
-    """Run the main job on built-in real images, in minutes on two CPU cores.
-
-    Learning-rate search and three final seeds for twelve cells, tracked in MLflow, ending in a
-    ranking table and an HTML report. Next: raypeft run sweeps/own_images.py --help
-    """
-    from raypeft.launch.sweep import run_sweep
-    from raypeft.quickstart import SWEEP
-
-    outcome = run_sweep(SWEEP, store=out, console=talk)
-    _finish_sweep(outcome, out)
-
-
-@app.command()
-def run(
-    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py", help="A file that holds SWEEP.")],
-    methods: Listed = None,
-    models: Listed = None,
-    datasets: Listed = None,
-    fractions: Listed = None,
-    seeds: Listed = None,
-    candidates: Annotated[int | None, typer.Option(help="Learning rates tried per cell.")] = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    image_size: int | None = None,
-    split: Annotated[SplitRule | None, typer.Option(help="Default: the sweep file's.")] = None,
-    allow_leakage: Annotated[
-        bool, typer.Option("--allow-leakage", help="Go on with an official split that leaks.")
-    ] = False,
-    store: Annotated[
-        Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME. The same store resumes.")
-    ] = None,
-    cache: SharedCache = None,
-    tracking_uri: TrackingUri = None,
-    cpus_per_trial: Annotated[int, typer.Option(help="Of each worker.")] = 1,
-    gpus_per_trial: Annotated[
-        float | None,
-        typer.Option(help="Of each worker; 0.5: two trials share one. Default: as many as fit its memory."),
-    ] = None,
-    workers_per_trial: Annotated[
-        int | None,
-        typer.Option(help="Processes that train one model. Default: 1, more where it fits no single GPU."),
-    ] = None,
-    checkpoint_seconds: Annotated[
-        float, typer.Option(help="At least so long between two checkpoints of a trial.")
-    ] = 60.0,
-    hang_seconds: Annotated[
-        float, typer.Option(help="A trial that makes no step for so long is ended, its stacks kept.")
-    ] = 600.0,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a store made with other versions of libraries.")
-    ] = False,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Drive the store though another driver holds it.")
-    ] = False,
-    require_tracking: Annotated[
-        bool, typer.Option("--require-tracking", help="Refuse to start while MLflow does not answer.")
-    ] = False,
-    small: Annotated[
-        bool, typer.Option("--smoke", help="Every method once, on small models and built-in images.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
-) -> None:
-    """Run what a sweep's store does not hold yet. Options override the sweep file.
-
-    raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
-    """
-    from raypeft.launch.demand import Resources, Safety
-    from raypeft.launch.sweep import Tracking, run_sweep
-
-    asked = _override(
-        _load(sweep),
-        axes={
-            "method": split_list(methods, str),
-            "model": split_list(models, str),
-            "dataset": split_sources(datasets) if datasets else None,
-            "fraction": split_list(fractions, float),
-        },
-        seeds=split_list(seeds, int),
-        search={"trials": candidates},
-        recipe={"epochs": epochs, "batch_size": batch_size, "image_size": image_size},
-    )
-    asked = replace(asked, split=split or asked.split, allow_leakage=allow_leakage or asked.allow_leakage)
-    if small:
-        from raypeft.launch.smoke import smoke
-
-        asked = smoke(asked)
-    where = store or _default_store(asked)
-    if dry_run:
-        _print_plan(asked, where, cache, as_json=False)
-        return
-    resources = Resources(
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
-        workers_per_trial=workers_per_trial,
-    )
-    outcome = run_sweep(
-        asked,
-        store=where,
-        console=talk,
-        resources=resources,
-        tracking=Tracking(uri=tracking_uri, required=require_tracking),
-        shared_cache=cache,
-        safety=Safety(
-            checkpoint_seconds=checkpoint_seconds,
-            hang_seconds=hang_seconds,
-            strict=strict,
-            take_over=take_over,
-        ),
-    )
-    _finish_sweep(outcome, where)
-
-
-@app.command()
-def plan(
-    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py")],
-    store: Annotated[Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME.")] = None,
-    cache: SharedCache = None,
-    rates: Annotated[
-        Path | None, typer.Option(help="step.csv of benchmarks/step.py: what the store has not measured.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check a sweep's names, weights and data; count its cells and trials. Starts nothing.
-
-    The JSON lists the images of every subset: what each seed sees at each fraction.
-    """
-    asked = _load(sweep)
-    _print_plan(asked, store or _default_store(asked), cache, rates=rates, as_json=as_json)
 
 
 @app.command()
@@ -447,12 +306,13 @@ def run_sweep_file(path: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; every error on purpose ends in one message and its exit status."""
     switch_off()
+    show_first_problems()
     logging.getLogger("raypeft").handlers = [TerminalLog(talk)]
     with safe_streams():
         try:
             app(args=arguments)
         except RaypeftError as error:
-            talk.print(f"raypeft: error: {error}")
+            talk.print(f"raypeft: error: {shown_problems(str(error))}")
             finish(
                 error.exit_code, f"raypeft: exit {error.exit_code} ({EXITS.get(error.exit_code, 'ERROR')})"
             )
@@ -470,110 +330,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
 
 
-def _load(path: Path) -> Sweep:
-    if not path.is_file():
-        raise ConfigError(f"no sweep file {path}; shipped ones lie in sweeps/")
-    with foreign_code(str(path)):
-        sweep = runpy.run_path(str(path), run_name="raypeft_sweep").get("SWEEP")
-    if not isinstance(sweep, Sweep):
-        raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
-    return sweep
-
-
 def _must_hold_sweep(store: Path) -> None:
     if not (store / "plan.json").is_file():
         raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help")
-
-
-def _default_store(sweep: Sweep) -> Path:
-    return Path(os.environ.get("RAYPEFT_RUNS", "runs")) / sweep.name
-
-
-def _override(
-    sweep: Sweep,
-    *,
-    axes: dict[str, list[Any] | None],
-    seeds: list[int] | None,
-    search: dict[str, Any],
-    recipe: dict[str, Any],
-) -> Sweep:
-    """The sweep with what was asked for: each cell with every combination of the values that are given.
-
-    A cell keeps the axes that are not given, so that a sweep of some methods on one model and others
-    on another stays one on other data.
-    """
-    given = {axis: values for axis, values in axes.items() if values}
-    cells = tuple(
-        dict.fromkeys(
-            replace(cell, **dict(zip(given, values, strict=True)))
-            for values in itertools.product(*given.values())
-            for cell in sweep.cells
-        )
-    )
-    return replace(
-        sweep,
-        cells=cells,
-        search=replace(sweep.search, **{name: value for name, value in search.items() if value is not None}),
-        recipe=replace(sweep.recipe, **{name: value for name, value in recipe.items() if value is not None}),
-        final_seeds=sweep.final_seeds if seeds is None else tuple(seeds),
-    )
-
-
-def _finish_sweep(outcome: Any, store: Path) -> NoReturn:
-    if outcome.exit_code not in (5, 6):  # with a full disk, or in another driver's store, no report
-        show_results(store)
-    finish(outcome.exit_code, outcome.summary)
-
-
-def _print_plan(
-    sweep: Sweep, store: Path, cache: Path | None, *, rates: Path | None = None, as_json: bool
-) -> None:
-    from raypeft.launch.decoding import ImageBar
-    from raypeft.launch.estimate import describe_basis, estimate, read_paces
-    from raypeft.launch.ledger import Ledger
-    from raypeft.launch.plan import make_plan
-    from raypeft.launch.preflight import check_store
-
-    check_store(store)
-    paces = read_paces(rates) if rates else None
-    with ImageBar(talk) as bar:
-        plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
-    ledger = Ledger(store)
-    content = {
-        "sweep": sweep.name,
-        "store": str(store),
-        "cells": len(plan.sweep.cells),
-        "candidates": sum(map(plan.sweep.num_candidates, plan.sweep.cells)),
-        "final_runs": len(sweep.cells) * len(sweep.final_seeds),
-        "trials": plan.num_trials,
-        "committed": len(ledger),
-    }
-    cells = estimate(plan, ledger, paces)
-    if as_json:
-        costs = [asdict(cell) for cell in cells]
-        print_json(content | {"plan": plan.to_dict(), "subsets": plan.subset_cases(), "estimate": costs})
-        return
-    print_rows(
-        [
-            {
-                "method": one.cell.method,
-                "model": one.cell.model,
-                "dataset": plan.data[one.cell.dataset].name,
-                "fraction": one.cell.fraction,
-                "left": one.trials_left,
-                "device hours": f"{one.device_hours:.2g}",
-                "GiB": f"{one.memory_bytes / 2**30:.1f}",
-            }
-            for one in cells
-        ],
-        as_json=False,
-    )
-    for line in (
-        f"{content['cells']} cells: {content['candidates']} candidates + {content['final_runs']} final runs "
-        f"= {plan.num_trials} trials, {content['committed']} committed in {store}",
-        f"left: {sum(one.trials_left for one in cells)} trials, {sum(one.flops for one in cells):.2g} "
-        f"floating-point operations, {sum(one.device_hours for one in cells):.2g} device hours if no "
-        f"candidate is stopped early ({describe_basis(cells)})",
-        f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
-    ):
-        facts.print(line)

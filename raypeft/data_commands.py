@@ -9,10 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypeft.core.errors import ConfigError
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import csv_cell
-from raypeft.output import CACHE, EXITS, AsJson, facts, finish, print_json, print_rows, split_list, talk
+from raypeft.options import SourceOptions, with_options
+from raypeft.output import (
+    CACHE,
+    EXITS,
+    AllProblems,
+    AsJson,
+    facts,
+    finish,
+    num_shown,
+    print_json,
+    print_rows,
+    shown_problems,
+    split_list,
+    talk,
+)
 
 if TYPE_CHECKING:
     from raypeft.datasets.check import Report
@@ -20,19 +33,17 @@ if TYPE_CHECKING:
 Source = Annotated[
     str, typer.Argument(metavar="SRC", help="A name, folder:PATH, csv:PATH, ... as in sweeps.")
 ]
-Root = Annotated[Path | None, typer.Option(help="Where the download of a named data set lies.")]
-
-SHOWN = 10  # lines of a kind, for people; JSON holds them all
-
 data_app = typer.Typer(no_args_is_help=True, help="Look at a data set; decode it ahead of a sweep.")
 
 
 @data_app.command("check")
+@with_options
 def data_check(
     source: Source,
-    root: Root = None,
+    options: SourceOptions,
     split: Annotated[SplitRule, typer.Option(help="How a sweep would split it.")] = "auto",
     as_json: AsJson = False,
+    _all: AllProblems = False,
 ) -> None:
     """Counts, groups, duplicates, leakage, damaged files. Exit 4 when a sweep could not use the data.
 
@@ -42,7 +53,7 @@ def data_check(
     from raypeft.launch.decoding import ImageBar
 
     with ImageBar(talk) as bar:
-        report = check_dataset(_at_root(source, root), split=split, watch=bar)
+        report = check_dataset(options.apply(source), split=split, watch=bar)
     if as_json:
         print_json(asdict(report))
     else:
@@ -52,12 +63,14 @@ def data_check(
 
 
 @data_app.command("prepare")
+@with_options
 def data_prepare(
     source: Source,
     cache: Annotated[Path, typer.Option(envvar=CACHE, help="Where decoded images go.")],
-    root: Root = None,
+    options: SourceOptions,
     models: Annotated[str, typer.Option(metavar="A,B,...", help="At the sizes of these.")] = "vit_base",
     image_size: Annotated[int | None, typer.Option(help="Pixels, of models that take any size.")] = None,
+    _all: AllProblems = False,
 ) -> None:
     """Decode a data set once, for every sweep that runs with the same --cache.
 
@@ -70,7 +83,7 @@ def data_prepare(
 
     names = split_list(models, str) or []
     sizes = {(image_size_of(name, image_size), bind_model(name).interpolation) for name in names}
-    table = open_dataset(_at_root(source, root))
+    table = open_dataset(options.apply(source))
     contents = content_digests(table)
     for pixels, interpolation in sorted(sizes):
         size: dict[str, Any] = {"image_size": pixels, "interpolation": interpolation}
@@ -81,7 +94,8 @@ def data_prepare(
 
 
 @data_app.command("cases")
-def data_cases(source: Source, root: Root = None) -> None:
+@with_options
+def data_cases(source: Source, options: SourceOptions) -> None:
     """Which image each case id of the predictions is, as CSV on stdout: case_id,image,label.
 
     Case ids are pseudonyms; only who holds the images can make this table.
@@ -90,19 +104,13 @@ def data_cases(source: Source, root: Root = None) -> None:
     from raypeft.datasets.cache import content_digests
     from raypeft.datasets.prepared import case_pseudonyms
 
-    table = open_dataset(_at_root(source, root))
+    table = open_dataset(options.apply(source))
     writer = csv.writer(sys.stdout)
     writer.writerow(["case_id", "image", "label"])
     for pseudonym, case_id, label in zip(
         case_pseudonyms(table, content_digests(table)), table.case_ids, table.labels, strict=True
     ):
         writer.writerow(map(csv_cell, (pseudonym, case_id, table.classes[label])))
-
-
-def _at_root(source: str, root: Path | None) -> str:
-    if root is not None and ":" in source:
-        raise ConfigError(f"--root {root} goes with a name, not with '{source}'; write one of them")
-    return source if root is None else f"{source}:{root}"
 
 
 def _print_check(report: "Report") -> None:
@@ -113,10 +121,10 @@ def _print_check(report: "Report") -> None:
         for line in _fact_lines(report):
             facts.print(line)
     for kind, texts in (("note", report.notes), ("warning", report.warnings), ("problem", report.problems)):
-        for text in texts[:SHOWN]:
-            facts.print(f"{kind}: {text}")
-        if len(texts) > SHOWN:
-            facts.print(f"{kind}: and {len(texts) - SHOWN} more (all of them: --json)")
+        for text in texts[: num_shown()]:
+            facts.print(f"{kind}: {shown_problems(text)}")
+        if len(texts) > num_shown():
+            facts.print(f"{kind}: and {len(texts) - num_shown():,} more (--all lists them)")
 
 
 def _class_rows(report: "Report") -> list[dict[str, Any]]:
@@ -159,7 +167,7 @@ def _fact_lines(report: "Report") -> Iterator[str]:
                 f"{what}: {len(found.sets):,} sets of {found.images:,} images; {len(found.across_classes)} "
                 f"across classes, {found.across_splits} across the split"
             )
-            for names in found.across_classes[:SHOWN]:
+            for names in found.across_classes[: num_shown()]:
                 yield f"  different labels: {' = '.join(names)}"
     if report.leakage:
         sizes = "/".join(f"{size:,}" for size in report.leakage.by_image_sizes)

@@ -1,14 +1,16 @@
 """What the commands share: options, facts on stdout, talk on stderr, the last line."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.text import Text
 
-from raypeft.core.errors import ConfigError
+from raypeft.core.errors import ConfigError, first_problems
 from raypeft.core.plain import plain
 from raypeft.core.sources import split_commas
 from raypeft.core.terminal import Grid, Terminal, stdout_width
@@ -21,11 +23,42 @@ T = TypeVar("T")
 EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "ABORTED", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]
-Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
 CACHE = "RAYPEFT_CACHE"
 SharedCache = Annotated[
     Path | None, typer.Option("--cache", envvar=CACHE, help="Decoded images that several stores share.")
 ]
+
+TrackingUri = Annotated[
+    str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow; default: sqlite in the store.")
+]
+
+SHOWN = 10  # problems of a list, for people; JSON holds them all
+_shown: ContextVar[int] = ContextVar("problems that are shown", default=SHOWN)
+
+
+def _show_all(asked: bool) -> None:
+    if asked:
+        _shown.set(sys.maxsize)
+
+
+AllProblems = Annotated[
+    bool, typer.Option("--all", callback=_show_all, help=f"List every problem, not the first {SHOWN}.")
+]
+
+
+def show_first_problems() -> None:
+    """What a command begins with, until its --all says otherwise."""
+    _shown.set(SHOWN)
+
+
+def shown_problems(text: str) -> str:
+    """`text` with as many problems of each list as are to be shown."""
+    return first_problems(text, limit=_shown.get())
+
+
+def num_shown() -> int:
+    """Lines of one kind that are to be shown."""
+    return _shown.get()
 
 
 def split_list(text: str | None, kind: Callable[[str], T]) -> list[T] | None:

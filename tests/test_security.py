@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from raypeft.datasets.sources import table
 
 from raypeft.core.errors import DataError
 from raypeft.core.telemetry import SWITCHES
 from raypeft.datasets.npz import npz
-from raypeft.datasets.sources import table
 from raypeft.launch.token import keep_token_private
 
 SOURCES = [

@@ -104,8 +104,8 @@ def _group_note(nominated: Sequence[str], rest: Values) -> str:
     name, *others = nominated
     finer = f"; less coarse: {', '.join(others)}" if others else ""
     return (
-        f"group: column {name} ({len(_known(rest[name])):,} values), by its name: images of one value stay on "
-        f"one side of a split{finer}; group='...' (--group-column) names another"
+        f"group: column {name} ({len(_known(rest[name])):,} values), by its name: images of one value stay "
+        f"on one side of a split{finer}; group='...' (--group-column) names another"
     )
 
 

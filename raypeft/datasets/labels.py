@@ -9,7 +9,7 @@ from decimal import Decimal
 MISSING = frozenset(("", "nan", "na", "n/a", "n.a.", "none", "null", "nil", "<na>", "#n/a", "nat"))
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 BETWEEN = re.compile(r"(?<=[^\W_])(?!\s+-\d)[\s_\-\u2010-\u2015]+(?=[^\W_])")  # two letters or digits
-ALONE, ANYWHERE = re.compile(r"[,/+&\n]"), re.compile(r"[|;]")  # what may stand between labels of one cell
+ALONE, ANYWHERE = re.compile(r"[,/+&]|\\n"), re.compile(r"[|;]")  # what may stand between labels of one cell
 
 
 def is_missing(text: str) -> bool:

@@ -34,11 +34,11 @@ def class_columns(table: Delimited, *, label: str, taken: Collection[str]) -> tu
         ]
         more = f"; and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
         raise DataError(
-            f"{table.path}: column 'label' missing; found: {', '.join(table.columns)}. {', '.join(names)} hold "
-            "0 and 1: one class each, if exactly one of them were 1 in every row (several labels of an image "
-            f"are not supported yet). It is not in {len(wrong):,} of {len(rows):,} rows: {'; '.join(lines)}"
-            f"{more}. Correct them, or name the column of labels, or those of 0 and 1 with commas, with "
-            "label='...' (--label-column)"
+            f"{table.path}: column 'label' missing; found: {', '.join(table.columns)}. "
+            f"{', '.join(names)} hold 0 and 1: one class each, if exactly one were 1 in every row (several "
+            f"labels of an image are not supported yet). It is not in {len(wrong):,} of {len(rows):,} rows: "
+            f"{'; '.join(lines)}{more}. Correct them, or name the column of labels, or those of 0 and 1 with "
+            "commas, with label='...' (--label-column)"
         )
     return tuple(names)
 

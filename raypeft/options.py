@@ -1,0 +1,176 @@
+"""Options that several commands have, each written once: as a field of a dataclass."""
+
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.sources import OWN_DATA, parse_source, split_sources
+from raypeft.core.spec import SplitRule, Sweep
+from raypeft.output import split_list
+
+Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with each parameter that is a dataclass taken apart into options: its fields."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, type[Any]] = {
+        name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)
+    }
+    parameters: list[inspect.Parameter] = []
+    for one in inspect.signature(command).parameters.values():
+        if one.name not in groups:
+            parameters.append(one.replace(kind=one.KEYWORD_ONLY, annotation=hints[one.name]))
+            continue
+        types = get_type_hints(groups[one.name], include_extras=True)
+        parameters += [
+            one.replace(
+                name=field.name, kind=one.KEYWORD_ONLY, annotation=types[field.name], default=field.default
+            )
+            for field in fields(groups[one.name])
+        ]
+
+    def flat(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        command(**given)
+
+    flat.__name__, flat.__doc__ = command.__name__, command.__doc__
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {one.name: one.annotation for one in parameters}
+    return flat
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Shorthand for the options of a single source: `--label-column dx` is csv:FILE(label='dx')."""
+
+    root: Annotated[
+        Path | None, typer.Option(help="Where a download lies, or what the paths of a table are relative to.")
+    ] = None
+    image_column: Annotated[str | None, typer.Option(help="Of a csv: the names of the images.")] = None
+    label_column: Annotated[
+        str | None, typer.Option(help="Of a csv: the classes; A,B,...: one column of 0 and 1 per class.")
+    ] = None
+    group_column: Annotated[
+        str | None, typer.Option(help="Of a csv: the patients, whom no split tears apart.")
+    ] = None
+    subgroup_columns: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Of a csv: columns to keep, in clear.")
+    ] = None
+
+    def apply(self, source: str) -> str:
+        """The source with these options. Raises: ConfigError for one that it has already."""
+        asked = parse_source(source)
+        options = dict(asked.options)
+        for name, value in self._given().items():
+            if name == "root" and asked.kind not in OWN_DATA:
+                if asked.argument:
+                    raise ConfigError(
+                        f"--root {value} beside '{source}', which names a folder; write one of them"
+                    )
+                asked = replace(asked, argument=value)
+            elif options.setdefault(name, value) != value:
+                raise ConfigError(
+                    f"'{source}' says {name}={options[name]!r}, the command line '{value}'; say it once"
+                )
+        return str(replace(asked, options=tuple(sorted(options.items()))))
+
+    def apply_to_sweep(self, sweep: Sweep) -> Sweep:
+        """The sweep, of one data set where any option is given. Raises: ConfigError."""
+        sources = list(dict.fromkeys(cell.dataset for cell in sweep.cells))
+        if not self._given():
+            return sweep
+        if len(sources) > 1:
+            raise ConfigError(
+                f"--root and --*-column go with one data set, these are {len(sources)}: {', '.join(sources)}; "
+                "write the options behind each, as in csv:FILE(label='dx', root='/data')"
+            )
+        return replace(
+            sweep, cells=tuple(replace(cell, dataset=self.apply(sources[0])) for cell in sweep.cells)
+        )
+
+    def _given(self) -> dict[str, str]:
+        """By the name of the source's option."""
+        values = {
+            "root": self.root,
+            "image": self.image_column,
+            "label": self.label_column,
+            "group": self.group_column,
+            "subgroups": self.subgroup_columns,
+        }
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What a command line changes in a sweep file."""
+
+    methods: Listed = None
+    models: Listed = None
+    datasets: Listed = None
+    fractions: Listed = None
+    seeds: Listed = None
+    candidates: Annotated[int | None, typer.Option(help="Learning rates tried per cell.")] = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    image_size: int | None = None
+    split: Annotated[SplitRule | None, typer.Option(help="Default: the sweep file's.")] = None
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="Go on with an official split that leaks.")
+    ] = False
+    small: Annotated[
+        bool, typer.Option("--smoke", help="Every method once, on small models and built-in images.")
+    ] = False
+
+    def apply(self, sweep: Sweep, sources: SourceOptions) -> Sweep:
+        """The sweep with what was asked for. Raises: ConfigError."""
+        axes = {
+            "method": split_list(self.methods, str),
+            "model": split_list(self.models, str),
+            "dataset": split_sources(self.datasets) if self.datasets else None,
+            "fraction": split_list(self.fractions, float),
+        }
+        search = {"trials": self.candidates}
+        recipe = {"epochs": self.epochs, "batch_size": self.batch_size, "image_size": self.image_size}
+        seeds = split_list(self.seeds, int)
+        asked = replace(
+            _on_axes(sweep, {axis: values for axis, values in axes.items() if values}),
+            search=replace(sweep.search, **_given(search)),
+            recipe=replace(sweep.recipe, **_given(recipe)),
+            final_seeds=sweep.final_seeds if seeds is None else tuple(seeds),
+            split=self.split or sweep.split,
+            allow_leakage=self.allow_leakage or sweep.allow_leakage,
+        )
+        asked = sources.apply_to_sweep(asked)
+        if self.small:
+            from raypeft.launch.smoke import smoke  # imports torch
+
+            asked = smoke(asked)
+        return asked
+
+
+def _on_axes(sweep: Sweep, given: dict[str, Sequence[Any]]) -> Sweep:
+    """Each cell with every combination of the values that are given.
+
+    A cell keeps the axes that are not given, so that a sweep of some methods on one model and others
+    on another stays one on other data.
+    """
+    cells = tuple(
+        dict.fromkeys(
+            replace(cell, **dict(zip(given, values, strict=True)))
+            for values in itertools.product(*given.values())
+            for cell in sweep.cells
+        )
+    )
+    return replace(sweep, cells=cells)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,209 @@
+"""The commands that plan and run sweeps. Heavy imports wait until one needs them."""
+
+import os
+import runpy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from raypeft.analysis_commands import show_results
+from raypeft.core.errors import ConfigError
+from raypeft.core.foreign import foreign_code
+from raypeft.core.spec import Sweep
+from raypeft.options import Overrides, SourceOptions, with_options
+from raypeft.output import (
+    AllProblems,
+    AsJson,
+    SharedCache,
+    TrackingUri,
+    facts,
+    finish,
+    print_json,
+    print_rows,
+    talk,
+)
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="The store to write.")] = Path("runs/quickstart"),
+) -> None:
+    """Run the main job on built-in real images, in minutes on two CPU cores.
+
+    Learning-rate search and three final seeds for twelve cells, tracked in MLflow, ending in a
+    ranking table and an HTML report. Next: raypeft run sweeps/own_images.py --help
+    """
+    from raypeft.launch.sweep import run_sweep
+    from raypeft.quickstart import SWEEP
+
+    outcome = run_sweep(SWEEP, store=out, console=talk)
+    _finish_sweep(outcome, out)
+
+
+@with_options
+def run(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py", help="A file that holds SWEEP.")],
+    overrides: Overrides,
+    sources: SourceOptions,
+    store: Annotated[
+        Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME. The same store resumes.")
+    ] = None,
+    cache: SharedCache = None,
+    tracking_uri: TrackingUri = None,
+    cpus_per_trial: Annotated[int, typer.Option(help="Of each worker.")] = 1,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(help="Of each worker; 0.5: two trials share one. Default: as many as fit its memory."),
+    ] = None,
+    workers_per_trial: Annotated[
+        int | None,
+        typer.Option(help="Processes that train one model. Default: 1, more where it fits no single GPU."),
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="At least so long between two checkpoints of a trial.")
+    ] = 60.0,
+    hang_seconds: Annotated[
+        float, typer.Option(help="A trial that makes no step for so long is ended, its stacks kept.")
+    ] = 600.0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a store made with other versions of libraries.")
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Drive the store though another driver holds it.")
+    ] = False,
+    require_tracking: Annotated[
+        bool, typer.Option("--require-tracking", help="Refuse to start while MLflow does not answer.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
+    _all: AllProblems = False,
+) -> None:
+    """Run what a sweep's store does not hold yet. Options override the sweep file.
+
+    raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
+    """
+    from raypeft.launch.demand import Resources, Safety
+    from raypeft.launch.sweep import Tracking, run_sweep
+
+    asked = overrides.apply(_load(sweep), sources)
+    where = store or _default_store(asked)
+    if dry_run:
+        _print_plan(asked, where, cache, as_json=False)
+        return
+    resources = Resources(
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        workers_per_trial=workers_per_trial,
+    )
+    outcome = run_sweep(
+        asked,
+        store=where,
+        console=talk,
+        resources=resources,
+        tracking=Tracking(uri=tracking_uri, required=require_tracking),
+        shared_cache=cache,
+        safety=Safety(
+            checkpoint_seconds=checkpoint_seconds,
+            hang_seconds=hang_seconds,
+            strict=strict,
+            take_over=take_over,
+        ),
+    )
+    _finish_sweep(outcome, where)
+
+
+@with_options
+def plan(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py")],
+    overrides: Overrides,
+    sources: SourceOptions,
+    store: Annotated[Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME.")] = None,
+    cache: SharedCache = None,
+    rates: Annotated[
+        Path | None, typer.Option(help="step.csv of benchmarks/step.py: what the store has not measured.")
+    ] = None,
+    as_json: AsJson = False,
+    _all: AllProblems = False,
+) -> None:
+    """Check a sweep's names, weights and data; count its cells and trials. Starts nothing.
+
+    It takes what changes a sweep in `raypeft run`.
+
+    The JSON lists the images of every subset: what each seed sees at each fraction.
+    """
+    asked = overrides.apply(_load(sweep), sources)
+    _print_plan(asked, store or _default_store(asked), cache, rates=rates, as_json=as_json)
+
+
+def _load(path: Path) -> Sweep:
+    if not path.is_file():
+        raise ConfigError(f"no sweep file {path}; shipped ones lie in sweeps/")
+    with foreign_code(str(path)):
+        sweep = runpy.run_path(str(path), run_name="raypeft_sweep").get("SWEEP")
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
+    return sweep
+
+
+def _default_store(sweep: Sweep) -> Path:
+    return Path(os.environ.get("RAYPEFT_RUNS", "runs")) / sweep.name
+
+
+def _finish_sweep(outcome: Any, store: Path) -> NoReturn:
+    if outcome.exit_code not in (5, 6):  # with a full disk, or in another driver's store, no report
+        show_results(store)
+    finish(outcome.exit_code, outcome.summary)
+
+
+def _print_plan(
+    sweep: Sweep, store: Path, cache: Path | None, *, rates: Path | None = None, as_json: bool
+) -> None:
+    from raypeft.launch.decoding import ImageBar
+    from raypeft.launch.estimate import describe_basis, estimate, read_paces
+    from raypeft.launch.ledger import Ledger
+    from raypeft.launch.plan import make_plan
+    from raypeft.launch.preflight import check_store
+
+    check_store(store)
+    paces = read_paces(rates) if rates else None
+    with ImageBar(talk) as bar:
+        plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
+    ledger = Ledger(store)
+    content = {
+        "sweep": sweep.name,
+        "store": str(store),
+        "cells": len(plan.sweep.cells),
+        "candidates": sum(map(plan.sweep.num_candidates, plan.sweep.cells)),
+        "final_runs": len(sweep.cells) * len(sweep.final_seeds),
+        "trials": plan.num_trials,
+        "committed": len(ledger),
+    }
+    cells = estimate(plan, ledger, paces)
+    if as_json:
+        costs = [asdict(cell) for cell in cells]
+        print_json(content | {"plan": plan.to_dict(), "subsets": plan.subset_cases(), "estimate": costs})
+        return
+    print_rows(
+        [
+            {
+                "method": one.cell.method,
+                "model": one.cell.model,
+                "dataset": plan.data[one.cell.dataset].name,
+                "fraction": one.cell.fraction,
+                "left": one.trials_left,
+                "device hours": f"{one.device_hours:.2g}",
+                "GiB": f"{one.memory_bytes / 2**30:.1f}",
+            }
+            for one in cells
+        ],
+        as_json=False,
+    )
+    for line in (
+        f"{content['cells']} cells: {content['candidates']} candidates + {content['final_runs']} final runs "
+        f"= {plan.num_trials} trials, {content['committed']} committed in {store}",
+        f"left: {sum(one.trials_left for one in cells)} trials, {sum(one.flops for one in cells):.2g} "
+        f"floating-point operations, {sum(one.device_hours for one in cells):.2g} device hours if no "
+        f"candidate is stopped early ({describe_basis(cells)})",
+        f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
+    ):
+        facts.print(line)
