@@ -64,6 +64,12 @@ class SourceOptions:
     subgroup_columns: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Of a csv: columns to keep, in clear.")
     ] = None
+    include: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Of a folder: nothing but what this names is read.")
+    ] = None
+    exclude: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Of a folder: what this names is not read.")
+    ] = None
 
     def apply(self, source: str) -> str:
         """The source with these options. Raises: ConfigError for one that it has already."""
@@ -89,8 +95,8 @@ class SourceOptions:
             return sweep
         if len(sources) > 1:
             raise ConfigError(
-                f"--root and --*-column go with one data set, these are {len(sources)}: {', '.join(sources)}; "
-                "write the options behind each, as in csv:FILE(label='dx', root='/data')"
+                f"{', '.join(self._given())} as options go with one data set, not with {', '.join(sources)}; "
+                "write them behind each, as in csv:FILE(label='dx', root='/data')"
             )
         return replace(
             sweep, cells=tuple(replace(cell, dataset=self.apply(sources[0])) for cell in sweep.cells)
@@ -104,6 +110,8 @@ class SourceOptions:
             "label": self.label_column,
             "group": self.group_column,
             "subgroups": self.subgroup_columns,
+            "include": self.include,
+            "exclude": self.exclude,
         }
         return {name: str(value) for name, value in values.items() if value is not None}
 

@@ -17,6 +17,7 @@ from raypeft.datasets.sources import table
 
 from raypeft.core.errors import DataError
 from raypeft.core.telemetry import SWITCHES
+from raypeft.datasets.csv_table import table
 from raypeft.datasets.npz import npz
 from raypeft.launch.token import keep_token_private
 
@@ -120,9 +121,9 @@ def test_an_honest_archive_is_read_though_its_images_are_black(tmp_path):
 
 
 def test_a_table_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("raypeft.datasets.tables.LARGEST", 2**20)
+    monkeypatch.setattr("raypeft.core.delimited.LARGEST", 2**20)
     (tmp_path / "labels.csv.gz").write_bytes(gzip.compress(b"image,label\n" + b"a.png,x\n" * 2**18))
-    with pytest.raises(DataError, match="unpacks to more than 1 MiB"):
+    with pytest.raises(DataError, match="more than 1 MiB of text"):
         table(str(tmp_path / "labels.csv.gz"))
 
 
