@@ -93,13 +93,60 @@ def test_near_duplicates_are_told_apart_from_equal_images(cli, scans):
     assert sorted(map(sorted, report["similar"]["sets"])) == [["0.png", "4.png"], ["2.png", "4.png"]]
 
 
-def test_a_root_goes_with_a_name(cli, scans):
-    code, _, err = cli("data", "check", f"csv:{scans}/labels.csv", "--root", scans)
-    assert code == 2
-    assert "goes with a name" in err
+def test_flags_are_shorthand_for_the_options_of_one_source(cli, scans, tmp_path):
+    text = (scans / "labels.csv").read_text().replace("image,label,group", "file,dx,who")
+    table = tmp_path / "other.csv"
+    table.write_text(text)
+    flags = ("--root", scans, "--image-column", "file", "--label-column", "dx", "--group-column", "who")
+    _, shown, _ = cli("data", "check", f"csv:{table}", *flags, "--json")
+    whole = f"csv:{table}(image='file', label='dx', group='who', root='{scans}')"
+    code, again, _ = cli("data", "check", whole, "--json")
+    assert (code, json.loads(shown)) == (0, json.loads(again))
+    assert json.loads(shown)["groups"]["named"] == 12
+    code, _, err = cli("data", "check", whole, "--label-column", "sex")
+    assert (code, "label='dx', the command line 'sex'; say it once" in err) == (2, True)
     code, out, _ = cli("data", "check", "ham10000", "--root", scans)
-    assert code == 4
-    assert "ham10000" in out
+    assert (code, "ham10000" in out) == (4, True)
+    code, _, err = cli("data", "check", f"ham10000:{scans}", "--root", scans)
+    assert (code, "which names a folder; write one of them" in err) == (2, True)
+    code, _, err = cli("data", "check", "digits", "--label-column", "dx")
+    assert (code, "no option 'label'; digits has none" in err) == (2, True)
+
+
+def test_a_plan_takes_what_a_run_takes_and_flags_go_with_one_data_set(cli, scans, tmp_path):
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    options = (
+        "--store",
+        tmp_path / "store",
+        "--methods",
+        "linear,full",
+        "--seeds",
+        "3,4",
+        "--fractions",
+        "1,0.5",
+    )
+    source = ("--datasets", f"csv:{scans}/labels.csv", "--label-column", "sex")
+    code, out, err = cli("plan", tmp_path / "tiny.py", *options, *source, "--candidates", "5", "--json")
+    assert code == 0, err
+    planned = json.loads(out)
+    assert (planned["cells"], planned["candidates"], planned["final_runs"]) == (4, 20, 8)
+    assert planned["plan"]["data"]["labels"]["classes"] == ["0", "1", "2"]
+    code, _, err = cli(
+        "plan", tmp_path / "tiny.py", "--datasets", f"digits,csv:{scans}/labels.csv", *source[2:4]
+    )
+    assert (code, "label as options go with one data set, not with digits, csv:" in err) == (2, True)
+
+
+def test_ten_problems_are_shown_and_all_with_all(cli, scans):
+    for number in range(13):
+        (scans / f"{number}.png").unlink()
+    code, out, _ = cli("data", "check", f"csv:{scans}/labels.csv")
+    assert (code, out.count("not found")) == (4, 10)
+    assert "and 3 more (--all lists them)" in out
+    _, out, _ = cli("data", "check", f"csv:{scans}/labels.csv", "--all")
+    assert (out.count("not found"), "more" in out) == (13, False)
+    _, out, _ = cli("data", "check", f"csv:{scans}/labels.csv", "--json")
+    assert json.loads(out)["problems"][0].count("not found") == 13
 
 
 def test_what_is_prepared_is_found_by_a_sweep(cli, scans, tmp_path):

@@ -41,9 +41,9 @@ def table(
     """
     path = Path(argument)
     content = read_delimited(path, expects=(image, label), encoding=encoding)
-    lines = lines_of(content)
     wished = [name.strip() for name in subgroups.split(",")] if isinstance(subgroups, str) else subgroups
     columns = assign_columns(content, image=image, label=label, group=group, subgroups=wished)
+    lines = lines_of(content)
     finder = Finder(_root(path, root))
     labelled, missing = _labelled(lines, columns)
     if not labelled:

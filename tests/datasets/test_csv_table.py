@@ -210,13 +210,6 @@ def test_labels_of_different_meaning_are_two_classes(class_folders, different):
     assert labels(read(class_folders, "label", different)) == list(different)
 
 
-def test_spellings_are_refused_among_class_folders_too(class_folders, write_image):
-    for name in ("no_finding", "no finding"):
-        write_image(class_folders / name / "0.png")
-    with pytest.raises(DataError, match=r"'no finding' .*'no_finding' .*differ only in spelling"):
-        open_dataset(f"folder:{class_folders}")
-
-
 @pytest.mark.parametrize(
     ("cells", "named"),
     [
