@@ -130,7 +130,7 @@ def test_a_plan_takes_what_a_run_takes_and_flags_go_with_one_data_set(cli, scans
     assert code == 0, err
     planned = json.loads(out)
     assert (planned["cells"], planned["candidates"], planned["final_runs"]) == (4, 20, 8)
-    assert planned["plan"]["data"]["labels"]["classes"] == ["0", "1", "2"]
+    assert planned["plan"]["sweep"]["cells"][0]["dataset"] == f"csv:{scans}/labels.csv(label='sex')"
     code, _, err = cli(
         "plan", tmp_path / "tiny.py", "--datasets", f"digits,csv:{scans}/labels.csv", *source[2:4]
     )

@@ -65,11 +65,13 @@ def assign_columns(
     if nominated:
         group_column = nominated[0]
         del rest[group_column]
-    problems += [
-        f"column '{name}' may identify people or files; subgroups are stored in clear: choose another"
-        for name in wished
-        if name == group_column or _is_private(name, table.cells(name), strictly=True)
-    ]
+    for name in wished:
+        if name == group_column or identifies(name, table.cells(name), strictly=True):
+            problems.append(
+                f"column '{name}' may identify people or files, and subgroups are stored in clear"
+            )
+        elif _is_reserved(name):
+            problems.append(f"column '{name}': predictions have a column of that name; rename it")
     if problems:
         raise DataError("\n".join(f"{table.path}: {problem}" for problem in problems))
     if (source := optional.get("source")) and identifies("source", table.cells(source), strictly=True):
@@ -111,18 +113,22 @@ def _group_note(nominated: Sequence[str], rest: Values) -> str:
 
 def _subgroups(rest: Values, wished: Sequence[str]) -> tuple[list[str], list[str]]:
     """The columns to keep in clear, and notes on the others."""
-    kept, private, many = list(wished), [], []
+    kept, private, many, taken = list(wished), [], [], []
     for name, cells in rest.items():
         if name in wished:
             continue
         values = _known(cells)
-        if _is_private(name, cells, strictly=False):
+        if _is_reserved(name):
+            taken.append(name)
+        elif identifies(name, cells, strictly=False):
             private.append(name)
         elif _has_few(values, len(cells)) or _is_age(name, values):
             kept.append(name)
         else:
             many.append(f"{name} ({len(values):,} values)")
     notes = []
+    if taken:
+        notes.append(f"left out, as predictions have a column of that name: {', '.join(taken)}")
     if private:
         notes.append(f"left out, as it may identify people or files: {', '.join(private)}")
     if many:
@@ -131,9 +137,8 @@ def _subgroups(rest: Values, wished: Sequence[str]) -> tuple[list[str], list[str
     return kept, notes
 
 
-def _is_private(name: str, cells: Sequence[str], *, strictly: bool) -> bool:
-    is_taken = name.casefold() in RESERVED or name.startswith("prob/")
-    return is_taken or identifies(name, cells, strictly=strictly)
+def _is_reserved(name: str) -> bool:
+    return name.casefold() in RESERVED or name.startswith("prob/")
 
 
 def _known(cells: Sequence[str]) -> set[str]:
