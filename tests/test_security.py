@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raypeft.datasets.sources import table
 
 from raypeft.core.errors import DataError
 from raypeft.core.telemetry import SWITCHES
