@@ -17,6 +17,7 @@ from analysis.rank import Ties, pools_of
 from analysis.resample import replicate_cells
 from analysis.scores import Block
 from raypeft.core.errors import ConfigError
+from raypeft.core.sources import parse_source
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Study:
 def open_study(source: str | Path, *, metric: str | None = None, ties: Ties = "average") -> list[Study]:
     """A store's folder or a CSV file is one study, "dutt2024" one per published table.
 
+    A file whose columns are called otherwise is written csv:FILE(method='algorithm', ...).
+
     Without `metric`: macro F1 on test, or FID where only that is there. Raises: ConfigError for a source
     that is neither, or a metric that it does not have.
     """
@@ -71,9 +74,12 @@ def open_study(source: str | Path, *, metric: str | None = None, ties: Ties = "a
             for table in load_published()
             if metric is None or metric in table.frame
         ]
-    path = Path(source)
-    if path.is_file():
-        frame, found = read_scores(path, metric=metric)
+    asked = parse_source(str(source))
+    is_table = asked.kind == "csv" and bool(asked.argument)
+    path = Path(asked.argument) if is_table else Path(source)
+    if is_table or path.is_file():
+        options = asked.bind(read_scores) if is_table else {}
+        frame, found = read_scores(path, **({"metric": metric} | options))
         return [Study(frame, found, PredictionStore(None), ties)]
     if not path.exists():
         raise ConfigError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import DataError, list_problems
+from raypeft.core.spelling import is_missing
 
 LARGEST = 2**30  # bytes of a table; a bomb of a few KiB unpacks to more
 SEPARATORS = ",;\t|"
@@ -237,7 +238,7 @@ def _point_decimals(body: list[Numbered], columns: Sequence[str]) -> list[str]:
     """Decimal commas become points in each column of nothing but numbers, in place."""
     changed = []
     for place, name in enumerate(columns):
-        found = {cells[place] for _, cells in body if cells[place]}
+        found = {cells[place] for _, cells in body if not is_missing(cells[place])}
         several = all(found >= set(cell.split(",")) for cell in found)  # of numbers that also stand alone
         if any("," in cell for cell in found) and all(map(DECIMAL.fullmatch, found)) and not several:
             changed.append(name)

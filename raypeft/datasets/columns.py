@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from raypeft.core.delimited import Delimited
 from raypeft.core.errors import DataError
+from raypeft.core.spelling import is_missing, plain_number
 from raypeft.datasets.column_names import has_number, identifies, joined, level_of, words_of
-from raypeft.datasets.labels import is_missing, plain_number
 from raypeft.datasets.one_hot import class_columns
 
 Values = Mapping[str, Sequence[str]]  # by column

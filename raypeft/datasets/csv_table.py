@@ -9,10 +9,10 @@ from pathlib import Path
 
 from raypeft.core.delimited import read_delimited
 from raypeft.core.errors import DataError, list_problems
+from raypeft.core.spelling import folded, is_missing, plain_number
 from raypeft.datasets.base import LeftOut, Row, Table, left_out, make_table, register_source
 from raypeft.datasets.columns import Columns, assign_columns
 from raypeft.datasets.finder import Finder
-from raypeft.datasets.labels import folded, is_missing, plain_number
 from raypeft.datasets.one_hot import is_one
 from raypeft.datasets.tables import Line, lines_of
 

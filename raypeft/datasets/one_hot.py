@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from raypeft.core.delimited import Delimited
 from raypeft.core.errors import DataError
-from raypeft.datasets.labels import plain_number
+from raypeft.core.spelling import plain_number
 
 ONES, ZEROS = frozenset(("1", "true", "yes")), frozenset(("0", "false", "no"))
 SHOWN = 5  # rows in a message

@@ -6,8 +6,10 @@ import pytest
 from analysis.csv_scores import read_scores
 from analysis.rank import pools_of, rank_table
 from analysis.scores import cell_scores
+from analysis.study import open_study
 from raypeft.core.errors import ConfigError
 
+HEAD = "model,dataset,method,f1_macro\n"
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -20,7 +22,16 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         ("model,dataset,method,f1_macro\na,b,c,0.5\na,b,c,0.6\n", ":3: second line for model=a, dataset=b"),
         ("model,dataset,method,colour\na,b,c,1\n", ":1: no columns of scores"),
         ("model,dataset,method,accuracy,auroc\na,b,c,1,1\n", ":1: 2 columns of scores"),
-        ("", "cannot be read as CSV"),
+        ("", "an empty file"),
+        (f"{HEAD}a,b,,0.5\n", "scores.csv:2: method is empty"),
+        (f"{HEAD}a,b,LoRA,1\n\na,c,lora,1\n", "'LoRA' (scores.csv:2) and 'lora' (scores.csv:4)"),
+        (f"{HEAD}vit_b,b,c,1\nvit-b,b,d,1\n", "models 'vit_b' (scores.csv:2) and 'vit-b' (scores.csv:3)"),
+        (f"{HEAD}a,b,c\n", "scores.csv:2: 3 cells; the header has 4 columns"),
+        (
+            "model,dataset,methods,f1\na,b,c,1\n",
+            "did you mean 'methods'? Then give csv:FILE(method='methods')",
+        ),
+        (f"seed,{HEAD}1,a,b,c,1\n1.0,a,b,c,1\n", ":3: second line for model=a"),
     ],
 )
 def test_a_wrong_csv_is_refused_with_its_line_and_column(text, message, tmp_path):
@@ -39,6 +50,29 @@ def test_a_csv_may_have_seeds_missing_scores_and_a_metric_of_its_own(tmp_path):
     ranks = rank_table(pool)
     assert ranks["mean_rank"].dropna().to_dict() == {"b": 1, "a": 2}  # 0.75 against (0.8 + 0.6) / 2
     assert ranks.loc["c", "n_blocks"] == 0
+
+
+@pytest.mark.parametrize(
+    ("separator", "encoding", "before"),
+    [
+        (";", "utf-8-sig", ""),
+        (";", "utf-8-sig", "sep=;\r\n"),
+        ("\t", "utf-16", ""),
+        (";", "cp1252", "\r\n;;;;\r\n"),
+    ],
+)
+def test_scores_are_read_as_spreadsheets_write_them(separator, encoding, before, tmp_path):
+    rows = [",Model,Datensatz,METHOD,f1_macro", "0,m,d\u00e4,a,0#75", "1,m,d\u00e4,b,NA", ",,,,"]
+    text = before + "\r\n".join(row.replace(",", separator).replace("#", ",") for row in rows) + "\r\n"
+    (tmp_path / "scores.csv").write_bytes(text.encode(encoding))
+    (study,) = open_study(f"csv:{tmp_path}/scores.csv(dataset='datensatz')")
+    assert study.metric == "f1_macro"
+    assert study.frame["dataset"].tolist() == ["d\u00e4"] * 2
+    assert dict(zip(study.frame["method"], study.frame["f1_macro"], strict=True)) == pytest.approx(
+        {"a": 0.75, "b": math.nan}, nan_ok=True
+    )
+    with pytest.raises(ConfigError, match="no option 'metod'; did you mean 'method'"):
+        open_study(f"csv:{tmp_path}/scores.csv(metod='x')")
 
 
 def test_rows_of_a_search_and_diverged_ones_are_not_scores(tmp_path):

@@ -1,0 +1,52 @@
+"""What is one thing in two spellings: numbers, missing values, names."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal
+
+MISSING = frozenset(("", "nan", "na", "n/a", "n.a.", "none", "null", "nil", "<na>", "#n/a", "nat"))
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+BETWEEN = re.compile(r"(?<=[^\W_])(?!\s+-\d)[\s_\-\u2010-\u2015]+(?=[^\W_])")  # two letters or digits
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell says that there is no value, as pandas, R, SQL or Excel write it."""
+    return text.strip().casefold() in MISSING
+
+
+def plain_number(text: str) -> str:
+    """One text per number: 1.0, 01 and +1 are 1. What is no number stays."""
+    if not NUMBER.fullmatch(text):
+        return text
+    number = Decimal(text).normalize()
+    return f"{number or Decimal(0):f}"
+
+
+def folded(label: str) -> str:
+    """Equal for spellings of one label; `grade 1` and `grade 2`, `1-2` and `12`, `-1` and `1` differ."""
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf").strip(" \t\n_")
+    if NUMBER.fullmatch(text):
+        return plain_number(text)
+    return BETWEEN.sub(lambda gap: " " if _is_between_digits(gap) else "", text)
+
+
+def alike(places: Mapping[str, str], *, noun: str) -> list[str]:
+    """Problems of names that only case, spaces, hyphens, underscores or Unicode forms tell apart.
+
+    `places`: name -> where it first stands; `noun`: what they are, in the plural.
+    """
+    spelled: dict[str, str] = {}
+    problems = []
+    for label, place in places.items():
+        if (other := spelled.setdefault(folded(label), label)) != label:
+            problems.append(
+                f"{noun} '{other}' ({places[other]}) and '{label}' ({place}) differ only in spelling (case, "
+                "spaces, hyphens, underscores, zeros or Unicode form); spell them alike"
+            )
+    return problems
+
+
+def _is_between_digits(gap: re.Match[str]) -> bool:
+    return gap.string[gap.start() - 1].isdigit() and gap.string[gap.end()].isdigit()
