@@ -11,6 +11,7 @@ import typer
 from raypeft.analysis_commands import show_results
 from raypeft.core.errors import ConfigError
 from raypeft.core.foreign import foreign_code
+from raypeft.core.machine import CPUS
 from raypeft.core.spec import Sweep
 from raypeft.options import Overrides, SourceOptions, with_options
 from raypeft.output import (
@@ -51,6 +52,14 @@ def run(
     ] = None,
     cache: SharedCache = None,
     tracking_uri: TrackingUri = None,
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            envvar=CPUS,
+            help="CPU cores for everything. Default: those that the job, its quota and its mask allow.",
+        ),
+    ] = None,
     cpus_per_trial: Annotated[int, typer.Option(help="Of each worker.")] = 1,
     gpus_per_trial: Annotated[
         float | None,
@@ -83,8 +92,11 @@ def run(
     raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
     """
     from raypeft.launch.demand import Resources, Safety
-    from raypeft.launch.sweep import Tracking, run_sweep
+    from raypeft.launch.driver import Tracking
+    from raypeft.launch.sweep import run_sweep
 
+    if cpus is not None:
+        os.environ[CPUS] = str(cpus)  # decoders, which are processes, follow it too
     asked = overrides.apply(_load(sweep), sources)
     where = store or _default_store(asked)
     if dry_run:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.files import link_or_copy, locked, temporary_file, write_file
+from raypeft.core.machine import usable_cores
 from raypeft.datasets.base import Table
 from raypeft.datasets.decoder import decode_files, resized, why
 from raypeft.datasets.images import Fingerprint, fingerprint
@@ -52,7 +53,7 @@ def content_digests(table: Table) -> list[str]:
     if table.paths is None:
         assert table.images is not None, "a table has paths or images"
         return [_digest(image.tobytes()) for image in table.images]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         digests = list(threads.map(_file_digest, table.paths, table.checksums or repeat(None)))
     raise_problems(table, [problem for _, problem in digests])
     return [digest for digest, _ in digests]
@@ -95,7 +96,8 @@ def decode(
         )
         link_or_copy(folder / path.relative_to(cache_dir), path)
 
-    with locked(path.with_suffix(".lock")):
+    wait = f"waiting for another process that decodes {table.name}"
+    with locked(path.with_suffix(".lock"), waiting=lambda: watch(wait, 0, len(table))):
         if path.exists():
             try:
                 return open_images(path)

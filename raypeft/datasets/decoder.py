@@ -6,7 +6,6 @@ map, so that no image passes through a pipe.
 
 import contextlib
 import json
-import os
 import queue
 import select
 import signal
@@ -20,9 +19,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from raypeft.core.machine import usable_cores
 from raypeft.datasets.images import Fingerprint, fingerprint, to_rgb
 
 TIMEOUT_SECONDS = 60.0  # per image; a healthy one takes milliseconds
+KILLED_SECONDS = 5.0  # for a killed decoder to be gone
 
 
 def decode_files(
@@ -45,10 +46,10 @@ def decode_files(
         waiting.put(index)
     arguments = [str(pixels or ""), str(len(paths)), str(image_size), interpolation]
     lock, num_done = threading.Lock(), 0
+    decoders = [_Decoder(arguments, timeout_seconds) for _ in range(min(usable_cores(), len(paths)))]
 
-    def work() -> None:
+    def work(decoder: _Decoder) -> None:
         nonlocal num_done
-        decoder = _Decoder(arguments, timeout_seconds)
         try:
             while True:
                 index = waiting.get_nowait()
@@ -61,15 +62,19 @@ def decode_files(
         finally:
             decoder.stop()
 
-    threads = [threading.Thread(target=work) for _ in range(min(os.cpu_count() or 1, len(paths)))]
+    threads = [threading.Thread(target=work, args=(decoder,)) for decoder in decoders]
     for thread in threads:
         thread.start()
     try:
         for thread in threads:
             thread.join()
-    finally:  # on Ctrl-C: nothing more to do
-        while not waiting.empty():
-            waiting.get()
+    except BaseException:  # Ctrl-C: nothing more to do, and no image, however large, is waited for
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
+        for decoder in decoders:
+            decoder.kill()
+        raise
     return results
 
 
@@ -113,6 +118,11 @@ class _Decoder:
             return f"{path}: its decoder did not answer for {self._timeout_seconds:g} s"
         return f"{path}: it crashed the decoder ({_death(process.returncode)})"
 
+    def kill(self) -> None:
+        """From another thread: an answer that is waited for comes at once, and is that it died."""
+        if (process := self._process) is not None:
+            process.kill()
+
     def stop(self) -> None:
         if self._process is None:
             return
@@ -123,7 +133,8 @@ class _Decoder:
             process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a dead file system holds it
+                process.wait(timeout=KILLED_SECONDS)
         if process.stdout is not None:
             process.stdout.close()
 

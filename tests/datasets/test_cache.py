@@ -53,7 +53,7 @@ def test_a_second_decode_reads_the_file_of_the_first(class_folders, tmp_path):
     written = cache_file(source, tmp_path).stat().st_mtime_ns
     decoded(source, tmp_path)
     assert cache_file(source, tmp_path).stat().st_mtime_ns == written
-    assert {path.suffix for path in (tmp_path / "cache" / "images").iterdir()} == {".arrow", ".lock"}
+    assert {path.suffix for path in (tmp_path / "cache" / "images").iterdir()} == {".arrow"}
 
 
 @pytest.mark.parametrize("kept", [0, 100, -100])
