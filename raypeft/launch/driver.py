@@ -193,7 +193,8 @@ class Driver:
         for wait in (self._waits.current, self._draining):
             if wait is not None and wait.is_stuck:
                 self._end_stuck(ClusterLostError(f"{wait}; what is committed stays"))
-        self._progress.tick(self._waits.current or self._place, running=self._state.num_in_place)
+        waits = (self._draining, self._waits.current or self._place)
+        self._progress.tick([wait for wait in waits if wait is not None], running=self._state.num_in_place)
 
     def _hears(self) -> bool:
         """Whether the first signal has come since this was asked last."""
@@ -217,7 +218,7 @@ class Driver:
         if self._hears():
             self._progress.say("stopping: MLflow gets no more; send the rest with raypeft sync")
             return False
-        self._progress.tick(sending, running=0)
+        self._progress.tick([sending], running=0)
         return not sending.is_over
 
     def _trial_ended(self, row: Result) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from raypeft.core.remarks import cell_remarks
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.terminal import Grid, Terminal
-from raypeft.core.text import visible
+from raypeft.core.text import count, visible
 from raypeft.launch.pace import duration, hours_left
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
@@ -46,11 +46,11 @@ class Progress:
             self.say(_describe(row))
         self._refresh()
 
-    def tick(self, wait: Wait | None, *, running: int) -> None:
+    def tick(self, waits: Sequence[Wait], *, running: int) -> None:
         """Several times a second: what is waited for, if anything, and how many trials run."""
-        trials = f"{running} trial{'s' * (running != 1)} running" if running else ""
+        now = [*map(str, waits), *([f"{count(running, 'trial')} running"] if running else [])]
         elapsed = timedelta(seconds=int(time.monotonic() - self._started))
-        self._now = f"{elapsed} since the start; {wait or trials or 'the next trials are being chosen'}"
+        self._now = f"{elapsed} since the start; {'; '.join(now) or 'the next trials are being chosen'}"
         if self._console.is_terminal:
             if time.monotonic() - self._drawn >= 1:
                 self._refresh()

@@ -25,7 +25,7 @@ STARTS = 3  # of Ray, whose servers give each other fifteen seconds: too little 
 START_SECONDS = 90.0  # for one attempt: Ray itself gives its head 30, and its raylet another 30
 JOIN_SECONDS = 90.0
 RAYLET_SECONDS = 2.0  # between two looks for it
-GIVING_UP_SECONDS = 5.0, 15.0  # for an attempt that was called off to notice; once more when all is killed
+GIVING_UP_SECONDS = 3.0, 5.0  # for an attempt that was called off to notice; once more when all is killed
 OBJECT_STORE_SHARE, LEAST_OBJECT_STORE = 0.3, 80 * 2**20  # as Ray reckons
 
 _get_node = ray._private.services.get_node
