@@ -1,4 +1,4 @@
-"""What a person sees while a sweep is checked and its images are decoded: a bar on a terminal, a line now and then elsewhere."""
+"""What a person sees while a sweep is checked and images decoded: a bar on a terminal, or a line now and then."""
 
 import time
 from types import TracebackType

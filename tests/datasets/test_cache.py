@@ -106,8 +106,8 @@ from raypeft.datasets.cache import content_digests, decode
 table = open_dataset("folder:{class_folders}")
 built = []
 decode(table, content_digests(table), image_size=16, interpolation="bicubic",
-       cache_dir=Path("{tmp_path}/cache"), watch=lambda *_: built.append(1))
-print(bool(built))
+       cache_dir=Path("{tmp_path}/cache"), watch=lambda what, *_: built.append(what))
+print(any(what.startswith("decoding") for what in built))
 """
     racing = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(3)
