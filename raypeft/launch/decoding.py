@@ -1,4 +1,4 @@
-"""What a person sees while a sweep is checked and images decoded: a bar on a terminal, or a line now and then."""
+"""What a person sees while a sweep is checked and images decoded: a bar on a terminal, or lines."""
 
 import time
 from types import TracebackType
