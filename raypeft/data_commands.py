@@ -157,7 +157,7 @@ def _fact_lines(report: "Report") -> Iterator[str]:
         yield f"read: {describe(decision['images'], decision['what'], decision['by_class'])}"
     for bare in report.featureless:
         cases = bare["cases"]
-        examples = ", ".join(cases[:SHOWN]) + (", ..." if len(cases) > SHOWN else "")
+        examples = ", ".join(cases[: num_shown()]) + (", ..." if len(cases) > num_shown() else "")
         line = describe(bare["images"], bare["reason"], bare["by_class"])
         yield f"nothing to learn from {line}: {examples}"
     if len(report.sources) > 4:

@@ -29,6 +29,7 @@ from raypeft.datasets.pixels import Deep, Span, common_spans, shown
 TIMEOUT_SECONDS = 60.0  # per image; a healthy one takes milliseconds
 
 
+KILLED_SECONDS = 5.0  # for a killed decoder to be gone
 LARGE_TIMEOUT_SECONDS = 300.0  # per image of more than images.LARGE_PIXELS
 
 MEMORY_BYTES = 4 * 2**30
@@ -199,7 +200,8 @@ class _Decoder:
             process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a dead file system holds it
+                process.wait(timeout=KILLED_SECONDS)
         if process.stdout is not None:
             process.stdout.close()
 

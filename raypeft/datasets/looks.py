@@ -12,8 +12,6 @@ from raypeft.datasets.images import Fingerprint
 
 MOST = 0.5  # share of a class that may be images without features
 
-EXAMPLES = 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -61,7 +59,7 @@ def featureless_classes(table: Table, found: Sequence[Fingerprint]) -> list[str]
                 f"class '{name}': {len(bare):,} of {count(total, 'image')} "
                 f"{'shows' if len(bare) == 1 else 'show'} nothing to learn from; repair or remove "
                 f"{'it' if len(bare) == 1 else 'them'}, or leave the class out:\n"
-                f"{list_problems(examples, limit=EXAMPLES)}"
+                f"{list_problems(examples)}"
             )
     return problems
 

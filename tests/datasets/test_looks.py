@@ -107,7 +107,7 @@ def test_a_class_that_consists_mostly_of_them_is_refused(two_classes, tmp_path):
     for message in (problem, str(refused.value)):
         assert "class 'a': 11 of 20 images show nothing to learn from" in message
         assert f"{tmp_path}/data/a/00.png: a single grey value" in message
-        assert "and 8 more" in message
+        assert message.count(": a single grey value") == 11
 
 
 def test_arrays_and_tables_are_looked_at_as_folders_are(two_classes, tmp_path):
