@@ -1,5 +1,6 @@
 """Your own images in class folders: every file below is an image of a class, or counted with the reason."""
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ from raypeft.datasets.walk import Walk, walk
 NO_LOSS = frozenset((NO_IMAGE, EXCLUDED, NOT_INCLUDED, AGAIN, LOOP))
 """A folder beside the classes that holds these alone is no class that got lost."""
 
+_logger = logging.getLogger(__name__)
+
 
 @register_source(
     "folder", meaning="one folder per class, images at any depth below it; or such in train, val and test"
@@ -54,14 +57,16 @@ def folder(path: str, *, include: str | tuple[str, ...] = (), exclude: str | tup
     except LayoutError as error:
         raise DataError(f"{name}: {visible(str(error))}") from None
     rows = [_row(root, image, layout) for image in _used(found, why)]
-    if problems := [*_conflicts(found, why, layout), *_empty_classes(found, why, layout)]:
+    problems = [*_conflicts(found, why, layout), *_empty_classes(found, why, layout)]
+    if problems:
         raise DataError(f"{name}:\n{list_problems(problems)}")
     if len(classes := {row.label for row in rows}) < 2:
-        raise DataError(f"{name}: one class only, '{visible(min(classes))}'; classification needs two")
+        raise DataError(f"{name}: one class only, '{min(classes)}'; classification needs two")
+    if "" not in layout.parents:
+        read = " and ".join(visible(parent) for parent in sorted(layout.parents))
+        _logger.warning("%s: the class folders are those in %s", name, read)
     class_of = {path: visible(place[0]) for path in why if (place := layout.place(path))}
-    parents = " and ".join(visible(parent) for parent in sorted(layout.parents))
-    notes = [f"the class folders are those in {parents}"] if parents else []
-    return make_table(name, rows, left_out=count(why, _used(found, why), class_of), notes=notes)
+    return make_table(name, rows, left_out=count(why, _used(found, why), class_of))
 
 
 def _globs(option: str | tuple[str, ...]) -> tuple[str, ...]:
