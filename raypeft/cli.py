@@ -54,6 +54,7 @@ for command in (quickstart, run, plan, rank, table, report, recommend):
 @app.command()
 def status(store: Path, as_json: AsJson = False) -> None:
     """How far a store's sweep is: done, failed, rate, time left, and the best of each cell."""
+    from raypeft.launch.pace import duration
     from raypeft.launch.status import read_status
 
     found = read_status(store)
@@ -85,7 +86,7 @@ def status(store: Path, as_json: AsJson = False) -> None:
     if found.trials_per_hour:
         line += f"; {found.trials_per_hour:.3g} an hour"
     if found.hours_left:
-        line += f", about {found.hours_left:.2g} h left at the rate of the last trials"
+        line += f", about {duration(3600 * found.hours_left)} left at the rate of the last trials"
     facts.print(line)
     for cause, number in found.failures.items():
         facts.print(f"{number} failed: {cause}")
@@ -305,12 +306,18 @@ def run_sweep_file(path: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; every error on purpose ends in one message and its exit status."""
+    from raypeft.launch.signals import InterruptedBySignalError, Signals
+
     switch_off()
     show_first_problems()
     logging.getLogger("raypeft").handlers = [TerminalLog(talk)]
     with safe_streams():
         try:
-            app(args=arguments)
+            with Signals():
+                app(args=arguments)
+        except InterruptedBySignalError as error:
+            code = error.exit_code
+            finish(code, f"raypeft: exit {code} ({error.name}) stopped; run the same command again")
         except RaypeftError as error:
             talk.print(f"raypeft: error: {shown_problems(str(error))}")
             finish(

@@ -143,6 +143,7 @@ def _class_rows(report: "Report") -> list[dict[str, Any]]:
 
 def _fact_lines(report: "Report") -> Iterator[str]:
     from raypeft.datasets.base import LeftOut
+    from raypeft.datasets.looks import describe
 
     groups = report.groups
     yield (
@@ -152,6 +153,13 @@ def _fact_lines(report: "Report") -> Iterator[str]:
     )
     for part in report.left_out:
         yield str(LeftOut(reason=part["reason"], by_class=part["by_class"], folders=part["folders"]))
+    for decision in report.decisions:
+        yield f"read: {describe(decision['images'], decision['what'], decision['by_class'])}"
+    for bare in report.featureless:
+        cases = bare["cases"]
+        examples = ", ".join(cases[: num_shown()]) + (", ..." if len(cases) > num_shown() else "")
+        line = describe(bare["images"], bare["reason"], bare["by_class"])
+        yield f"nothing to learn from {line}: {examples}"
     if len(report.sources) > 4:
         for source, counts in report.sources.items():
             yield f"source {source}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())

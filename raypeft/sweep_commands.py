@@ -11,6 +11,7 @@ import typer
 from raypeft.analysis_commands import show_results
 from raypeft.core.errors import ConfigError
 from raypeft.core.foreign import foreign_code
+from raypeft.core.machine import CPUS
 from raypeft.core.spec import Sweep
 from raypeft.options import Overrides, SourceOptions, with_options
 from raypeft.output import (
@@ -51,6 +52,14 @@ def run(
     ] = None,
     cache: SharedCache = None,
     tracking_uri: TrackingUri = None,
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            envvar=CPUS,
+            help="CPU cores for everything. Default: those that the job, its quota and its mask allow.",
+        ),
+    ] = None,
     cpus_per_trial: Annotated[int, typer.Option(help="Of each worker.")] = 1,
     gpus_per_trial: Annotated[
         float | None,
@@ -83,8 +92,11 @@ def run(
     raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
     """
     from raypeft.launch.demand import Resources, Safety
-    from raypeft.launch.sweep import Tracking, run_sweep
+    from raypeft.launch.driver import Tracking
+    from raypeft.launch.sweep import run_sweep
 
+    if cpus is not None:
+        os.environ[CPUS] = str(cpus)  # decoders, which are processes, follow it too
     asked = overrides.apply(_load(sweep), sources)
     where = store or _default_store(asked)
     if dry_run:
@@ -158,7 +170,6 @@ def _finish_sweep(outcome: Any, store: Path) -> NoReturn:
 def _print_plan(
     sweep: Sweep, store: Path, cache: Path | None, *, rates: Path | None = None, as_json: bool
 ) -> None:
-    from raypeft.launch.cautions import plan_warnings
     from raypeft.launch.decoding import ImageBar
     from raypeft.launch.estimate import describe_basis, estimate, read_paces
     from raypeft.launch.ledger import Ledger
@@ -178,7 +189,6 @@ def _print_plan(
         "final_runs": len(sweep.cells) * len(sweep.final_seeds),
         "trials": plan.num_trials,
         "committed": len(ledger),
-        "warnings": plan_warnings(plan),
     }
     cells = estimate(plan, ledger, paces)
     if as_json:
@@ -207,6 +217,5 @@ def _print_plan(
         f"floating-point operations, {sum(one.device_hours for one in cells):.2g} device hours if no "
         f"candidate is stopped early ({describe_basis(cells)})",
         f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
-        *(f"warning: {warning}" for warning in plan_warnings(plan)),
     ):
         facts.print(line)

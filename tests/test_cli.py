@@ -192,8 +192,8 @@ def test_text_to_image_refuses_too_few_test_images_before_it_trains(cli, tmp_pat
     for name in ("ill", "well"):
         (tmp_path / "scans" / name).mkdir(parents=True)
         for number in range(18):
-            grey = (10 * number + (name == "ill")) % 256
-            Image.new("RGB", (32, 32), (grey, grey, grey)).save(tmp_path / "scans" / name / f"{number}.png")
+            scan = Image.radial_gradient("L").rotate(10 * number).resize((32 + number, 32 + (name == "ill")))
+            scan.save(tmp_path / "scans" / name / f"{number}.png")
     sweep = tmp_path / "own.py"
     sweep.write_text(
         "from raypeft.core.spec import Sweep, grid\n"

@@ -17,7 +17,7 @@ from raypeft.core.spelling import is_missing
 
 LARGEST = 2**30  # bytes of a table; a bomb of a few KiB unpacks to more
 SEPARATORS = ",;\t|"
-SEP_LINE = re.compile(r'"?sep=(.)"?[ \t;,]*\r?\n', re.IGNORECASE)  # which Excel obeys
+SEP_LINE = re.compile(r'"?sep=(.)"?[ \t;,]*(\r\n|\r|\n)', re.IGNORECASE)  # which Excel obeys
 BOMS = (
     (b"\xff\xfe\0\0", "utf-32"),
     (b"\xef\xbb\xbf", "utf-8-sig"),

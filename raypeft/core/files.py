@@ -1,5 +1,6 @@
 """Files that readers see whole or not at all."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,6 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
+
+from raypeft.core.errors import PreflightError
+
+LOCK_SECONDS = 24 * 3600.0  # for another process that makes the same file
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
@@ -54,30 +59,50 @@ def temporary_file(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[P
 
 
 @contextmanager
-def locked(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+def locked(
+    path: Path, *, waiting: Callable[[], object] = lambda: None, limit_seconds: float = LOCK_SECONDS
+) -> Iterator[None]:
     """One process at a time, others wait; the system lets go when the process ends, however it ends.
 
     `waiting` is called several times a second of it.
+    Raises: PreflightError after `limit_seconds`.
     """
-    while True:
+    end = time.monotonic() + limit_seconds
+    while time.monotonic() < end:
         with locked_if_free(path) as is_free:
             if is_free:
                 yield
                 return
         waiting()
         time.sleep(0.2)
+    raise PreflightError(f"{path}: another process has held it for {limit_seconds / 3600:g} h; end that one")
 
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
     """Whether no other process holds the lock of `locked`; then this one does, meanwhile."""
-    with _open_lock(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_free = True
-        except BlockingIOError:
-            is_free = False
-        yield is_free
+    while True:
+        with _open_lock(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            if not _lies_at(file, path):  # its holder has removed it since
+                continue
+            try:
+                yield True
+            finally:
+                with contextlib.suppress(OSError):  # in a folder where this user may not
+                    path.unlink()
+            return
+
+
+def _lies_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _open_lock(path: Path) -> IO[str]:

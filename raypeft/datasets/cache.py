@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -18,9 +18,11 @@ from PIL import Image
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.files import link_or_copy, locked, temporary_file, write_file
+from raypeft.core.machine import usable_cores
 from raypeft.datasets.base import Table
 from raypeft.datasets.decoder import decode_files, resized, why
 from raypeft.datasets.images import Fingerprint, fingerprint
+from raypeft.datasets.pixels import Picture
 
 DECODING = 2
 """Version of how files become pixels: raised by every change that moves one."""
@@ -52,7 +54,7 @@ def content_digests(table: Table) -> list[str]:
     if table.paths is None:
         assert table.images is not None, "a table has paths or images"
         return [_digest(image.tobytes()) for image in table.images]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         digests = list(threads.map(_file_digest, table.paths, table.checksums or repeat(None)))
     raise_problems(table, [problem for _, problem in digests])
     return [digest for digest, _ in digests]
@@ -95,7 +97,8 @@ def decode(
         )
         link_or_copy(folder / path.relative_to(cache_dir), path)
 
-    with locked(path.with_suffix(".lock")):
+    wait = f"waiting for another process that decodes {table.name}"
+    with locked(path.with_suffix(".lock"), waiting=lambda: watch(wait, 0, len(table))):
         if path.exists():
             try:
                 return open_images(path)
@@ -122,8 +125,7 @@ def _serves(shared_cache: Path, use: Callable[[Path], object]) -> bool:
 def fingerprints(table: Table, *, watch: Watch = no_watch) -> list[Fingerprint | str]:
     """Of every image, decoded and not kept; or what is wrong with its file."""
     if table.paths is None:
-        assert table.images is not None, "a table has paths or images"
-        return [fingerprint(Image.fromarray(image).convert("RGB")) for image in table.images]
+        return [fingerprint(picture) for picture in _pictures(table)]
     total = len(table)
     return decode_files(table.paths, pixels=None, watch=lambda done: watch("checking images", done, total))
 
@@ -133,7 +135,7 @@ def open_images(path: Path) -> Decoded:
     try:
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
         images = batch.column("image").to_numpy_ndarray()
-        pixels, phashes = batch.column("pixels").to_pylist(), batch.column("phash").to_pylist()
+        columns = [batch.column(name).to_pylist() for name in ("pixels", "phash", "featureless", "notes")]
     except PermissionError as error:  # Arrow's names neither the file nor the reason
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
     except (OSError, pa.ArrowException, KeyError, IndexError) as error:
@@ -141,7 +143,8 @@ def open_images(path: Path) -> Decoded:
     return Decoded(
         images=images,
         fingerprints=tuple(
-            Fingerprint(pixels=one, phash=other) for one, other in zip(pixels, phashes, strict=True)
+            Fingerprint(pixels=pixels, phash=phash, featureless=featureless, notes=tuple(notes))
+            for pixels, phash, featureless, notes in zip(*columns, strict=True)
         ),
     )
 
@@ -169,14 +172,12 @@ def _fill(
     table: Table, raw: Path, *, shape: tuple[int, ...], interpolation: str, watch: Watch
 ) -> list[Fingerprint]:
     if table.paths is None:
-        assert table.images is not None, "a table has paths or images"
         target = np.memmap(raw, dtype=np.uint8, mode="r+", shape=shape)
         resample = Image.Resampling[interpolation.upper()]
-        rgb = [Image.fromarray(image).convert("RGB") for image in table.images]
-        for index, image in enumerate(rgb):
-            target[index] = np.asarray(resized(image, shape[1], resample))
+        for index, picture in enumerate(_pictures(table)):
+            target[index] = np.asarray(resized(picture.image, shape[1], resample))
         target.flush()
-        return [fingerprint(image) for image in rgb]
+        return [fingerprint(picture) for picture in _pictures(table)]
     results = decode_files(
         table.paths,
         pixels=raw,
@@ -188,6 +189,12 @@ def _fill(
     return [result for result in results if not isinstance(result, str)]
 
 
+def _pictures(table: Table) -> Iterator[Picture]:
+    """Of a table that holds its pixels."""
+    assert table.images is not None, "a table has paths or images"
+    return (Picture(image=Image.fromarray(image).convert("RGB")) for image in table.images)
+
+
 def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint]) -> None:
     """One record batch, so that all images are one piece of memory."""
     batch = pa.record_batch(
@@ -195,6 +202,8 @@ def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint]) -> None
             "image": pa.FixedShapeTensorArray.from_numpy_ndarray(images),
             "pixels": pa.array([one.pixels for one in found], pa.binary(16)),
             "phash": pa.array([one.phash for one in found], pa.binary(32)),
+            "featureless": pa.array([one.featureless for one in found], pa.string()),
+            "notes": pa.array([one.notes for one in found], pa.list_(pa.string())),
         }
     )
 

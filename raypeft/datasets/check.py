@@ -15,14 +15,8 @@ from raypeft.datasets.base import Dataset, Table, find_dataset, open_dataset
 from raypeft.datasets.cache import Watch, fingerprints, no_watch
 from raypeft.datasets.duplicates import find_units, identical_images, similar_images
 from raypeft.datasets.images import Fingerprint
-from raypeft.datasets.splits import (
-    SIDES,
-    draw_by_image,
-    few_test_images,
-    leaks,
-    resolve_split,
-    split_table,
-)
+from raypeft.datasets.looks import decisions, featureless, featureless_classes
+from raypeft.datasets.splits import SIDES, draw_by_image, leaks, resolve_split, split_table
 
 NEAR = 10  # of 256 bits: pHashes this near are shown as near duplicates
 SEEDS = range(5)  # splits by image over which their leakage is averaged
@@ -74,6 +68,8 @@ class Report:
     similar_distance: int = NEAR
     leakage: Leakage | None = None
     source_baseline: SourceBaseline | None = None
+    decisions: tuple[dict[str, Any], ...] = ()  # in reading files: what, images, by_class
+    featureless: tuple[dict[str, Any], ...] = ()  # nothing to learn from: reason, images, by_class, cases
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what was decided in reading the source
@@ -99,6 +95,7 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
     except DataError as error:
         problems.append(str(error))
         resolved, sides = split, np.full(len(table), "", dtype="<U5")
+    problems += featureless_classes(table, found)
     identical = _duplicates(table, sides, identical_images(found))
     similar = _duplicates(table, sides, _similar_only(found))
     return Report(
@@ -124,8 +121,21 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
         similar=similar,
         leakage=_leakage(table, units, sides, dataset),
         source_baseline=_source_baseline(table, sides),
+        decisions=tuple(
+            {"what": one.what, "images": len(one.cases), "by_class": one.by_class(table)}
+            for one in decisions(found)
+        ),
+        featureless=tuple(
+            {
+                "reason": one.what,
+                "images": len(one.cases),
+                "by_class": one.by_class(table),
+                "cases": [table.case_ids[case] for case in one.cases],
+            }
+            for one in featureless(found)
+        ),
         problems=tuple(problems),
-        warnings=tuple(_warnings(table, sides, dataset, identical, similar)),
+        warnings=tuple(_warnings(table, dataset, identical, similar)),
         notes=table.notes,
     )
 
@@ -221,13 +231,8 @@ def _groups(table: Table, units: np.ndarray) -> dict[str, int]:
     }
 
 
-def _warnings(
-    table: Table, sides: np.ndarray, dataset: Dataset | None, identical: Duplicates, similar: Duplicates
-) -> list[str]:
+def _warnings(table: Table, dataset: Dataset | None, identical: Duplicates, similar: Duplicates) -> list[str]:
     warnings = []
-    test = np.flatnonzero(sides == "test")
-    if len(test) and (few := few_test_images(_per_class(table, test))):
-        warnings.append(few)
     found = Counter(_per_class(table, np.arange(len(table))))
     for part in table.left_out:
         found.update(part.by_class)

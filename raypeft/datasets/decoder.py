@@ -8,21 +8,47 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from raypeft.datasets.images import Fingerprint, fingerprint, to_rgb
+from raypeft.core.machine import usable_cores
+from raypeft.datasets.images import Fingerprint, LargeImageError, fingerprint, read_image
+from raypeft.datasets.pixels import Deep, Span, common_spans, shown
 
 TIMEOUT_SECONDS = 60.0  # per image; a healthy one takes milliseconds
+
+
+KILLED_SECONDS = 5.0  # for a killed decoder to be gone
+LARGE_TIMEOUT_SECONDS = 300.0  # per image of more than images.LARGE_PIXELS
+
+MEMORY_BYTES = 4 * 2**30
+"""A decoding process may take so much for data of its own; several at once decode no large image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Postponed:
+    """An image that waits: a large one for all others, a deep one for the span of its kind."""
+
+    kind: str = ""
+    span: Span = (0.0, 0.0)
+
+
+LARGE = _Postponed()
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads' own memory counts too
+
+Reply = Fingerprint | _Postponed | str
+"""Of one image; the text says what is wrong with its file."""
 
 
 def decode_files(
@@ -36,41 +62,88 @@ def decode_files(
 ) -> list[Fingerprint | str]:
     """Fingerprints in the order of `paths`, or what is wrong with a file.
 
+    Large images come after the others, one at a time. Images of more than 8 bits come twice: first for
+    their span, then to be shown on the one that all of their kind need.
     `pixels`: a file to fill with uint8 (n, image_size, image_size, 3); it must have that size.
     None: fingerprints alone. `watch` is called with the number of images done.
     """
-    results: list[Fingerprint | str] = [""] * len(paths)
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for index in range(len(paths)):
-        waiting.put(index)
     arguments = [str(pixels or ""), str(len(paths)), str(image_size), interpolation]
-    lock, num_done = threading.Lock(), 0
+    crew = _Crew(paths, arguments, watch, timeout_seconds)
+    crew.ask(range(len(paths)))
+    large = {index for index, one in enumerate(crew.replies) if one == LARGE}
+    crew.ask(large, is_alone=True)
+    deep = {index: one for index, one in enumerate(crew.replies) if isinstance(one, _Postponed)}
+    spans = common_spans((one.kind, one.span) for one in deep.values())
+    crew.ask([index for index in deep if index not in large], spans=spans)
+    crew.ask([index for index in deep if index in large], spans=spans, is_alone=True)
+    return [
+        f"{path}: it changed while it was read" if isinstance(one, _Postponed) else one
+        for path, one in zip(paths, crew.replies, strict=True)
+    ]
 
-    def work() -> None:
-        nonlocal num_done
-        decoder = _Decoder(arguments, timeout_seconds)
+
+class _Crew:
+    """Decoders at work on the same images, and what each image gave last."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        arguments: list[str],
+        watch: Callable[[int], object],
+        timeout_seconds: float,
+    ) -> None:
+        self.replies: list[Reply] = [LARGE] * len(paths)
+        self._paths, self._arguments, self._watch = paths, arguments, watch
+        self._timeout_seconds = timeout_seconds
+        self._lock, self._num_done = threading.Lock(), 0
+
+    def ask(
+        self, indices: Iterable[int], *, spans: Mapping[str, Span] | None = None, is_alone: bool = False
+    ) -> None:
+        """Decode these; without `spans` deep images only tell theirs. `is_alone`: one at a time."""
+        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in indices:
+            waiting.put(index)
+        timeout = LARGE_TIMEOUT_SECONDS if is_alone else self._timeout_seconds
+        num = min(1 if is_alone else usable_cores(), waiting.qsize())
+        decoders = [_Decoder(self._arguments, timeout) for _ in range(num)]
+        threads = [
+            threading.Thread(target=self._work, args=(decoder, waiting, spans, is_alone))
+            for decoder in decoders
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:  # Ctrl-C: nothing more to do, and no image, however large, is waited for
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
+            for decoder in decoders:
+                decoder.kill()
+            raise
+
+    def _work(
+        self,
+        decoder: "_Decoder",
+        waiting: "queue.SimpleQueue[int]",
+        spans: Mapping[str, Span] | None,
+        is_alone: bool,
+    ) -> None:
         try:
             while True:
                 index = waiting.get_nowait()
-                results[index] = decoder.ask(index, paths[index])
-                with lock:
-                    num_done += 1
-                    watch(num_done)
+                reply = decoder.ask(index, self._paths[index], spans, is_alone)
+                self.replies[index] = reply
+                if not isinstance(reply, _Postponed):
+                    with self._lock:
+                        self._num_done += 1
+                        self._watch(self._num_done)
         except queue.Empty:
             return
         finally:
             decoder.stop()
-
-    threads = [threading.Thread(target=work) for _ in range(min(os.cpu_count() or 1, len(paths)))]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    finally:  # on Ctrl-C: nothing more to do
-        while not waiting.empty():
-            waiting.get()
-    return results
 
 
 class _Decoder:
@@ -86,8 +159,8 @@ class _Decoder:
         self._timeout_seconds = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, index: int, path: Path) -> Fingerprint | str:
-        """The image's fingerprint, or what is wrong with the file."""
+    def ask(self, index: int, path: Path, spans: Mapping[str, Span] | None, is_alone: bool) -> Reply:
+        """What `serve` answers, or that the decoder died."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command,
@@ -95,23 +168,27 @@ class _Decoder:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # libraries print names of files and values of headers
                 bufsize=0,
+                env=os.environ | ONE_THREAD,
             )
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it is dead already: told below
-            process.stdin.write(json.dumps([index, str(path)]).encode() + b"\n")
+            request = json.dumps([index, str(path), spans, is_alone])
+            process.stdin.write(request.encode() + b"\n")
         readable, _, _ = select.select([process.stdout], [], [], self._timeout_seconds)
         reply = process.stdout.readline() if readable else b""
         if reply:
-            content = json.loads(reply)
-            if isinstance(content, str):
-                return content
-            return Fingerprint(pixels=bytes.fromhex(content[0]), phash=bytes.fromhex(content[1]))
+            return _parsed(json.loads(reply))
         self.stop()
         if not readable:
             return f"{path}: its decoder did not answer for {self._timeout_seconds:g} s"
         return f"{path}: it crashed the decoder ({_death(process.returncode)})"
+
+    def kill(self) -> None:
+        """From another thread: an answer that is waited for comes at once, and is that it died."""
+        if (process := self._process) is not None:
+            process.kill()
 
     def stop(self) -> None:
         if self._process is None:
@@ -123,13 +200,15 @@ class _Decoder:
             process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a dead file system holds it
+                process.wait(timeout=KILLED_SECONDS)
         if process.stdout is not None:
             process.stdout.close()
 
 
 def main() -> None:
     """The decoding process: arguments are those of `decode_files`."""
+    limit_memory()
     pixels, num_images, image_size, interpolation = sys.argv[1:]
     side = int(image_size)
     shape = (int(num_images), side, side, 3)
@@ -137,22 +216,57 @@ def main() -> None:
     serve(sys.stdin.buffer, sys.stdout.buffer, target, Image.Resampling[interpolation.upper()])
 
 
+def limit_memory() -> None:
+    """Of this process, to MEMORY_BYTES for data: a file that needs more is an error, not a full machine."""
+    with contextlib.suppress(OSError, ValueError):  # some other limit is lower
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
 def serve(
     requests: BinaryIO, replies: BinaryIO, target: np.ndarray | None, resample: Image.Resampling
 ) -> None:
-    """Answer each line of `requests` with a fingerprint or a text that says what is wrong."""
+    """Answer each line of `requests` with a fingerprint, what the image waits for, or what is wrong."""
     for request in requests:
-        index, path = json.loads(request)
+        index, path, spans, is_alone = json.loads(request)
         try:
-            image = to_rgb(Path(path))
-            if target is not None:
-                target[index] = np.asarray(resized(image, target.shape[1], resample))
-            found = fingerprint(image)
-            reply: object = [found.pixels.hex(), found.phash.hex()]
+            reply: object = _reply(index, Path(path), spans, is_alone, target, resample)
         except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, ...
             reply = why(Path(path), error)
         replies.write(json.dumps(reply).encode() + b"\n")
         replies.flush()
+
+
+def _reply(
+    index: int,
+    path: Path,
+    spans: Mapping[str, Span] | None,
+    is_alone: bool,
+    target: np.ndarray | None,
+    resample: Image.Resampling,
+) -> dict[str, object]:
+    """What `_parsed` reads."""
+    try:
+        read = read_image(path, is_alone=is_alone)
+    except LargeImageError:
+        return asdict(LARGE)
+    if isinstance(read, Deep) and (spans is None or read.kind not in spans):
+        return {"kind": read.kind, "span": read.span}
+    picture = shown(read, spans or {})
+    if target is not None:
+        target[index] = np.asarray(resized(picture.image, target.shape[1], resample))
+    found = fingerprint(picture)
+    return asdict(found) | {"pixels": found.pixels.hex(), "phash": found.phash.hex()}
+
+
+def _parsed(reply: Any) -> Reply:
+    if isinstance(reply, str):
+        return reply
+    if "kind" in reply:
+        return _Postponed(kind=reply["kind"], span=tuple(reply["span"]))
+    pixels, phash = bytes.fromhex(reply["pixels"]), bytes.fromhex(reply["phash"])
+    return Fingerprint(
+        pixels=pixels, phash=phash, featureless=reply["featureless"], notes=tuple(reply["notes"])
+    )
 
 
 def resized(image: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
@@ -168,6 +282,8 @@ def why(path: Path, error: Exception) -> str:
         return f"{path}: empty file"
     if isinstance(error, UnidentifiedImageError):
         return f"{path}: not an image"
+    if isinstance(error, MemoryError):
+        return f"{path}: decoding needs more than {MEMORY_BYTES / 2**30:.0f} GiB of memory; save it smaller"
     return f"cannot decode {path}: {' '.join(str(error).split()) or type(error).__name__}"
 
 

@@ -1,6 +1,5 @@
 """Your own images in class folders: every file below is an image of a class, or counted with the reason."""
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,8 +30,6 @@ from raypeft.datasets.walk import Walk, walk
 NO_LOSS = frozenset((NO_IMAGE, EXCLUDED, NOT_INCLUDED, AGAIN, LOOP))
 """A folder beside the classes that holds these alone is no class that got lost."""
 
-_logger = logging.getLogger(__name__)
-
 
 @register_source(
     "folder", meaning="one folder per class, images at any depth below it; or such in train, val and test"
@@ -57,16 +54,14 @@ def folder(path: str, *, include: str | tuple[str, ...] = (), exclude: str | tup
     except LayoutError as error:
         raise DataError(f"{name}: {visible(str(error))}") from None
     rows = [_row(root, image, layout) for image in _used(found, why)]
-    problems = [*_conflicts(found, why, layout), *_empty_classes(found, why, layout)]
-    if problems:
+    if problems := [*_conflicts(found, why, layout), *_empty_classes(found, why, layout)]:
         raise DataError(f"{name}:\n{list_problems(problems)}")
     if len(classes := {row.label for row in rows}) < 2:
-        raise DataError(f"{name}: one class only, '{min(classes)}'; classification needs two")
-    if "" not in layout.parents:
-        read = " and ".join(visible(parent) for parent in sorted(layout.parents))
-        _logger.warning("%s: the class folders are those in %s", name, read)
+        raise DataError(f"{name}: one class only, '{visible(min(classes))}'; classification needs two")
     class_of = {path: visible(place[0]) for path in why if (place := layout.place(path))}
-    return make_table(name, rows, left_out=count(why, _used(found, why), class_of))
+    parents = " and ".join(visible(parent) for parent in sorted(layout.parents))
+    notes = [f"the class folders are those in {parents}"] if parents else []
+    return make_table(name, rows, left_out=count(why, _used(found, why), class_of), notes=notes)
 
 
 def _globs(option: str | tuple[str, ...]) -> tuple[str, ...]:

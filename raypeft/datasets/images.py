@@ -16,6 +16,10 @@ from raypeft.datasets.deep import read_deep, upright
 from raypeft.datasets.dicom import DIRECTORY, is_dicom, read_dicom
 from raypeft.datasets.pixels import Deep, Picture, shown
 
+NEARLY_ALL = 0.95  # of the pixels of an image
+BLACK, WHITE = 3, 253  # grey levels below the one, and from the other on
+HANDFUL = 4  # grey levels
+
 PHASH_SIDE = 16  # a pHash is 16 x 16 bits: 32 bytes
 LARGE_PIXELS = 2**26
 """Images with more pixels are shrunk by a whole factor as they are read, and decoded one at a time."""
@@ -39,6 +43,8 @@ class Fingerprint:
 
     pixels: bytes
     phash: bytes
+    featureless: str = ""  # why no network could learn from it
+    notes: tuple[str, ...] = ()  # what was decided in reading it
 
 
 def is_image_file(path: Path) -> bool:
@@ -184,7 +190,7 @@ def _eight_bits(opened: Image.Image, factor: int) -> Image.Image:
     return upright(image, orientation)
 
 
-def fingerprint(image: Image.Image) -> Fingerprint:
+def fingerprint(picture: Picture) -> Fingerprint:
     """Of an RGB image.
 
     pHash as Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010,
@@ -192,11 +198,32 @@ def fingerprint(image: Image.Image) -> Fingerprint:
     """
     from scipy.fft import dctn  # half a second that only decoding needs
 
-    side = 4 * PHASH_SIDE
-    grey = np.asarray(image.convert("L").resize((side, side), Image.Resampling.LANCZOS), dtype=np.float64)
-    low = dctn(grey)[:PHASH_SIDE, :PHASH_SIDE]
+    image, side = picture.image, 4 * PHASH_SIDE
+    grey = image.convert("L")
+    small = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS), dtype=np.float64)
+    low = dctn(small)[:PHASH_SIDE, :PHASH_SIDE]
     size = f"{image.width}x{image.height}".encode()
     return Fingerprint(
         pixels=hashlib.sha256(size + image.tobytes()).digest()[:16],
         phash=np.packbits(low > np.median(low)).tobytes(),
+        featureless=_lack(np.array(grey.histogram())),
+        notes=picture.notes,
     )
+
+
+def _lack(histogram: np.ndarray) -> str:
+    """Why a network could learn nothing from an image of these grey levels; nothing where it could.
+
+    Measured: 95% of the pixels of scikit-learn's digits, 8 x 8, have 5 levels or more; of BUSI, HAM10000,
+    PneumoniaMNIST and 1,000 images of ChestX-ray14 19 or more, and at most 47% are black, 7% white.
+    """
+    enough = NEARLY_ALL * histogram.sum()
+    if np.count_nonzero(histogram) == 1:
+        return "a single grey value"
+    if histogram[:BLACK].sum() >= enough:
+        return "almost entirely black"
+    if histogram[WHITE:].sum() >= enough:
+        return "almost entirely white"
+    if np.sort(histogram)[-HANDFUL:].sum() >= enough:
+        return "a handful of grey levels, as masks have"
+    return ""

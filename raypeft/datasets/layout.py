@@ -1,13 +1,9 @@
 """Which class, and which side of the split, an image is of: by the folders above it."""
 
 import re
-import unicodedata
-from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from raypeft.core.text import visible
 
 SIDE_OF = {
     "train": "train", "training": "train",
@@ -68,9 +64,7 @@ def find_layout(root: Path, images: Collection[str]) -> Layout:
         parents = {_below_containers(_join(base, child), images): side for child, side in sides.items()}
         if not _children(next(one for one, side in parents.items() if side == "train"), images):
             raise LayoutError(f"the images in '{_join(base, 'train')}' {IN_NO_CLASS}")
-        _check_names(parents, images)
         return Layout(parents=dict(parents))
-    _check_names([base], images)
     has_inner_sides = _has_inner_sides(base, children, images)
     if not has_inner_sides:
         _check_no_split(base, children)
@@ -166,18 +160,6 @@ def _check_no_split(base: str, names: Collection[str]) -> None:
             "test and perhaps val, side by side, and the class folders in each; name them so, leave some out "
             "with --exclude, or name images, labels and splits in a table: csv:PATH"
         )
-
-
-def _check_names(parents: Iterable[str], images: Collection[str]) -> None:
-    """Raises: LayoutError for class folders whose names differ in spelling alone."""
-    folders: dict[str, dict[str, str]] = defaultdict(dict)  # folded name -> name -> one folder so named
-    for parent in parents:
-        for name in _children(parent, images):
-            folded = re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", visible(name)).casefold())
-            folders[folded].setdefault(name, _join(parent, name))
-    for same in folders.values():
-        if len(same) > 1:
-            raise LayoutError(f"{_all(same.values())}: one class in two spellings? Rename one of them")
 
 
 def _words(name: str) -> list[str]:

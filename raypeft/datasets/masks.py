@@ -1,11 +1,12 @@
 """Which images are segmentation masks of others: they pair with images by name and hold few grey levels."""
 
+import os
 import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def says_mask(name: str) -> bool:
 
 def named_masks(root: Path, images: Sequence[str]) -> tuple[set[str], list[Kind]]:
     """Masks among images (paths below `root`) whose name says so, and the kinds in which pixels deny it."""
-    masks = {path for path in images if MASK.search(PurePosixPath(path).stem)}
+    masks = {path for path in images if MASK.search(_stem(path))}
     rest = [path for path in images if path not in masks]
     kinds = [kind for kind in [*_by_folder(rest), *_by_word(rest)] if kind.words & WORDS]
     levels = _Levels(root)
@@ -61,8 +62,9 @@ def named_masks(root: Path, images: Sequence[str]) -> tuple[set[str], list[Kind]
     doubtful = []
     for kind in kinds:
         is_plain = kind.words <= WORDS  # "masks"; "with_mask" may be a class
+        is_deep = not any(path.startswith(f"{kind.name}/") for path in kind.members)  # no class folder
         if levels.are_few(kind.members):
-            masks.update(kind.members if is_plain or kind.has_partners else ())
+            masks.update(kind.members if is_plain or is_deep or kind.has_partners else ())
         elif is_plain and kind.has_partners:
             doubtful.append(kind)
     return masks, doubtful
@@ -89,12 +91,13 @@ def _by_folder(images: Sequence[str], *, below: Callable[[str], int] = lambda pa
     places = []
     for path in images:
         *folders, file = path.split("/")
-        bare = _bare(PurePosixPath(file).stem)[0]
+        bare = _bare(_stem(file))[0]
         names["/".join(folders), bare].setdefault("", path)
+        class_level = below(path)
         for depth, folder in enumerate(folders):
             place = "/".join(folders[:depth]), "/".join([*folders[depth + 1 :], bare])
             names[place].setdefault(folder, path)
-            if depth > below(path):
+            if depth > class_level:
                 places.append((folder, path, place))
     kinds: dict[str, Kind] = {}
     for folder, path, place in places:
@@ -111,7 +114,7 @@ def _by_word(images: Sequence[str]) -> list[Kind]:
     places = []
     for path in images:
         folder, _, file = path.rpartition("/")
-        bare, word = _bare(PurePosixPath(file).stem)
+        bare, word = _bare(_stem(file))
         names[folder, bare].setdefault(word, path)
         if word:
             places.append((word, path, (folder, bare)))
@@ -127,13 +130,13 @@ def _by_rest(images: Sequence[str]) -> list[Kind]:
     """Images named as another plus something: a_b.png beside a.png, a.png beside a.jpg."""
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)  # folder, stem -> images
     for path in images:
-        stems[path.rpartition("/")[0], PurePosixPath(path).stem].append(path)
+        stems[path.rpartition("/")[0], _stem(path)].append(path)
     kinds: dict[str, Kind] = {}
     for (folder, stem), paths in stems.items():
         cuts = [match.start() for match in SEPARATOR.finditer(stem)]
         cut = next((cut for cut in reversed(cuts) if (folder, stem[:cut]) in stems), None)
         for path in paths:
-            rest, partner = PurePosixPath(path).suffix, next((one for one in paths if one != path), None)
+            rest, partner = os.path.splitext(path)[1], next((one for one in paths if one != path), None)
             if cut is not None:
                 rest, partner = stem[cut:], stems[folder, stem[:cut]][0]
             if partner is not None:
@@ -141,6 +144,10 @@ def _by_rest(images: Sequence[str]) -> list[Kind]:
                 kind.members.append(path)
                 kind.partners.append(partner)
     return list(kinds.values())
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path.rpartition("/")[2])[0]
 
 
 def _bare(stem: str) -> tuple[str, str]:

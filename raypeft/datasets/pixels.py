@@ -45,7 +45,7 @@ class Deep:
         bits = int(high).bit_length()
         notes = [*self.notes, self.rule.format(low=_number(low), high=_number(high), bits=bits)]
         if (float(self.values.max()) - float(self.values.min())) * DIM < high - low:
-            notes.append(f"its own values span less than a {DIM}th of that")
+            notes.append(f"its own values span less than an {DIM}th of that")
         return Picture(image=Image.fromarray(pixels).convert("RGB"), notes=tuple(notes))
 
 

@@ -29,6 +29,8 @@ from raypeft.datasets.cache import (
     open_images,
 )
 from raypeft.datasets.duplicates import find_units
+from raypeft.datasets.images import Fingerprint
+from raypeft.datasets.looks import decisions, featureless, refuse_featureless_classes
 from raypeft.datasets.splits import leaks, resolve_split, split_table, subset
 
 _logger = logging.getLogger(__name__)
@@ -103,6 +105,7 @@ def prepare(
             shared_cache=shared_cache,
             watch=watch,
         )
+    _tell_looks(table, decoded.fingerprints)
     dataset = find_dataset(source)
     units = find_units(table, decoded.fingerprints, similar=dataset.similar if dataset else None)
     sides = split_table(table, units, split=resolved, seed=split_seed)
@@ -110,6 +113,15 @@ def prepare(
     prepared = _prepared(table, contents, units, sides, split=resolved)
     _write(cache_dir / f"{prepared.digest}.parquet", prepared)
     return prepared
+
+
+def _tell_looks(table: Table, found: Sequence[Fingerprint]) -> None:
+    """Raises: DataError naming each class that consists mostly of images without features."""
+    refuse_featureless_classes(table, found)
+    for one in decisions(found):
+        _logger.warning("%s: %s", table.name, one.line(table))
+    for one in featureless(found):
+        _logger.warning("%s: nothing to learn from %s; see raypeft data check", table.name, one.line(table))
 
 
 def check_leakage(

@@ -1,12 +1,20 @@
-"""What a person sees while images are decoded: a bar on a terminal, a line now and then elsewhere."""
+"""What a person sees while a sweep is checked and images decoded: a bar on a terminal, or lines."""
 
 import time
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from raypeft.core.terminal import Terminal
 
+CHECKING = "checking names, data and weights"
 QUIET_SECONDS = 30.0  # between two lines in a log
 
 
@@ -20,6 +28,7 @@ class ImageBar:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=console, transient=True)
@@ -40,6 +49,7 @@ class ImageBar:
     def __enter__(self) -> "ImageBar":
         if self._console.is_terminal:
             self._bar.start()
+            self._bar.add_task(CHECKING, total=None)
         return self
 
     def __exit__(

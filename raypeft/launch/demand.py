@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.spec import Cell
+from raypeft.launch.address import cluster_address
 from raypeft.launch.plan import Plan
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def demands(
 def declared_resources(config: Path = Path("~/ray_bootstrap_config.yaml")) -> dict[str, float]:
     """What `ray up` may start on the cluster whose head this is, by the file that it leaves there."""
     path = config.expanduser()
-    if not os.environ.get("RAY_ADDRESS") or not path.is_file():
+    if cluster_address() is None or not path.is_file():
         return {}
     total: dict[str, float] = {}
     for node_type in (yaml.safe_load(path.read_text()).get("available_node_types") or {}).values():

@@ -17,9 +17,11 @@ from typing import Literal
 
 from raypeft.core.commit import UNKNOWN, source_commit
 from raypeft.core.errors import RaypeftError
+from raypeft.core.machine import CPUS, memory_limit, usable_cores
+from raypeft.launch.address import ADDRESS, check_cluster, cluster_address
 from raypeft.launch.filesystem import unfit
 from raypeft.launch.preflight import OPEN_FILES
-from raypeft.launch.token import token_file
+from raypeft.launch.token import TOKEN, TOKEN_PATH, token_file, why_no_token_file
 
 Level = Literal["OK", "WARN", "FAIL"]
 
@@ -54,6 +56,7 @@ def examine(store: Path, *, tracking_uri: str | None, port: int) -> Iterator[Fin
         _open_files,
         lambda: _port(port),
         _token,
+        _cluster,
         _open_dashboard,
         _cluster_file,
         lambda: _tracking(store, tracking_uri),
@@ -117,8 +120,10 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    what = f"memory: {total / GIB:.0f} GiB, {os.cpu_count()} CPU cores"
+    total, cores, installed = memory_limit(), usable_cores(), os.cpu_count() or 1
+    what = f"memory: {total / GIB:.0f} GiB, {cores} CPU core{'s' * (cores != 1)}"
+    if cores < installed:
+        what += f" of {installed}: a mask, a quota, the job or {CPUS} allows no more"
     if total < MIN_MEMORY:
         yield Finding(level="WARN", what=what, fix="Ray ends trials that fill it; lower the micro-batch")
     else:
@@ -182,12 +187,30 @@ def _port(port: int) -> Iterator[Finding]:
 
 def _token() -> Iterator[Finding]:
     path = token_file()
-    if not path.exists():
-        yield Finding(level="OK", what=f"Ray's token: none yet, made at the first run ({path})")
-    elif path.stat().st_mode & 0o077:
+    if os.environ.get(TOKEN):
+        yield Finding(level="OK", what=f"Ray's token: from {TOKEN}")
+    elif path.exists() and path.stat().st_mode & 0o077:
         yield Finding(level="FAIL", what=f"Ray's token: others can read {path}", fix=f"run: chmod 600 {path}")
-    else:
+    elif not (problem := why_no_token_file()):
         yield Finding(level="OK", what=f"Ray's token: private ({path})")
+    elif os.environ.get(TOKEN_PATH):
+        yield Finding(
+            level="FAIL", what=f"Ray's token: {problem}", fix=f"name another file, or unset {TOKEN_PATH}"
+        )
+    else:
+        yield Finding(level="OK", what=f"Ray's token: a new one for each run, in memory alone ({problem})")
+
+
+def _cluster() -> Iterator[Finding]:
+    """Whether the cluster that a sweep would join answers."""
+    if (address := cluster_address()) is None:
+        yield Finding(level="OK", what="Ray: each run starts its own on this machine")
+        return
+    try:
+        yield Finding(level="OK", what=f"Ray: the cluster of {ADDRESS} answers at {check_cluster(address)}")
+    except RaypeftError as error:
+        what, _, fix = str(error).partition("; ")
+        yield Finding(level="FAIL", what=f"Ray: {what}", fix=fix)
 
 
 def _open_dashboard() -> Iterator[Finding]:

@@ -17,9 +17,10 @@ from ray.tune.search import Searcher
 
 from raypeft.core.result import Result
 from raypeft.launch.state import SweepState
+from raypeft.launch.stopping import GRACE_SECONDS
+from raypeft.launch.waits import AwakeClock
 
 PULSE_SECONDS = 5.0
-GRACE_SECONDS = 30.0  # in which trials save their state and leave, when the sweep stops
 
 
 class SweepSearcher(Searcher):
@@ -149,7 +150,7 @@ class SweepStopper(tune.Stopper):
 
     def __init__(self, state: SweepState, scheduler: SweepScheduler) -> None:
         self._state, self._scheduler = state, scheduler
-        self._since: float | None = None
+        self._clock: AwakeClock | None = None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Single trials are stopped by the scheduler."""
@@ -159,10 +160,8 @@ class SweepStopper(tune.Stopper):
         """Whether to stop every trial now."""
         if not self._state.stopping:
             return False
-        if self._since is None:
-            self._since = time.monotonic()
-        waited = time.monotonic() - self._since
-        return self._state.is_urgent or self._scheduler.is_idle or waited > GRACE_SECONDS
+        self._clock = self._clock or AwakeClock()
+        return self._state.is_urgent or self._scheduler.is_idle or self._clock() > GRACE_SECONDS
 
 
 class Pulse(TrialProgressCallback):

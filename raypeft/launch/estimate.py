@@ -1,10 +1,14 @@
 """What the rest of a sweep will take: operations counted, hours from what was measured here or elsewhere."""
 
 import csv
+import functools
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_call
@@ -21,7 +25,11 @@ from raypeft.train.params import count_method
 Paces = Mapping[tuple[str, str], float]
 """(method, model without options) -> device seconds per floating-point operation of a training step."""
 
-ASSUMED_FLOPS = 100e12  # per second and device, where nothing is measured: what an H100 may sustain in bf16
+ASSUMED_FLOPS = 100e12  # per second and GPU, where nothing is measured: what an H100 may sustain in bf16
+CORE_SHARE = (
+    0.5  # of a matrix product's speed, that a CPU's training steps reach (benchmarks/step_cpu_2026-11)
+)
+PRODUCT_SIDE, PRODUCTS = 768, 3  # of that product: 0.9 GFLOP, a few hundredths of a second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +40,7 @@ class CellEstimate:
     trials_left: int
     flops: float
     device_hours: float
-    basis: str  # measured, benchmark, features, assumed; measured or benchmark "on other cells"
+    basis: str  # measured, benchmark, features, assumed, core; measured or benchmark "on other cells"
     memory_bytes: int  # one trial, float32, without the device's own context
 
 
@@ -78,10 +86,16 @@ def read_paces(path: Path) -> Paces:
 def describe_basis(cells: Sequence[CellEstimate]) -> str:
     """Where the hours come from, in words."""
     words = {
-        "assumed": f"assumed {ASSUMED_FLOPS / 1e12:g} TFLOP/s a device: nothing is measured in this store",
+        "assumed": f"assumed {ASSUMED_FLOPS / 1e12:g} TFLOP/s a GPU: nothing is measured in this store",
         "features": "linear probes train on features that are computed once",
     }
-    return "; ".join(words.get(basis, basis) for basis in dict.fromkeys(one.basis for one in cells))
+    bases = list(dict.fromkeys(one.basis for one in cells))
+    if "core" in bases:
+        words["core"] = (
+            f"no GPU here: assumed {_core_flops() / 1e9:.0f} GFLOP/s for a trial on one CPU core, "
+            f"{CORE_SHARE:.0%} of what a matrix product reaches now: nothing is measured in this store"
+        )
+    return "; ".join(words.get(basis, basis) for basis in bases)
 
 
 def cell_cost(plan: Plan, cell: Cell) -> StepCost:
@@ -133,7 +147,25 @@ def _pace(cell: Cell, paces: Mapping[str, Paces]) -> tuple[str, float]:
     for basis, known in paces.items():
         if known:
             return f"{basis} on other cells", statistics.median(known.values())
-    return "assumed", 1 / ASSUMED_FLOPS
+    if torch.cuda.device_count():
+        return "assumed", 1 / ASSUMED_FLOPS
+    return "core", 1 / _core_flops()
+
+
+@functools.cache
+def _core_flops() -> float:
+    """Operations a second that one core of this machine may do in training steps, in float32."""
+    threads, matrix = torch.get_num_threads(), torch.ones(PRODUCT_SIDE, PRODUCT_SIDE)
+    torch.set_num_threads(1)
+    try:
+        seconds = []
+        for _ in range(PRODUCTS):
+            started = time.perf_counter()
+            matrix @ matrix
+            seconds.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return CORE_SHARE * 2 * PRODUCT_SIDE**3 / min(seconds)
 
 
 def _pair(cell: Cell) -> tuple[str, str]:

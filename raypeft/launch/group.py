@@ -16,6 +16,7 @@ from raypeft.launch.demand import Demand
 
 Metrics = dict[str, str]
 POLL_SECONDS = 1.0  # how often the trial looks whether its workers still live
+LEAVING_SECONDS = 300.0  # for workers that are told to stop
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,10 @@ class _Training:
         return self._thread.is_alive()
 
     def wait(self, *, raises: bool = False) -> None:
-        """Until its workers are gone; raises what they died of if asked."""
-        self._thread.join()
+        """Until its workers are gone; raises what they died of if asked, and when they do not go."""
+        self._thread.join(LEAVING_SECONDS)
+        if self._thread.is_alive():
+            raise RuntimeError(f"the trial's workers have not left within {LEAVING_SECONDS:g} s")
         if raises and self._error is not None:
             raise self._error
 

@@ -150,6 +150,11 @@ class Lease:
         """How many drivers the store has had, this one included."""
         return int(self._content["epoch"])
 
+    @property
+    def since(self) -> datetime:
+        """When this driver took the store."""
+        return datetime.fromisoformat(self._content["since"])
+
     def check(self) -> None:
         """Raises: StoreInUseError when another driver has taken the store over."""
         try:
@@ -186,6 +191,14 @@ def _describe_lease(held: dict[str, Any]) -> str:
 def lease_epoch(store: Path) -> int:
     """The number of the driver that holds the store, or held it last; 0 where that cannot be read."""
     return int(_read_lease(store / "lease.json").get("epoch", 0))
+
+
+def driven_since(store: Path) -> datetime:
+    """When the driver that holds the store, or held it last, began; long ago where that cannot be read."""
+    try:
+        return datetime.fromisoformat(_read_lease(store / "lease.json")["since"])
+    except (KeyError, TypeError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def sweep_up(store: Path, ledger: Ledger) -> None:

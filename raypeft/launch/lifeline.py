@@ -1,23 +1,25 @@
 """Watches from the driver whether a cluster is left: a lost one is an end with a message, never a hang."""
 
 import contextlib
-import ctypes
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-import psutil
 import ray
+
+from raypeft.core.errors import ClusterLostError, RaypeftError
+from raypeft.launch.waits import GAP_SECONDS
 
 LOST_SECONDS = 40.0  # without an answer; Ray itself would end the process without a word after 60
 PROBE_SECONDS = 2.0
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+SERVERS = {"gcs_server": "head (GCS)", "raylet": "raylet"}  # without which no trial goes on
 
 
 class Lifeline:
-    """In `with`: when no machine answers any more, calls `lost` with the reason, in a thread of its own."""
+    """In `with`: when no machine answers any more, calls `lost` with the error, in a thread of its own."""
 
-    def __init__(self, lost: Callable[[str], object], *, seconds: float = LOST_SECONDS) -> None:
+    def __init__(self, lost: Callable[[RaypeftError], object], *, seconds: float = LOST_SECONDS) -> None:
         self._lost, self._seconds = lost, seconds
         self._ended = threading.Event()
         self._answered = time.monotonic()
@@ -44,9 +46,11 @@ class Lifeline:
         last = time.monotonic()
         while not self._ended.wait(PROBE_SECONDS / 2):
             now = time.monotonic()
-            if now - last > 5 * PROBE_SECONDS:  # this process was suspended, not the cluster
+            if now - last > GAP_SECONDS:  # this process was suspended, not the cluster
                 self._answered = now
             last, silent = now, now - self._answered
+            if dead := _dead_server():
+                return self._tell(f"Ray's {dead} of this machine has ended")
             if not self._num_alive and silent > 2 * PROBE_SECONDS:
                 return self._tell("no machine of the cluster is alive")
             if silent > self._seconds:
@@ -54,19 +58,17 @@ class Lifeline:
 
     def _tell(self, why: str) -> None:
         if not self._ended.is_set():
-            self._lost(why)
+            self._lost(ClusterLostError(f"cluster lost: {why}; mend it, what is committed stays"))
 
 
-def adopt_orphans() -> None:
-    """Make processes whose parent dies, as Ray's agents when their raylet is killed, children of this one."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def kill_own_cluster() -> None:
-    """End every process that this one started, without asking: Ray's servers, workers and agents."""
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+def _dead_server() -> str | None:
+    """Which of the servers that this process started for itself has ended; none of a joined cluster."""
+    node: Any = ray._private.worker._global_node
+    dead: list[tuple[str, Any]] = node.dead_processes() if node is not None else []
+    for name, server in dead:
+        if name in SERVERS:
+            return f"{SERVERS[name]} (exit status {server.poll()})"
+    return None
 
 
 def draining_nodes() -> frozenset[str]:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 
 from rich.box import SIMPLE_HEAD
@@ -12,19 +13,24 @@ from rich.text import Text
 from raypeft.core.remarks import cell_remarks
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.terminal import Grid, Terminal
-from raypeft.core.text import visible
+from raypeft.core.text import count, visible
+from raypeft.launch.pace import duration, hours_left
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
+from raypeft.launch.waits import Wait
+
+SILENT_SECONDS = 30.0  # in a log, after which it says what goes on
 
 
 class Progress:
-    """Counts, rate, time left, and the best candidate of each cell."""
+    """Counts, what runs or is waited for, time left, and the best candidate of each cell."""
 
-    def __init__(self, plan: Plan, *, console: Terminal) -> None:
-        """`console` should write to stderr: stdout is for the result."""
-        self._plan, self._console = plan, console
+    def __init__(self, plan: Plan, *, console: Terminal, since: datetime) -> None:
+        """`console` should write to stderr: stdout is for the result. `since`: when the driver began."""
+        self._plan, self._console, self._since = plan, console, since
         self._cells: Sequence[CellSearch] = ()
-        self._started, self._ended = time.monotonic(), 0
+        self._started = self._spoken = self._drawn = time.monotonic()
+        self._now = ""
         self._live = Live(console=console, refresh_per_second=1, auto_refresh=False, transient=True)
 
     def show(self, cells: Sequence[CellSearch]) -> None:
@@ -34,12 +40,22 @@ class Progress:
 
     def trial_ended(self, row: Result) -> None:
         """One trial was committed or failed."""
-        self._ended += 1
         if not self._console.is_terminal:
             self.say(f"{self._counts()} | {_describe(row)}")
         elif row.status == "failed" or row.remarks:
             self.say(_describe(row))
         self._refresh()
+
+    def tick(self, waits: Sequence[Wait], *, running: int) -> None:
+        """Several times a second: what is waited for, if anything, and how many trials run."""
+        now = [*map(str, waits), *([f"{count(running, 'trial')} running"] if running else [])]
+        elapsed = timedelta(seconds=int(time.monotonic() - self._started))
+        self._now = f"{elapsed} since the start; {'; '.join(now) or 'the next trials are being chosen'}"
+        if self._console.is_terminal:
+            if time.monotonic() - self._drawn >= 1:
+                self._refresh()
+        elif time.monotonic() - self._spoken >= SILENT_SECONDS:
+            self.say(f"{self._counts()} | {self._now}")
 
     def __enter__(self) -> "Progress":
         if self._console.is_terminal:
@@ -54,25 +70,26 @@ class Progress:
 
     def say(self, line: str) -> None:
         """One line with the time of day."""
+        self._spoken = time.monotonic()
         self._console.print(f"[{time.strftime('%H:%M:%S')}] {line}")
 
     def _refresh(self) -> None:
         if self._console.is_terminal and self._cells:
+            self._drawn = time.monotonic()
             self._live.update(self._table(), refresh=True)
 
     def _counts(self) -> str:
-        done = sum(len(cell.committed()) for cell in self._cells)
+        rows = [row for cell in self._cells for row in cell.committed()]
         left = sum(cell.num_left for cell in self._cells)
-        text = f"{done}/{self._plan.num_trials} trials"
-        if self._ended >= 3 and left:
-            seconds = (time.monotonic() - self._started) / self._ended * left
-            text += f", about {_duration(seconds)} left"
+        text = f"{len(rows)}/{self._plan.num_trials} trials"
+        if hours := hours_left(rows, left=left, since=self._since):
+            text += f", about {duration(3600 * hours)} left"
         return text
 
     def _table(self) -> Grid:
         columns = ("cell", "candidates", "final runs", "best rate", "best on validation", "remarks")
         rows = [[Text(text) for text in self._line(cell)] for cell in self._cells]
-        title = f"{self._plan.sweep.name}: {self._counts()}"
+        title = f"{self._plan.sweep.name}: {self._counts()}\n{self._now}"
         return Grid(title=title, columns=columns, rows=rows, box=SIMPLE_HEAD, justify="right")
 
     def _line(self, cell: CellSearch) -> tuple[str, ...]:
@@ -101,8 +118,3 @@ def _describe(row: Result) -> str:
         outcome = f"{score.title} {row.metrics[score.name]:.3f}"
     told = "".join(f"; {remark}" for remark in row.remarks)
     return f"{cell} | {what}, rate {row.lr:.1e}: {outcome}, {row.seconds:.1f} s{told}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"

@@ -104,7 +104,7 @@ class CellSearch:
         return (
             self._search is not None
             and len(self._candidates) == self._search.trials
-            and all(trial_id in self._ledger for trial_id in self._candidates)
+            and all(trial_id in self._ledger for trial_id in list(self._candidates))
         )
 
     @property
@@ -112,7 +112,7 @@ class CellSearch:
         """The candidate whose rate the final runs take, once all are committed: the first of equals."""
         if not self.is_searched:
             return None
-        rows = map(self._ledger.__getitem__, self._candidates)
+        rows = map(self._ledger.__getitem__, list(self._candidates))  # the live table asks meanwhile
         return self.objective.best(row for row in rows if row.status == "done")
 
     def _trials(self) -> dict[str, TrialSpec]:

@@ -64,6 +64,7 @@ class SweepState:
         self.history = History(store)
         self._breaker = Breaker(cell.method for cell in plan.sweep.cells)
         self._running: dict[str, _Running] = {}  # by Tune's trial id
+        self._in_place: set[str] = set()  # those of them that have their place on a machine, or had
         self._pruned: set[str] = set()
         self._deaths: dict[str, list[_Death]] = {}  # by trial id
         self._remarks: dict[str, list[str]] = {}  # by trial id
@@ -120,8 +121,14 @@ class SweepState:
         """Trials handed to Tune and not ended."""
         return len(self._running)
 
+    @property
+    def num_in_place(self) -> int:
+        """Those of them that have their place on a machine; the others wait for one."""
+        return len(self._in_place.intersection(list(self._running)))
+
     def started(self, tune_id: str) -> None:
         """The trial has its place in the cluster."""
+        self._in_place.add(tune_id)
         if tune_id in self._running and self._holds_lease():
             trial_id = self._running[tune_id].trial_id
             self.history.note(

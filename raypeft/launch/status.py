@@ -5,7 +5,6 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ from raypeft.core.remarks import Kind, cell_remarks
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, model_label, num_candidates
+from raypeft.launch.driver import STATUS
 from raypeft.launch.failures import grouped
-from raypeft.launch.ledger import Ledger, is_driven
-from raypeft.launch.sweep import STATUS
-
-RECENT = 20  # trials over which the rate is taken
+from raypeft.launch.ledger import Ledger, driven_since, is_driven
+from raypeft.launch.pace import hours_left, trials_per_hour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ def read_status(store: Path) -> StoreStatus:
         raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help") from None
     ledger = Ledger(store)
     rows = sorted(ledger.rows(), key=lambda row: row.ended)
-    rate, is_running, sweep = _trials_per_hour(rows), is_driven(store), plan["sweep"]
+    since, is_running, sweep = driven_since(store), is_driven(store), plan["sweep"]
     planned = [Cell(**cell) for cell in sweep["cells"]]
     cells = tuple(_cell_status(cell, planned, sweep, rows) for cell in sweep["cells"])
     without_rate = len(sweep["final_seeds"]) * sum("no usable rate" in cell.remarks for cell in cells)
@@ -79,8 +77,8 @@ def read_status(store: Path) -> StoreStatus:
         by_status=dict(Counter(row.status for row in rows)),
         failed=len(ledger.failures()),
         without_rate=without_rate,
-        trials_per_hour=rate,
-        hours_left=left / rate if rate and is_running and left else None,
+        trials_per_hour=trials_per_hour(rows, since=since),
+        hours_left=hours_left(rows, left=left, since=since) if is_running else None,
         finals_per_cell=len(sweep["final_seeds"]),
         cells=cells,
         failures={cause: number for cause, number, _ in grouped(ledger.failures())},
@@ -121,9 +119,3 @@ def _cell_status(
         mean_test=statistics.mean(scores) if scores else None,
         remarks=cell_remarks(own),
     )
-
-
-def _trials_per_hour(rows: Sequence[Result]) -> float | None:
-    recent = [datetime.fromisoformat(row.ended) for row in rows[-RECENT:]]
-    hours = (recent[-1] - recent[0]).total_seconds() / 3600 if len(recent) > 1 else 0.0
-    return (len(recent) - 1) / hours if hours > 0 else None

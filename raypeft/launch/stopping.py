@@ -7,6 +7,7 @@ from pathlib import Path
 from raypeft.core.files import write_json
 
 EVERYWHERE = "*"
+GRACE_SECONDS = 30.0  # in which trials save their state and leave, when the sweep stops
 
 
 def ask_to_stop(store: Path, nodes: Iterable[str] = (EVERYWHERE,)) -> None:

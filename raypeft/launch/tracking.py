@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -33,6 +34,7 @@ from raypeft.launch.experiment import (
     sqlite_file,
 )
 from raypeft.launch.grids import send_grids
+from raypeft.launch.waits import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,15 +116,18 @@ class Tracker:
         """Say that a trial was committed; returns at once."""
         self._wake.set()
 
-    def close(self, timeout_s: float = 30.0) -> None:
-        """Sync once more and end the thread; after `timeout_s` seconds warn and leave it behind."""
+    def close(self, goes_on: Callable[[], bool]) -> None:
+        """Sync once more and end the thread; leave it behind when `goes_on`, asked meanwhile, says no."""
         if self._thread is None:
             return
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout_s)
+        started = time.monotonic()
+        while self._thread.is_alive() and goes_on():
+            self._thread.join(LOOK_SECONDS)
         if self._thread.is_alive():
-            self._warn(self._explain(TimeoutError(f"not done within {timeout_s:g} s")), every_s=0)
+            waited = time.monotonic() - started
+            self._warn(self._explain(TimeoutError(f"not done within {waited:.1f} s")), every_s=0)
 
     def _run(self) -> None:
         failed = False

@@ -3,29 +3,29 @@
 import functools
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
-from ray.job_config import JobConfig
 
-from raypeft.core.environment import OWN
 from raypeft.core.errors import ConfigError, PreflightError, RaypeftError
 from raypeft.core.spec import Cell
+from raypeft.launch.address import cluster_address
 from raypeft.launch.demand import Demand, Resources, declared_resources, demands
 from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepStopper
-from raypeft.launch.lifeline import Lifeline, adopt_orphans, kill_own_cluster
+from raypeft.launch.lifeline import Lifeline
 from raypeft.launch.plan import Plan
 from raypeft.launch.scratch import scratch_folder
+from raypeft.launch.starting import StoppedWhileStartingError, Supervisor, join_ray, start_ray
 from raypeft.launch.state import SweepState
-from raypeft.launch.token import keep_token_private
+from raypeft.launch.waits import Waits
 
 Trainable = Callable[[dict[str, Any]], None]
-LOOPBACK = "127.0.0.1"
-STARTS = 3  # of Ray, whose servers give each other fifteen seconds: too little on a busy machine
+SHUTDOWN_SECONDS = 60.0  # for Ray's servers and workers to end
+MACHINE_SECONDS = 1800.0  # for a machine with a GPU, which may have to be bought first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,10 @@ class Watch:
     """Ray is up, whose core takes signals for itself; with the folder of its files. May raise."""
     beat: Callable[[], object] = lambda: None
     """Every few seconds."""
-    cluster_lost: Callable[[str], object] = lambda why: None
-    """From another thread: no machine answers any more."""
+    stuck: Callable[[RaypeftError], object] = lambda error: None
+    """From any thread: what waits for Ray will never return, and why. Ends this process."""
+    waits: Waits = field(default_factory=Waits)
+    """Told of what is waited for."""
 
 
 def tune_cells(
@@ -59,114 +61,77 @@ def tune_cells(
 def _tune(plan: Plan, state: SweepState, resources: Resources, *, trainable: Trainable, watch: Watch) -> bool:
     """Whether Tune came to its end; else another one is to go on."""
     with scratch_folder() as scratch:
-        _start_ray(resources, None if os.environ.get("RAY_ADDRESS") else scratch)
-        return _run_tuner(plan, state, resources, scratch, trainable=trainable, watch=watch)
+        who = Supervisor(stops=lambda: bool(state.stopping), stuck=watch.stuck, waits=watch.waits)
+        try:
+            if cluster_address() is None:
+                start_ray(resources, scratch, who)
+            else:
+                join_ray(resources, who)
+        except StoppedWhileStartingError:
+            return True
+        try:
+            with Lifeline(watch.stuck):
+                watch.ray_started(scratch)
+                return _run_tuner(plan, state, resources, scratch, trainable=trainable, watch=watch)
+        finally:
+            with watch.waits.on("ending Ray", limit_seconds=SHUTDOWN_SECONDS):
+                ray.shutdown()
 
 
 def _run_tuner(
     plan: Plan, state: SweepState, resources: Resources, scratch: Path, *, trainable: Trainable, watch: Watch
 ) -> bool:
-    with Lifeline(watch.cluster_lost):
-        try:
-            watch.ray_started(scratch)
-            cluster = functools.partial(_cluster, declared_resources())
-            found = _demands(plan, resources, num_gpus=cluster().get("GPU", 0.0))
-            state.settle(found, cluster=cluster, nodes=_nodes)
-            slots = max(demand.slots(cluster()) for demand in found.values())
-            scheduler = SweepScheduler(state, num_workers=slots)
-            # Tune asks a custom searcher for one trial at a time unless told otherwise.
-            os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
-            tune.Tuner(
-                tune.with_resources(
-                    trainable,
-                    lambda config: tune.PlacementGroupFactory([Demand(**config["demand"]).bundle]),
-                ),
-                tune_config=tune.TuneConfig(
-                    search_alg=SweepSearcher(state),
-                    scheduler=scheduler,
-                    num_samples=10**9,  # the searcher says when it is finished
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="sweep",
-                    storage_path=str(scratch / "tune"),
-                    verbose=0,
-                    callbacks=[Pulse(state, each_step=scheduler.after_step, beat=watch.beat)],
-                    stop=SweepStopper(state, scheduler),
-                    failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
-                ),
-            ).fit()
-            return True
-        except (RaypeftError, OSError):
-            raise
-        except Exception as error:
-            if not state.goes_on(told=str(error), culprit=scheduler.culprit_of(str(error))):
-                raise
-            return False
-        finally:
-            ray.shutdown()
-
-
-def _start_ray(resources: Resources, scratch: Path | None) -> None:
-    """On this machine alone, with its files in `scratch`; None joins the cluster of RAY_ADDRESS."""
-    if scratch is not None:
-        keep_token_private()
-        adopt_orphans()
-    own: dict[str, Any] = {
-        "address": "local",
-        "_temp_dir": str(scratch),
-        "_node_ip_address": LOOPBACK,
-        # Ray Train's cleaner asks the dashboard's State API whether a trial that held workers still lives.
-        "include_dashboard": (resources.workers_per_trial or 1) > 1,
-    }
-    for start in range(1, STARTS + 1):
-        try:
-            return _init_ray(resources, own if scratch is not None else {})
-        except Exception as error:  # a port, a socket, a disk, a library: all as RuntimeError or OSError
-            text = str(error).partition("\n")[0]
-            if scratch is not None and start < STARTS and "timed out during startup" in text:
-                kill_own_cluster()
-                continue
-            hint = "choose a shorter TMPDIR" if "AF_UNIX" in text else "see: raypeft doctor"
-            raise PreflightError(f"Ray does not start: {text}; {hint}") from error
-
-
-class _JobWithoutPaths(JobConfig):
-    """Ray would look for modules in the driver's working directory first, in every worker."""
-
-    @property
-    def _py_driver_sys_path(self) -> list[str]:
-        return []
-
-    @_py_driver_sys_path.setter
-    def _py_driver_sys_path(self, paths: list[str]) -> None:
-        pass
-
-
-def _init_ray(resources: Resources, own: dict[str, Any]) -> None:
-    # Signals are the driver's, also while Ray starts its servers: its handler would end it without a word.
-    ray._private.utils.set_sigterm_handler = lambda handler: None
-    # Ray makes of the loopback address the machine's own, and its servers then listen to the network.
-    ray._private.services.resolve_ip_for_localhost = lambda host: host
-    ray.init(
-        **own,
-        job_config=_JobWithoutPaths(),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={
-            "env_vars": {
-                **OWN,
-                "OMP_NUM_THREADS": str(resources.cpus_per_trial),
-                "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads of two trials would starve each other
-                "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a slow clean-up would fail the NEXT trial
-                # Tune starts a thread per trial, and glibc gives each its own heap, which it keeps.
-                "MALLOC_ARENA_MAX": "2",
-                "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon Ray Train sees that workers ended
-                "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",  # a machine may have to be bought first
-                "RAY_TRAIN_METRICS_ENABLED": "0",
-            }
-        },
+    cluster = functools.partial(_cluster, declared_resources())
+    with watch.waits.on("asking the cluster what it has", limit_seconds=MACHINE_SECONDS):
+        found = _demands(plan, resources, num_gpus=cluster().get("GPU", 0.0))
+    if cluster_address() is None:
+        _must_fit(found, cluster())
+    state.settle(found, cluster=cluster, nodes=_nodes)
+    slots = max(demand.slots(cluster()) for demand in found.values())
+    # Tune asks a custom searcher for one trial at a time unless told otherwise.
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
+    scheduler = SweepScheduler(state, num_workers=slots)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            trainable,
+            lambda config: tune.PlacementGroupFactory([Demand(**config["demand"]).bundle]),
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=SweepSearcher(state),
+            scheduler=scheduler,
+            num_samples=10**9,  # the searcher says when it is finished
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(scratch / "tune"),
+            verbose=0,
+            callbacks=[Pulse(state, each_step=scheduler.after_step, beat=watch.beat)],
+            stop=SweepStopper(state, scheduler),
+            failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
+        ),
     )
+    try:
+        tuner.fit()
+        return True
+    except (RaypeftError, OSError):
+        raise
+    except Exception as error:
+        if not state.goes_on(told=str(error), culprit=scheduler.culprit_of(str(error))):
+            raise
+        return False
+
+
+def _must_fit(found: Mapping[Cell, Demand], machine: Mapping[str, float]) -> None:
+    """Raises: ConfigError for a trial that this machine alone will never hold."""
+    for cell, demand in found.items():
+        if not demand.fits(machine):
+            wanted = ", ".join(f"{amount:g} {name}s" for name, amount in demand.total.items() if amount)
+            there = ", ".join(f"{machine.get(name, 0):g} {name}s" for name in demand.total)
+            raise ConfigError(
+                f"a trial of {cell} takes {wanted}, and this machine has {there} to give: lower "
+                "--cpus-per-trial, --gpus-per-trial or --workers-per-trial, raise --cpus, or join a cluster"
+            )
 
 
 def _demands(plan: Plan, resources: Resources, *, num_gpus: float) -> dict[Cell, Demand]:
@@ -202,7 +167,12 @@ def _gpu_bytes() -> int:
 
         return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
 
-    found: int | None = ray.get(ray.remote(num_gpus=1, num_cpus=0)(ask).remote())
+    try:
+        found: int | None = ray.get(ray.remote(num_gpus=1, num_cpus=0)(ask).remote(), timeout=MACHINE_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        raise PreflightError(
+            f"no machine of the cluster gave a GPU within {MACHINE_SECONDS:g} s; see: ray status"
+        ) from None
     if found is None:
         raise ConfigError(
             "torch finds no GPU where Ray holds one: check the driver and `python -c 'import torch; "

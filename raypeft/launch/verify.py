@@ -13,10 +13,10 @@ import numpy as np
 from raypeft.core.result import SEARCHED_BY, Result
 from raypeft.core.spec import Cell, Stage, num_candidates
 from raypeft.launch import mirror
+from raypeft.launch.driver import STATUS
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.history import read_history
 from raypeft.launch.ledger import Ledger, is_driven
-from raypeft.launch.sweep import STATUS
 from raypeft.launch.tracking import ensure_database
 
 TOLERANCE = 0.01  # of an accuracy: stored probabilities are float16, which can make or break a tie

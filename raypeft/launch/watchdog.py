@@ -2,18 +2,24 @@
 
 import contextlib
 import faulthandler
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
-REARM_SECONDS = 1.0  # arming starts a thread: not at each of a thousand steps a second
+from raypeft.launch import guard
+
+REARM_SECONDS = 1.0  # the guard counts whole seconds: no line at each of a thousand steps a second
 
 
 class Watchdog:
     """In `with`: without a `beat` for `seconds`, every thread's stack goes to a file and the process ends.
 
-    It works in C, without the interpreter's lock: a call that never returns does not stop it. The stacks
-    name files and functions, never values.
+    A process of its own does it: a call that never returns does not stop that, and a suspension, of the
+    machine or of this process, is told from standing still. The stacks name files and functions, never
+    values.
     """
 
     def __init__(self, path: Path, *, seconds: float) -> None:
@@ -22,31 +28,49 @@ class Watchdog:
     def __enter__(self) -> "Watchdog":
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("ab")
-        self._arm()
+        faulthandler.register(guard.DUMP, file=self._file, all_threads=True)
+        self._guard = _running_guard()
+        self._told = -REARM_SECONDS
+        self.beat()
         return self
 
     def beat(self) -> None:
         """The trial moves."""
-        if time.monotonic() - self._armed >= REARM_SECONDS:
-            self._arm()
+        if time.monotonic() - self._told >= REARM_SECONDS:
+            self._told = time.monotonic()
+            self._tell(f"{self._seconds}\n")
 
     def rest(self) -> None:
         """Until the next beat the trial waits for others, who may take their time."""
-        faulthandler.cancel_dump_traceback_later()
-        self._armed = -REARM_SECONDS
+        self._told = -REARM_SECONDS
+        self._tell("\n")
 
-    def _arm(self) -> None:
-        self._armed = time.monotonic()
-        faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._file)
+    def _tell(self, line: str) -> None:
+        assert self._guard.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # somebody killed the guard: this trial goes on without
+            self._guard.stdin.write(line.encode())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        faulthandler.cancel_dump_traceback_later()
+        self.rest()
+        faulthandler.unregister(guard.DUMP)
         self._file.close()
         with contextlib.suppress(FileNotFoundError):  # a driver that took the store over has cleared up
             if not self._path.stat().st_size:
                 self._path.unlink()
+
+
+_guards: list["subprocess.Popen[bytes]"] = []  # of this process: one, for all its trials
+
+
+def _running_guard() -> "subprocess.Popen[bytes]":
+    while _guards and _guards[0].poll() is not None:
+        _guards.pop()
+    if not _guards:
+        command = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid())]
+        _guards.append(subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0))
+    return _guards[0]
 
 
 def stacks_folder(store: Path) -> Path:

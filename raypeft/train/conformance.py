@@ -203,6 +203,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "bf16 autocast": _survives_autocast,
     "merge into plain weights": _merges,
 }
+WORKER_SECONDS = 1800.0  # for a process that tries every method
 LOADS, PARALLEL = "save, load in a fresh process, equal bits", "two data-parallel processes"
 
 
@@ -248,7 +249,7 @@ def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproc
 def _collect(
     workers: dict[str, subprocess.Popen[str]], subjects: Sequence[Subject], root: Path
 ) -> list[Finding]:
-    errors = {role: worker.communicate()[1] for role, worker in workers.items()}
+    errors = {role: _last_words(worker) for role, worker in workers.items()}
     return [
         Finding(method=subject.method, family=subject.family, check=check, passed=not detail, detail=detail)
         for role, check in (("load", LOADS), ("0", PARALLEL))
@@ -256,6 +257,14 @@ def _collect(
             subjects, _answers(root / f"{role}.json", errors[role], subjects), strict=True
         )
     ]
+
+
+def _last_words(worker: subprocess.Popen[str]) -> str:
+    try:
+        return worker.communicate(timeout=WORKER_SECONDS)[1]
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        return f"not done within {WORKER_SECONDS:g} s"
 
 
 def _answers(path: Path, error: str, subjects: Sequence[Subject]) -> list[str]:

@@ -1,6 +1,5 @@
 """run_trial(): one spec in, one result out."""
 
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import torch
 
 from raypeft.core.commit import source_commit
 from raypeft.core.errors import DivergedError, GpuMemoryError, RaypeftError
+from raypeft.core.machine import usable_cores
 from raypeft.core.remarks import run_remarks
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
@@ -226,4 +226,4 @@ def _hardware(device: torch.device) -> str:
         if line.startswith("model name")
     ]
     name = names[0] if names else platform.machine()
-    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{name}, {usable_cores()} cores, {torch.get_num_threads()} threads"

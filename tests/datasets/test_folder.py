@@ -151,8 +151,11 @@ def test_splits_inside_each_class_folder_are_the_official_split(tmp_path, write_
         (["a", "b", "test/a"], "'test': named as a split, not as a class"),
         (["train_set/a", "test_set/a"], "'test_set' and 'train_set': named as splits"),
         (["train/a", "Train/b", "test/a"], "'Train' and 'train' are all named as 'train' of a split"),
-        (["train/a", "train/b", "test/A", "test/b"], "'test/A' and 'train/a': one class in two spellings"),
-        (["grade 1", "Grade_1"], "'Grade_1' and 'grade 1': one class in two spellings"),
+        (
+            ["train/a", "train/b", "test/A", "test/b"],
+            "'A' .* and 'a' .* differ only in spelling",
+        ),
+        (["grade 1", "Grade_1"], "'Grade_1' .* and 'grade 1' .* differ only in spelling"),
         (
             ["one/a", "one/b"],
             r"one folder with images, 'one'.*; if a, b in it are classes, give folder:.*/one",
@@ -167,14 +170,14 @@ def test_folders_of_unclear_meaning_are_refused(tmp_path, write_image, folders, 
 
 
 @pytest.mark.parametrize("above", ["scans", "images", "data/Images"])
-def test_a_folder_that_can_only_hold_the_class_folders_is_gone_into(tmp_path, write_image, above, caplog):
+def test_a_folder_that_can_only_hold_the_class_folders_is_gone_into(tmp_path, write_image, above):
     root = tmp_path / "scans"
     for name in ("benign", "malignant"):
         write_image(root / above / name / "0.png")
     table = open_dataset(f"folder:{root}")
     assert table.classes == ("benign", "malignant")
     assert table.case_ids[0] == f"{above}/benign/0.png"
-    assert f"the class folders are those in {above}" in caplog.text
+    assert table.notes == (f"the class folders are those in {above}",)
 
 
 @pytest.mark.parametrize(

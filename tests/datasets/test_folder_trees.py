@@ -98,6 +98,8 @@ def opened(root: Path) -> Table | str:
     try:
         return open_dataset(f"folder:{root}")
     except DataError as error:
+        if error.__cause__ is not None:  # an error of ours, made a message
+            raise error.__cause__ from None
         return str(error)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from raypeft.datasets import images
 from raypeft.datasets.images import fingerprint, is_image_file, read_image, to_rgb
-from raypeft.datasets.pixels import common_spans, shown
+from raypeft.datasets.pixels import Picture, common_spans, shown
 
 
 def test_transparency_is_laid_on_black(tmp_path):
@@ -229,11 +229,14 @@ def test_fingerprints_know_equal_similar_and_other_images():
     brighter = Image.fromarray((np.asarray(one) * 0.9 + 20).astype(np.uint8))
 
     def distance(first, second):
-        bits = [np.unpackbits(np.frombuffer(fingerprint(image).phash, np.uint8)) for image in (first, second)]
+        bits = [
+            np.unpackbits(np.frombuffer(fingerprint(Picture(image=image)).phash, np.uint8))
+            for image in (first, second)
+        ]
         return int((bits[0] != bits[1]).sum())
 
-    assert fingerprint(one) == fingerprint(one.copy())
-    assert fingerprint(one).pixels != fingerprint(brighter).pixels
+    assert fingerprint(Picture(image=one)) == fingerprint(Picture(image=one.copy()))
+    assert fingerprint(Picture(image=one)).pixels != fingerprint(Picture(image=brighter)).pixels
     assert distance(one, brighter) <= 10
     assert distance(one, other) > 60  # unrelated: 128 of 256 bits on average
 
@@ -244,7 +247,8 @@ def test_the_phash_is_imagehash_s():
         image = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
         wanted = imagehash.phash(image, hash_size=16).hash
         assert np.array_equal(
-            np.unpackbits(np.frombuffer(fingerprint(image).phash, np.uint8)).reshape(16, 16), wanted
+            np.unpackbits(np.frombuffer(fingerprint(Picture(image=image)).phash, np.uint8)).reshape(16, 16),
+            wanted,
         )
 
 

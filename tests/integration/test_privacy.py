@@ -79,12 +79,16 @@ def listens_on(pid: int) -> set[str]:
 @pytest.mark.ray
 def test_no_name_of_a_patient_and_no_secret_is_left_anywhere(tmp_path, cli):
     root, store = tmp_path / "in", tmp_path / "store"
-    rows = ["image,label,group"]
+    rows = ["image,label,patient_id,Patient Name,original_path,birth_date,source,sex,remark"]
     for number in range(24):
         write_scan(root / f"Quorrabel_Zylphia_{number}" / "MRN-7741950", number)
         suffix = ".jpg" if number % 2 else ".dcm"
         label = "ill" if number % 3 else "well"
-        rows.append(f"Quorrabel_Zylphia_{number}/MRN-7741950{suffix},{label},Zylphia Quorrabel {number}")
+        scan = f"Quorrabel_Zylphia_{number}/MRN-7741950{suffix}"
+        rows.append(
+            f"{scan},{label},Zylphia Quorrabel {number},Zylphia,D:\\export\\{scan},1950-03-17,"
+            f"/mnt/Zylphia/{number % 2},{'fm'[number % 2]},seen by Quorrabel"
+        )
     (root / "scans.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "names.py").write_text(SWEEP)
     assert "Quorrabel" in str(pydicom.dcmread(next(root.rglob("*.dcm"))).PatientName)

@@ -1,10 +1,12 @@
 """What is left of a sweep is counted by hand; hours follow what the store has measured."""
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result
@@ -30,7 +32,30 @@ def plan(tmp_path_factory) -> Plan:
     return make_plan(SWEEP, store=tmp_path_factory.mktemp("store"))
 
 
-def test_nothing_measured_is_counted_and_assumed(plan, tmp_path):
+def test_without_a_gpu_a_trial_is_assumed_to_train_on_one_core_of_this_machine(plan, tmp_path):
+    full, *_ = estimate(plan, Ledger(tmp_path))
+    assert full.basis == "core"
+    assert "one CPU core" in describe_basis([full])
+    assert "nothing is measured in this store" in describe_basis([full])
+    assumed = full.flops / full.device_hours / 3600
+    side, threads = 512, torch.get_num_threads()
+    matrix = torch.rand(side, side)
+    torch.set_num_threads(1)
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        torch.mm(matrix, matrix)
+        times.append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
+    assert assumed == pytest.approx(0.5 * 2 * side**3 / min(times), rel=0.8), "half of a matrix product's"
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+
+
+def test_nothing_measured_is_counted_and_assumed(plan, tmp_path, gpu):
     full, bitfit, linear = estimate(plan, Ledger(tmp_path))
     data = plan.data["digits"]
     num_train = len(data.subset(fraction=0.5, seed=1000))
@@ -47,7 +72,7 @@ def test_nothing_measured_is_counted_and_assumed(plan, tmp_path):
     assert bitfit.flops < full.flops
 
 
-def test_linear_probes_take_one_forward_pass_of_each_image_for_all_fractions(plan, tmp_path):
+def test_linear_probes_take_one_forward_pass_of_each_image_for_all_fractions(plan, tmp_path, gpu):
     both = replace(SWEEP, cells=grid(
         method=("linear",), model=("vit_nano",), dataset=("digits",), fraction=(0.5, 1.0),
     ))  # fmt: skip

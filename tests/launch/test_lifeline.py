@@ -21,7 +21,7 @@ with Lifeline(told.append, seconds=6):
     print("suspended:", told, flush=True)
     answers = False
     time.sleep(10)
-    print("silent:", [why.split(" for ")[0] for why in told], flush=True)
+    print("silent:", [str(why).split(": ")[1].split(" for ")[0] for why in told], flush=True)
 """
 
 

@@ -1,5 +1,6 @@
 """What a store's ledger says of its sweep, counted by hand."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -91,6 +92,9 @@ def test_the_rate_is_that_of_the_last_trials_and_time_is_left_while_a_driver_run
     assert read_status(store).hours_left is None
     lease = Lease(store)
     try:
+        assert read_status(store).hours_left is None, "the driver that holds the store has committed nothing"
+        held = json.loads((store / "lease.json").read_text())
+        (store / "lease.json").write_text(json.dumps(held | {"since": "2026-11-23T10:00:00+00:00"}))
         assert read_status(store).state == "running"
         assert read_status(store).running == 0
         (store / "status.json").write_text('{"state": "running", "running": 3}')

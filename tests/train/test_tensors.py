@@ -92,7 +92,7 @@ def test_a_damaged_part_is_computed_again(tmp_path):
     damaged.write_bytes(b"half")
     parts = [lambda n=n: {"x": torch.tensor([n])} for n in range(3)]
     assert divided_tensors(path, parts, waiting=lambda: None)["x"].tolist() == [0, 1, 2]
-    assert {one.name for one in tmp_path.iterdir()} == {"found.lock", "found.safetensors"}
+    assert {one.name for one in tmp_path.iterdir()} == {"found.safetensors"}
 
 
 @pytest.mark.parametrize(("number", "at_least", "sizes"), [

@@ -1,0 +1,353 @@
+"""The driver of a checked plan: runs what is missing, drains on signals, tells how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raypeft.core.errors import (
+    ClusterLostError,
+    LowSpaceError,
+    RaypeftError,
+    StorageError,
+    StoreInUseError,
+)
+from raypeft.core.files import write_json
+from raypeft.core.remarks import cell_remarks, describe_remarks
+from raypeft.core.result import Result
+from raypeft.core.telemetry import switch_off
+from raypeft.core.terminal import Terminal
+from raypeft.core.text import count
+from raypeft.launch.demand import Resources, Safety
+from raypeft.launch.failures import STORAGE_ERRORS, grouped
+from raypeft.launch.ledger import Lease, Ledger, sweep_up
+from raypeft.launch.plan import Plan
+from raypeft.launch.preflight import (
+    cannot_write,
+    watch_space,
+)
+from raypeft.launch.signals import Signals, end_now
+from raypeft.launch.stopping import (
+    EVERYWHERE,
+    GRACE_SECONDS,
+    ask_to_stop,
+    asked_to_stop,
+    forget_stop,
+)
+from raypeft.launch.waits import Attended, Wait, Waits
+
+QUIET = {
+    # Tune's own files and tables: the ledger and launch/progress.py replace them.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Signals are ours: Tune's handler ends fit() as if all were well.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # The driver's environment is complete; Ray would start each worker through `uv run` again.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Workers that Ray starts ahead lack the trials' environment, so no trial ever runs in one.
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+EXITS = {4: "PREFLIGHT", 5: "ABORTED", 6: "STORE IN USE"}  # of sweeps that cannot go on
+STATUS = "status.json"  # what a driver says of itself, for `raypeft status`
+TRACKER_SECONDS, TRACKER_SECONDS_STOPPING = 600.0, 20.0  # for the last rows to reach MLflow
+LOAD_SECONDS = 600.0  # for Ray's libraries, from a disk that may be far away
+PLACE_SECONDS = 1800.0  # for a place for a trial while none runs
+DRAIN_SECONDS = GRACE_SECONDS + 90.0  # for all of a sweep to end, once it is to stop
+STOPPING = f"stopping: trials save their state (up to {GRACE_SECONDS:.0f} s); Ctrl-C again to stop at once"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """MLflow: `uri` None is sqlite in the store; `required` refuses to start without it."""
+
+    uri: str | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended: `exit_code` as in design section 6, `summary` is the last line printed."""
+
+    exit_code: int
+    summary: str
+
+
+class Driver:
+    """One run over a checked plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        lease: Lease,
+        *,
+        store: Path,
+        console: Terminal,
+        safety: Safety,
+        signals: Signals,
+    ) -> None:
+        # Ray, Optuna and MLflow take seconds to import: only once there is something to run.
+        from raypeft.launch.progress import Progress
+        from raypeft.launch.state import SweepState
+
+        self._plan, self._ledger, self._lease, self._signals = plan, ledger, lease, signals
+        self._store, self._console = store, console
+        self._waits = Waits()
+        self._progress = Progress(plan, console=console, since=lease.since)
+        self._state = SweepState(
+            plan,
+            ledger,
+            store=store,
+            safety=safety,
+            on_end=self._trial_ended,
+            on_event=self._progress.say,
+        )
+        self._received: int | None = None  # the signal that the sweep stops for
+        self._heard = False
+        self._draining: Wait | None = None
+        self._place: Wait | None = None
+        self._facts = {"planned": plan.num_trials, "pid": os.getpid(), "host": socket.gethostname()}
+        self._places = {"store": store}
+
+    def run(self, resources: Resources, tracking: Tracking, *, check: Callable[[], object]) -> Outcome:
+        """Until nothing is left to run, or the sweep stops.
+
+        Raises: what `check` does, which is called once Ray runs and before any trial starts.
+        """
+        from raypeft.launch.tracking import Tracker, default_tracking_uri
+
+        plan, state = self._plan, self._state
+        uri = tracking.uri or default_tracking_uri(self._store)
+        self._tracker = Tracker(self._store, uri, plan.sweep.name)
+        if tracking.required:
+            self._tracker.require()
+        state.history.note("driver", **self._facts)
+        self._write_status()
+        self._tracker.start()
+        self._signals.only_note()
+        with self._progress:
+            self._progress.show(state.cells)
+            try:
+                if any(cell.num_left for cell in state.cells):
+                    # In a thread: this one, which alone is given signals, waits for nothing else.
+                    Attended(lambda: self._tune(resources, check)).finish(self._look)
+            except RaypeftError:
+                raise
+            except Exception as error:  # Tune writes too, and tells of a full disk as it likes
+                self._watch_space()
+                if state.fatal is None:
+                    if not isinstance(error, OSError) or error.errno not in STORAGE_ERRORS:
+                        raise
+                    state.give_up(cannot_write(f"{error.filename}: {error.strerror}", self._store))
+            finally:
+                with contextlib.suppress(OSError):
+                    forget_stop(self._store)
+            limit = TRACKER_SECONDS_STOPPING if state.stopping else TRACKER_SECONDS
+            with self._waits.on("sending results to MLflow", limit_seconds=limit) as sending:
+                self._tracker.close(goes_on=lambda: self._still(sending))
+        self._tell_failures()
+        self._tell_remarks()
+        outcome = self._outcome()
+        if not isinstance(state.fatal, StoreInUseError):  # then the store's files are another driver's
+            with contextlib.suppress(OSError):
+                sweep_up(self._store, self._ledger)
+            self._ended(outcome)
+        return outcome
+
+    def _tune(self, resources: Resources, check: Callable[[], object]) -> None:
+        with self._waits.on("loading Ray", limit_seconds=LOAD_SECONDS):
+            from raypeft.launch.tuner import Watch, tune_cells
+
+        if not self._state.stopping:
+            tune_cells(
+                self._plan,
+                self._state,
+                resources,
+                trainable=_train_trial,
+                watch=Watch(
+                    ray_started=functools.partial(self._ray_started, check),
+                    beat=self._beat,
+                    stuck=self._end_stuck,
+                    waits=self._waits,
+                ),
+            )
+
+    def _look(self) -> None:
+        """Several times a second, in the main thread: signals, the clock, and whether a wait is over."""
+        if self._hears():
+            self._progress.say(STOPPING)
+            self._stop("a signal")
+        if self._state.stopping and self._draining is None:
+            self._draining = Wait("stopping", DRAIN_SECONDS)
+        self._wait_for_place()
+        for wait in (self._waits.current, self._draining):
+            if wait is not None and wait.is_stuck:
+                self._end_stuck(ClusterLostError(f"{wait}; what is committed stays"))
+        waits = (self._draining, self._waits.current or self._place)
+        self._progress.tick([wait for wait in waits if wait is not None], running=self._state.num_in_place)
+
+    def _hears(self) -> bool:
+        """Whether the first signal has come since this was asked last."""
+        self._signals.install()  # Ray's core takes them while it starts
+        if self._signals.received is None or self._heard:
+            return False
+        self._heard, self._received = True, self._signals.received
+        return True
+
+    def _wait_for_place(self) -> None:
+        """Trials wait for a machine as long as others run; with none, one may have to be bought first."""
+        if self._state.num_in_place or not self._state.num_running:
+            self._place = None
+            return
+        self._place = self._place or Wait("waiting for the place and the process of a trial", PLACE_SECONDS)
+        if self._place.is_over:
+            self._state.give_up(ClusterLostError(f"{self._place}; see: ray status; what is committed stays"))
+
+    def _still(self, sending: Wait) -> bool:
+        """Whether to wait on for MLflow: not for long after a signal."""
+        if self._hears():
+            self._progress.say("stopping: MLflow gets no more; send the rest with raypeft sync")
+            return False
+        self._progress.tick([sending], running=0)
+        return not sending.is_over
+
+    def _trial_ended(self, row: Result) -> None:
+        self._progress.trial_ended(row)
+        self._tracker.notify()
+
+    def _ray_started(self, check: Callable[[], object], scratch: Path) -> None:
+        check()
+        self._places["Ray's temporary folder (choose another with TMPDIR)"] = scratch
+
+    def _stop(self, why: str) -> None:
+        """Ask the trials to save their state and leave; none starts any more."""
+        self._state.stopping = self._state.stopping or why
+        with contextlib.suppress(OSError):  # then they are stopped when their grace is over
+            ask_to_stop(self._store)
+
+    def _beat(self) -> None:
+        """Every few seconds: who else wants something, and whether the ground still holds."""
+        from raypeft.launch.lifeline import draining_nodes
+
+        try:
+            self._lease.check()
+            self._watch_space()
+            self._write_status()
+        except (StoreInUseError, StorageError) as error:
+            return self._give_up(error)
+        except OSError as error:
+            return self._give_up(cannot_write(f"{self._store}: {error.strerror}", self._store))
+        self._state.count_machines()
+        if self._state.fatal is not None:
+            return self._stop(str(self._state.fatal))
+        if self._state.stopping:
+            return
+        if EVERYWHERE in (asked := asked_to_stop(self._store)):
+            self._received = signal.SIGTERM
+            self._stop("raypeft stop")
+        elif (leaving := draining_nodes()) != asked:
+            ask_to_stop(self._store, leaving)
+
+    def _watch_space(self) -> None:
+        try:
+            watch_space(self._places)
+        except LowSpaceError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: RaypeftError) -> None:
+        self._state.give_up(error)
+        if isinstance(error, LowSpaceError):
+            self._stop(str(error))
+
+    def _end_stuck(self, error: RaypeftError) -> None:
+        """Nothing that waits for Ray would return: end here and now. The ledger is valid at every instant."""
+        try:
+            self._lease.check()
+            if not self._state.stopping or self._state.fatal is not None:
+                self._state.give_up(error)
+        except StoreInUseError as lost:
+            self._state.give_up(lost)
+        outcome = self._outcome()
+        if not isinstance(self._state.fatal, StoreInUseError):
+            self._ended(outcome)
+        end_now(outcome.exit_code, outcome.summary)
+
+    def _write_status(self) -> None:
+        running = {"state": "running", "running": self._state.num_running}
+        write_json(self._store / STATUS, running | self._facts)
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._state.history.note("end", exit_code=outcome.exit_code)
+        write_end(
+            self._store,
+            planned=self._plan.num_trials,
+            exit_code=outcome.exit_code,
+            summary=outcome.summary,
+        )
+
+    def _tell_failures(self) -> None:
+        for cause, number, row in grouped(self._ledger.failures()):
+            self._say(f"{number} failed: {cause} (raypeft status shows where; one is {row.trial_id})")
+
+    def _tell_remarks(self) -> None:
+        by_cell = {str(cell.cell): cell_remarks(cell.committed()) for cell in self._state.cells}
+        for line in describe_remarks(by_cell):
+            self._say(f"warning: {line}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text)
+
+    def _outcome(self) -> Outcome:
+        """From the ledger and the plan alone: what Tune says of its end is not asked."""
+        rows = [row for cell in self._state.cells for row in cell.committed()]
+        committed, diverged = len(rows), sum(row.status == "diverged" for row in rows)
+        left = sum(cell.num_left for cell in self._state.cells)
+        counts = f"{committed} of {self._plan.num_trials} trials committed"
+        if diverged:
+            counts += f" ({diverged} diverged)"
+        if without_rate := self._plan.num_trials - committed - left:
+            counts += f"; {count(without_rate, 'final run')} without a usable learning rate"
+        if not left:
+            return Outcome(exit_code=0, summary=f"raypeft: exit 0 (DONE) {counts}")
+        if self._state.num_left:
+            counts += f", {self._state.num_left} saved at their step"
+        code, name = 3, "PARTIAL"
+        if (fatal := self._state.fatal) is not None:
+            self._say(f"raypeft: error: {fatal}")
+            code, name = fatal.exit_code, EXITS[fatal.exit_code]
+        elif self._received is not None:
+            code, name = 128 + self._received, signal.Signals(self._received).name
+        return Outcome(
+            exit_code=code,
+            summary=f"raypeft: exit {code} ({name}) {counts}; run the same command again to resume; "
+            f"store: {self._store}",
+        )
+
+
+def quieten() -> None:
+    """Set the environment that Ray, Tune and MLflow read when they are imported."""
+    switch_off()
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+
+
+def write_end(store: Path, **content: object) -> None:
+    """Say in status.json that the driver has ended, and how."""
+    with contextlib.suppress(OSError):  # a full disk may be what it ended of
+        write_json(store / STATUS, {"state": "ended", **content})
+
+
+def _train_trial(config: dict[str, Any]) -> None:
+    """Imports what trains where it runs: the driver needs none of it, and starts Ray seconds earlier."""
+    from raypeft.launch.worker import train_trial
+
+    train_trial(config)

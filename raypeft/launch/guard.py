@@ -1,0 +1,51 @@
+"""Watches one process from outside and ends it when it stands still; run as a file, by launch/watchdog.py.
+
+It counts its own seconds, so that time in which the machine, or the watched process, was suspended is no
+standing still; and it needs nothing of that process, which may hold the interpreter's lock for ever. It
+reads lines: a number of seconds allows so much until the next line, an empty line waits for ever. The end
+of its input is its own end.
+"""
+
+import os
+import select
+import signal
+import sys
+
+DUMP = signal.SIGUSR2  # at which the watched process writes every thread's stack
+TICK_SECONDS = 1.0
+DUMP_TICKS = 2  # for the stacks to be written
+
+
+def guard(pid: int, lines: int) -> None:
+    """Until `lines`, a file descriptor, ends, or the process `pid` stands still."""
+    allowed, ticks = 0.0, 0
+    while True:
+        readable, _, _ = select.select([lines], [], [], TICK_SECONDS)
+        if readable:
+            content = os.read(lines, 4096)
+            if not content:
+                return
+            allowed, ticks = float(content.decode().split("\n")[-2] or 0), 0
+        elif allowed and not is_suspended(pid):
+            ticks += 1
+        if allowed and ticks * TICK_SECONDS >= allowed:
+            os.kill(pid, DUMP)
+            select.select([], [], [], DUMP_TICKS * TICK_SECONDS)
+            os.kill(pid, signal.SIGKILL)
+            return
+
+
+def is_suspended(pid: int) -> bool:
+    """Whether somebody has stopped it: Ctrl-Z, a batch system, a debugger."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except OSError:  # it is gone: the end of the input comes
+        return False
+
+
+if __name__ == "__main__":
+    # What ends the others is not meant for this one, which ends with the process that it watches.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    guard(int(sys.argv[1]), 0)
