@@ -294,7 +294,7 @@ def datasets(as_json: AsJson = False) -> None:
         if expected := row.get("expected"):
             counts = ", ".join(f"{name} {count:,}" for name, count in expected.items())
             facts.print(f"    {row['images']:,} images: {counts}")
-        for fact in ("source", "licence", "access", "layout"):
+        for fact in ("source", "licence", "access", "layout", "options"):
             if row.get(fact):
                 facts.print(f"    {fact}: {row[fact]}")
 

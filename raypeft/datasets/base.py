@@ -15,7 +15,7 @@ import numpy as np
 from raypeft.core.errors import DataError, RaypeftError, UnknownNameError, list_problems
 from raypeft.core.foreign import described, place_of
 from raypeft.core.registry import Registry
-from raypeft.core.sources import OWN_DATA, dataset_label, parse_source
+from raypeft.core.sources import OWN_DATA, dataset_label, option_types, parse_source
 from raypeft.core.text import visible
 from raypeft.datasets.labels import label_problems
 
@@ -245,8 +245,13 @@ def describe_datasets() -> list[dict[str, Any]]:
         for d in DATASETS.values()
     ]
     own: list[dict[str, Any]] = [
-        {"dataset": f"{kind}:{OWN_DATA[kind]}", "what": meaning, "licence": "the data's own"}
-        for kind, (meaning, _) in SOURCES.items()
+        {
+            "dataset": f"{kind}:{OWN_DATA[kind]}",
+            "what": meaning,
+            "licence": "the data's own",
+            "options": f"{kind}:{OWN_DATA[kind]}({'=..., '.join([*option_types(open_table), 'name'])}=...)",
+        }
+        for kind, (meaning, open_table) in SOURCES.items()
     ]
     return [*named, *own]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raypeft.core.delimited import Delimited
 from raypeft.core.errors import DataError
 from raypeft.core.spelling import is_missing, plain_number
-from raypeft.datasets.column_names import has_number, identifies, joined, level_of, words_of
+from raypeft.datasets.column_names import IDENTIFIES, has_number, identifies, joined, level_of, words_of
 from raypeft.datasets.one_hot import class_columns
 
 Values = Mapping[str, Sequence[str]]  # by column
@@ -164,4 +164,6 @@ def _missing(wanted: str, role: str, columns: Sequence[str]) -> str:
     if near:
         option, flag = ("subgroups", "subgroup-columns") if role == "subgroup" else (role, f"{role}-column")
         hint = f". did you mean '{near[0]}'? Then say {option}='{near[0]}' (--{flag} {near[0]})"
+    elif any(form.search(name) for name in columns for form in IDENTIFIES[:2]):
+        hint = ". The first line must name the columns"
     return f"column '{wanted}' missing; found: {', '.join(columns)}{hint}"

@@ -7,14 +7,18 @@ from pathlib import Path, PurePosixPath
 
 from raypeft.datasets.images import is_image_file
 
+MOST_FILES = 500_000
+"""Below a table's folder, that are searched for another spelling: about ten seconds."""
+
 
 class Finder:
-    """Looks for images below a folder; remembers the names that it found under another spelling."""
+    """Looks for images below a folder; counts those found under another spelling."""
 
     def __init__(self, root: Path) -> None:
         """`root`: what relative names are relative to."""
         self.root = root
-        self.respelled: dict[str, str] = {}  # name in the table -> path below root
+        self.respelled = 0
+        self.is_searched = True  # but for a folder of too many files
 
     def find(self, name: str) -> Path | str:
         """The file, or what is wrong.
@@ -27,21 +31,22 @@ class Finder:
         below = os.path.normpath(name.replace("\\", "/").lstrip("/")) if name else ""
         fits = [below] if os.path.isfile(self.root / below) else self._fits(below.casefold())
         if len(fits) == 1:
-            self.respelled[name] = fits[0]
+            self.respelled += 1
             return self.root / fits[0]
         if fits:
             return f"image '{name}' not found; several files are called so: {', '.join(sorted(fits)[:3])}"
         near = sorted(self._files.get(("stem", _stem(PurePosixPath(below.casefold()).name)), []))
         hint = f"; did you mean '{near[0]}'?" if near else ""
+        if not self.is_searched:
+            hint = f"; more than {MOST_FILES:,} files lie there, among which none is searched for"
         return f"image '{name}' not found in {self.root}{hint}"
 
     def notes(self) -> list[str]:
         """How many names were found under another spelling."""
         if not self.respelled:
             return []
-        name, path = next(iter(self.respelled.items()))
-        verb = "image was" if len(self.respelled) == 1 else "images were"
-        return [f"{len(self.respelled):,} {verb} found under another spelling: '{name}' is {path}"]
+        verb = "image was" if self.respelled == 1 else "images were"
+        return [f"{self.respelled:,} {verb} found under another spelling (case, suffix, folder or slashes)"]
 
     def _fits(self, name: str) -> list[str]:
         """Files whose path, or whose name where `name` has no folder, is it, with or without suffix."""
@@ -55,7 +60,11 @@ class Finder:
         """Paths below root, by what they are called, in one case; links are followed, each folder once."""
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
         seen: set[str] = set()
+        count = 0
         for folder, below, names in os.walk(self.root, followlinks=True):
+            if (count := count + len(names)) > MOST_FILES:
+                self.is_searched = False
+                return {}
             if (real := os.path.realpath(folder)) in seen:
                 below.clear()
                 continue

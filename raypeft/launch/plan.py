@@ -154,6 +154,7 @@ def check_names(sweep: Sweep) -> None:
                 problems[
                     f"{what}s '{other}' and '{source}' would both be called '{label(source)}' in the "
                     "tables; rename one of the files or folders"
+                    + (f", or name it: {other.partition('(')[0]}(name='...')" if what == "dataset" else "")
                 ] = None
     if problems:
         raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")

@@ -272,10 +272,42 @@ def test_names_without_suffix_or_folder_and_in_another_case_are_found_where_one_
     rows = ["ISIC_0024306,a", "BENIGN\\\\0.PNG,b".replace("\\\\", "\\"), "/benign/1.png,b", "malignant/2,b"]
     table = open_dataset(write_table(class_folders, "image,label\n" + "\n".join(rows) + "\n"))
     assert table.case_ids == ("benign/0.png", "benign/1.png", "deep/ISIC_0024306.JPG", "malignant/2.png")
-    assert (
-        "4 images were found under another spelling: 'ISIC_0024306' is deep/ISIC_0024306.JPG" in table.notes
-    )
+    assert table.notes == ("4 images were found under another spelling (case, suffix, folder or slashes)",)
     with pytest.raises(DataError, match=r"several files are called so: benign/0\.png, malignant/0\.png"):
         open_dataset(write_table(class_folders, "image,label\n0.png,a\nbenign/1.png,b\n"))
     with pytest.raises(DataError, match=r"'benign/0\.jpg' not found in .*did you mean 'benign/0\.png'\?"):
         open_dataset(write_table(class_folders, "image,label\nbenign/0.jpg,a\nbenign/1.png,b\n"))
+
+
+def test_files_of_other_programs_folders_and_tables_without_a_header_are_told(class_folders):
+    path = class_folders / "labels.csv"
+    path.write_bytes(b"PK\x03\x04rest")
+    with pytest.raises(
+        DataError, match=r"labels\.csv: a spreadsheet or an archive, not text; save it as CSV"
+    ):
+        open_dataset(f"csv:{path}")
+    with pytest.raises(DataError, match=r"busi: a folder; name the table in it: labels\.csv"):
+        open_dataset(f"csv:{class_folders}")
+    with pytest.raises(DataError, match=r"Labels\.csv: no such file; did you mean 'labels\.csv'\?"):
+        open_dataset(f"csv:{class_folders}/Labels.csv")
+    path.write_text("benign/0.png,a\nbenign/1.png,b\n")
+    with pytest.raises(DataError, match=r"found: benign/0\.png, a\. The first line must name the columns"):
+        open_dataset(f"csv:{path}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('benign/0.png,"a\nbenign/1.png,b\n', 2),
+        ('benign/0.png,a\nbenign/1.png,"b\nbenign/2.png,"c"\n', 3),
+    ],
+)
+def test_a_quote_that_swallows_lines_is_refused(class_folders, rows, line):
+    with pytest.raises(DataError, match=rf"labels\.csv:{line}: a quote"):
+        open_dataset(write_table(class_folders, f"image,label\n{rows}"))
+
+
+def test_a_folder_of_too_many_files_is_not_searched(class_folders, monkeypatch):
+    monkeypatch.setattr("raypeft.datasets.finder.MOST_FILES", 30)
+    with pytest.raises(DataError, match="more than 30 files lie there, among which none is searched for"):
+        open_dataset(write_table(class_folders, "image,label\nbenign/0,a\nbenign/1.png,b\n"))
