@@ -91,7 +91,7 @@ def run(
 
     raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
     """
-    from raypeft.launch.demand import Resources, Safety
+    from raypeft.launch.demand import Resources, Safety, check_gpus
     from raypeft.launch.driver import Tracking
     from raypeft.launch.sweep import run_sweep
 
@@ -99,14 +99,21 @@ def run(
         os.environ[CPUS] = str(cpus)  # decoders, which are processes, follow it too
     asked = overrides.apply(_load(sweep), sources)
     where = store or _default_store(asked)
-    if dry_run:
-        _print_plan(asked, where, cache, as_json=False)
-        return
     resources = Resources(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         workers_per_trial=workers_per_trial,
     )
+    check_gpus(resources)
+    safety = Safety(
+        checkpoint_seconds=checkpoint_seconds,
+        hang_seconds=hang_seconds,
+        strict=strict,
+        take_over=take_over,
+    )
+    if dry_run:
+        _print_plan(asked, where, cache, as_json=False)
+        return
     outcome = run_sweep(
         asked,
         store=where,
@@ -114,12 +121,7 @@ def run(
         resources=resources,
         tracking=Tracking(uri=tracking_uri, required=require_tracking),
         shared_cache=cache,
-        safety=Safety(
-            checkpoint_seconds=checkpoint_seconds,
-            hang_seconds=hang_seconds,
-            strict=strict,
-            take_over=take_over,
-        ),
+        safety=safety,
     )
     _finish_sweep(outcome, where)
 
@@ -170,17 +172,21 @@ def _finish_sweep(outcome: Any, store: Path) -> NoReturn:
 def _print_plan(
     sweep: Sweep, store: Path, cache: Path | None, *, rates: Path | None = None, as_json: bool
 ) -> None:
+    from raypeft.launch.batches import check_batches
     from raypeft.launch.decoding import ImageBar
     from raypeft.launch.estimate import describe_basis, estimate, read_paces
     from raypeft.launch.ledger import Ledger
-    from raypeft.launch.plan import make_plan
-    from raypeft.launch.preflight import check_store
+    from raypeft.launch.plan import check_plan, make_plan
+    from raypeft.launch.preflight import check_space, check_store
 
     check_store(store)
     paces = read_paces(rates) if rates else None
     with ImageBar(talk) as bar:
         plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
+    check_plan(plan, store=store)
     ledger = Ledger(store)
+    check_space(plan, ledger, store=store)
+    check_batches(plan)
     content = {
         "sweep": sweep.name,
         "store": str(store),

@@ -37,6 +37,25 @@ class Resources:
     gpus_per_trial: float | None = None
     workers_per_trial: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        workers = 1 if self.workers_per_trial is None else self.workers_per_trial
+        Demand(workers=workers, cpus=self.cpus_per_trial, gpus=self.gpus_per_trial or 0.0)
+
+
+def check_gpus(resources: Resources) -> None:
+    """Raises: ConfigError where a trial asks for more GPUs than this machine has, without a cluster."""
+    asked = (resources.gpus_per_trial or 0.0) * (resources.workers_per_trial or 1)
+    if not asked or os.environ.get("RAY_ADDRESS"):
+        return
+    import torch  # takes seconds
+
+    if asked > (found := torch.cuda.device_count()):
+        raise ConfigError(
+            f"a trial asks for {asked:g} GPU{'s' * (asked > 1)}, and torch finds {found} here; give fewer "
+            "with --gpus-per-trial or --workers-per-trial, or see: raypeft doctor"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Safety:
@@ -46,6 +65,14 @@ class Safety:
     hang_seconds: float = 600.0  # without a step, after which a trial counts as hung
     strict: bool = False
     take_over: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        if not self.hang_seconds > 0 or not self.checkpoint_seconds >= 0:
+            raise ConfigError(
+                f"hang_seconds={self.hang_seconds:g}, checkpoint_seconds={self.checkpoint_seconds:g}: the "
+                "first must be above 0, the second at least 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

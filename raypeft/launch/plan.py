@@ -218,14 +218,22 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
 
     Raises: PlanDiffersError with a diff when it holds another plan.
     """
+    check_plan(plan, store=store)
     path = store / "plan.json"
-    asked = plan.to_dict()
     if not path.exists():
+        asked = plan.to_dict()
         for source, data in plan.data.items():
             _write_subsets(store / "subsets" / f"{file_name(data.name)}.parquet", plan, source)
         write_json(path.with_suffix(".bak"), asked)
         write_json(path, asked)
+
+
+def check_plan(plan: Plan, *, store: Path) -> None:
+    """Raises: PlanDiffersError with a diff when a store holds another plan, or one that is damaged."""
+    path = store / "plan.json"
+    if not path.exists():
         return
+    asked = plan.to_dict()
     try:
         held = json.loads(path.read_text())
     except ValueError as error:

@@ -12,6 +12,7 @@ from raypeft.core.errors import (
 from raypeft.core.spec import Sweep
 from raypeft.core.terminal import Terminal
 from raypeft.launch.address import check_cluster, cluster_address
+from raypeft.launch.batches import check_batches
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.demand import Resources, Safety
 from raypeft.launch.driver import Driver, Outcome, Tracking, quieten, write_end
@@ -82,6 +83,7 @@ def _checked_plan(
     with ImageBar(console) as bar:
         plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
     settle_plan(plan, store=store)
+    check_batches(plan)
     if changes := changed_libraries(ledger, strict=safety.strict):
         text = "warning: results in this store were made with other versions (--strict refuses):\n"
         console.print(text + list_problems(changes))

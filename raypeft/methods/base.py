@@ -153,6 +153,7 @@ def bind_method(text: str) -> BoundMethod:
         try:
             options[option] = settled(value, method.kind(option))
             _check_choice(options[option], method.choices(option))
+            _check_count(options[option], default)
         except ValueError as error:
             raise ConfigError(
                 f"method '{text}': {option}={value!r} must be {error}; its default is {default!r}"
@@ -163,6 +164,13 @@ def bind_method(text: str) -> BoundMethod:
 def _check_choice(value: Any, choices: tuple[Any, ...]) -> None:
     if choices and value not in choices:
         raise ValueError(" or ".join(map(repr, choices)))
+
+
+def _check_count(value: Any, default: Any) -> None:
+    """Ranks, tokens and widths are counts: whole numbers whose default is one, or follows from the model."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and value < 1 and (default is None or default >= 1):
+        raise ValueError("at least 1")
 
 
 def canonical_method(text: str, *, family: Family) -> str:
@@ -202,7 +210,12 @@ def apply_method(text: str, model: nn.Module) -> ParameterCounts:
     backbone, head = count_parameters(model), classifier(model)
     num_head = count_parameters(head) if head is not None else 0  # as it came: a method may add to it
     model.requires_grad_(False)
-    bound.method.apply(model, **bound.options)
+    try:
+        bound.method.apply(model, **bound.options)
+    except (ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+        raise IncompatibleError(
+            f"method '{text}' cannot be applied to {type(model).__name__}: {error}; choose other options"
+        ) from error
     declare_weights(model, bound.method.decays)
     if bound.method.name != "linear" and not any(p.requires_grad for p in model.parameters()):
         raise IncompatibleError(

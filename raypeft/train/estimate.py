@@ -10,7 +10,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from raypeft.methods import apply_method, set_train_mode
+from raypeft.methods import ParameterCounts, apply_method, set_train_mode
 from raypeft.models import bind_model, image_size_of
 
 BATCH = 2  # images that are traced; BatchNorm needs two
@@ -35,18 +35,7 @@ class StepCost:
 @functools.lru_cache(maxsize=512)
 def step_cost(model: str, method: str, *, num_classes: int, image_size: int | None) -> StepCost:
     """Trace one step on tensors without numbers: seconds for the largest model, no weights, no memory."""
-    side = image_size_of(model, image_size)
-    with torch.device("meta"):
-        entry = bind_model(model)
-        network, is_unet = entry.make(), entry.family == "unet"
-        if not is_unet:
-            network.reset_classifier(num_classes)  # type: ignore[operator]
-        counts = apply_method(method, network)
-    # On the meta device itself attention is no fused kernel, and keeps its maps.
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        network.to_empty(device="cpu")
-        forward = _denoise(network, side / entry.input_size) if is_unet else _classify(network, side)
-    set_train_mode(method, network)
+    network, counts, forward = _traceable(model, method, num_classes, image_size, num_images=BATCH)
     kept = KeptBytes(network)
     with FlopCounterMode(display=False) as training:
         with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
@@ -63,17 +52,50 @@ def step_cost(model: str, method: str, *, num_classes: int, image_size: int | No
     )
 
 
-def _classify(network: nn.Module, side: int) -> Callable[[], torch.Tensor]:
-    images = torch.empty(BATCH, 3, side, side)
+def takes_one_image(model: str, method: str, *, num_classes: int, image_size: int | None) -> bool:
+    """Whether the method can train on batches of a single image: BatchNorm may have one value a channel."""
+    _, _, forward = _traceable(model, method, num_classes, image_size, num_images=1)
+    try:
+        forward()
+        return True
+    except ValueError:
+        return False
+
+
+def _traceable(
+    model: str, method: str, num_classes: int, image_size: int | None, *, num_images: int
+) -> tuple[nn.Module, ParameterCounts, Callable[[], torch.Tensor]]:
+    """The network under a method, in train mode, its counts and its forward pass; none holds numbers."""
+    side = image_size_of(model, image_size)
+    with torch.device("meta"):
+        entry = bind_model(model)
+        network, is_unet = entry.make(), entry.family == "unet"
+        if not is_unet:
+            network.reset_classifier(num_classes)  # type: ignore[operator]
+        counts = apply_method(method, network)
+    # On the meta device itself attention is no fused kernel, and keeps its maps.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        network.to_empty(device="cpu")
+        forward = (
+            _denoise(network, side / entry.input_size, num_images)
+            if is_unet
+            else _classify(network, side, num_images)
+        )
+    set_train_mode(method, network)
+    return network, counts, forward
+
+
+def _classify(network: nn.Module, side: int, num_images: int) -> Callable[[], torch.Tensor]:
+    images = torch.empty(num_images, 3, side, side)
     return lambda: network(images)
 
 
-def _denoise(network: Any, scale: float) -> Callable[[], torch.Tensor]:
+def _denoise(network: Any, scale: float, num_images: int) -> Callable[[], torch.Tensor]:
     """Latents of images `scale` times as large as those of the pretraining."""
     config = network.config
     side = round(scale * config.sample_size)
-    latents = torch.empty(BATCH, config.in_channels, side, side)
-    steps, text = torch.zeros(BATCH), torch.empty(BATCH, TOKENS, config.cross_attention_dim)
+    latents = torch.empty(num_images, config.in_channels, side, side)
+    steps, text = torch.zeros(num_images), torch.empty(num_images, TOKENS, config.cross_attention_dim)
     return lambda: network(latents, steps, encoder_hidden_states=text).sample
 
 
