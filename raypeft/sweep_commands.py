@@ -91,7 +91,7 @@ def run(
 
     raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
     """
-    from raypeft.launch.demand import Resources, Safety, check_gpus
+    from raypeft.launch.demand import Resources, Safety, check_machine
     from raypeft.launch.driver import Tracking
     from raypeft.launch.sweep import run_sweep
 
@@ -104,7 +104,7 @@ def run(
         gpus_per_trial=gpus_per_trial,
         workers_per_trial=workers_per_trial,
     )
-    check_gpus(resources)
+    check_machine(resources)
     safety = Safety(
         checkpoint_seconds=checkpoint_seconds,
         hang_seconds=hang_seconds,

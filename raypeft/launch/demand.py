@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.machine import usable_cores
 from raypeft.core.spec import Cell
 from raypeft.launch.address import cluster_address
 from raypeft.launch.plan import Plan
@@ -43,17 +44,31 @@ class Resources:
         Demand(workers=workers, cpus=self.cpus_per_trial, gpus=self.gpus_per_trial or 0.0)
 
 
-def check_gpus(resources: Resources) -> None:
-    """Raises: ConfigError where a trial asks for more GPUs than this machine has, without a cluster."""
-    asked = (resources.gpus_per_trial or 0.0) * (resources.workers_per_trial or 1)
-    if not asked or os.environ.get("RAY_ADDRESS"):
+def check_machine(resources: Resources) -> None:
+    """Raises: ConfigError where a trial asks for more than this machine has, unless a cluster is joined."""
+    if cluster_address() is not None:
         return
-    import torch  # takes seconds
+    wanted = Demand(
+        workers=resources.workers_per_trial or 1,
+        cpus=resources.cpus_per_trial,
+        gpus=resources.gpus_per_trial or 0.0,
+    )
+    machine = {"CPU": float(usable_cores())}
+    if wanted.gpus:
+        import torch  # takes seconds
 
-    if asked > (found := torch.cuda.device_count()):
+        machine["GPU"] = float(torch.cuda.device_count())
+    must_fit("a trial", wanted, machine)
+
+
+def must_fit(what: str, wanted: Demand, machine: Mapping[str, float]) -> None:
+    """Raises: ConfigError for a trial that this machine alone will never hold."""
+    if not wanted.fits(machine):
+        takes = ", ".join(f"{amount:g} {name}s" for name, amount in wanted.total.items() if amount)
+        there = ", ".join(f"{machine.get(name, 0):g} {name}s" for name in wanted.total)
         raise ConfigError(
-            f"a trial asks for {asked:g} GPU{'s' * (asked > 1)}, and torch finds {found} here; give fewer "
-            "with --gpus-per-trial or --workers-per-trial, or see: raypeft doctor"
+            f"{what} takes {takes}, and this machine has {there} to give: lower --cpus-per-trial, "
+            "--gpus-per-trial or --workers-per-trial, raise --cpus, or join a cluster"
         )
 
 

@@ -3,7 +3,7 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ray import tune
 from raypeft.core.errors import ConfigError, PreflightError, RaypeftError
 from raypeft.core.spec import Cell
 from raypeft.launch.address import cluster_address
-from raypeft.launch.demand import Demand, Resources, declared_resources, demands
+from raypeft.launch.demand import Demand, Resources, declared_resources, demands, must_fit
 from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepStopper
 from raypeft.launch.lifeline import Lifeline
 from raypeft.launch.plan import Plan
@@ -85,7 +85,8 @@ def _run_tuner(
     with watch.waits.on("asking the cluster what it has", limit_seconds=MACHINE_SECONDS):
         found = _demands(plan, resources, num_gpus=cluster().get("GPU", 0.0))
     if cluster_address() is None:
-        _must_fit(found, cluster())
+        for cell, demand in found.items():
+            must_fit(f"a trial of {cell}", demand, cluster())
     state.settle(found, cluster=cluster, nodes=_nodes)
     slots = max(demand.slots(cluster()) for demand in found.values())
     # Tune asks a custom searcher for one trial at a time unless told otherwise.
@@ -120,18 +121,6 @@ def _run_tuner(
         if not state.goes_on(told=str(error), culprit=scheduler.culprit_of(str(error))):
             raise
         return False
-
-
-def _must_fit(found: Mapping[Cell, Demand], machine: Mapping[str, float]) -> None:
-    """Raises: ConfigError for a trial that this machine alone will never hold."""
-    for cell, demand in found.items():
-        if not demand.fits(machine):
-            wanted = ", ".join(f"{amount:g} {name}s" for name, amount in demand.total.items() if amount)
-            there = ", ".join(f"{machine.get(name, 0):g} {name}s" for name in demand.total)
-            raise ConfigError(
-                f"a trial of {cell} takes {wanted}, and this machine has {there} to give: lower "
-                "--cpus-per-trial, --gpus-per-trial or --workers-per-trial, raise --cpus, or join a cluster"
-            )
 
 
 def _demands(plan: Plan, resources: Resources, *, num_gpus: float) -> dict[Cell, Demand]:

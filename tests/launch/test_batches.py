@@ -79,7 +79,9 @@ def test_an_option_out_of_range_is_refused(cli, tmp_path, method, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--gpus-per-trial", 99), "a trial asks for 99 GPUs, and torch finds"),
+        (("--gpus-per-trial", 99), "a trial takes 1 CPUs, 99 GPUs, and this machine has"),
+        (("--cpus-per-trial", 9999), "a trial takes 9999 CPUs, and this machine has"),
+        (("--workers-per-trial", 9999), "a trial takes 9999 CPUs"),
         (("--gpus-per-trial", 1.5), "a share of one GPU, as 0.5, or a whole number"),
         (("--workers-per-trial", 0), "workers=0, cpus=1 a trial: both must be at least 1"),
         (("--cpus-per-trial", 0), "both must be at least 1"),
