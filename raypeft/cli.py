@@ -21,6 +21,7 @@ from rich.text import Text
 from raypeft.analysis_commands import rank, recommend, report, table
 from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.foreign import described, place_of
+from raypeft.core.machine import limit_threads
 from raypeft.core.remarks import describe_remarks
 from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import TerminalLog, safe_streams
@@ -314,6 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with safe_streams():
         try:
             with Signals():
+                limit_threads()
                 app(args=arguments)
         except InterruptedBySignalError as error:
             code = error.exit_code

@@ -1,7 +1,7 @@
 """What of this machine a process may use: cores and memory, fewer where a job, a group or a mask says so."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 
 from raypeft.core.errors import ConfigError
@@ -27,6 +27,15 @@ def usable_cores(
     limits = [len(os.sched_getaffinity(0)), *map(int, _quotas(groups, membership))]
     limits += [int(environment[name]) for name in GRANTED if environment.get(name, "").isdecimal()]
     return max(1, min(limits))
+
+
+def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let torch and numpy, which know the CPU mask alone, start no more threads than there are cores to use.
+
+    Before they are imported; who has set OMP_NUM_THREADS has decided.
+    """
+    if (cores := usable_cores(environment)) < len(os.sched_getaffinity(0)):
+        environment.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def memory_limit(*, groups: Path = GROUPS, membership: Path = MEMBERSHIP) -> int:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from raypeft.core.errors import ConfigError
-from raypeft.core.machine import memory_limit, usable_cores
+from raypeft.core.machine import limit_threads, memory_limit, usable_cores
 
 MASK = len(os.sched_getaffinity(0))
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -100,3 +100,16 @@ def test_memory_of_version_1_counts_unless_it_is_no_limit(machine):
     name = "memory/slurm/memory.limit_in_bytes"
     assert memory_limit(**machine("4:memory:/slurm\n", **{name: str(GIB)})) == GIB
     assert memory_limit(**machine("4:memory:/slurm\n", **{name: "9223372036854771712"})) == MEMORY
+
+
+@pytest.mark.skipif(MASK == 1, reason="a machine of one core has nothing to limit")
+def test_threads_are_limited_where_fewer_cores_are_granted_than_the_mask_has():
+    granted = {"SLURM_CPUS_PER_TASK": "1"}
+    limit_threads(granted)
+    assert granted["OMP_NUM_THREADS"] == "1"
+    chosen = {"SLURM_CPUS_PER_TASK": "1", "OMP_NUM_THREADS": "3"}
+    limit_threads(chosen)
+    assert chosen["OMP_NUM_THREADS"] == "3"
+    free = {"RAYPEFT_CPUS": str(MASK)}
+    limit_threads(free)
+    assert "OMP_NUM_THREADS" not in free

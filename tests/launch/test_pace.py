@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+
 from raypeft.launch.pace import duration, hours_left, trials_per_hour
 
 BEGUN = datetime(2026, 11, 29, 10, tzinfo=UTC)
