@@ -19,6 +19,7 @@ def rank_facts(study: Study) -> dict[str, Any]:
         "ties": study.ties,
         "headline": headline(study.inferences),
         "rankings": [_ranking(one) for one in study.inferences],
+        "remarks": dict(study.remarks),
     }
 
 
@@ -35,7 +36,11 @@ def _ranking(one: Inference) -> dict[str, Any]:
         "datasets": list(one.pool.datasets),
         "num_images": one.pool.num_images or None,
         "intervals_allow_for": list(one.levels),
-        "methods": [asdict(m) for m in one.methods],
+        "reference": asdict(reference) if (reference := one.pool.reference) else None,
+        "methods": [
+            asdict(m) | {"beats_reference": one.pool.beats_reference(m.method) if reference else None}
+            for m in one.methods
+        ],
         "blocks": [
             {
                 **_block(block),

@@ -67,7 +67,9 @@ def _check_best(
         because = (
             f"{', '.join(pool.names)}: mean rank {own.mean_rank:.2f} of {len(pool.methods)}, P(best) {sure}"
         )
-        if own not in ranking.leaders:
+        if not ranking.leaders:
+            because += "; no method beats what has learned nothing"
+        elif own not in ranking.leaders:
             because += f"; {ranking.leader.method} ranks first"
         elif ranking.tied:
             because += f"; tied with it: {', '.join(ranking.tied)}"

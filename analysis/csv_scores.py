@@ -11,6 +11,7 @@ from analysis.metrics import NUM_IMAGES, RANKED_BY, is_known_metric
 from analysis.scores import CELL
 from raypeft.core.delimited import read_delimited
 from raypeft.core.errors import ConfigError, DataError, list_problems
+from raypeft.core.result import REFERENCES
 from raypeft.core.spelling import alike, is_missing, plain_number
 from raypeft.core.text import visible
 
@@ -36,7 +37,8 @@ def read_scores(
     `model`, `dataset`, `method`: what the columns are called, in any case. Without `metric`: macro F1, FID,
     or else the one column that is named as a metric of raypeft. The frame has one row per line and the
     columns that pools_of reads; an empty score is a missing one; rows of another stage than final are left
-    out. A column <metric>_num_images tells scores of different numbers of generated images apart. A column
+    out. A column <metric>_num_images tells scores of different numbers of generated images apart;
+    <metric>_majority and <metric>_untuned are what has learned nothing scores, as in a store. A column
     std_points (percentage points over 3 seeds, as the published tables have it) is the spread of the one
     score. Raises: ConfigError naming the file, and the line and column where there is one.
     """
@@ -47,8 +49,9 @@ def read_scores(
         raise ConfigError(f"{path}:1: no column '{metric}'; there are {', '.join(table.columns)}")
     table[metric] = _numbers(path, table[metric])
     table["fraction"] = _numbers(path, table["fraction"]) if "fraction" in table.columns else 1.0
-    if metric + NUM_IMAGES in table.columns:
-        table[metric + NUM_IMAGES] = _numbers(path, table[metric + NUM_IMAGES])
+    for name in (metric + NUM_IMAGES, *(reference.of(metric) for reference in REFERENCES.values())):
+        if name in table.columns:
+            table[name] = _numbers(path, table[name])
     if "std_points" in table.columns:
         table["stated_sd"] = _numbers(path, table["std_points"]) / 100
         table["stated_seeds"] = 3

@@ -99,7 +99,7 @@ def failure_rows(frame: pd.DataFrame) -> list[Facts]:
 
 
 def remark_rows(frame: pd.DataFrame) -> list[Facts]:
-    """What befell trials without ending them, by cell: a broken run among them, which is no finding."""
+    """What befell trials without ending them, by cell: one that learned nothing among them."""
     finished = frame[frame["status"].isin(["done", "pruned"])]
     return [
         {

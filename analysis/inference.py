@@ -99,28 +99,33 @@ class Inference:
 
     @property
     def leader(self) -> MethodRank:
-        """Best mean rank of those placed."""
-        return self.methods[0]
+        """Best mean rank of those that may be named first; of those placed where there are none."""
+        return (self.contenders or self.placed)[0]
 
     @property
     def placed(self) -> tuple[MethodRank, ...]:
         """Those with a rank in as many blocks as any has: only their mean ranks compare."""
-        return tuple(m for m in self.methods if m.n_blocks == self.leader.n_blocks)
+        return tuple(m for m in self.methods if m.n_blocks == self.methods[0].n_blocks)
+
+    @property
+    def contenders(self) -> tuple[MethodRank, ...]:
+        """Those placed that beat what has learned nothing."""
+        return tuple(m for m in self.placed if self.pool.beats_reference(m.method))
 
     @property
     def leaders(self) -> tuple[MethodRank, ...]:
-        """The leader, and all placed methods with the same mean rank."""
-        return tuple(m for m in self.placed if math.isclose(m.mean_rank, self.leader.mean_rank))
+        """The leader, and all with the same mean rank that may be named first; empty where none may."""
+        return tuple(m for m in self.contenders if math.isclose(m.mean_rank, self.leader.mean_rank))
 
     @property
     def is_settled(self) -> bool:
         """Whether the leader is shown to be better than every other method that is placed."""
-        return self.leader.tier == 1 and not self.tied and len(self.placed) > 1
+        return bool(self.leaders) and self.leader.tier == 1 and not self.tied and len(self.placed) > 1
 
     @property
     def tied(self) -> tuple[str, ...]:
         """Methods that the intervals do not separate from the leader, itself left out."""
-        return tuple(m.method for m in self.methods[1:] if m.tier == 1)
+        return tuple(m.method for m in self.methods if m.tier == 1 and m is not self.leader)
 
     def of(self, method: str) -> MethodRank:
         """Raises: KeyError for a method that took no part."""

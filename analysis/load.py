@@ -1,7 +1,7 @@
 """Store -> DataFrame: the only reader of the ledger on the way to a claim."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,27 @@ def load_results(store: Path) -> pd.DataFrame:
     Raises: ConfigError when there is no ledger; StorageError naming the row that cannot be read, or those
     that hold one final run twice.
     """
+    return to_frame(load_rows(store))
+
+
+def to_frame(rows: Sequence[Result]) -> pd.DataFrame:
+    """As load_results, of rows that were read."""
+    columns = [field.name for field in fields(Result) if field.name != "metrics"]
+    frame = pd.DataFrame([_flatten(row) for row in rows])
+    metrics = sorted(set(frame.columns) - set(columns))
+    return frame.reindex(columns=[*columns, *metrics])
+
+
+def load_rows(store: Path) -> list[Result]:
+    """The committed and failed trials, in the order of trial ids. Raises: as load_results."""
     store = Path(store)
     _check_store(store)
     committed = {path.stem: read_result(path) for path in sorted((store / "ledger").glob("*.json"))}
     failed = {path.stem: read_result(path) for path in sorted((store / "failed").glob("*.json"))}
+    _check_seeds(list(committed.values()), store)
     # a driver that died between commit and clean-up leaves a crash beside its later result
     rows = {**failed, **committed}
-    columns = [field.name for field in fields(Result) if field.name != "metrics"]
-    frame = pd.DataFrame([_flatten(rows[trial_id]) for trial_id in sorted(rows)])
-    metrics = sorted(set(frame.columns) - set(columns))
-    _check_seeds(list(committed.values()), store)
-    return frame.reindex(columns=[*columns, *metrics])
+    return [rows[trial_id] for trial_id in sorted(rows)]
 
 
 def load_plan(store: Path) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from analysis.metrics import higher_is_better
 from analysis.scores import (
     Block,
     CellScore,
+    Reference,
     blocks_of,
     cell_scores,
     comparable,
     format_fraction,
+    mean_reference,
     sample_words,
 )
 from raypeft.core.errors import ConfigError
@@ -67,6 +69,25 @@ class Pool:
         """Cells with fewer finished final runs than others: their means are over what is left."""
         most = max((cell.n for cell in self.cells.values()), default=0)
         return [cell for _, cell in sorted(self.cells.items()) if 0 < cell.n < most]
+
+    @property
+    def reference(self) -> Reference | None:
+        """What has learned nothing scores, mean over the blocks; None where that is not recorded."""
+        return mean_reference(self.cells.values())
+
+    @property
+    def unlearned(self) -> list[CellScore]:
+        """Cells whose mean does not beat the reference."""
+        return [cell for _, cell in sorted(self.cells.items()) if cell.n and not cell.learned]
+
+    def beats_reference(self, method: str) -> bool:
+        """Whether its mean over the blocks that it has a score in is better than the reference's there.
+
+        True where no reference is recorded.
+        """
+        own = [cell for (_, name), cell in self.cells.items() if name == method and cell.n]
+        reference = mean_reference(own)
+        return reference is None or self.sign * (_mean([c.mean for c in own]) - reference.score) > 0
 
     @property
     def sign(self) -> int:

@@ -144,6 +144,9 @@ def _advise(
         m.method: finals[(finals["method"] == m.method) & finals["model"].isin(pool.models)] for m in ranked
     }
     over = {method: _over_budget(rows, setting) for method, rows in runs.items()}
+    for method in ranking.pool.methods:
+        if method in over and not ranking.pool.beats_reference(method) and (reference := near.reference):
+            over[method] = "; ".join(filter(None, (over[method], f"does not beat the {reference.title}")))
     affordable = [method for method, excess in over.items() if not excess]
     shortlist = _shortlist(infer(near.among(affordable), replicates)) if affordable else {}
     found = []

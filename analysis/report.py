@@ -54,6 +54,7 @@ from analysis.verdict import (
     sentences,
 )
 from raypeft.core.errors import StorageError
+from raypeft.core.remarks import describe_remarks
 from raypeft.core.text import whole
 
 MOST_LINES = 16
@@ -108,9 +109,9 @@ def write_report(
 def lead(study: Study) -> list[str]:
     """The answer in one sentence, then what it rests on; empty while nothing has ended."""
     if not study.inferences:
-        cells = [cell for cell in cell_scores(study.frame, study.metric) if cell.diverged]
-        names = [f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g}" for c in cells]
-        return [f"No method is scored: all runs of {'; '.join(names)} diverged."] if names else []
+        diverged = [cell for cell in cell_scores(study.frame, study.metric) if cell.diverged]
+        said = ["No method is scored: all runs of every cell that has ended diverged."] if diverged else []
+        return said + describe_remarks(study.remarks)
     said = [headline(study.inferences)]
     for one in study.inferences:
         name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
@@ -121,7 +122,7 @@ def lead(study: Study) -> list[str]:
         for name in FIRST
         if name in unranked and unranked[name].notna().any()
     ]
-    return said
+    return said + describe_remarks(study.remarks)
 
 
 def _sections(
@@ -140,7 +141,7 @@ def _sections(
         Section(title="Search", parts=_search(frame, figures)),
         Section(title="What the paper claims", parts=_claims(study)),
         Section(title="Beside the paper", parts=_against(study, against)),
-        Section(title="Failures", parts=_failures(frame)),
+        Section(title="Failures", parts=_failures(study)),
         Section(title="Setup", parts=[Part(facts=setup_facts(plan))]),
         Section(title="Provenance", parts=_provenance(frame, plan, store)),
     ]
@@ -287,8 +288,13 @@ def _against(study: Study, against: str | None) -> list[Part]:
     ]
 
 
-def _failures(frame: pd.DataFrame) -> list[Part]:
-    rows, remarks = failure_rows(frame), remark_rows(frame)
+def _failures(study: Study) -> list[Part]:
+    rows, remarks = failure_rows(study.frame), remark_rows(study.frame)
+    doubts = [
+        {"cell": cell, "remark": kind, "because": text}
+        for cell, found in study.remarks.items()
+        for kind, text in found.items()
+    ]
     notes = [
         "Diverged trials are results (the loss was not finite); failed ones are tried again by the next run."
     ]
@@ -296,6 +302,7 @@ def _failures(frame: pd.DataFrame) -> list[Part]:
         Part(table=plain_table("Failed and diverged trials", rows, notes))
         if rows
         else Part(lines=["No trial failed or diverged."]),
+        *([_long(plain_table("Cells whose result is in doubt", doubts))] if doubts else []),
         *([Part(table=plain_table("What befell trials that finished", remarks))] if remarks else []),
     ]
 
@@ -323,11 +330,14 @@ def _render(study: Study, plan: Mapping[str, Any], sections: Sequence[Section]) 
     # safe to embed: the SVG holds numbers and registered names, escaped by matplotlib
     environment.filters["svg"] = lambda drawing: Markup(to_svg(drawing.figure, prefix=f"f{next(numbers)}-"))
     environment.filters["html"] = to_html
-    frame = study.frame
+    committed = sum(row.status != "failed" for row in study.rows)
+    num_hopeless = sum("no usable rate" in found for found in study.remarks.values())
+    without_rate = num_hopeless * len(plan["sweep"]["final_seeds"])
     return environment.get_template("report.html.j2").render(
         sweep=plan["sweep"],
-        committed=int((frame["status"] != "failed").sum()),
+        committed=committed,
         planned=plan["trials"],
+        is_complete=committed + without_rate >= plan["trials"],
         lead=lead(study),
         subject=_subject(study),
         sections=sections,

@@ -33,6 +33,9 @@ def ranking_table(one: Inference) -> Table:
         }
         for m in one.methods
     ]
+    if reference := one.pool.reference:
+        score = {f"mean {metric_label(one.pool.metric)}": _score(reference.score)}
+        rows.append(dict.fromkeys(rows[0], MISSING) | {"method": reference.title} | score)
     allowed, num_blocks = ", ".join(one.levels) or "nothing", len(one.pool.blocks)
     return plain_table(
         f"Ranking: {one.pool.describe()}",

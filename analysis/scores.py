@@ -2,18 +2,27 @@
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.metrics import NUM_IMAGES, format_score, higher_is_better, metric_kind
 from raypeft.core.errors import ConfigError
+from raypeft.core.result import REFERENCES
 
 Block = tuple[str, str, float]
 """(model, dataset, fraction): what is the same for methods that are compared."""
 
 CELL = ["model", "dataset", "fraction", "method"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What has learned nothing of the task, and what it scores on the same test images."""
+
+    title: str  # majority class, or untuned pipeline
+    score: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +39,8 @@ class CellScore:
     stated_sd: float = math.nan  # over the seeds behind a published mean, which is the one score
     stated_seeds: int = 0  # how many those are
     num_images: int = 0  # generated images behind each score, of a metric that depends on it; 0: not recorded
+    reference: Reference | None = None  # mean over the same runs; None: not recorded
+    learned: bool = True  # whether the mean is better than the reference's, where there is one
 
     @property
     def block(self) -> Block:
@@ -75,6 +86,7 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
             raise ConfigError(f"no final run is scored by '{metric}'; there are {known}")
         frame = frame.assign(**{metric: math.nan})
     numbers = _numbers_of_images(frame, metric)
+    titles = {one.of(metric): one.title for one in REFERENCES.values() if one.of(metric) in frame}
     _check_features(frame[is_scored & frame[metric].notna()], metric)
     cells = []
     for (model, dataset, fraction, method), rows in frame.groupby(CELL):
@@ -82,6 +94,7 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
         scored = finals[is_scored[finals.index] & finals[metric].notna()]
         for number in sorted(set(numbers[scored.index])) or [0]:
             own = scored[numbers[scored.index] == number]
+            reference = _reference(own, titles)
             cells.append(
                 CellScore(
                     model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
@@ -91,6 +104,8 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
                     stated_sd=_only(own, "stated_sd", math.nan),
                     stated_seeds=int(_only(own, "stated_seeds", 0)),
                     num_images=int(number),
+                    reference=reference,
+                    learned=reference is None or _is_better(own[metric], reference.score, metric),
                 )
             )  # fmt: skip
     return cells
@@ -122,9 +137,34 @@ def blocks_of(cells: Iterable[CellScore]) -> dict[Block, list[CellScore]]:
 
 
 def best_of(cells: Iterable[CellScore], metric: str) -> CellScore | None:
-    """The scored cell with the best mean, the first of equals; None when none is scored."""
+    """The cell with the best mean, the first of equals, of those that learned; None when there is none."""
     sign = 1 if higher_is_better(metric) else -1
-    return max((cell for cell in cells if cell.n), key=lambda cell: sign * cell.mean, default=None)
+    return max(
+        (cell for cell in cells if cell.n and cell.learned), key=lambda cell: sign * cell.mean, default=None
+    )
+
+
+def mean_reference(cells: Iterable[CellScore]) -> Reference | None:
+    """Its mean over the blocks of `cells`; None where it is not recorded for all of them."""
+    by_block = [[cell.reference for cell in own if cell.n] for own in blocks_of(cells).values()]
+    known = [[one for one in found if one] for found in by_block if found]
+    if not known or not all(known):
+        return None
+    mean = statistics.fmean(statistics.fmean(one.score for one in found) for found in known)
+    return Reference(title=known[0][0].title, score=mean)
+
+
+def _reference(scored: pd.DataFrame, titles: Mapping[str, str]) -> Reference | None:
+    """Of one cell's scored runs; `titles` by column."""
+    for column, title in titles.items():
+        if len(scored) and scored[column].notna().all():
+            return Reference(title=title, score=statistics.fmean(scored[column].astype(float)))
+    return None
+
+
+def _is_better(scores: "pd.Series[float]", reference: float, metric: str) -> bool:
+    mean = statistics.fmean(scores.astype(float))
+    return mean > reference if higher_is_better(metric) else mean < reference
 
 
 def _num_without_rate(rows: pd.DataFrame) -> int:

@@ -10,13 +10,15 @@ import pandas as pd
 from analysis.clinical import Clinical, SubgroupGap, describe_runs, subgroup_gaps
 from analysis.csv_scores import FIRST, read_scores
 from analysis.inference import Inference, infer
-from analysis.load import load_results
+from analysis.load import load_rows, to_frame
 from analysis.predictions import Predictions, PredictionStore
 from analysis.published import NAME, load_published
 from analysis.rank import Ties, pools_of
 from analysis.resample import replicate_cells
 from analysis.scores import Block
 from raypeft.core.errors import ConfigError
+from raypeft.core.remarks import Kind, cell_remarks
+from raypeft.core.result import Result
 from raypeft.core.sources import parse_source
 
 
@@ -28,6 +30,7 @@ class Study:
     metric: str
     predictions: PredictionStore
     ties: Ties = "average"
+    rows: tuple[Result, ...] = ()  # of a store
 
     @cached_property
     def inferences(self) -> list[Inference]:
@@ -35,6 +38,18 @@ class Study:
         pools = pools_of(self.frame, self.metric)
         pools.sort(key=lambda pool: (-len(pool.blocks), pool.models))
         return [infer(pool, replicate_cells(pool, self.predictions), ties=self.ties) for pool in pools]
+
+    @cached_property
+    def remarks(self) -> Mapping[str, Mapping[Kind, str]]:
+        """By cell, what gives cause to doubt its result; of cells that have cause, of a store."""
+        cells: dict[tuple[object, ...], list[Result]] = {}
+        for row in (row for row in self.rows if row.status != "failed"):
+            cells.setdefault((row.model, row.dataset, row.fraction, row.method), []).append(row)
+        named = {
+            f"{own[0].method} / {own[0].model} / {own[0].dataset} / {own[0].fraction:g}": cell_remarks(own)
+            for _, own in sorted(cells.items())
+        }
+        return {name: found for name, found in named.items() if found}
 
     @cached_property
     def clinical(self) -> Mapping[Block, Mapping[str, Clinical]]:
@@ -85,8 +100,9 @@ def open_study(source: str | Path, *, metric: str | None = None, ties: Ties = "a
         raise ConfigError(
             f"no store, CSV file or published table {source}; give one, e.g. runs/quickstart or {NAME}"
         )
-    frame = load_results(path)
-    return [Study(frame, metric or default_metric(frame), PredictionStore(path), ties)]
+    rows = tuple(load_rows(path))
+    frame = to_frame(rows)
+    return [Study(frame, metric or default_metric(frame), PredictionStore(path), ties, rows)]
 
 
 def default_metric(frame: pd.DataFrame) -> str:

@@ -16,11 +16,12 @@ from analysis.scores import (
     cell_scores,
     comparable,
     format_fraction,
+    mean_reference,
     sample_words,
 )
 from raypeft.core.errors import ConfigError
 
-MISSING, DIVERGED = "—", "diverged"
+MISSING, DIVERGED, UNLEARNED = "—", "diverged", "nothing learned"
 
 _TIES = {
     "average": "ties get the average of their ranks",
@@ -93,7 +94,12 @@ def score_table(frame: pd.DataFrame, metric: str, ties: Ties = "average") -> Tab
         title=f"{title}, {samples[0]}" if len(samples) == 1 else title,
         columns=("method", *parameters, *names.values(), "mean score", "mean rank"),
         rows=tuple(rows),
-        notes=(*_reading_notes(metric, usual_n, ties), *_sample_notes(metric, samples), count_runs(frame)),
+        notes=(
+            *_reading_notes(metric, usual_n, ties),
+            *_reference_notes(cells),
+            *_sample_notes(metric, samples),
+            count_runs(frame),
+        ),
     )
 
 
@@ -145,9 +151,15 @@ def _score_rows(
 ) -> Iterator[Row]:
     """The rows of cells that may be compared, in the order of the table."""
     best = {block: best_of(of_block, metric) for block, of_block in blocks_of(cells).items()}
-    for model, method, rank in _ranks(cells, metric, ties):
+    ranks = list(_ranks(cells, metric, ties))
+    last = {model: (model, method) for model, method, _ in ranks}
+    for model, method, rank in ranks:
         own = {(c.dataset, c.fraction): c for c in cells if (c.model, c.method) == (model, method)}
-        leads = {names[key] for key, cell in own.items() if (b := best[cell.block]) and cell.mean == b.mean}
+        leads = {
+            names[key]
+            for key, cell in own.items()
+            if cell.learned and (b := best[cell.block]) and cell.mean == b.mean
+        }
         texts = {
             "method": method,
             **{name: _cell_text(own.get(key), usual_n) for key, name in names.items()},
@@ -155,6 +167,33 @@ def _score_rows(
             "mean rank": rank,
         }
         yield Row(group=model, texts=texts, bold=frozenset(leads))
+        if (model, method) == last[model]:
+            yield from _reference_row(model, cells, names)
+
+
+def _reference_row(
+    model: str, cells: Sequence[CellScore], names: Mapping[tuple[str, float], str]
+) -> Iterator[Row]:
+    """What has learned nothing, below the methods of its model, outside ranks; none where not recorded."""
+    own = {
+        (dataset, fraction): found
+        for (of, dataset, fraction), of_block in blocks_of(cells).items()
+        if of == model and (found := mean_reference(of_block))
+    }
+    if not own:
+        return
+    scores = {key: format_score(reference.score) for key, reference in own.items()}
+    mean = statistics.fmean(reference.score for reference in own.values())
+    yield Row(
+        group=model,
+        texts={
+            "method": next(iter(own.values())).title,
+            **{name: scores.get(key, MISSING) for key, name in names.items()},
+            "mean score": format_score(mean)
+            + _part(len(own), sum(block[0] == model for block in blocks_of(cells))),
+            "mean rank": MISSING,
+        },
+    )
 
 
 def _ranks(cells: Sequence[CellScore], metric: str, ties: Ties) -> Iterator[tuple[str, str, str]]:
@@ -186,6 +225,7 @@ def _cell_text(cell: CellScore | None, usual_n: int) -> str:
     if cell.n == 0:
         return DIVERGED
     remarks = [f"n={cell.n}"] * (cell.seeds != usual_n) + [f"{cell.diverged} diverged"] * (cell.diverged > 0)
+    remarks += [UNLEARNED] * (not cell.learned)
     return str(cell) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
@@ -222,6 +262,20 @@ def _reading_notes(metric: str, usual_n: int, ties: Ties) -> tuple[str, str]:
         "Mean score and mean rank: of the row, over the columns of its model. Ranks are within a model, 1 "
         f"is best, {tie_rule(ties)}. A cell whose runs all diverged ranks last and has no score. "
         "A mean over some columns only says so: compare it with none.",
+    )
+
+
+def _reference_notes(cells: Sequence[CellScore]) -> tuple[str, ...]:
+    """What the line below the methods is, where there is one."""
+    titles = sorted({cell.reference.title for cell in cells if cell.reference})
+    what = {
+        "majority class": "the most frequent class of the training images, given for every test image",
+        "untuned pipeline": "the model before tuning, for the same prompts",
+    }
+    return tuple(
+        f"{title.capitalize()}: {what[title]}; it has no rank. {UNLEARNED.capitalize()}: a mean that does "
+        "not beat it, which is never in bold nor named first."
+        for title in titles
     )
 
 

@@ -8,6 +8,7 @@ from analysis.metrics import format_score, metric_label
 from analysis.scores import format_fraction
 from analysis.stats.pairwise import smallest_wilcoxon_p
 from analysis.stats.power import MOST_SEEDS
+from raypeft.core.text import count
 
 SURE = 0.95
 
@@ -35,8 +36,8 @@ def extent(one: Inference) -> str:
 
 
 def sentences(one: Inference) -> list[str]:
-    """Of one ranking: what the tests separate, what is missing, what could have been seen."""
-    return [*_separations(one), *_missing(one), *_seeds(one)]
+    """Of one ranking: what learned nothing, what the tests separate, what is missing, what could be seen."""
+    return [*_unlearned(one), *_separations(one), *_missing(one), *_seeds(one)]
 
 
 def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
@@ -56,7 +57,12 @@ def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
 
 def fraction_sentence(parts: Sequence[tuple[str, Inference]]) -> str:
     """Who leads at which fraction; "" without several."""
-    named = [f"{name}: {_list([m.method for m in part.leaders])} ({_sureness(part)})" for name, part in parts]
+    named = [
+        f"{name}: {_list([m.method for m in part.leaders])} ({_sureness(part)})"
+        if part.leaders
+        else f"{name}: none beats the {_reference_words(part)}"
+        for name, part in parts
+    ]
     return f"By share of the training data: {'; '.join(named)}." if named else ""
 
 
@@ -95,6 +101,12 @@ def format_p(p: float) -> str:
 
 def _answer(one: Inference) -> str:
     first = one.leaders
+    if not first:
+        best = format_score(max(one.placed, key=lambda m: one.pool.sign * m.mean_score).mean_score)
+        return (
+            f"on {one.pool.describe()}, no method beats the {_reference_words(one)}: nothing was learned, "
+            f"and none is named first (best mean {best})"
+        )
     scores = f"{metric_label(one.pool.metric)} {_list([format_score(m.mean_score) for m in first])}"
     rank = f"mean rank {one.leader.mean_rank:.2f} of {len(one.methods)}"
     if len(first) == 1 and not math.isnan(one.leader.rank_low):
@@ -118,6 +130,28 @@ def _sureness(one: Inference) -> str:
         return f"shown to be best, {share}"
     others = "all others" if len(tied) == len(one.methods) - len(first) > 1 else _list(tied)
     return f"not settled, {share}" + (f", tied with {others}" if others else "")
+
+
+def _reference_words(one: Inference) -> str:
+    """ "majority class (macro F1 0.474)"."""
+    reference = one.pool.reference
+    assert reference is not None, "without a reference every method may be named first"
+    return f"{reference.title} ({metric_label(one.pool.metric)} {format_score(reference.score)})"
+
+
+def _unlearned(one: Inference) -> list[str]:
+    said = []
+    methods = [m.method for m in one.placed if m not in one.contenders]
+    if methods and one.leaders:
+        said.append(
+            f"Not named first, as the mean score does not beat the {_reference_words(one)}: {_list(methods)}."
+        )
+    if cells := one.pool.unlearned:
+        names = [f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g}" for c in cells]
+        title = cells[0].reference.title if cells[0].reference else ""
+        what = "whose mean does" if len(names) == 1 else "whose means do"
+        said.append(f"{count(len(names), 'cell')} {what} not beat the {title}: {_first(names)}.")
+    return said
 
 
 def _separations(one: Inference) -> list[str]:
@@ -203,5 +237,5 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
+def _plural(word: str, number: int) -> str:
+    return word if number == 1 else f"{word}s"

@@ -173,6 +173,7 @@ def _print_plan(
     sweep: Sweep, store: Path, cache: Path | None, *, rates: Path | None = None, as_json: bool
 ) -> None:
     from raypeft.launch.batches import check_batches
+    from raypeft.launch.cautions import plan_warnings
     from raypeft.launch.decoding import ImageBar
     from raypeft.launch.estimate import describe_basis, estimate, read_paces
     from raypeft.launch.ledger import Ledger
@@ -195,6 +196,7 @@ def _print_plan(
         "final_runs": len(sweep.cells) * len(sweep.final_seeds),
         "trials": plan.num_trials,
         "committed": len(ledger),
+        "warnings": plan_warnings(plan),
     }
     cells = estimate(plan, ledger, paces)
     if as_json:
@@ -223,5 +225,6 @@ def _print_plan(
         f"floating-point operations, {sum(one.device_hours for one in cells):.2g} device hours if no "
         f"candidate is stopped early ({describe_basis(cells)})",
         f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
+        *(f"warning: {warning}" for warning in plan_warnings(plan)),
     ):
         facts.print(line)

@@ -16,7 +16,7 @@ from raypeft.datasets.cache import Watch, fingerprints, no_watch
 from raypeft.datasets.duplicates import find_units, identical_images, similar_images
 from raypeft.datasets.images import Fingerprint
 from raypeft.datasets.looks import decisions, featureless, featureless_classes
-from raypeft.datasets.splits import SIDES, draw_by_image, leaks, resolve_split, split_table
+from raypeft.datasets.splits import SIDES, draw_by_image, few_test_images, leaks, resolve_split, split_table
 
 NEAR = 10  # of 256 bits: pHashes this near are shown as near duplicates
 SEEDS = range(5)  # splits by image over which their leakage is averaged
@@ -135,7 +135,7 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
             for one in featureless(found)
         ),
         problems=tuple(problems),
-        warnings=tuple(_warnings(table, dataset, identical, similar)),
+        warnings=tuple(_warnings(table, sides, dataset, identical, similar)),
         notes=table.notes,
     )
 
@@ -231,8 +231,13 @@ def _groups(table: Table, units: np.ndarray) -> dict[str, int]:
     }
 
 
-def _warnings(table: Table, dataset: Dataset | None, identical: Duplicates, similar: Duplicates) -> list[str]:
+def _warnings(
+    table: Table, sides: np.ndarray, dataset: Dataset | None, identical: Duplicates, similar: Duplicates
+) -> list[str]:
     warnings = []
+    test = np.flatnonzero(sides == "test")
+    if len(test) and (few := few_test_images(_per_class(table, test))):
+        warnings.append(few)
     found = Counter(_per_class(table, np.arange(len(table))))
     for part in table.left_out:
         found.update(part.by_class)

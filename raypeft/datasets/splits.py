@@ -5,10 +5,11 @@ import hashlib
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from raypeft.core import text
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spec import SplitRule
 from raypeft.datasets.base import DATASETS, PaperSplit, Table
@@ -17,6 +18,19 @@ _logger = logging.getLogger(__name__)
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 SIDES = tuple(SHARES)
+FEWEST_TEST_IMAGES = 5  # of a class; below, one image moves its recall by a quarter or more
+
+
+def few_test_images(counts: Mapping[str, int]) -> str:
+    """A warning of classes with next to no test images, by their numbers of them; "" where there are none."""
+    few = {name: number for name, number in counts.items() if number < FEWEST_TEST_IMAGES}
+    if not few:
+        return ""
+    names = ", ".join(f"'{text.visible(name)}' {number}" for name, number in few.items())
+    return (
+        f"{text.count(len(few), 'class has', 'classes have')} fewer than {FEWEST_TEST_IMAGES} test images "
+        f"({names}): one image moves the recall of such a class by a quarter or more"
+    )
 
 
 def resolve_split(table: Table, split: SplitRule) -> SplitRule:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from raypeft.core.fonts import families, spell_missing_letters
+from raypeft.core.remarks import cell_remarks
 from raypeft.core.result import RANKED_BY, Result
 from raypeft.launch import mirror
 
@@ -59,7 +60,10 @@ def send_grids(
 
 
 def draw_grid(finals: Sequence[Result], *, store: Path, title: str) -> Figure:
-    """Rows of one block: real images where the data may be shown, then methods by their mean FID."""
+    """Rows of one block: real images where the data may be shown, then methods by their mean FID.
+
+    Those that do not beat the untuned pipeline come last, without a place.
+    """
     from matplotlib.figure import Figure  # not pyplot: it keeps figures, and is not for threads
 
     by_method: dict[str, list[Result]] = {}
@@ -68,10 +72,12 @@ def draw_grid(finals: Sequence[Result], *, store: Path, title: str) -> Figure:
     means = {
         method: statistics.fmean(row.metrics[RANKED.name] for row in own) for method, own in by_method.items()
     }
-    strips = {
-        f"{number}. {method}, FID {means[method]:.1f}": strip_file(store, by_method[method][0].trial_id)
-        for number, method in enumerate(sorted(means, key=means.__getitem__), start=1)
-    }
+    doubted = {method: "nothing learned" in cell_remarks(own) for method, own in by_method.items()}
+    strips = {}
+    for number, method in enumerate(sorted(means, key=lambda name: (doubted[name], means[name])), start=1):
+        place = "nothing learned:" if doubted[method] else f"{number}."
+        title_of = f"{place} {method}, FID {means[method]:.1f}"
+        strips[title_of] = strip_file(store, by_method[method][0].trial_id)
     real = real_file(store, finals[0].data_digest)
     shown = {name: path for name, path in {"real": real, **strips}.items() if path.exists()}
     figure = Figure(figsize=(9, 1.3 * len(shown) + 0.5), layout="constrained")

@@ -13,6 +13,7 @@ from raypeft.core.spec import Sweep
 from raypeft.core.terminal import Terminal
 from raypeft.launch.address import check_cluster, cluster_address
 from raypeft.launch.batches import check_batches
+from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.demand import Resources, Safety
 from raypeft.launch.driver import Driver, Outcome, Tracking, quieten, write_end
@@ -84,6 +85,8 @@ def _checked_plan(
         plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
     settle_plan(plan, store=store)
     check_batches(plan)
+    for warning in plan_warnings(plan):
+        console.print(f"warning: {warning}")
     if changes := changed_libraries(ledger, strict=safety.strict):
         text = "warning: results in this store were made with other versions (--strict refuses):\n"
         console.print(text + list_problems(changes))

@@ -162,6 +162,8 @@ def _make_row(
     }  # fmt: skip
     if score is not None:
         fields["metrics"] = {("test" if stage == "final" else "val") + "/f1_macro": score}
+    if stage == "search":
+        fields["spec"] = {"search": {"trials": 4, "lr": {"low": 1e-5, "high": 1e-1}}}
     fields |= changes
     name = (
         method,
