@@ -108,12 +108,11 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
     for role in ("model", "dataset", "method"):
         places: dict[str, str] = {}
         for line, name in table[role].items():
-            places.setdefault(name, f"{path.name}:{line}")
-        if blank := [
-            place for name, place in places.items() if is_missing(name) and name.casefold() != "none"
-        ]:
-            problems += [f"{place}: {role} is empty; name it" for place in blank]
-        problems += alike({name: place for name, place in places.items() if name}, noun=f"{role}s")
+            if is_missing(name) and name.casefold() != "none":  # which names the untuned model
+                problems.append(f"{path.name}:{line}: {role} is empty; name it")
+            else:
+                places.setdefault(name, f"{path.name}:{line}")
+        problems += alike(places, noun=f"{role}s")
     if problems:
         raise ConfigError(f"{path}:\n{list_problems(problems)}")
 

@@ -24,6 +24,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         ("model,dataset,method,accuracy,auroc\na,b,c,1,1\n", ":1: 2 columns of scores"),
         ("", "an empty file"),
         (f"{HEAD}a,b,,0.5\n", "scores.csv:2: method is empty"),
+        (f"{HEAD}a,b,c,0.5\na,b,,1\na,d,nan,1\n", "scores.csv:4: method is empty"),
         (f"{HEAD}a,b,LoRA,1\n\na,c,lora,1\n", "'LoRA' (scores.csv:2) and 'lora' (scores.csv:4)"),
         (f"{HEAD}vit_b,b,c,1\nvit-b,b,d,1\n", "models 'vit_b' (scores.csv:2) and 'vit-b' (scores.csv:3)"),
         (f"{HEAD}a,b,c\n", "scores.csv:2: 3 cells; the header has 4 columns"),
