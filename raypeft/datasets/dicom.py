@@ -24,7 +24,8 @@ MAGIC_AT = 128
 DIRECTORY = b"UI\x14\x001.2.840.10008.1.3.10"  # a DICOMDIR lists images and is none
 FIRST_VALUES = {b"CS", b"UI", b"UL", b"OB", b"SH", b"DA", b"LO"}  # kinds of value that a header begins with
 
-INSIDE = 0.05  # a window that leaves a smaller share of the pixels between black and white is looked at
+INSIDE = 0.05  # a window that leaves a smaller share of the pixels between black and white is looked at,
+BLOWN = 0.5  # and one that turns a larger share white
 
 FAR = 2**31  # values beyond any window: there lie the two ends of its output
 NO_WINDOW = "no window: {low} to {high}, the lowest and highest value of all such images, is black to white"
@@ -140,35 +141,37 @@ def _rescaled(stored: np.ndarray, header: "Dataset", notes: list[str]) -> np.nda
     look_up = _look_up(header, "ModalityLUTSequence", notes)
     if look_up is not None:
         return look_up.apply(stored)
-    rescale = _pair(header, "RescaleSlope", "RescaleIntercept", lambda slope: slope != 0, notes)
-    if rescale is None or rescale == (1.0, 0.0):
+    pairs = _pairs(header, "RescaleSlope", "RescaleIntercept", lambda slope: slope != 0, notes)
+    slope, intercept = pairs[0] if pairs else (1.0, 0.0)
+    if (slope, intercept) == (1.0, 0.0):
         return stored
-    return np.asarray(stored.astype(np.float64) * rescale[0] + rescale[1])
+    return np.asarray(stored.astype(np.float64) * slope + intercept)
 
 
-def _window(header: "Dataset", notes: list[str]) -> Window | LookUp | None:
-    """The VOI look-up table, or else the first window that can be applied."""
+def _windows(header: "Dataset", notes: list[str]) -> list[Window | LookUp]:
+    """The VOI look-up table, then the windows, as far as they can be applied."""
     look_up = _look_up(header, "VOILUTSequence", notes)
-    if look_up is not None:
-        return look_up
     function = str(header.get("VOILUTFunction") or "").strip().upper()
     if function not in ("LINEAR_EXACT", "SIGMOID"):
         function = "LINEAR"  # as the standard has it where there is none
     least = 1.0 if function == "LINEAR" else np.nextafter(0.0, 1.0)
-    pair = _pair(header, "WindowWidth", "WindowCenter", lambda width: width >= least, notes)
-    return pair and Window(centre=pair[1], width=pair[0], function=function)
+    pairs = _pairs(header, "WindowWidth", "WindowCenter", lambda width: width >= least, notes)
+    windows = [Window(centre=centre, width=width, function=function) for width, centre in pairs]
+    return [*([look_up] if look_up else []), *windows]
 
 
-def _pair(
+def _pairs(
     header: "Dataset", first: str, second: str, is_usable: Callable[[float], bool], notes: list[str]
-) -> tuple[float, float] | None:
-    """The first values of both tags that can be used together."""
-    for one, other in zip(_numbers(header, first), _numbers(header, second), strict=False):
-        if one is not None and other is not None and is_usable(one):
-            return one, other
-    if first in header or second in header:
+) -> list[tuple[float, float]]:
+    """Of two tags of one or more values each, those that can be used together."""
+    found = [
+        (one, other)
+        for one, other in zip(_numbers(header, first), _numbers(header, second), strict=False)
+        if one is not None and other is not None and is_usable(one)
+    ]
+    if not found and (first in header or second in header):
         notes.append(f"{first} and {second} without usable values, taken as absent")
-    return None
+    return found
 
 
 def _numbers(header: "Dataset", name: str) -> list[float | None]:
@@ -240,13 +243,13 @@ def _grey(stored: np.ndarray, header: "Dataset", *, is_inverted: bool) -> Pictur
     values = _rescaled(stored, header, notes)
     padding = _padding(stored, header)
     counted = values if padding is None else values[~padding]
-    window = _window(header, notes)
-    if window is not None:
+    for window in _windows(header, notes):
         low, high = (float(end) for end in window.apply(np.array([-FAR, FAR])))
         pixels = stretched(window.apply(values), low, high)
-        if not _leaves_nothing(counted, pixels if padding is None else pixels[~padding], window.width):
+        seen = pixels if padding is None else pixels[~padding]
+        if not _hides(counted, seen, window.width, white=0 if is_inverted else 255):
             return _picture(pixels, padding, notes, is_inverted=is_inverted)
-        notes.append("a window that leaves hardly a pixel between black and white, taken as absent")
+        notes.append("a window that turns nearly all black or white, taken as absent")
     if values is stored and stored.dtype.kind == "u" and header.BitsStored <= 8 and stored.max() <= 255:
         return _picture(stored.astype(np.uint8), padding, notes, is_inverted=is_inverted)
     return Deep(
@@ -280,12 +283,13 @@ def _padding(stored: np.ndarray, header: "Dataset") -> np.ndarray | None:
     return padding if padding.any() and not padding.all() else None
 
 
-def _leaves_nothing(values: np.ndarray, pixels: np.ndarray, width: float) -> bool:
-    """Whether nearly all pixels are black or white, though those at one end differ by more than the window.
+def _hides(values: np.ndarray, pixels: np.ndarray, width: float, *, white: int) -> bool:
+    """Whether a window hides the picture, as one does that was written for an 8-bit copy.
 
-    So does a window written for an 8-bit copy. Air around a head is black too, but all alike.
+    Then most pixels are white, or nearly all at one of the two ends, though the values there differ by more
+    than the window is wide. Air around a head is black too, but all alike.
     """
-    if ((pixels > 0) & (pixels < 255)).mean() >= INSIDE:
-        return False
-    ends = [values[pixels == end] for end in (0, 255)]
-    return any(len(end) > 0 and float(np.ptp(np.percentile(end, (5, 95)))) >= width for end in ends)
+    is_empty = ((pixels > 0) & (pixels < 255)).mean() < INSIDE
+    ends = [end for end in (0, 255) if is_empty or (end == white and (pixels == end).mean() > BLOWN)]
+    beyond = [values[pixels == end] for end in ends]
+    return any(len(one) > 0 and float(np.ptp(np.percentile(one, (5, 95)))) >= width for one in beyond)

@@ -236,11 +236,23 @@ def test_a_negative_slope_does_not_turn_a_windowed_image_black(tmp_path):
     assert np.array_equal(np.ravel(grey(path)), np.arange(256)[::-1])
 
 
-def test_a_window_written_for_an_eight_bit_copy_is_told_and_not_used(tmp_path):
-    tags = {"WindowCenter": 127, "WindowWidth": 255}
-    picture = shown(read_image(write_dicom(tmp_path / "a.dcm", RAMP[1:], bits=12, **tags)), {})
-    assert len(np.unique(np.asarray(picture.image))) == 240
-    assert picture.notes[0] == "a window that leaves hardly a pixel between black and white, taken as absent"
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("pixels", [RAMP, RAMP[1:], RAMP // 4])  # 6%, none and 25% of the values inside
+def test_a_window_written_for_an_eight_bit_copy_is_told_and_not_used(tmp_path, pixels, photometric):
+    pixels = pixels if photometric == "MONOCHROME2" else 4095 - pixels
+    centre = 127 if photometric == "MONOCHROME2" else 4095 - 127
+    tags = {"WindowCenter": centre, "WindowWidth": 255}
+    path = write_dicom(tmp_path / "a.dcm", pixels, bits=12, photometric=photometric, **tags)
+    picture = shown(read_image(path), {})
+    assert len(np.unique(np.asarray(picture.image))) == pixels.size
+    assert picture.notes[0] == "a window that turns nearly all black or white, taken as absent"
+
+
+def test_after_such_a_window_the_next_one_is_used(tmp_path):
+    tags = {"WindowCenter": [127, 2040.5], "WindowWidth": [255, 4081]}
+    picture = read_image(write_dicom(tmp_path / "a.dcm", RAMP, bits=12, **tags))
+    assert np.array_equal(np.asarray(picture.image)[..., 0].ravel(), np.arange(256))
+    assert picture.notes == ("a window that turns nearly all black or white, taken as absent",)
 
 
 def test_air_that_a_window_turns_black_does_not_speak_against_it(tmp_path):

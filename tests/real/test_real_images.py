@@ -53,7 +53,7 @@ def test_busi_s_pixel_identical_pair_of_two_classes_is_reported(busi):
     assert report.classes == {"benign": 437, "malignant": 210, "normal": 133}
     assert report.identical.across_classes == (("benign/benign (433).png", "malignant/malignant (145).png"),)
     assert report.identical.across_splits == report.leakage.ours == 0
-    assert report.problems == ()
+    assert report.problems == report.featureless == report.decisions == ()
 
 
 def test_lesions_of_ham10000_leak_by_image_and_not_by_group(tmp_path):
@@ -66,7 +66,7 @@ def test_lesions_of_ham10000_leak_by_image_and_not_by_group(tmp_path):
     assert report.leakage.by_image_sizes == (7511, 1503, 1001)
     assert report.leakage.by_image == pytest.approx(0.374, abs=0.012)  # mean and deviation of 20 seeds
     assert report.leakage.ours == 0
-    assert report.warnings == report.problems == ()
+    assert report.warnings == report.problems == report.featureless == report.decisions == ()
     paper = prepare(
         f"ham10000:{ROOT}/ham10000", sizes=[(16, "bicubic")], split="paper", split_seed=0, cache_dir=tmp_path
     )
@@ -123,6 +123,15 @@ def test_the_dicom_twin_decodes_to_the_pixels_of_its_jpeg_and_to_those_of_the_pn
     assert np.mean(means) < 1.0  # grey levels of 255; a wrong inversion or window gives tens
     assert max(means) < 1.5
     assert max(largest) < 25
+
+
+@pytest.mark.parametrize(
+    "source", [f"rsna:{TWIN}", f"npz:{ROOT}/pneumoniamnist_full/pneumoniamnist_rebuilt.npz"]
+)
+def test_no_real_image_is_taken_for_one_without_features(source):
+    report = check_dataset(source)
+    assert report.images >= 1000
+    assert report.featureless == report.decisions == ()
 
 
 def test_the_dicom_twin_bears_the_labels_of_the_nih_table(twins):
