@@ -13,7 +13,7 @@ from raypeft.core.delimited import read_delimited
 from raypeft.core.errors import ConfigError, DataError, list_problems
 from raypeft.core.result import REFERENCES
 from raypeft.core.spelling import alike, is_missing, plain_number
-from raypeft.core.text import visible
+from raypeft.core.text import count, visible
 
 FIRST = tuple(split + name for name in RANKED_BY for split in ("test/", ""))
 """Columns that are ranked by where nothing else is asked for: the first of these that there is."""
@@ -122,7 +122,7 @@ def _metric(path: Path, columns: list[str]) -> str:
     chosen = next((name for name in FIRST if name in found), None)
     if chosen is None and len(found) != 1:
         raise ConfigError(
-            f"{path}:1: {len(found) or 'no'} columns of scores ({', '.join(found or columns)}); "
+            f"{path}:1: {count(len(found), 'column')} of scores ({', '.join(found or columns)}); "
             "name the one to rank by with --metric"
         )
     return chosen or found[0]

@@ -95,7 +95,7 @@ def to_latex(table: Table) -> str:
     """A table environment with booktabs' rules; the notes go into the caption."""
     width = len(table.columns)
     lines = [
-        r"\begin{table}", r"\centering", rf"\caption{{{_latex('. '.join([table.title, *table.notes]))}}}",
+        r"\begin{table}", r"\centering", rf"\caption{{{_latex(_sentences([table.title, *table.notes]))}}}",
         rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", _ampersands(map(_latex, table.columns)),
     ]  # fmt: skip
     for group, rows in table.by_group().items():
@@ -147,6 +147,10 @@ def _html_cell(name: str, text: str, *, kind: Markup, is_bold: bool) -> Markup:
 
 def _pipes(texts: Iterable[str]) -> str:
     return "| " + " | ".join(texts) + " |"
+
+
+def _sentences(texts: Iterable[str]) -> str:
+    return " ".join(text if text.endswith((".", "?", "!")) else f"{text}." for text in texts if text)
 
 
 def _ampersands(texts: Iterable[str]) -> str:

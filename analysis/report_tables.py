@@ -14,6 +14,7 @@ from analysis.scores import Block, format_fraction
 from analysis.stats.paired import PairedTest
 from analysis.tables import MISSING, Row, Table, plain_table, tie_rule
 from analysis.verdict import format_p
+from raypeft.core.text import count
 
 
 def ranking_table(one: Inference) -> Table:
@@ -234,8 +235,8 @@ def subgroup_table(found: Mapping[Block, Mapping[str, Sequence[SubgroupGap]]]) -
             "Gap: balanced accuracy of the best minus that of the worst group, means over seeds; its "
             "interval redraws test cases of these two groups. p: share of random relabellings of patients, "
             "within classes, with as large a gap between any two groups; of "
-            f"{len(rows)} lines, {0.05 * len(rows):.1f} would fall below 0.05 by chance. Left out: fewer "
-            f"than {LEAST_CASES} test cases, or a class without one.",
+            f"{count(len(rows), 'line')}, {0.05 * len(rows):.1f} would fall below 0.05 by chance. Left out: "
+            f"fewer than {LEAST_CASES} test cases, or a class without one.",
         ),
         group_name="block",
     )

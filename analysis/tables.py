@@ -20,6 +20,7 @@ from analysis.scores import (
     sample_words,
 )
 from raypeft.core.errors import ConfigError
+from raypeft.core.text import count
 
 MISSING, DIVERGED, UNLEARNED = "—", "diverged", "nothing learned"
 
@@ -132,7 +133,8 @@ def count_runs(frame: pd.DataFrame) -> str:
     diverged = f" ({counts['final', 'diverged']} more diverged)" if counts["final", "diverged"] else ""
     failed = counts["search", "failed"] + counts["final", "failed"]
     return (
-        f"{counts['final', 'done']} final runs{diverged}; {sum(candidates.values())} candidates "
+        f"{count(counts['final', 'done'], 'final run')}{diverged}; "
+        f"{count(sum(candidates.values()), 'candidate')} "
         f"({candidates['pruned']} pruned, {candidates['diverged']} diverged); {failed} failed."
     )
 

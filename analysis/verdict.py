@@ -23,10 +23,7 @@ def headline(inferences: Sequence[Inference]) -> str:
 def extent(one: Inference) -> str:
     """What was compared, and what the intervals allow for."""
     blocks, units = len(one.pool.blocks), one.units
-    where = (
-        f"{blocks} {_plural('block', blocks)} (model x data set x fraction) on {units} "
-        f"{_plural('data set', units)}"
-    )
+    where = f"{count(blocks, 'block')} (model x data set x fraction) on {count(units, 'data set')}"
     if not one.levels:
         return f"{where}. One run each on one data set: no interval can be given."
     text = f"{where}. Intervals and P(best) allow for other {_list(one.levels)}"
@@ -180,13 +177,14 @@ def _separations(one: Inference) -> list[str]:
 
 def _missing(one: Inference) -> list[str]:
     said = []
-    for what, keys in (
-        ("has no finished final run", one.pool.missing),
-        ("diverged and ranks last", one.pool.diverged),
+    for of_one, of_many, keys in (
+        ("has no finished final run", "have no finished final run", one.pool.missing),
+        ("diverged and ranks last", "diverged and rank last", one.pool.diverged),
     ):
         names = [f"{method} on {model} / {data} / {fraction:g}" for (model, data, fraction), method in keys]
         if names:
-            said.append(f"{len(names)} {_plural('cell', len(names))} {what}: {_first(names)}.")
+            what = of_one if len(names) == 1 else of_many
+            said.append(f"{count(len(names), 'cell')} {what}: {_first(names)}.")
     if partial := [m.method for m in one.methods if m.n_blocks and m not in one.placed]:
         said.append(
             f"Not placed, for want of ranks in some blocks: {_list(partial)}. A mean rank over other blocks "
@@ -198,7 +196,7 @@ def _missing(one: Inference) -> list[str]:
             for c in thin
         ]
         said.append(
-            f"{len(thin)} {_plural('cell', len(thin))} with fewer finished final runs than others; means are "
+            f"{count(len(thin), 'cell')} with fewer finished final runs than others; means are "
             f"over what is left: {_first(names)}."
         )
     if one.skillings_mack:
@@ -230,12 +228,8 @@ def _seeds(one: Inference) -> list[str]:
 
 
 def _count(seeds: int) -> str:
-    return f"{MOST_SEEDS:,} seeds or more" if seeds >= MOST_SEEDS else f"{seeds} {_plural('seed', seeds)}"
+    return f"{MOST_SEEDS:,} seeds or more" if seeds >= MOST_SEEDS else count(seeds, "seed")
 
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
-
-
-def _plural(word: str, number: int) -> str:
-    return word if number == 1 else f"{word}s"

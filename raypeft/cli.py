@@ -80,8 +80,11 @@ def status(store: Path, as_json: AsJson = False) -> None:
         as_json=False,
     )
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.by_status.items()))
-    state = f"{found.state} ({found.running} trials now)" if found.state == "running" else found.state
-    line = f"{found.sweep}: {state}; {found.committed} of {found.planned} trials committed ({counts})"
+    state = (
+        f"{found.state} ({count(found.running, 'trial')} now)" if found.state == "running" else found.state
+    )
+    line = f"{found.sweep}: {state}; {found.committed} of {found.planned} trials committed"
+    line += f" ({counts})" if counts else ""
     if found.without_rate:
         line += f"; {count(found.without_rate, 'final run')} without a usable learning rate"
     if found.trials_per_hour:
@@ -119,7 +122,7 @@ def sync(store: Path, tracking_uri: TrackingUri = None) -> None:
 
     name = load_plan(store)["sweep"]["name"]
     counts = Tracker(store, tracking_uri or default_tracking_uri(store), name).sync()
-    facts.print(f"synced {counts.synced} runs, {counts.already} already there")
+    facts.print(f"synced {count(counts.synced, 'run')}, {counts.already} already there")
 
 
 @app.command()
@@ -141,7 +144,7 @@ def doctor(
     if as_json:
         print_json([asdict(finding) for finding in findings])
     if failed := sum(finding.level == "FAIL" for finding in findings):
-        finish(4, f"raypeft: exit 4 (PREFLIGHT) {failed} checks failed")
+        finish(4, f"raypeft: exit 4 (PREFLIGHT) {count(failed, 'check')} failed")
 
 
 @app.command()
@@ -159,7 +162,7 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
         for problem in problems or [f"{store}: every promise kept"]:
             facts.print(problem)
     if problems:
-        finish(3, f"raypeft: exit 3 ({len(problems)} promises broken)")
+        finish(3, f"raypeft: exit 3 ({count(len(problems), 'promise')} broken)")
 
 
 @app.command()
@@ -266,7 +269,7 @@ def methods_check(
     print_rows(rows if as_json else [row | {"passed": words[row["passed"]]} for row in rows], as_json=as_json)
     failed = sum(finding.passed is False for finding in findings)
     if failed:
-        finish(3, f"raypeft: exit 3 ({failed} of {len(findings)} checks failed)")
+        finish(3, f"raypeft: exit 3 ({failed} of {count(len(findings), 'check')} failed)")
 
 
 @app.command()
@@ -294,7 +297,7 @@ def datasets(as_json: AsJson = False) -> None:
         facts.print(Text.assemble((row["dataset"], "bold"), "  ", row["what"]))
         if expected := row.get("expected"):
             counts = ", ".join(f"{name} {count:,}" for name, count in expected.items())
-            facts.print(f"    {row['images']:,} images: {counts}")
+            facts.print(f"    {count(row['images'], 'image')}: {counts}")
         for fact in ("source", "licence", "access", "layout", "options"):
             if row.get(fact):
                 facts.print(f"    {fact}: {row[fact]}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypeft.core.spec import SplitRule
-from raypeft.core.text import csv_cell
+from raypeft.core.text import count, csv_cell
 from raypeft.options import SourceOptions, with_options
 from raypeft.output import (
     CACHE,
@@ -59,7 +59,9 @@ def data_check(
     else:
         _print_check(report)
     if report.problems:
-        finish(4, f"raypeft: exit 4 ({EXITS[4]}) {len(report.problems)} problems in {report.dataset}")
+        finish(
+            4, f"raypeft: exit 4 ({EXITS[4]}) {count(len(report.problems), 'problem')} in {report.dataset}"
+        )
 
 
 @data_app.command("prepare")
@@ -115,7 +117,9 @@ def data_cases(source: Source, options: SourceOptions) -> None:
 
 def _print_check(report: "Report") -> None:
     """The report in the order of a reader's questions: what is there, who, twice, leaking, wrong."""
-    facts.print(f"{report.dataset}: {report.images:,} images, {len(report.classes)} classes")
+    facts.print(
+        f"{report.dataset}: {count(report.images, 'image')}, {count(len(report.classes), 'class', 'classes')}"
+    )
     if report.classes:
         print_rows(_class_rows(report), as_json=False)
         for line in _fact_lines(report):
@@ -172,8 +176,8 @@ def _fact_lines(report: "Report") -> Iterator[str]:
     ):
         if found is not None:
             yield (
-                f"{what}: {len(found.sets):,} sets of {found.images:,} images; {len(found.across_classes)} "
-                f"across classes, {found.across_splits} across the split"
+                f"{what}: {count(len(found.sets), 'set')} of {count(found.images, 'image')}; "
+                f"{len(found.across_classes)} across classes, {found.across_splits} across the split"
             )
             for names in found.across_classes[: num_shown()]:
                 yield f"  different labels: {' = '.join(names)}"

@@ -13,6 +13,7 @@ from raypeft.core.errors import ConfigError
 from raypeft.core.foreign import foreign_code
 from raypeft.core.machine import CPUS
 from raypeft.core.spec import Sweep
+from raypeft.core.text import count
 from raypeft.options import Overrides, SourceOptions, with_options
 from raypeft.output import (
     AllProblems,
@@ -218,10 +219,14 @@ def _print_plan(
         ],
         as_json=False,
     )
+    candidates = sum(map(plan.sweep.num_candidates, plan.sweep.cells))
+    final_runs = plan.num_trials - candidates
+    left = count(sum(one.trials_left for one in cells), "trial")
     for line in (
-        f"{content['cells']} cells: {content['candidates']} candidates + {content['final_runs']} final runs "
-        f"= {plan.num_trials} trials, {content['committed']} committed in {store}",
-        f"left: {sum(one.trials_left for one in cells)} trials, {sum(one.flops for one in cells):.2g} "
+        f"{count(len(plan.sweep.cells), 'cell')}: {count(candidates, 'candidate')} + "
+        f"{count(final_runs, 'final run')} = {count(plan.num_trials, 'trial')}, {len(ledger)} committed in "
+        f"{store}",
+        f"left: {left}, {sum(one.flops for one in cells):.2g} "
         f"floating-point operations, {sum(one.device_hours for one in cells):.2g} device hours if no "
         f"candidate is stopped early ({describe_basis(cells)})",
         f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",

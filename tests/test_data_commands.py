@@ -77,7 +77,7 @@ def test_a_check_names_every_fault_and_goes_on(cli, scans):
         "4.png: not an image (labels.csv:6)",
     ]
     assert report["identical"]["across_classes"] == [["5.png", "6.png"]]
-    assert report["warnings"][1:] == ["1 sets of identical images bear different labels"]
+    assert report["warnings"][1:] == ["1 set of identical images with different labels"]
     assert "exit 4 (PREFLIGHT) 2 problems in labels" in err
 
 

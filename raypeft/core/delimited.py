@@ -14,6 +14,7 @@ from typing import Any
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spelling import is_missing
+from raypeft.core.text import count
 
 LARGEST = 2**30  # bytes of a table; a bomb of a few KiB unpacks to more
 SEPARATORS = ",;\t|"
@@ -198,8 +199,7 @@ def _evened(path: Path, header: list[str], body: list[Numbered]) -> list[Numbere
     width, least = len(header), len(_trimmed(header))
     rows = [(line, _trimmed(cells, width)) for line, cells in body]
     uneven = [
-        f"{path.name}:{line}: {len(cells)} cell{'s' * (len(cells) != 1)}; the header has "
-        f"{width} column{'s' * (width != 1)}"
+        f"{path.name}:{line}: {count(len(cells), 'cell')}; the header has {count(width, 'column')}"
         for line, cells in rows
         if not least <= len(cells) <= width
     ]

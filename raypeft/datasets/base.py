@@ -46,7 +46,7 @@ class LeftOut:
             shown += f", and {len(self.folders) - SHOWN_FOLDERS} more"
         if not self.total:
             return f"left out: {self.reason}: {shown}"
-        whole = f"; folder{'s' * (len(self.folders) > 1)}: {shown}" if shown else ""
+        whole = f"; {'folder' if len(self.folders) == 1 else 'folders'}: {shown}" if shown else ""
         return f"left out: {self.total:,}, {self.reason}{f' ({counts})' if counts else ''}{whole}"
 
 

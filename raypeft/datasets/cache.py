@@ -19,6 +19,7 @@ from PIL import Image
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.files import link_or_copy, locked, temporary_file, write_file
 from raypeft.core.machine import usable_cores
+from raypeft.core.text import count
 from raypeft.datasets.base import Table
 from raypeft.datasets.decoder import decode_files, resized, why
 from raypeft.datasets.images import Fingerprint, fingerprint
@@ -154,7 +155,8 @@ def raise_problems(table: Table, problems: Sequence[str | None]) -> None:
     bad = [f"{problem}{table.line(case)}" for case, problem in enumerate(problems) if problem is not None]
     if bad:
         raise DataError(
-            f"{len(bad)} of {len(table)} images cannot be used; repair or remove them:\n{list_problems(bad)}"
+            f"{len(bad)} of {count(len(table), 'image')} cannot be used; repair or remove them:\n"
+            + list_problems(bad)
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from raypeft.core.errors import DataError
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import SplitRule
+from raypeft.core.text import count
 from raypeft.datasets.base import Dataset, Table, find_dataset, open_dataset
 from raypeft.datasets.cache import Watch, fingerprints, no_watch
 from raypeft.datasets.duplicates import find_units, identical_images, similar_images
@@ -250,5 +251,5 @@ def _warnings(
         )
     for what, one in (("identical", identical), ("similar", similar)):
         if one.across_classes:
-            warnings.append(f"{len(one.across_classes)} sets of {what} images bear different labels")
+            warnings.append(f"{count(len(one.across_classes), 'set')} of {what} images with different labels")
     return warnings

@@ -12,6 +12,7 @@ import numpy as np
 from raypeft.core import text
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spec import SplitRule
+from raypeft.core.text import count
 from raypeft.datasets.base import DATASETS, PaperSplit, Table
 
 _logger = logging.getLogger(__name__)
@@ -82,8 +83,8 @@ def draw_by_image(table: Table, *, paper: PaperSplit | None, seed: int) -> np.nd
             np.flatnonzero(sides == "val"), table.labels, table.case_ids, purpose=f"image/{seed}"
         )
         sizes = _apportion([len(queue) for queue in queues], size)
-        for queue, count in zip(queues, sizes, strict=True):
-            sides[queue[:count]] = side
+        for queue, number in zip(queues, sizes, strict=True):
+            sides[queue[:number]] = side
     return sides
 
 
@@ -152,8 +153,8 @@ def _draw(
 
     def take(unit: int) -> None:
         taken[unit] = counted[unit]
-        for label, count in counted[unit].items():
-            wanted[label] -= count
+        for label, number in counted[unit].items():
+            wanted[label] -= number
             staying[label] -= 1
 
     def is_spare(unit: int) -> bool:
@@ -199,9 +200,9 @@ def _check_classes(table: Table, units: np.ndarray, sides: np.ndarray, *, split:
         members = np.flatnonzero(table.labels == label)
         lacking = [side for side in SIDES if side not in sides[members]]
         if lacking:
-            size = _count(len(members), "image")
+            size = count(len(members), "image")
             if (num_units := len(set(units[members].tolist()))) < len(members):
-                size += f" in {_count(num_units, 'group')}"
+                size += f" in {count(num_units, 'group')}"
             verb = "cannot appear in train, val and test:" if split == "grouped" else "the split gives"
             problems.append(
                 f"class '{name}' has {size}: {verb} none in {', '.join(lacking)}; "
@@ -209,10 +210,6 @@ def _check_classes(table: Table, units: np.ndarray, sides: np.ndarray, *, split:
             )
     if problems:
         raise DataError(f"{table.name}: train, val and test need every class:\n{list_problems(problems)}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @functools.lru_cache(maxsize=200_000)

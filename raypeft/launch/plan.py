@@ -25,7 +25,7 @@ from raypeft.core.spec import (
     canonical_json,
     model_label,
 )
-from raypeft.core.text import file_name
+from raypeft.core.text import count, file_name
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.methods import canonical_method, check_family
@@ -306,7 +306,7 @@ def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
         check_extractor(sweep.recipe.generates_by.features, data=data)
         if (num_test := len(data.cases("test"))) < FEWEST_IMAGES:
             raise DataError(
-                f"{data.name}: {num_test} test images; FID needs {FEWEST_IMAGES} or more: add images"
+                f"{data.name}: {count(num_test, 'test image')}; FID needs {FEWEST_IMAGES} or more: add images"
             )
 
 

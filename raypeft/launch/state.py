@@ -12,6 +12,7 @@ from raypeft.core.checkpoints import checkpoint_folder, newest_step
 from raypeft.core.errors import BrokenError, DrainedError, LowSpaceError, RaypeftError, StorageError
 from raypeft.core.result import Failure, Result
 from raypeft.core.spec import Cell, TrialSpec
+from raypeft.core.text import count
 from raypeft.launch.demand import Demand, Safety
 from raypeft.launch.failures import (
     CAUSES,
@@ -195,7 +196,9 @@ class SweepState:
         """Called now and then: Ray learns of a lost machine long after the trials on it went silent."""
         alive = self._nodes()
         if lost := len(self._machines - alive):
-            self._on_event(f"{lost} machine(s) lost, which is no failure of their trials; {len(alive)} left")
+            self._on_event(
+                f"{count(lost, 'machine')} lost, which is no failure of the trials there; {len(alive)} left"
+            )
         self._machines = alive
 
     def goes_on(self, *, told: str, culprit: str | None) -> bool:

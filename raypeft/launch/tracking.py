@@ -23,6 +23,7 @@ from raypeft.core.errors import PreflightError, StorageError
 from raypeft.core.files import locked
 from raypeft.core.result import Result, read_result
 from raypeft.core.telemetry import switch_off
+from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import (
     artifacts_of,
@@ -157,7 +158,7 @@ class Tracker:
         reason = text.strip().partition("\n")[0][:250] or type(error).__name__
         return (
             f"{what} ({_without_credentials(self._uri, self._uri)}: {reason}): "
-            f"{len(self._rows) - len(self._sent)} runs wait; "
+            f"waiting: {count(len(self._rows) - len(self._sent), 'run')}; "
             f"send later with: raypeft sync {shlex.quote(str(self._store))}"
         )
 

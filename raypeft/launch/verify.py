@@ -12,6 +12,7 @@ import numpy as np
 
 from raypeft.core.result import SEARCHED_BY, Result
 from raypeft.core.spec import Cell, Stage, num_candidates
+from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.driver import STATUS
 from raypeft.launch.experiment import find_experiment, plain_uri
@@ -66,7 +67,7 @@ def _as_planned(store: Path, ledger: Ledger) -> Iterator[str]:
         if run not in planned:
             yield f"trial {', '.join(trial_ids)} is not in the plan: {run}"
         elif len(trial_ids) > 1:
-            yield f"committed {len(trial_ids)} times: {run}: {', '.join(trial_ids)}"
+            yield f"committed {count(len(trial_ids), 'time')}: {run}: {', '.join(trial_ids)}"
     if _ended_complete(store):
         have_rates = {run.cell for run in found if run.stage == "final"}
         for run in sorted(planned - found.keys()):
@@ -176,7 +177,8 @@ def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
     features = torch.from_numpy(np.stack(table["features"].to_numpy()).astype(np.float32))
     generated = torch.from_numpy(table["generated"].to_numpy(zero_copy_only=False))
     if int(generated.sum()) != row.metrics["test/fid_num_images"]:
-        yield f"{path}: {int(generated.sum())} samples, the row says {row.metrics['test/fid_num_images']:g}"
+        samples = count(int(generated.sum()), "sample")
+        yield f"{path}: {samples}, the row says {row.metrics['test/fid_num_images']:g}"
         return
     fid = frechet_distance(features[~generated], features[generated])
     if abs(fid - row.metrics["test/fid"]) > TOLERANCE * max(1.0, fid):
@@ -230,7 +232,7 @@ def _artifacts_differ(client: Any, run: Any, row: Result, store: Path) -> Iterat
         found = {Path(file.path).name: file.file_size for file in files}
         if found != wanted:
             yield (
-                f"MLflow holds {len(found)} files of the adapter of trial {row.trial_id} at "
+                f"MLflow holds {count(len(found), 'file')} of the adapter of trial {row.trial_id} at "
                 f"{run.info.artifact_uri}, the store {len(wanted)}, or of other sizes"
             )
     if row.task == "classify" and "predictions" not in missing:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from raypeft.core.errors import DataError
+from raypeft.core.text import count
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID, as torch-fidelity and torchmetrics take them
 GROUPS = 10  # of the jackknife; 2 * 9 degrees of freedom
@@ -189,6 +190,6 @@ def _group_variance(values: list[float]) -> float:
 def _check(*sets: Tensor, least: int = 2) -> None:
     for features in sets:
         if len(features) < least:
-            raise DataError(f"{len(features)} images to score; at least {least} are needed")
+            raise DataError(f"{count(len(features), 'image')} to score; at least {least} are needed")
         if not features.isfinite().all():
             raise DataError("features that are not finite: the images or the extractor are broken")

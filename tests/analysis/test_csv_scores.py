@@ -20,7 +20,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         ("model,dataset,method,f1_macro\na,b,c,0.5\na,b,d,high\n", ":3: f1_macro='high' is not a number"),
         ("model,dataset,method,f1_macro\na,b,c,inf\n", ":2: f1_macro='inf' is not a number"),
         ("model,dataset,method,f1_macro\na,b,c,0.5\na,b,c,0.6\n", ":3: second line for model=a, dataset=b"),
-        ("model,dataset,method,colour\na,b,c,1\n", ":1: no columns of scores"),
+        ("model,dataset,method,colour\na,b,c,1\n", ":1: 0 columns of scores"),
         ("model,dataset,method,accuracy,auroc\na,b,c,1,1\n", ":1: 2 columns of scores"),
         ("", "an empty file"),
         (f"{HEAD}a,b,,0.5\n", "scores.csv:2: method is empty"),

@@ -112,7 +112,7 @@ def test_runs_are_counted_by_how_they_ended(write_store, make_row):
         make_row(seed=2, status="failed"),
     ]
     assert count_runs(load_results(write_store(rows))) == (
-        "1 final runs (1 more diverged); 6 candidates (3 pruned, 1 diverged); 2 failed."
+        "1 final run (1 more diverged); 6 candidates (3 pruned, 1 diverged); 2 failed."
     )
 
 
@@ -209,3 +209,15 @@ def test_latex_is_a_whole_table(write_store, final_rows):
     for name in ("table", "tabular"):
         assert latex.count(rf"\begin{{{name}}}") == latex.count(rf"\end{{{name}}}") == 1
     assert latex.count("{") == latex.count("}")
+
+
+def test_a_latex_caption_has_one_full_stop_after_each_sentence():
+    table = plain_table("Scores", [{"method": "[full]", "score": "1"}], ["Higher is better.", "Seeds: 3"])
+    latex = to_latex(table)
+    assert r"\caption{Scores. Higher is better. Seeds: 3.}" in latex
+    assert "{[}full]" in latex  # a bracket after the end of a line would be its option
+
+
+def test_a_formula_in_a_name_stays_text_in_a_spreadsheet():
+    table = plain_table("", [{"method": "=HYPERLINK(1)", "score": "-0.5", "range": "+0.1 (-0.2 to 0.4)"}])
+    assert to_csv(table).splitlines()[1] == "'=HYPERLINK(1),-0.5,+0.1 (-0.2 to 0.4)"

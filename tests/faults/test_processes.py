@@ -193,12 +193,12 @@ def test_a_machine_lost(sweeps, look, cluster, seen):
     cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
     code, talk = run.end()
     assert code == 0, talk
-    assert "1 machine(s) lost, which is no failure of their trials; 2 left" in talk
+    assert "1 machine lost, which is no failure of the trials there; 2 left" in talk
     assert {row["attempt"] for row in look.rows(run.store).values()} == {1}
     assert any(row["resumed_step"] > 0 for row in look.rows(run.store).values()), "went on from a checkpoint"
     assert not list((run.store / "failed").iterdir())
     sweeps.check(run.store)
-    seen("exit 0; '1 machine(s) lost, which is no failure of their trials'; attempt 1 everywhere")
+    seen("exit 0; '1 machine lost, which is no failure of the trials there'; attempt 1 everywhere")
 
 
 @pytest.mark.slow

@@ -116,4 +116,4 @@ def test_the_command_exits_4_where_a_line_fails_and_prints_json():
         "what": "open files: at most 256",
         "fix": "run: ulimit -Hn 65536",
     }
-    assert "exit 4 (PREFLIGHT) 1 checks failed" in run.stderr
+    assert "exit 4 (PREFLIGHT) 1 check failed" in run.stderr

@@ -357,4 +357,4 @@ def test_a_lost_machine_is_told_once(driver):
     driver.machines.discard("b")
     driver.state.count_machines()
     driver.state.count_machines()
-    assert driver.events == ["1 machine(s) lost, which is no failure of their trials; 1 left"]
+    assert driver.events == ["1 machine lost, which is no failure of the trials there; 1 left"]

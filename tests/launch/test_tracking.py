@@ -399,7 +399,7 @@ def test_one_unreadable_result_does_not_hold_up_the_other_cells(store, client):
         commit(store, row)
     predictions = store / "predictions" / f"{broken.trial_id}.parquet"
     predictions.write_bytes(b"damaged")
-    with pytest.raises(StorageError, match=r"1 runs wait; send later with: raypeft sync '.*a store'"):
+    with pytest.raises(StorageError, match=r"waiting: 1 run; send later with: raypeft sync '.*a store'"):
         sync(store)
     assert "final seed=0" in children(client, "full / vit_nano / busi / 1")
     write_predictions(predictions)
@@ -520,7 +520,7 @@ def test_an_unreachable_server_costs_seconds_and_one_warning_that_hides_the_pass
     assert 1 <= len(caplog.records) <= 2  # while it runs, and at the end
     warning = caplog.records[-1].getMessage()
     assert warning.startswith(f"warning: tracking server unreachable (http://127.0.0.1:{port}: ")
-    assert warning.endswith(f"1 runs wait; send later with: raypeft sync {store}")
+    assert warning.endswith(f"waiting: 1 run; send later with: raypeft sync {store}")
     assert "pa55word" not in caplog.text
 
 
@@ -533,7 +533,7 @@ def test_a_server_that_never_answers_does_not_hold_up_the_end_of_a_sweep(tmp_pat
         started = time.monotonic()
         tracker.close(within(0.2))
         assert time.monotonic() - started < 2
-    assert re.search(r"not done within 0.\d s\): 1 runs wait", caplog.text)
+    assert re.search(r"not done within 0.\d s\): waiting: 1 run", caplog.text)
 
 
 @pytest.mark.fault(row=20, expected="two sweeps at once on a fresh tracking database: both arrive, no error")
