@@ -13,7 +13,7 @@ from raypeft.launch.waits import GAP_SECONDS
 
 LOST_SECONDS = 40.0  # without an answer; Ray itself would end the process without a word after 60
 PROBE_SECONDS = 2.0
-SERVERS = {"gcs_server": "head (GCS)", "raylet": "raylet"}  # without which no trial goes on
+SERVERS = {"gcs_server": "the Ray head (GCS)", "raylet": "the raylet"}  # without which no trial goes on
 
 
 class Lifeline:
@@ -50,7 +50,7 @@ class Lifeline:
                 self._answered = now
             last, silent = now, now - self._answered
             if dead := _dead_server():
-                return self._tell(f"Ray's {dead} of this machine has ended")
+                return self._tell(f"{dead} of this machine has ended")
             if not self._num_alive and silent > 2 * PROBE_SECONDS:
                 return self._tell("no machine of the cluster is alive")
             if silent > self._seconds:
@@ -67,7 +67,7 @@ def _dead_server() -> str | None:
     dead: list[tuple[str, Any]] = node.dead_processes() if node is not None else []
     for name, server in dead:
         if name in SERVERS:
-            return f"{SERVERS[name]} (exit status {server.poll()})"
+            return SERVERS[name]
     return None
 
 
