@@ -64,11 +64,8 @@ class Lifeline:
 def _dead_server() -> str | None:
     """Which of the servers that this process started for itself has ended; none of a joined cluster."""
     node: Any = ray._private.worker._global_node
-    dead: list[tuple[str, Any]] = node.dead_processes() if node is not None else []
-    for name, server in dead:
-        if name in SERVERS:
-            return SERVERS[name]
-    return None
+    dead = [name for name, _ in node.dead_processes()] if node is not None else []
+    return next((SERVERS[name] for name in dead if name in SERVERS), None)
 
 
 def draining_nodes() -> frozenset[str]:
