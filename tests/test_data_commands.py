@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -177,6 +178,34 @@ def test_case_ids_lead_back_to_images(cli, scans, tmp_path):
     assert (whole["fraction"], whole["seed"], len(whole["case_ids"])) == (1.0, 1000, 16)
     assert set(whole["case_ids"]) < {row["case_id"] for row in rows}
     assert content["plan"]["data"]["labels"]["images"] == {"train": 16, "val": 4, "test": 4}
+
+
+def test_no_name_number_or_path_of_a_table_is_in_prepared_data_or_in_what_a_run_says(cli, scans, tmp_path):
+    header = ",image,label,Patient ID,patient_name,dob,StudyInstanceUID,path,reader,source,remarks,sex"
+    rows = [
+        f"{number},{number}.png,{('well', 'ill')[number % 2]},MRN4{number // 2:03},Canary{number},"
+        f"1950-03-{number + 1:02},1.2.840.99.{number},D:\\Canary\\{number}.png,Dr Canary {number % 2},"
+        f"/mnt/Canary{number % 2},canary ok,{'fm'[number % 3 > 0]}"
+        for number in range(24)
+    ]
+    (scans / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    store = tmp_path / "store"
+    code, out, err = cli(
+        "run", tmp_path / "tiny.py", "--datasets", f"csv:{scans}/labels.csv", "--store", store, "--dry-run"
+    )
+    assert code == 0, err
+    assert "group: column Patient ID (12 values)" in err
+    files = [path for path in store.rglob("*") if path.is_file()]
+    assert len(files) == 2  # the images and their table
+    contents = {path: path.read_bytes() for path in files}
+    for path in files:
+        if path.suffix == ".parquet":  # compressed
+            contents[path] += str(pq.read_table(path).to_pydict()).encode()
+    assert any(b"'subgroup/sex': ['" in content for content in contents.values())
+    for planted in ("canary", "mrn4", "1950-03", "1.2.840.99"):
+        assert planted not in (out + err).lower()
+        assert not [path for path, content in contents.items() if planted.encode() in content.lower()]
 
 
 def flipped_png(root: Path) -> None:
