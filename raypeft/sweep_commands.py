@@ -105,7 +105,6 @@ def run(
         gpus_per_trial=gpus_per_trial,
         workers_per_trial=workers_per_trial,
     )
-    check_machine(resources)
     safety = Safety(
         checkpoint_seconds=checkpoint_seconds,
         hang_seconds=hang_seconds,
@@ -113,6 +112,7 @@ def run(
         take_over=take_over,
     )
     if dry_run:
+        check_machine(resources)
         _print_plan(asked, where, cache, as_json=False)
         return
     outcome = run_sweep(

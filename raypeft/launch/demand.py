@@ -13,7 +13,7 @@ import yaml
 from raypeft.core.errors import ConfigError
 from raypeft.core.machine import usable_cores
 from raypeft.core.spec import Cell
-from raypeft.launch.address import cluster_address
+from raypeft.launch.address import check_cluster, cluster_address
 from raypeft.launch.plan import Plan
 
 if TYPE_CHECKING:
@@ -45,8 +45,10 @@ class Resources:
 
 
 def check_machine(resources: Resources) -> None:
-    """Raises: ConfigError where a trial asks for more than this machine has, unless a cluster is joined."""
-    if cluster_address() is not None:
+    """Raises: ConfigError where a trial asks for more than this machine has; where a cluster is to be joined,
+    what check_cluster does."""
+    if (address := cluster_address()) is not None:
+        check_cluster(address)
         return
     wanted = Demand(
         workers=resources.workers_per_trial or 1,

@@ -11,11 +11,10 @@ from raypeft.core.errors import (
 )
 from raypeft.core.spec import Sweep
 from raypeft.core.terminal import Terminal
-from raypeft.launch.address import check_cluster, cluster_address
 from raypeft.launch.batches import check_batches
 from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.decoding import ImageBar
-from raypeft.launch.demand import Resources, Safety
+from raypeft.launch.demand import Resources, Safety, check_machine
 from raypeft.launch.driver import Driver, Outcome, Tracking, quieten, write_end
 from raypeft.launch.ledger import Lease, Ledger, sweep_up
 from raypeft.launch.plan import Plan, make_plan, settle_plan
@@ -51,8 +50,7 @@ def run_sweep(
     store, safety = store.resolve(), safety or Safety()
     quieten()
     raise_open_files()
-    if (address := cluster_address()) is not None:
-        check_cluster(address)
+    check_machine(resources or Resources())
     check_store(store)
     with Signals() as signals:
         lease = Lease(store, take_over=safety.take_over)

@@ -114,3 +114,23 @@ def test_auto_with_the_file_of_a_cluster_that_is_gone(lonely, closed_port):
     text = refused("auto")
     assert "ray_current_cluster" in text
     assert f"127.0.0.1:{closed_port}" in text
+
+
+SWEEP = """
+from raypeft.core.spec import Recipe, Search, Sweep, grid
+SWEEP = Sweep(
+    name="tiny", cells=grid(method=("linear",), model=("vit_nano",), dataset=("digits",)),
+    search=Search(trials=1), recipe=Recipe(epochs=1), final_seeds=(0,),
+)
+"""
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_a_sweep_is_refused_before_it_does_anything(cli, tmp_path, monkeypatch, closed_port, options):
+    """The dry run too: what it accepts also runs."""
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port}")
+    (tmp_path / "tiny.py").write_text(SWEEP)
+    code, _, talk = cli("run", tmp_path / "tiny.py", "--store", tmp_path / "store", *options)
+    assert code == 4
+    assert f"RAY_ADDRESS=127.0.0.1:{closed_port}" in talk
+    assert not (tmp_path / "store").exists()
