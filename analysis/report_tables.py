@@ -12,7 +12,7 @@ from analysis.metrics import direction_words, format_score, metric_label
 from analysis.plots.fraction import FractionPanel
 from analysis.scores import Block, format_fraction
 from analysis.stats.paired import PairedTest
-from analysis.tables import MISSING, Row, Table, plain_table, tie_rule
+from analysis.tables import MISSING, UNLEARNED, Row, Table, plain_table, tie_rule
 from analysis.verdict import format_p
 from raypeft.core.text import count
 
@@ -28,7 +28,8 @@ def ranking_table(one: Inference) -> Table:
             "95% interval": _interval(m.rank_low, m.rank_high, 1),
             "P(best)": _number(m.p_best, 2),
             "tier": str(m.tier or MISSING),
-            f"mean {metric_label(one.pool.metric)}": _score(m.mean_score),
+            f"mean {metric_label(one.pool.metric)}": _score(m.mean_score)
+            + ("" if one.pool.beats_reference(m.method) else f" ({UNLEARNED})"),
             "its 95% interval": _score_interval(m.score_low, m.score_high),
             "interquartile mean": _score(m.interquartile_mean),
         }

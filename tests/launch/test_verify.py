@@ -145,6 +145,16 @@ def test_a_renamed_store_is_sound(store, tmp_path):
     assert verify_store(renamed, tracking_uri=default_tracking_uri(renamed)) == []
 
 
+def test_a_cell_without_a_usable_rate_breaks_no_promise(store):
+    """Both candidates diverged, no final run could follow, and the sweep ended as complete."""
+    for trial_id in ("best", "worse"):
+        change_row(trial_id, status="diverged", metrics={}, error="loss is nan")(store)
+    for path in ("ledger/final.json", "predictions/final.parquet", "events.jsonl"):
+        (store / path).unlink()
+    (store / "status.json").write_text(json.dumps({"state": "ended", "exit_code": 0}))
+    assert verify_store(store) == []
+
+
 def test_what_mlflow_holds_beside_the_ledger_is_told(store):
     from mlflow import MlflowClient
 
