@@ -52,8 +52,9 @@ class Delimited:
         return f"{self.path.name}:{line}"
 
     def find(self, name: str) -> str | None:
-        """The column called so, in any case."""
-        return next((column for column in self.columns if column.casefold() == name.casefold()), None)
+        """The column called so, or else so in another case."""
+        folded = (column for column in self.columns if column.casefold() == name.casefold())
+        return name if name in self.columns else next(folded, None)
 
     def cells(self, column: str) -> list[str]:
         """One per row."""
@@ -78,7 +79,7 @@ def read_delimited(path: Path, *, expects: Sequence[str] = (), encoding: str | N
     if not rows:
         raise DataError(f"{path}: an empty file; a table begins with a line of column names")
     (first, header), *body = rows
-    if problems := _repeated(header):
+    if problems := _repeated(header, expects):
         raise DataError("\n".join(f"{path}:{first}: {problem}" for problem in problems))
     body = _evened(path, header, body)
     named = [place for place, name in enumerate(header) if not UNNAMED.fullmatch(name)]
@@ -215,13 +216,14 @@ def _trimmed(cells: list[str], least: int = 0) -> list[str]:
     return cells
 
 
-def _repeated(columns: Sequence[str]) -> list[str]:
-    counts = Counter(name for name in columns if name)
+def _repeated(header: Sequence[str], expects: Sequence[str]) -> list[str]:
+    """Columns of one name; of those that are expected, also in another case."""
+    counts = Counter(name for name in header if name)
     problems = [f"column '{name}' stands {n} times; keep one" for name, n in counts.items() if n > 1]
-    spelled: dict[str, str] = {}
-    for name in counts:
-        if (other := spelled.setdefault(name.casefold(), name)) != name:
-            problems.append(f"columns '{other}' and '{name}' differ only in case; rename one")
+    for wanted in expects:
+        spelled = [name for name in counts if name.casefold() == wanted.casefold()]
+        if len(spelled) > 1:
+            problems.append(f"columns '{spelled[0]}' and '{spelled[1]}' differ only in case; rename one")
     return problems
 
 

@@ -101,11 +101,15 @@ def _rows(
             label=label,
             origin=line.origin,
             subgroups={one: line[one] for one in columns.subgroups},
-            **{role: line[one] for role, one in columns.optional.items()},
+            **{role: _cell(line, one, role) for role, one in columns.optional.items()},
         )
         problems += [f"{line.origin}: {problem}" for problem in _row_problems(row, columns)]
         rows.append(row)
     return rows, problems
+
+
+def _cell(line: Line, column: str, role: str) -> str:
+    return line[column].casefold() if role == "split" else line[column]
 
 
 def _case_id(path: Path, root: Path) -> str:

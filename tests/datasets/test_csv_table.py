@@ -133,6 +133,12 @@ def test_all_bad_rows_are_told_at_once(class_folders):
     assert str(caught.value).count("not found") == 13
 
 
+def test_other_columns_may_differ_in_case_and_splits_may_be_written_in_any(class_folders):
+    rows = "benign/0.png,a,1,Train,2\nbenign/1.png,b,1,TEST,2\n"
+    table = open_dataset(write_table(class_folders, f"image,label,Size,split,size\n{rows}"))
+    assert (set(table.subgroups), table.splits) == ({"Size", "size"}, ("train", "test"))
+
+
 def test_a_split_of_another_name_is_refused(class_folders):
     with pytest.raises(DataError, match="split 'valid'; allowed: train, val, test"):
         open_dataset(write_table(class_folders, "image,label,split\nbenign/0.png,good,valid\n"))
