@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from raypeft.core.delimited import Delimited
 from raypeft.core.errors import DataError
 from raypeft.core.spelling import is_missing, plain_number
 from raypeft.datasets.column_names import IDENTIFIES, has_number, identifies, joined, level_of, words_of
-from raypeft.datasets.one_hot import class_columns
+from raypeft.datasets.one_hot import class_columns, is_one
 
 Values = Mapping[str, Sequence[str]]  # by column
 
@@ -61,7 +62,8 @@ def assign_columns(
     taken = {image_column, *labels, group_column, *optional.values()}
     rest = {name: table.cells(name) for name in table.columns if name not in taken}
     nominated = [] if group_column else _nominated(rest)
-    notes = [_group_note(nominated, rest)] if nominated else []
+    notes = [_class_note(table, labels)] if len(labels) > 1 else []
+    notes += [_group_note(nominated, rest)] if nominated else []
     if nominated:
         group_column = nominated[0]
         del rest[group_column]
@@ -100,6 +102,12 @@ def _nominated(rest: Values) -> list[str]:
         if level is not None and looks and len(values) >= FEWEST_GROUPS and not are_sizes:
             found.append((level, not is_number, len(values), name))
     return [name for *_, name in sorted(found)]
+
+
+def _class_note(table: Delimited, labels: Sequence[str]) -> str:
+    empty = [name for name in labels if not any(map(is_one, table.cells(name)))]
+    lacking = f"; no image has {', '.join(empty)}" if empty else ""
+    return f"classes: columns {', '.join(labels)}, of which one is 1 in every row{lacking}"
 
 
 def _group_note(nominated: Sequence[str], rest: Values) -> str:
@@ -163,7 +171,7 @@ def _missing(wanted: str, role: str, columns: Sequence[str]) -> str:
     hint = ""
     if near:
         option, flag = ("subgroups", "subgroup-columns") if role == "subgroup" else (role, f"{role}-column")
-        hint = f". did you mean '{near[0]}'? Then say {option}='{near[0]}' (--{flag} {near[0]})"
+        hint = f". did you mean '{near[0]}'? Then say {option}='{near[0]}' (--{flag} {shlex.quote(near[0])})"
     elif any(form.search(name) for name in columns for form in IDENTIFIES[:2]):
         hint = ". The first line must name the columns"
     return f"column '{wanted}' missing; found: {', '.join(columns)}{hint}"

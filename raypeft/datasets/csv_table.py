@@ -166,6 +166,10 @@ def _with_groups(rows: Sequence[Row], columns: Columns) -> tuple[list[Row], list
             f"{len(lacking):,} {have} no {column} (the first: {lacking[0].origin}); "
             "each counts as a group of its own"
         )
+    if len(spelled) < len(SPLITS) and not lacking:
+        notes.append(
+            f"{column} has fewer values than there are splits; group='...' (--group-column) names another"
+        )
     if len({row.group for row in grouped}) == len(rows):
         notes.append(f"every image has its own {column}: it keeps no images together")
     return grouped, notes

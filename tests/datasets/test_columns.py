@@ -145,3 +145,8 @@ def test_the_columns_of_predictions_keep_their_names(class_folders):
     table = read(class_folders, {"dx": SIDES, "prob/x": SIDES}, "(label='dx')")
     assert table.subgroups == {}
     assert table.notes == ("left out, as predictions have a column of that name: label, prob/x",)
+
+
+def test_a_group_that_no_split_can_divide_is_said(class_folders):
+    (note,) = read(class_folders, {"group": ["treated", "control"]}).notes
+    assert note.startswith("group has fewer values than there are splits; group='...'")

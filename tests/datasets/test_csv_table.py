@@ -254,6 +254,7 @@ def test_one_hot_columns_are_read_where_each_row_has_one(class_folders):
     table = read(class_folders, "MEL,NV,BCC,age", rows)
     assert labels(table) == ["NV", "MEL", "NV"]
     assert table.subgroups == {"age": ("55", "60", "")}
+    assert table.notes[0] == "classes: columns MEL, NV, BCC, of which one is 1 in every row; no image has BCC"
     assert labels(read(class_folders, "MEL,NV,sex", ["1,0,1", "0,1,1"], "(label='MEL,NV')")) == ["MEL", "NV"]
     with pytest.raises(DataError, match=r"labels\.csv:3: MEL, NV; labels\.csv:4: none\."):
         read(class_folders, "MEL,NV", ["1,0", "1,1", "0,0"])
@@ -263,6 +264,7 @@ def test_other_names_of_columns_are_suggested_and_taken_when_named(class_folders
     with pytest.raises(DataError) as caught:
         open_dataset(write_table(class_folders, "File Name,dx\nbenign/0.png,a\nbenign/1.png,b\n"))
     assert "did you mean 'File Name'? Then say image='File Name'" in str(caught.value)
+    assert "(--image-column 'File Name')" in str(caught.value)
     assert "did you mean 'dx'? Then say label='dx' (--label-column dx)" in str(caught.value)
     source = f"csv:{class_folders}/labels.csv(image='file name', label='dx')"
     assert open_dataset(source).classes == ("a", "b")
