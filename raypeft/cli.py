@@ -167,9 +167,16 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
 
 @app.command()
 def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
-    """Open the MLflow UI of a store on 127.0.0.1."""
-    from raypeft.launch.experiment import plain_uri
-    from raypeft.launch.tracking import default_tracking_uri, ensure_database, ui_command
+    """Show a store in MLflow: on 127.0.0.1, or its page on the server that has it."""
+    from raypeft.launch.experiment import is_remote, plain_uri
+    from raypeft.launch.page import open_when_up
+    from raypeft.launch.tracking import (
+        default_tracking_uri,
+        ensure_database,
+        experiment_page,
+        ui_command,
+        without_credentials,
+    )
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -180,6 +187,10 @@ def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
     _must_hold_sweep(store)
     uri = plain_uri(tracking_uri) if tracking_uri else default_tracking_uri(store)
     ensure_database(store, uri)
+    page = experiment_page(store, uri, port=port)
+    facts.print(f"{store}: {without_credentials(page, uri)}")
+    if not is_remote(uri):
+        open_when_up(page, port)
     command = ui_command(store, uri, port=port)
     os.chdir("/")  # MLflow's server looks for modules in its working directory; a store may be another's
     os.execvp(command[0], command)

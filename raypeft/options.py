@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from raypeft.core.errors import ConfigError
 from raypeft.core.sources import OWN_DATA, parse_source, split_sources
 from raypeft.core.spec import SplitRule, Sweep
 from raypeft.output import split_list
+
+_logger = logging.getLogger(__name__)
 
 Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
 
@@ -148,6 +151,12 @@ class Overrides:
         search = {"trials": self.candidates}
         recipe = {"epochs": self.epochs, "batch_size": self.batch_size, "image_size": self.image_size}
         seeds = split_list(self.seeds, int)
+        if seeds and len(seeds) == 1 and (seed := seeds[0]) > 1:
+            several = ",".join(map(str, range(seed))) if seed < 6 else f"0,1,...,{seed - 1}"
+            _logger.warning(
+                "warning: --seeds %d is one final run, with seed %d; for %d runs write --seeds %s",
+                seed, seed, seed, several,
+            )  # fmt: skip
         asked = replace(
             _on_axes(sweep, {axis: values for axis, values in axes.items() if values}),
             search=replace(sweep.search, **_given(search)),

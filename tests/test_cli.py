@@ -213,3 +213,14 @@ def test_the_paper_s_grids_say_where_their_data_must_lie(cli, tmp_path, monkeypa
     assert code == 4
     for name in ("breastus", "fitzpatrick17k", "ham10000", "smdg", "rsna"):
         assert f"{name}: where does the download lie? Write {name}:FOLDER, or set RAYPEFT_DATA" in err
+
+
+def test_one_number_of_seeds_above_one_is_asked_about(cli, sweep_file, tmp_path):
+    """`--seeds 2` is seed 2, where many expect two seeds."""
+    code, out, err = cli("plan", sweep_file, "--seeds", "2", "--store", tmp_path / "s")
+    assert code == 0
+    assert "--seeds 2 is one final run, with seed 2; for 2 runs write --seeds 0,1" in err
+    assert "2 final runs" in out  # of two cells
+    for seeds in ("0", "1", "2,3"):
+        _, _, err = cli("plan", sweep_file, "--seeds", seeds, "--store", tmp_path / "s")
+        assert "final run, with seed" not in err

@@ -154,10 +154,10 @@ class Tracker:
 
     def _explain(self, error: Exception) -> str:
         what = "tracking server unreachable" if is_remote(self._uri) else "tracking store not usable"
-        text = _without_credentials(str(error), self._uri).rpartition("(Caused by ")[2]
+        text = without_credentials(str(error), self._uri).rpartition("(Caused by ")[2]
         reason = text.strip().partition("\n")[0][:250] or type(error).__name__
         return (
-            f"{what} ({_without_credentials(self._uri, self._uri)}: {reason}): "
+            f"{what} ({without_credentials(self._uri, self._uri)}: {reason}): "
             f"waiting: {count(len(self._rows) - len(self._sent), 'run')}; "
             f"send later with: raypeft sync {shlex.quote(str(self._store))}"
         )
@@ -228,8 +228,8 @@ def probe(uri: str) -> None:
     try:
         MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # as in sync
-        reason = _without_credentials(str(error), uri).partition("\n")[0][:250]
-        raise StorageError(f"{_without_credentials(uri, uri)}: {reason}") from error
+        reason = without_credentials(str(error), uri).partition("\n")[0][:250]
+        raise StorageError(f"{without_credentials(uri, uri)}: {reason}") from error
 
 
 def default_tracking_uri(store: Path) -> str:
@@ -253,10 +253,24 @@ def ensure_database(store: Path, tracking_uri: str) -> None:
             settle_artifacts(found, store, tracking_uri)
 
 
+def experiment_page(store: Path, tracking_uri: str, *, port: int = 5000) -> str:
+    """The address of the sweep's own page; that of the whole server where it was never sent or is silent."""
+    _prepare_mlflow()
+    from mlflow import MlflowClient
+
+    server = tracking_uri if is_remote(tracking_uri) else f"http://127.0.0.1:{port}"
+    try:
+        found = find_experiment(MlflowClient(tracking_uri), store)
+    except Exception as error:  # as in sync
+        _logger.warning("warning: %s", without_credentials(str(error), tracking_uri).partition("\n")[0])
+        found = None
+    return f"{server.rstrip('/')}/#/experiments/{found.experiment_id}" if found else server
+
+
 def ui_command(store: Path, tracking_uri: str, *, port: int = 5000) -> list[str]:
-    """The command that shows the runs on http://127.0.0.1:`port`, or opens the server that has them."""
+    """The command that shows the runs on http://127.0.0.1:`port`, or opens their page on the server."""
     if is_remote(tracking_uri):
-        return [sys.executable, "-P", "-m", "webbrowser", tracking_uri]
+        return [sys.executable, "-P", "-m", "webbrowser", experiment_page(store, tracking_uri)]
     return [
         "env",
         f"MLFLOW_BACKEND_STORE_URI={tracking_uri}",  # as an option, a password would stay in the process list
@@ -285,7 +299,8 @@ def _prepare_mlflow() -> None:
         os.environ.setdefault(name, value)
 
 
-def _without_credentials(text: str, uri: str) -> str:
+def without_credentials(text: str, uri: str) -> str:
+    """`text` without the user's name and password of `uri`."""
     user_info, at, _ = urlsplit(uri).netloc.rpartition("@")
     return text.replace(f"{user_info}@", "") if at else text
 

@@ -26,7 +26,15 @@ from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, TrialSpec
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
-from raypeft.launch.tracking import SyncCount, Tracker, default_tracking_uri, ensure_database, ui_command
+from raypeft.launch.page import wait_for
+from raypeft.launch.tracking import (
+    SyncCount,
+    Tracker,
+    default_tracking_uri,
+    ensure_database,
+    experiment_page,
+    ui_command,
+)
 
 SWEEP = "two_cells"
 CLASSES = ("benign", "malignant, in situ", "normal")
@@ -611,3 +619,21 @@ def test_names_of_classes_stand_in_pictures_and_tables_as_text():
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == names
     header = next(csv.reader(io.StringIO(mirror.matrix_csv(np.eye(3, dtype=int), names))))
     assert header == ["true / predicted", "'=HYPERLINK(1)", "$x_{$", "-1"]
+
+
+def test_the_viewer_opens_the_page_of_the_sweep(store, client, tmp_path):
+    """A server has many experiments; the first is an empty one."""
+    number = client.get_experiment_by_name(SWEEP).experiment_id
+    page = experiment_page(store, default_tracking_uri(store), port=5001)
+    assert page == f"http://127.0.0.1:5001/#/experiments/{number}"
+    ensure_database(tmp_path, default_tracking_uri(tmp_path))  # of a store that was never sent
+    assert experiment_page(tmp_path, default_tracking_uri(tmp_path), port=5) == "http://127.0.0.1:5"
+
+
+def test_a_page_is_opened_once_its_server_listens():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert not wait_for(port, patience_s=0.5)
+        server.listen()
+        assert wait_for(port, patience_s=5)
