@@ -68,6 +68,7 @@ def find_layout(root: Path, images: Collection[str]) -> Layout:
     has_inner_sides = _has_inner_sides(base, children, images)
     if not has_inner_sides:
         _check_no_split(base, children)
+    _check_no_copy(base, children, images)
     return Layout(parents={base: None}, has_inner_sides=has_inner_sides)
 
 
@@ -142,7 +143,27 @@ def _has_inner_sides(base: str, classes: Collection[str], images: Collection[str
                 f"'{_join(base, with_sides[0])}' holds train and test folders, but '{strangers[0]}' lies in "
                 "none; move it into one, or leave it out with --exclude"
             )
+    below = [
+        set(_children(_join(_join(base, name), side), images)) for name in classes for side in inner[name]
+    ]
+    if len(same := set.intersection(*below)) > 1:
+        first = _join(base, with_sides[0])
+        raise LayoutError(
+            f"{_all(_join(base, name) for name in classes)} hold train and test folders, and each of these "
+            f"{_some(sorted(same))}: if those are the classes, read one alone, as by --include '{first}'"
+        )
     return True
+
+
+def _check_no_copy(base: str, classes: Collection[str], images: Collection[str]) -> None:
+    """Raises: LayoutError for a folder that holds what lies beside it once more."""
+    for name in classes:
+        inner = _children(_join(base, name), images)
+        if len(same := [one for one in inner if one in classes]) > 1:
+            raise LayoutError(
+                f"'{_join(base, name)}' holds folders named as classes beside it, {_some(same)}: a second "
+                f"copy? Leave one out, as by --exclude '{_join(base, name)}'"
+            )
 
 
 def _check_no_split(base: str, names: Collection[str]) -> None:

@@ -156,6 +156,17 @@ def test_splits_inside_each_class_folder_are_the_official_split(tmp_path, write_
             "'A' .* and 'a' .* differ only in spelling",
         ),
         (["grade 1", "Grade_1"], "'Grade_1' .* and 'grade 1' .* differ only in spelling"),
+        (["cyst", "mass", "cyst, mass"], "holds several labels"),
+        (["a", "b", "archive/a", "archive/b"], "'archive' holds folders named as classes beside it, a, b"),
+        (
+            [
+                f"{part}/{side}/{name}"
+                for part in ("lung", "skin")
+                for side in ("Train", "Test")
+                for name in "ab"
+            ],
+            "'lung' and 'skin' hold train and test folders, and each of these a, b",
+        ),
         (
             ["one/a", "one/b"],
             r"one folder with images, 'one'.*; if a, b in it are classes, give folder:.*/one",
