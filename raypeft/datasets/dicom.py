@@ -287,9 +287,10 @@ def _hides(values: np.ndarray, pixels: np.ndarray, width: float, *, white: int) 
     """Whether a window hides the picture, as one does that was written for an 8-bit copy.
 
     Then most pixels are white, or nearly all at one of the two ends, though the values there differ by more
-    than the window is wide. Air around a head is black too, but all alike.
+    than the window is wide, or than half of all. Air around a head is black too, but all alike.
     """
     is_empty = ((pixels > 0) & (pixels < 255)).mean() < INSIDE
     ends = [end for end in (0, 255) if is_empty or (end == white and (pixels == end).mean() > BLOWN)]
     beyond = [values[pixels == end] for end in ends]
-    return any(len(one) > 0 and float(np.ptp(np.percentile(one, (5, 95)))) >= width for one in beyond)
+    much = min(width, max(float(np.ptp(values)) / 2, 1.0))
+    return any(len(one) > 0 and float(np.ptp(np.percentile(one, (5, 95)))) >= much for one in beyond)

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -346,3 +348,25 @@ def test_old_dicom_that_begins_with_its_data_set_is_read(tmp_path):
 def test_the_directory_of_a_dicom_disc_is_no_image():
     path = Path(pydicom.data.get_testdata_file("DICOMDIR", download=False))
     assert not is_image_file(path)
+
+
+NUMBERS = st.sampled_from([None, "", 0, 1, -1, 127, 2048, 4096, -1024, [2048, 400], ["", 2048]])
+TABLES = st.sampled_from([None, [], [Dataset()], [look_up_table(LUTData=None)], [look_up_table(data=(5, 5))]])
+TAGS = {
+    **dict.fromkeys(["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"], NUMBERS),
+    **dict.fromkeys(["VOILUTSequence", "ModalityLUTSequence"], TABLES),
+    "VOILUTFunction": st.sampled_from([None, "", "LINEAR", "LINEAR_EXACT", "SIGMOID", "UNKNOWN"]),
+    "PixelPaddingValue": st.sampled_from([None, 0, 4080]),
+    "Modality": st.sampled_from([None, "", "CR"]),
+    "NumberOfFrames": st.sampled_from([None, 1]),
+}
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tags=st.fixed_dictionaries({}, optional=TAGS), photometric=st.sampled_from(["MONOCHROME1", "MONOCHROME2"])
+)
+def test_whatever_tags_lack_the_picture_is_there(tmp_path, tags, photometric):
+    path = write_dicom(tmp_path / "a.dcm", RAMP, bits=12, photometric=photometric, **tags)
+    pixels = np.asarray(shown(read_image(path), {}).image)
+    assert len(np.unique(pixels)) > 16  # of 256: never uniform, never a mask
