@@ -26,4 +26,5 @@ print(json.dumps(asdict(check_dataset("example:{tmp_path}"))))
     report = json.loads(run.stdout)
     assert report["classes"] == {"benign": 3, "malignant": 3}
     assert report["subgroups"] == {"sex": {"f": 6}}
-    assert report["problems"] == report["warnings"] == []
+    assert report["problems"] == []
+    assert [warning[:33] for warning in report["warnings"]] == ["2 classes have fewer than 5 test "]
