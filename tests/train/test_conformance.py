@@ -77,11 +77,12 @@ def move(module, inputs, output):
     module.attn.qkv.weight.data += 1e-3
     return output * module.gate
 
-def register(name, function, *, count=count, initial=1.0, merge=None):
+def register(name, function, *, count=count, initial=1.0, merge=None, decays=()):
     def apply(model):
         for block in gates(model, initial):
             function(block)
-    register_method("broken_" + name, families={"vit"}, paper="none", count=count, merge=merge)(apply)
+    facts = {"families": {"vit"}, "paper": "none", "count": count, "merge": merge, "decays": decays}
+    register_method("broken_" + name, **facts)(apply)
 
 def hook(function):
     return lambda block: block.register_forward_hook(function)
@@ -103,6 +104,7 @@ register("moves", hook(move))
 register("closure", closure)
 register("secret", secret)
 register("merge", hook(scale), merge=plain)
+register("decays", hook(scale), decays={"gate"})
 """
 
 
@@ -127,6 +129,7 @@ def broken(tmp_path_factory):
         ("closure", "deepcopy"),
         ("secret", LOADS),
         ("merge", "merge into plain weights"),
+        ("decays", "weight decay pulls towards the plain network"),
     ],
 )
 def test_a_broken_method_fails_the_check_that_is_meant_for_it(broken, fault, check):
