@@ -57,15 +57,6 @@ def spare(model: nn.Module) -> None:
     declare_weights(model, ())
 
 
-def hold_queries(model: nn.Module) -> None:
-    """Keys and values alone are scaled: the queries' factors stay at one."""
-    for block in model.blocks:
-        factors = block.attn.qkv.ia3_l["default"]
-        mask = torch.ones_like(factors)
-        mask[: len(mask) // 3] = 0
-        factors.register_hook(lambda gradient, mask=mask: gradient * mask)
-
-
 def near_identity(model: nn.Module) -> None:
     """TSA as Li et al. start it: 1e-4 times the identity."""
     with torch.no_grad():
@@ -77,7 +68,7 @@ def near_identity(model: nn.Module) -> None:
 # model, rate, the default, the other form, what is changed beside the name
 PAIRS: tuple[tuple[str, float, str, str, Change, str], ...] = (
     (VIT, 1e-2, "ia3", "ia3_before_activation", leave, "scales before the activation"),
-    (VIT, 1e-2, "ia3", "ia3", hold_queries, "queries not scaled"),
+    (VIT, 1e-2, "ia3", "ia3(queries=False)", leave, "queries not scaled"),
     (VIT, 1e-2, "ia3", "ia3", decay("ia3_l"), "scales decayed"),
     (CONV, 1e-2, "ia3", "ia3", decay("ia3_l"), "scales decayed"),
     (CONV, 1e-2, "dora", "dora", decay("lora_magnitude_vector"), "magnitudes decayed"),

@@ -8,14 +8,17 @@ Adds:    what `peft` adds to the fused qkv matrix (a factor per output) and to f
 Step 0: output unchanged (l = 1).     Buffers: BatchNorm statistics frozen.
 
 Differs from the paper: the queries' rows of the fused matrix are scaled too, as `peft` does wherever the
-matrix is fused. Attention sees l_q and l_k as their product alone: no other function can be reached.
+matrix is fused, so that plain `peft` loads the adapter. Attention sees l_q and l_k as their product alone: no
+other function can be reached. ia3(queries=False) scales keys and values alone, as the paper does.
 """
 
 from typing import Any
 
+import torch
 from torch import nn
 
-from raypeft.methods.base import block_convolutions, register_method
+from raypeft.core.errors import IncompatibleError
+from raypeft.methods.base import block_convolutions, register_method, remove_hook, scale_rows
 from raypeft.methods.peft_layers import (
     describe_config,
     insert_adapters,
@@ -26,27 +29,37 @@ from raypeft.methods.peft_layers import (
 )
 
 
-def _names(model: nn.Module) -> tuple[list[str], list[str]]:
-    """The layers whose outputs are scaled, and those whose inputs are."""
+def _layers(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those whose outputs are scaled, and those whose inputs are."""
     if block_convolutions(model):
-        return [*ungrouped_convolutions(model)], []
-    return [*linear_layers(model, "attn.qkv")], [*linear_layers(model, "mlp.fc2")]
+        return ungrouped_convolutions(model), {}
+    return linear_layers(model, "attn.qkv"), linear_layers(model, "mlp.fc2")
 
 
-def _count(model: nn.Module) -> int:
-    outputs, inputs = _names(model)
-    scaled = [model.get_parameter(f"{name}.weight").shape[0] for name in outputs]
-    return sum(scaled) + sum(model.get_parameter(f"{name}.weight").shape[1] for name in inputs)
+def _count(model: nn.Module, *, queries: bool = True) -> int:
+    outputs, inputs = _layers(model)
+    scaled = sum(layer.weight.shape[0] for layer in outputs.values())
+    return (scaled if queries else scaled // 3 * 2) + sum(layer.in_features for layer in inputs.values())
 
 
 def _settings(outputs: list[str], inputs: list[str]) -> dict[str, Any]:
     return {"target_modules": [*outputs, *inputs], "feedforward_modules": inputs}
 
 
-def _describe(model: nn.Module) -> dict[str, Any]:
+def _describe(model: nn.Module, *, queries: bool = True) -> dict[str, Any]:
+    if not queries:
+        return {"peft_type": "IA3_WITHOUT_QUERIES"}  # which `peft` does not know, and refuses
     layers = inserted_layers(model)
     inputs = [name for name, layer in layers.items() if layer.is_feedforward]
     return describe_config("IA3Config", **_settings([name for name in layers if name not in inputs], inputs))
+
+
+def _merge(model: nn.Module) -> None:
+    merge_adapters(model)
+    for qkv in (module for module in model.modules() if hasattr(module, "ia3_l")):
+        scale_rows(qkv, _with_queries(qkv))
+        del qkv.ia3_l
+        remove_hook(qkv, _scale)
 
 
 @register_method(
@@ -54,9 +67,29 @@ def _describe(model: nn.Module) -> dict[str, Any]:
     families={"conv", "vit"},
     paper="Liu et al., NeurIPS 2022, section 3.3",
     count=_count,
-    merge=merge_adapters,
+    merge=_merge,
     peft_config=_describe,
 )
-def ia3(model: nn.Module) -> None:
-    """Insert `ia3_l`."""
-    insert_adapters(model, "IA3Config", **_settings(*_names(model)))
+def ia3(model: nn.Module, *, queries: bool = True) -> None:
+    """Insert `ia3_l`; `queries`: into a ViT's queries too."""
+    outputs, inputs = _layers(model)
+    if queries:
+        insert_adapters(model, "IA3Config", **_settings([*outputs], [*inputs]))
+        return
+    if not inputs:
+        raise IncompatibleError("ia3(queries=False) needs attention; leave the option out")
+    insert_adapters(model, "IA3Config", **_settings([], [*inputs]))
+    for qkv in outputs.values():
+        qkv.ia3_l = nn.Parameter(torch.ones_like(qkv.weight[: len(qkv.weight) // 3 * 2, 0]))
+        qkv.register_forward_hook(_scale)
+
+
+def _with_queries(qkv: nn.Module) -> torch.Tensor:
+    """The factors of queries, which are one, keys and values."""
+    factors = qkv.ia3_l
+    assert isinstance(factors, nn.Parameter), "set by ia3()"
+    return torch.cat([torch.ones_like(factors[: len(factors) // 2]), factors])
+
+
+def _scale(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    return output * _with_queries(module).to(output.dtype)

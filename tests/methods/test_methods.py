@@ -1,5 +1,6 @@
 """Every registered method on the smallest backbones: counts, what moves, what must not."""
 
+import copy
 import math
 
 import pytest
@@ -81,6 +82,7 @@ VIT_TOTAL = (
         ("lora", DEPTH * 16 * (DIM + 3 * DIM) + HEAD),
         ("dora", DEPTH * (16 * (DIM + 3 * DIM) + 3 * DIM) + HEAD),
         ("ia3", DEPTH * (3 * DIM + 4 * DIM) + HEAD),
+        ("ia3(queries=False)", DEPTH * (2 * DIM + 4 * DIM) + HEAD),
         ("oft(rank=8)", DEPTH * (DIM // 8) * (8 * 7 // 2) + HEAD),
         ("lokr(rank=2)", DEPTH * (8 * 4 + 2 * (12 + 8)) + HEAD),  # 96 = 8 x 12, 32 = 4 x 8
         ("vera(rank=64)", DEPTH * (64 + 3 * DIM) + HEAD),
@@ -255,6 +257,23 @@ def test_ia3_computes_the_equations_of_its_paper():
     second = block.mlp.fc2.base_layer
     expected = middle + (of_ff * activated) @ second.weight.T + second.bias
     torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_ia3_of_keys_and_values_alone_is_that_of_all_with_queries_at_one():
+    ours, whole = tiny("vit").eval(), tiny("vit").eval()
+    apply_method("ia3(queries=False)", ours)
+    apply_method("ia3", whole)
+    for own, block in zip(ours.blocks, whole.blocks, strict=True):
+        nn.init.normal_(own.attn.qkv.ia3_l)
+        with torch.no_grad():
+            block.attn.qkv.ia3_l["default"][DIM:] = own.attn.qkv.ia3_l[:, None]
+    expected = output(whole, "vit")
+    torch.testing.assert_close(output(copy.deepcopy(ours), "vit"), expected)
+    merge_method("ia3(queries=False)", ours)
+    assert ours.state_dict().keys() == tiny("vit").state_dict().keys()
+    torch.testing.assert_close(output(ours, "vit"), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(IncompatibleError, match="needs attention"):
+        apply_method("ia3(queries=False)", tiny("conv"))
 
 
 @pytest.mark.parametrize("layernorm", ["none", "own"])
