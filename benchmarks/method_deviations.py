@@ -61,7 +61,7 @@ def near_identity(model: nn.Module) -> None:
     """TSA as Li et al. start it: 1e-4 times the identity."""
     with torch.no_grad():
         for module in model.modules():
-            if hasattr(module, "alpha"):
+            if hasattr(module, "alpha") and module.groups == 1:
                 module.alpha.copy_(1e-4 * torch.eye(*module.alpha.shape[:2])[:, :, None, None])
 
 
