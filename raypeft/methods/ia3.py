@@ -38,8 +38,9 @@ def _layers(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _count(model: nn.Module, *, queries: bool = True) -> int:
     outputs, inputs = _layers(model)
-    scaled = sum(layer.weight.shape[0] for layer in outputs.values())
-    return (scaled if queries else scaled // 3 * 2) + sum(layer.in_features for layer in inputs.values())
+    scaled: int = sum(layer.weight.shape[0] for layer in outputs.values())
+    activations: int = sum(layer.in_features for layer in inputs.values())
+    return activations + (scaled if queries else scaled // 3 * 2)
 
 
 def _settings(outputs: list[str], inputs: list[str]) -> dict[str, Any]:
