@@ -64,4 +64,5 @@ def described(error: BaseException) -> str:
 
 
 def _is_foreign(file: str, also: str) -> bool:
-    return file == also or not (file.startswith("<") or os.path.realpath(file).startswith(_LIBRARIES))
+    """Compiled code names files that are not there: `python/ray/_raylet.pyx`, `<frozen runpy>`."""
+    return file == also or (os.path.isfile(file) and not os.path.realpath(file).startswith(_LIBRARIES))

@@ -3,6 +3,7 @@
 import pytest
 
 from raypeft.core.errors import DataError
+from raypeft.core.foreign import place_of
 from raypeft.datasets import DATASETS, open_dataset
 from raypeft.datasets.base import register_dataset
 
@@ -76,3 +77,10 @@ def test_an_error_in_an_own_data_set_names_its_line(own_dataset, ending, said):
         open_dataset("own")
     assert said in str(caught.value)
     assert path in str(caught.value) or not said.startswith(":")
+
+
+def test_compiled_code_of_a_library_is_nobody_s_file():
+    """Cython's frames name sources that are not installed; Ray's errors would be the user's."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("1 / 0", "python/ray/_raylet.pyx", "exec"), {})
+    assert place_of(caught.value).startswith(f"{__file__}:")
