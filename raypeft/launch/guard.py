@@ -30,7 +30,8 @@ def guard(pid: int, lines: int) -> None:
             ticks += 1
         if allowed and ticks * TICK_SECONDS >= allowed:
             os.kill(pid, DUMP)
-            select.select([], [], [], DUMP_TICKS * TICK_SECONDS)
+            if select.select([lines], [], [], DUMP_TICKS * TICK_SECONDS)[0]:
+                continue  # it moves after all, or has ended
             os.kill(pid, signal.SIGKILL)
             return
 

@@ -25,6 +25,11 @@ def move():
         time.sleep(0.5)
         watchdog.beat()
 
+def move_late():
+    time.sleep(3.5)
+    watchdog.beat()
+    time.sleep(3.5)
+
 def rest():
     watchdog.rest()
     time.sleep(5)
@@ -57,7 +62,7 @@ def test_a_process_that_stands_still_is_ended_and_leaves_its_stacks(start, tmp_p
     assert what in (tmp_path / "stacks").read_text()
 
 
-@pytest.mark.parametrize("what", ["move", "rest"])
+@pytest.mark.parametrize("what", ["move", "move_late", "rest"])
 def test_a_process_that_moves_or_waits_for_others_goes_on(start, tmp_path, what):
     process = start(what)
     assert process.communicate(timeout=30)[0] == "over\n"
