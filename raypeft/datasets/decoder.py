@@ -27,8 +27,6 @@ from raypeft.datasets.images import Fingerprint, LargeImageError, fingerprint, r
 from raypeft.datasets.pixels import Deep, Span, common_spans, shown
 
 TIMEOUT_SECONDS = 60.0  # per image; a healthy one takes milliseconds
-
-
 KILLED_SECONDS = 5.0  # for a killed decoder to be gone
 LARGE_TIMEOUT_SECONDS = 300.0  # per image of more than images.LARGE_PIXELS
 
@@ -96,11 +94,15 @@ class _Crew:
         self._paths, self._arguments, self._watch = paths, arguments, watch
         self._timeout_seconds = timeout_seconds
         self._lock, self._num_done = threading.Lock(), 0
+        self._errors: list[Exception] = []  # of the threads: none of an image, which is a reply
 
     def ask(
         self, indices: Iterable[int], *, spans: Mapping[str, Span] | None = None, is_alone: bool = False
     ) -> None:
-        """Decode these; without `spans` deep images only tell theirs. `is_alone`: one at a time."""
+        """Decode these; without `spans` deep images only tell theirs. `is_alone`: one at a time.
+
+        Raises: what `watch` does; OSError where no process can be started.
+        """
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in indices:
             waiting.put(index)
@@ -116,6 +118,8 @@ class _Crew:
         try:
             for thread in threads:
                 thread.join()
+            if self._errors:
+                raise self._errors[0]
         except BaseException:  # Ctrl-C: nothing more to do, and no image, however large, is waited for
             with contextlib.suppress(queue.Empty):
                 while True:
@@ -142,6 +146,8 @@ class _Crew:
                         self._watch(self._num_done)
         except queue.Empty:
             return
+        except Exception as error:  # raised by the thread that waits for this one
+            self._errors.append(error)
         finally:
             decoder.stop()
 

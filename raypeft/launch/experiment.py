@@ -6,6 +6,7 @@ import sqlite3
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from raypeft.core.errors import StorageError
 from raypeft.core.files import write_file
@@ -112,7 +113,8 @@ def _is_inside(uri: str, store: Path) -> bool:
 
 
 def _folder(location: str) -> Path:
-    return Path(location.removeprefix("file://"))
+    """Of a file URI, in which spaces and letters beyond ASCII are escaped."""
+    return Path(unquote(location.removeprefix("file://")))
 
 
 def _move_artifacts(uri: str, experiment: "Experiment", place: str) -> None:

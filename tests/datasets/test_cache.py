@@ -247,6 +247,15 @@ def test_an_image_that_takes_for_ever_is_told(class_folders, tmp_path):
     assert decoders() == []
 
 
+def test_an_error_while_images_are_decoded_is_raised_and_not_laid_on_an_image(class_folders):
+    def watch(done):
+        raise OSError("the screen is gone")
+
+    with pytest.raises(OSError, match="the screen is gone"):
+        decode_files([class_folders / "benign" / "0.png"], pixels=None, watch=watch)
+    assert decoders() == []
+
+
 def modes(folder: Path, *, folders: int, files: int) -> None:
     for path in (folder, *folder.rglob("*")):
         path.chmod(folders if path.is_dir() else files)

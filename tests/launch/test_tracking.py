@@ -483,7 +483,7 @@ def test_two_stores_of_one_sweep_share_a_database_and_nothing_else(tmp_path):
 
 def test_a_store_moves_and_a_copy_parts_from_the_original_in_a_shared_database(tmp_path):
     uri = f"sqlite:///{tmp_path / 'all.db'}"
-    store = finals(tmp_path / "one")
+    store = finals(tmp_path / "our first é")
     Tracker(store, uri, SWEEP).sync()
     copy = shutil.copytree(store, tmp_path / "copy")
     commit(copy, final(FULL, 2))
