@@ -78,7 +78,7 @@ def _check_seeds(rows: list[Result], store: Path) -> None:
     for row in rows:
         if row.stage != "final":
             continue
-        run = f"{row.method} / {row.model} / {row.dataset} / {row.fraction:g}", row.seed
+        run = row.cell, row.seed
         if (other := seen.setdefault(run, row.trial_id)) != row.trial_id:
             raise StorageError(
                 f"{store}: final seed {row.seed} of {run[0]} is committed twice, as {other} and "

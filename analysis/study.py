@@ -45,10 +45,7 @@ class Study:
         cells: dict[tuple[object, ...], list[Result]] = {}
         for row in (row for row in self.rows if row.status != "failed"):
             cells.setdefault((row.model, row.dataset, row.fraction, row.method), []).append(row)
-        named = {
-            f"{own[0].method} / {own[0].model} / {own[0].dataset} / {own[0].fraction:g}": cell_remarks(own)
-            for _, own in sorted(cells.items())
-        }
+        named = {own[0].cell: cell_remarks(own) for _, own in sorted(cells.items())}
         return {name: found for name, found in named.items() if found}
 
     @cached_property

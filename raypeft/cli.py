@@ -19,7 +19,7 @@ import typer
 from rich.text import Text
 
 from raypeft.analysis_commands import rank, recommend, report, table
-from raypeft.core.errors import ConfigError, RaypeftError
+from raypeft.core.errors import EXITS, ConfigError, RaypeftError
 from raypeft.core.foreign import described, place_of
 from raypeft.core.machine import limit_threads
 from raypeft.core.remarks import describe_remarks
@@ -28,7 +28,6 @@ from raypeft.core.terminal import TerminalLog, safe_streams
 from raypeft.core.text import count
 from raypeft.data_commands import data_app
 from raypeft.output import (
-    EXITS,
     AsJson,
     TrackingUri,
     facts,

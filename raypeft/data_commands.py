@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raypeft.core.errors import EXITS
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count, csv_cell
 from raypeft.options import SourceOptions, with_options
 from raypeft.output import (
     CACHE,
-    EXITS,
     AllProblems,
     AsJson,
     facts,

@@ -20,7 +20,6 @@ talk = Terminal(stderr=True)
 facts = Terminal(width=stdout_width())
 
 T = TypeVar("T")
-EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "ABORTED", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]
 CACHE = "RAYPEFT_CACHE"

@@ -109,6 +109,9 @@ class DrainedError(RaypeftError):
     """The trial was asked to stop, and its state is saved."""
 
 
+EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "ABORTED", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
+"""What the last line of a command calls an exit status that an error gave it."""
+
 PROBLEM = "  - "
 
 

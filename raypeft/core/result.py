@@ -153,6 +153,11 @@ class Result:
             **columns,
         )
 
+    @property
+    def cell(self) -> str:
+        """The name of its cell, as that of a Cell is written."""
+        return f"{self.method} / {self.model} / {self.dataset} / {self.fraction:g}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)

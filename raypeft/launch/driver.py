@@ -13,52 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import (
+    EXITS,
     ClusterLostError,
     LowSpaceError,
     RaypeftError,
     StorageError,
     StoreInUseError,
 )
-from raypeft.core.files import write_json
 from raypeft.core.remarks import cell_remarks, describe_remarks
 from raypeft.core.result import Result
-from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import Terminal
 from raypeft.core.text import count
 from raypeft.launch.demand import Resources, Safety
 from raypeft.launch.failures import STORAGE_ERRORS, grouped
 from raypeft.launch.ledger import Lease, Ledger, sweep_up
 from raypeft.launch.plan import Plan
-from raypeft.launch.preflight import (
-    cannot_write,
-    watch_space,
-)
+from raypeft.launch.preflight import cannot_write, watch_space
 from raypeft.launch.signals import Signals, end_now
-from raypeft.launch.stopping import (
-    EVERYWHERE,
-    GRACE_SECONDS,
-    ask_to_stop,
-    asked_to_stop,
-    forget_stop,
-)
+from raypeft.launch.status_file import write_end, write_running
+from raypeft.launch.stopping import EVERYWHERE, GRACE_SECONDS, ask_to_stop, asked_to_stop, forget_stop
 from raypeft.launch.waits import Attended, Wait, Waits
 
-QUIET = {
-    # Tune's own files and tables: the ledger and launch/progress.py replace them.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # Signals are ours: Tune's handler ends fit() as if all were well.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # The driver's environment is complete; Ray would start each worker through `uv run` again.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Workers that Ray starts ahead lack the trials' environment, so no trial ever runs in one.
-    "RAY_prestart_worker_first_driver": "0",
-}
-
-EXITS = {4: "PREFLIGHT", 5: "ABORTED", 6: "STORE IN USE"}  # of sweeps that cannot go on
-STATUS = "status.json"  # what a driver says of itself, for `raypeft status`
 TRACKER_SECONDS, TRACKER_SECONDS_STOPPING = 600.0, 20.0  # for the last rows to reach MLflow
 LOAD_SECONDS = 600.0  # for Ray's libraries, from a disk that may be far away
 PLACE_SECONDS = 1800.0  # for a place for a trial while none runs
@@ -283,8 +258,7 @@ class Driver:
         end_now(outcome.exit_code, outcome.summary)
 
     def _write_status(self) -> None:
-        running = {"state": "running", "running": self._state.num_running}
-        write_json(self._store / STATUS, running | self._facts)
+        write_running(self._store, running=self._state.num_running, **self._facts)
 
     def _ended(self, outcome: Outcome) -> None:
         self._state.history.note("end", exit_code=outcome.exit_code)
@@ -332,18 +306,6 @@ class Driver:
             summary=f"raypeft: exit {code} ({name}) {counts}; run the same command again to resume; "
             f"store: {self._store}",
         )
-
-
-def quieten() -> None:
-    """Set the environment that Ray, Tune and MLflow read when they are imported."""
-    switch_off()
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-
-
-def write_end(store: Path, **content: object) -> None:
-    """Say in status.json that the driver has ended, and how."""
-    with contextlib.suppress(OSError):  # a full disk may be what it ended of
-        write_json(store / STATUS, {"state": "ended", **content})
 
 
 def _train_trial(config: dict[str, Any]) -> None:

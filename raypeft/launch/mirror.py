@@ -86,7 +86,7 @@ def create_cell_run(client: "MlflowClient", experiment_id: str, rows: Sequence[R
     return client.create_run(
         experiment_id,
         start_time=min(_milliseconds(row.started) for row in rows),
-        run_name=_cell_name(row),
+        run_name=row.cell,
         tags={CELL_TAG: cell_key(row), **_cell_tags(row)},
     )
 
@@ -154,10 +154,6 @@ def confusion_matrix(predictions: Path, classes: Sequence[str]) -> np.ndarray:
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, predicted), 1)
     return counts
-
-
-def _cell_name(row: Result) -> str:
-    return f"{row.method} / {row.model} / {row.dataset} / {row.fraction:g}"
 
 
 def _trial_name(row: Result) -> str:
@@ -264,7 +260,7 @@ def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Pat
     elif predictions.exists():
         counts = confusion_matrix(predictions, row.classes)
         client.log_text(run_id, matrix_csv(counts, row.classes), "confusion_matrix.csv")
-        figure = draw_matrix(counts, row.classes, title=f"{_cell_name(row)}, seed {row.seed}")
+        figure = draw_matrix(counts, row.classes, title=f"{row.cell}, seed {row.seed}")
         client.log_figure(run_id, figure, "confusion_matrix.png")
 
 

@@ -107,7 +107,6 @@ class Progress:
 
 
 def _describe(row: Result) -> str:
-    cell = f"{row.method} / {row.model} / {row.dataset} / {row.fraction:g}"
     what = f"candidate {row.candidate}" if row.stage == "search" else f"final seed {row.seed}"
     if row.status in ("failed", "diverged"):
         outcome = f"{row.status}: {(row.error or '').splitlines()[0]}"
@@ -117,4 +116,4 @@ def _describe(row: Result) -> str:
         score = (SEARCHED_BY if row.stage == "search" else RANKED_BY)[row.task]
         outcome = f"{score.title} {row.metrics[score.name]:.3f}"
     told = "".join(f"; {remark}" for remark in row.remarks)
-    return f"{cell} | {what}, rate {row.lr:.1e}: {outcome}, {row.seconds:.1f} s{told}"
+    return f"{row.cell} | {what}, rate {row.lr:.1e}: {outcome}, {row.seconds:.1f} s{told}"

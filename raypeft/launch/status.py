@@ -13,10 +13,10 @@ from raypeft.core.remarks import Kind, cell_remarks
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, model_label, num_candidates
-from raypeft.launch.driver import STATUS
 from raypeft.launch.failures import grouped
 from raypeft.launch.ledger import Ledger, driven_since, is_driven
 from raypeft.launch.pace import hours_left, trials_per_hour
+from raypeft.launch.status_file import last_said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def read_status(store: Path) -> StoreStatus:
     return StoreStatus(
         sweep=sweep["name"],
         state="running" if is_running else "stopped" if left else "done",
-        running=_num_running(store) if is_running else 0,
+        running=int(last_said(store).get("running", 0)) if is_running else 0,
         planned=plan["trials"],
         committed=len(rows),
         by_status=dict(Counter(row.status for row in rows)),
@@ -83,13 +83,6 @@ def read_status(store: Path) -> StoreStatus:
         cells=cells,
         failures={cause: number for cause, number, _ in grouped(ledger.failures())},
     )
-
-
-def _num_running(store: Path) -> int:
-    try:
-        return int(json.loads((store / STATUS).read_text()).get("running", 0))
-    except FileNotFoundError:  # its driver has only begun
-        return 0
 
 
 def _cell_status(

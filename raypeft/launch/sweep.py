@@ -5,29 +5,21 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from raypeft.core.errors import (
-    StoreInUseError,
-    list_problems,
-)
+from raypeft.core.errors import StoreInUseError, list_problems
 from raypeft.core.spec import Sweep
 from raypeft.core.terminal import Terminal
 from raypeft.launch.batches import check_batches
 from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.demand import Resources, Safety, check_machine
-from raypeft.launch.driver import Driver, Outcome, Tracking, quieten, write_end
+from raypeft.launch.driver import Driver, Outcome, Tracking
 from raypeft.launch.ledger import Lease, Ledger, sweep_up
 from raypeft.launch.plan import Plan, make_plan, settle_plan
-from raypeft.launch.preflight import (
-    changed_libraries,
-    check_space,
-    check_store,
-    raise_open_files,
-)
+from raypeft.launch.preflight import changed_libraries, check_space, check_store, raise_open_files
+from raypeft.launch.quiet import quieten
 from raypeft.launch.signals import Signals
-from raypeft.launch.stopping import (
-    forget_stop,
-)
+from raypeft.launch.status_file import write_end
+from raypeft.launch.stopping import forget_stop
 
 
 def run_sweep(

@@ -14,10 +14,10 @@ from raypeft.core.result import SEARCHED_BY, Result
 from raypeft.core.spec import Cell, Stage, num_candidates
 from raypeft.core.text import count
 from raypeft.launch import mirror
-from raypeft.launch.driver import STATUS
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.history import read_history
 from raypeft.launch.ledger import Ledger, is_driven
+from raypeft.launch.status_file import last_said
 from raypeft.launch.tracking import ensure_database
 
 TOLERANCE = 0.01  # of an accuracy: stored probabilities are float16, which can make or break a tie
@@ -60,15 +60,14 @@ def _as_planned(store: Path, ledger: Ledger) -> Iterator[str]:
     planned = _planned(json.loads((store / "plan.json").read_text())["sweep"])
     found: dict[_Run, list[str]] = {}
     for row in ledger.rows():
-        cell = f"{row.method} / {row.model} / {row.dataset} / {row.fraction:g}"
         number = row.seed if row.candidate is None else row.candidate
-        found.setdefault(_Run(cell, row.stage, number), []).append(row.trial_id)
+        found.setdefault(_Run(row.cell, row.stage, number), []).append(row.trial_id)
     for run, trial_ids in found.items():
         if run not in planned:
             yield f"trial {', '.join(trial_ids)} is not in the plan: {run}"
         elif len(trial_ids) > 1:
             yield f"committed {count(len(trial_ids), 'time')}: {run}: {', '.join(trial_ids)}"
-    if _ended_complete(store):
+    if last_said(store).get("exit_code") == 0:
         have_rates = {run.cell for run in found if run.stage == "final"}
         for run in sorted(planned - found.keys()):
             if run.cell in have_rates:
@@ -96,14 +95,6 @@ def _planned(sweep: dict[str, Any]) -> set[_Run]:
         runs |= {_Run(str(cell), "search", candidate) for candidate in range(number)}
         runs |= {_Run(str(cell), "final", seed) for seed in sweep["final_seeds"]}
     return runs
-
-
-def _ended_complete(store: Path) -> bool:
-    """Whether its last driver said so."""
-    try:
-        return bool(json.loads((store / STATUS).read_text()).get("exit_code") == 0)
-    except FileNotFoundError:
-        return False
 
 
 def _went_on(store: Path) -> Iterator[str]:
