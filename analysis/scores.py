@@ -4,11 +4,13 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from analysis.metrics import NUM_IMAGES, format_score, higher_is_better, metric_kind
 from raypeft.core.errors import ConfigError
+from raypeft.core.remarks import has_no_rate
 from raypeft.core.result import REFERENCES
 
 Block = tuple[str, str, float]
@@ -169,12 +171,9 @@ def _is_better(scores: "pd.Series[float]", reference: float, metric: str) -> boo
 
 def _num_without_rate(rows: pd.DataFrame) -> int:
     """The candidates of a cell's `rows`, load_results', where none of them was finished; else 0."""
-    candidates = rows[rows["stage"] == "search"]
-    committed = candidates[candidates["status"] != "failed"]
-    if committed.empty or (committed["status"] == "done").any():
-        return 0
-    wanted = committed["spec"].iloc[0]["search"]["trials"]
-    return len(committed) if len(committed) == wanted else 0
+    candidates = rows[(rows["stage"] == "search") & (rows["status"] != "failed")]
+    found: list[Any] = list(candidates.itertuples())  # with the columns of rows
+    return len(found) if has_no_rate(found) else 0
 
 
 def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":

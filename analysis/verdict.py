@@ -8,9 +8,7 @@ from analysis.metrics import format_score, metric_label
 from analysis.scores import format_fraction
 from analysis.stats.pairwise import smallest_wilcoxon_p
 from analysis.stats.power import MOST_SEEDS
-from raypeft.core.text import count
-
-SURE = 0.95
+from raypeft.core.text import count, listed
 
 
 def headline(inferences: Sequence[Inference]) -> str:
@@ -26,7 +24,7 @@ def extent(one: Inference) -> str:
     where = f"{count(blocks, 'block')} (model x data set x fraction) on {count(units, 'data set')}"
     if not one.levels:
         return f"{where}. One run each on one data set: no interval can be given."
-    text = f"{where}. Intervals and P(best) allow for other {_list(one.levels)}"
+    text = f"{where}. Intervals and P(best) allow for other {listed(one.levels)}"
     if units == 1:
         return f"{text}: they say nothing of other data sets."
     return f"{text}."
@@ -55,7 +53,7 @@ def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
 def fraction_sentence(parts: Sequence[tuple[str, Inference]]) -> str:
     """Who leads at which fraction; "" without several."""
     named = [
-        f"{name}: {_list([m.method for m in part.leaders])} ({_sureness(part)})"
+        f"{name}: {listed([m.method for m in part.leaders])} ({_sureness(part)})"
         if part.leaders
         else f"{name}: none beats the {_reference_words(part)}"
         for name, part in parts
@@ -74,8 +72,8 @@ def nemenyi_sentence(test: Omnibus, leader: str) -> str:
     )
     if not apart:
         return f"{start} separates {leader} from no other method."
-    rest = f", and not from {_list(joined)}" if joined else ""
-    return f"{start} separates {leader} from {_list(apart)}{rest}."
+    rest = f", and not from {listed(joined)}" if joined else ""
+    return f"{start} separates {leader} from {listed(apart)}{rest}."
 
 
 def friedman_sentence(test: Omnibus) -> str:
@@ -104,12 +102,12 @@ def _answer(one: Inference) -> str:
             f"on {one.pool.describe()}, no method beats the {_reference_words(one)}: nothing was learned, "
             f"and none is named first (best mean {best})"
         )
-    scores = f"{metric_label(one.pool.metric)} {_list([format_score(m.mean_score) for m in first])}"
+    scores = f"{metric_label(one.pool.metric)} {listed([format_score(m.mean_score) for m in first])}"
     rank = f"mean rank {one.leader.mean_rank:.2f} of {len(one.methods)}"
     if len(first) == 1 and not math.isnan(one.leader.rank_low):
         rank += f", 95% interval {one.leader.rank_low:.1f} to {one.leader.rank_high:.1f}"
     verb = "ranks first" if len(first) == 1 else "rank first together"
-    names = _list([m.method for m in first])
+    names = listed([m.method for m in first])
     return f"on {one.pool.describe()}, {names} {verb} ({scores}, {rank}): {_sureness(one)}"
 
 
@@ -122,10 +120,10 @@ def _sureness(one: Inference) -> str:
         return "no other method was run on all the blocks that it has"
     if math.isnan(one.leader.p_best):
         return "how surely is not known, as neither data sets nor seeds repeat"
-    share = f"P(best) {_list([f'{m.p_best:.2f}' for m in one.leaders])}"
+    share = f"P(best) {listed([f'{m.p_best:.2f}' for m in one.leaders])}"
     if one.is_settled:
         return f"shown to be best, {share}"
-    others = "all others" if len(tied) == len(one.methods) - len(first) > 1 else _list(tied)
+    others = "all others" if len(tied) == len(one.methods) - len(first) > 1 else listed(tied)
     return f"not settled, {share}" + (f", tied with {others}" if others else "")
 
 
@@ -141,7 +139,8 @@ def _unlearned(one: Inference) -> list[str]:
     methods = [m.method for m in one.placed if m not in one.contenders]
     if methods and one.leaders:
         said.append(
-            f"Not named first, as the mean score does not beat the {_reference_words(one)}: {_list(methods)}."
+            f"Not named first, as the mean score does not beat the {_reference_words(one)}: "
+            f"{listed(methods)}."
         )
     if cells := one.pool.unlearned:
         names = [f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g}" for c in cells]
@@ -187,7 +186,7 @@ def _missing(one: Inference) -> list[str]:
             said.append(f"{count(len(names), 'cell')} {what}: {_first(names)}.")
     if partial := [m.method for m in one.methods if m.n_blocks and m not in one.placed]:
         said.append(
-            f"Not placed, for want of ranks in some blocks: {_list(partial)}. A mean rank over other blocks "
+            f"Not placed, for want of ranks in some blocks: {listed(partial)}. A mean rank over other blocks "
             "compares with none."
         )
     if thin := one.pool.thin:
@@ -229,7 +228,3 @@ def _seeds(one: Inference) -> list[str]:
 
 def _count(seeds: int) -> str:
     return f"{MOST_SEEDS:,} seeds or more" if seeds >= MOST_SEEDS else count(seeds, "seed")
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)

@@ -7,7 +7,13 @@ from decimal import Decimal
 
 MISSING = frozenset(("", "nan", "na", "n/a", "n.a.", "none", "null", "nil", "<na>", "#n/a", "nat"))
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 BETWEEN = re.compile(r"(?<=[^\W_])(?!\s+-\d)[\s_\-\u2010-\u2015]+(?=[^\W_])")  # two letters or digits
+
+
+def words_in(name: str) -> list[str]:
+    """The words of a name, in lower case: ground, truth of GroundTruth_2."""
+    return [word.lower() for word in WORD.findall(name)]
 
 
 def is_missing(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 LONGEST_NAME = 100  # of a file, without its suffix; file systems allow 255 bytes, some archives 100
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # on Windows, and shares of it
@@ -35,6 +36,12 @@ def whole(text: str) -> str:
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """`1 image`, `2,000 images`, `0 classes` where the plural is not singular + "s"."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *first, last = names or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def shorten(text: str, longest: int) -> str:

@@ -22,7 +22,7 @@ from raypeft.datasets.selection import (
     SYSTEM,
     SYSTEM_FOLDERS,
     Choice,
-    count,
+    count_left_out,
     why_not,
 )
 from raypeft.datasets.walk import Walk, walk
@@ -61,7 +61,7 @@ def folder(path: str, *, include: str | tuple[str, ...] = (), exclude: str | tup
     class_of = {path: visible(place[0]) for path in why if (place := layout.place(path))}
     parents = " and ".join(visible(parent) for parent in sorted(layout.parents))
     notes = [f"the class folders are those in {parents}"] if parents else []
-    return make_table(name, rows, left_out=count(why, _used(found, why), class_of), notes=notes)
+    return make_table(name, rows, left_out=count_left_out(why, _used(found, why), class_of), notes=notes)
 
 
 def _globs(option: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def _layout(root: Path, found: Walk, why: dict[str, str], *, judges_masks: bool)
     Raises: LayoutError.
     """
     if not _used(found, why):
-        left = "; ".join(str(part) for part in count(why, [], {}))
+        left = "; ".join(str(part) for part in count_left_out(why, [], {}))
         raise LayoutError(f"no images in it{f' ({left})' if left else ''}")
     if judges_masks:
         masks, doubtful = named_masks(root, _used(found, why))

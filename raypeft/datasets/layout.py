@@ -1,9 +1,11 @@
 """Which class, and which side of the split, an image is of: by the folders above it."""
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from raypeft.core.spelling import words_in
+from raypeft.core.text import listed
 
 SIDE_OF = {
     "train": "train", "training": "train",
@@ -14,7 +16,6 @@ SIDE_OF = {
 HOLDERS = "image images img imgs picture pictures photo photos data dataset archive raw"
 CONTAINERS = frozenset(HOLDERS.split())
 """Names of folders that hold class folders and are no class themselves."""
-TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 class LayoutError(Exception):
@@ -168,7 +169,7 @@ def _check_no_copy(base: str, classes: Collection[str], images: Collection[str])
 
 def _check_no_split(base: str, names: Collection[str]) -> None:
     """Raises: LayoutError for folders that look like splits, but are no whole split."""
-    looks = {name: {SIDE_OF[word] for word in _words(name) if word in SIDE_OF} for name in names}
+    looks = {name: {SIDE_OF[word] for word in words_in(name) if word in SIDE_OF} for name in names}
     is_split = {side for name in names for side in looks[name]} >= {"train"} and sum(
         map(bool, looks.values())
     ) > 1
@@ -183,18 +184,13 @@ def _check_no_split(base: str, names: Collection[str]) -> None:
         )
 
 
-def _words(name: str) -> list[str]:
-    return [token.lower() for token in TOKEN.findall(name)]
-
-
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
 def _all(names: Iterable[str]) -> str:
     """'a', 'b' and 'c'."""
-    *first, last = [f"'{name}'" for name in names]
-    return f"{', '.join(first)} and {last}" if first else last
+    return listed([f"'{name}'" for name in names])
 
 
 def _some(names: Collection[str], limit: int = 4) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from raypeft.core.spelling import words_in
 from raypeft.datasets.decoder import decode_files
 
 MASK = re.compile(r"_mask(_\d+)?$", re.IGNORECASE)  # as BUSI's are named: needs no look at the pixels
@@ -19,7 +20,6 @@ SAID = (
 )
 WORDS = frozenset(SAID.split())
 BESIDE_WORDS = WORDS | {"image", "images", "img", "imgs"}  # image_1.png pairs with mask_1.png
-TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 SEPARATOR = re.compile(r"[ _.-]+")
 
 SIDE = 64  # pixels of a sample, taken from the image without interpolation
@@ -38,8 +38,8 @@ class Kind:
 
     @property
     def words(self) -> frozenset[str]:
-        """Of the name, in lower case: ground, truth of GroundTruth_2."""
-        return frozenset(token.lower() for token in TOKEN.findall(self.name))
+        """Of the name, in lower case."""
+        return frozenset(words_in(self.name))
 
     @property
     def has_partners(self) -> bool:

@@ -110,7 +110,7 @@ def why_not(root: Path, found: Walk, choice: Choice) -> dict[str, str]:
     return why
 
 
-def count(why: Mapping[str, str], used: Iterable[str], class_of: Mapping[str, str]) -> list[LeftOut]:
+def count_left_out(why: Mapping[str, str], used: Iterable[str], class_of: Mapping[str, str]) -> list[LeftOut]:
     """What is left out, by reason; the folders of which everything is, for one reason, are named.
 
     `class_of`: the class of each file, as far as it has one.

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from raypeft.core import text
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spec import SplitRule
-from raypeft.core.text import count
+from raypeft.core.text import count, visible
 from raypeft.datasets.base import DATASETS, PaperSplit, Table
 
 _logger = logging.getLogger(__name__)
@@ -27,9 +26,9 @@ def few_test_images(counts: Mapping[str, int]) -> str:
     few = {name: number for name, number in counts.items() if number < FEWEST_TEST_IMAGES}
     if not few:
         return ""
-    names = ", ".join(f"'{text.visible(name)}' {number}" for name, number in few.items())
+    names = ", ".join(f"'{visible(name)}' {number}" for name, number in few.items())
     return (
-        f"{text.count(len(few), 'class has', 'classes have')} fewer than {FEWEST_TEST_IMAGES} test images "
+        f"{count(len(few), 'class has', 'classes have')} fewer than {FEWEST_TEST_IMAGES} test images "
         f"({names}): one image moves the recall of such a class by a quarter or more"
     )
 

@@ -18,8 +18,9 @@ from typing import Literal
 from raypeft.core.commit import UNKNOWN, source_commit
 from raypeft.core.errors import RaypeftError
 from raypeft.core.machine import CPUS, memory_limit, usable_cores
+from raypeft.core.text import count
 from raypeft.launch.address import ADDRESS, check_cluster, cluster_address
-from raypeft.launch.filesystem import unfit
+from raypeft.launch.filesystem import unfit_places
 from raypeft.launch.preflight import OPEN_FILES
 from raypeft.launch.token import TOKEN, TOKEN_PATH, token_file, why_no_token_file
 
@@ -121,7 +122,7 @@ def _gpu() -> Iterator[Finding]:
 
 def _memory() -> Iterator[Finding]:
     total, cores, installed = memory_limit(), usable_cores(), os.cpu_count() or 1
-    what = f"memory: {total / GIB:.0f} GiB, {cores} CPU core{'s' * (cores != 1)}"
+    what = f"memory: {total / GIB:.0f} GiB, {count(cores, 'CPU core')}"
     if cores < installed:
         what += f" of {installed}: a mask, a quota, the job or {CPUS} allows no more"
     if total < MIN_MEMORY:
@@ -143,9 +144,7 @@ def _disk(name: str, folder: Path) -> Iterator[Finding]:
 
 def _file_system(folder: Path) -> Iterator[Finding]:
     """Whether it can do what the ledger and the lease rest on, and shares this machine's clock."""
-    problems = [*unfit("store", folder, with_option="--store")]
-    temporary = Path(tempfile.gettempdir())
-    problems += unfit("temporary folder", temporary, with_option="TMPDIR", tries=("locks",))
+    problems = list(unfit_places(folder))
     for problem in problems:
         text, _, fix = problem.partition("; ")
         yield Finding(level="FAIL", what=text, fix=fix)

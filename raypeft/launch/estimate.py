@@ -26,9 +26,7 @@ Paces = Mapping[tuple[str, str], float]
 """(method, model without options) -> device seconds per floating-point operation of a training step."""
 
 ASSUMED_FLOPS = 100e12  # per second and GPU, where nothing is measured: what an H100 may sustain in bf16
-CORE_SHARE = (
-    0.5  # of a matrix product's speed, that a CPU's training steps reach (benchmarks/step_cpu_2026-11)
-)
+CORE_SHARE = 0.5  # of a matrix product's speed, which CPU training reaches (benchmarks/step_cpu_2026-11)
 PRODUCT_SIDE, PRODUCTS = 768, 3  # of that product: 0.9 GFLOP, a few hundredths of a second
 
 

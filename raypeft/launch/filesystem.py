@@ -16,11 +16,15 @@ ELSEWHERE = (
 
 def check_places(store: Path) -> None:
     """Raises: PreflightError where the file system of the store, or of the temporary folder, is unfit."""
-    for problem in unfit("store", store, with_option="--store"):
+    for problem in unfit_places(store):
         raise PreflightError(problem)
+
+
+def unfit_places(store: Path) -> Iterator[str]:
+    """In words, what the file system of the store, or of the temporary folder, fails at. Raises: as unfit."""
+    yield from unfit("store", store, with_option="--store")
     temporary = Path(tempfile.gettempdir())
-    for problem in unfit("temporary folder", temporary, with_option="TMPDIR", tries=("locks",)):
-        raise PreflightError(problem)
+    yield from unfit("temporary folder", temporary, with_option="TMPDIR", tries=("locks",))
 
 
 def unfit(

@@ -7,7 +7,7 @@ import sys
 import time
 import webbrowser
 
-PATIENCE_S = 60.0
+UP_SECONDS = 60.0  # for the server to answer
 
 
 def open_when_up(url: str, port: int) -> None:
@@ -19,9 +19,9 @@ def open_when_up(url: str, port: int) -> None:
         )  # fmt: skip
 
 
-def wait_for(port: int, *, patience_s: float = PATIENCE_S) -> bool:
+def wait_for(port: int, *, seconds: float = UP_SECONDS) -> bool:
     """Whether something listens on this machine's port before the time is up."""
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         with socket.socket() as probe:
             probe.settimeout(1.0)

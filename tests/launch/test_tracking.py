@@ -634,6 +634,6 @@ def test_a_page_is_opened_once_its_server_listens():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
-        assert not wait_for(port, patience_s=0.5)
+        assert not wait_for(port, seconds=0.5)
         server.listen()
-        assert wait_for(port, patience_s=5)
+        assert wait_for(port, seconds=5)
