@@ -79,6 +79,8 @@ def read_delimited(path: Path, *, expects: Sequence[str] = (), encoding: str | N
     if not rows:
         raise DataError(f"{path}: an empty file; a table begins with a line of column names")
     (first, header), *body = rows
+    if _lacks_index(header, body):
+        header = ["", *header]
     if problems := _repeated(header, expects):
         raise DataError("\n".join(f"{path}:{first}: {problem}" for problem in problems))
     body = _evened(path, header, body)
@@ -190,6 +192,13 @@ def _rows(reader: Any) -> Iterator[Numbered]:
         if cells:
             yield first, cells
         first = reader.line_num + 1
+
+
+def _lacks_index(header: list[str], body: list[Numbered]) -> bool:
+    """Whether every row begins with a number of its own that the header does not name, as R writes tables."""
+    width, numbers = len(header), {cells[0] for _, cells in body if cells[0].isdecimal()}
+    is_longer = all(len(_trimmed(cells, width)) == width + 1 for _, cells in body)
+    return bool(body) and is_longer and len(numbers) == len(body) and all(header)
 
 
 def _evened(path: Path, header: list[str], body: list[Numbered]) -> list[Numbered]:

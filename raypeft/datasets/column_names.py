@@ -11,7 +11,7 @@ def _set(words: str) -> frozenset[str]:
 LEVELS = (
     _set(
         "patient pat pt subject subj sub person participant individual volunteer donor proband client user "
-        "animal mouse mrn pid"
+        "animal mouse mrn pid empi"
     ),
     _set("eye breast knee hip ear"),
     _set("case study exam examination encounter visit admission accession session scan biopsy"),
@@ -21,6 +21,15 @@ LEVELS = (
 """Words that name a group of images that belong together, the coarsest first."""
 
 GROUPS = frozenset().union(*LEVELS)
+ANONYMISED = _set(
+    "anon anonym anonymous anonymized anonymised anonymization deid deidentified pseudo pseudonym "
+    "pseudonymized pseudonymised hash hashed masked encrypted"
+)
+QUALIFIERS = ANONYMISED | _set(
+    "unique internal external original new old global local hospital clinic de the of"
+)
+"""Words that change nothing about what a name names: deid_mrn is a patient's."""
+
 WITH_ID = _set("breast knee hip ear session scan biopsy nodule tumor tumour polyp wound sample sequence")
 """Those that name a group only beside one of ID_WORDS: alone they are a kind or a size."""
 
@@ -29,7 +38,7 @@ RECORDS = _set("medicalrecordnumber recordnumber hospitalnumber chartnumber nhsn
 NAMES = _set("name names")
 OF_PEOPLE = _set(
     "surname firstname lastname forename fullname initials dob birth birthday birthdate ssn nhs address "
-    "street phone telephone mobile email mail zip zipcode postcode passport insurance"
+    "street phone telephone tel fax mobile email mail zip zipcode postcode passport insurance"
 )
 OF_FILES = _set("path paths filepath file files filename folder directory url uri link uid uuid guid")
 OF_STAFF = _set(
@@ -37,6 +46,7 @@ OF_STAFF = _set(
     "reviewer"
 )
 OF_NOTES = _set("date datetime time timestamp comment comments note notes report text remark remarks")
+OF_CODES = ANONYMISED | _set("id ids identifier key barcode")
 BESIDE_NAMES = _set("first last full given family middle maiden birth the of")
 
 IDENTIFIES = (
@@ -51,14 +61,14 @@ IDENTIFIES = (
 def identifies(name: str, cells: Sequence[str], *, strictly: bool) -> bool:
     """Whether a column names people, files or paths, by its own name or in a cell.
 
-    Not strictly: or the people who took or read the images, or dates, or notes.
+    Not strictly: or the people who took or read the images, or dates, or notes, or anything by its id.
     """
     words, level = words_of(name), level_of(name)
     if level == 0 or (level is not None and words & ID_WORDS) or words & (OF_PEOPLE | OF_FILES):
         return True
     if words & NAMES and words <= NAMES | BESIDE_NAMES | OF_STAFF | LEVELS[0]:
         return True
-    if not strictly and words & (OF_STAFF | OF_NOTES):
+    if not strictly and words & (OF_STAFF | OF_NOTES | OF_CODES):
         return True
     return any(form.search(cell) for cell in set(cells) for form in IDENTIFIES)
 
@@ -68,7 +78,7 @@ def level_of(name: str) -> int | None:
     if joined(name) in RECORDS:
         return 0
     words = words_of(name)
-    things = words - ID_WORDS - NAMES
+    things = words - ID_WORDS - NAMES - QUALIFIERS
     if not things or things - GROUPS or (things <= WITH_ID and not words & ID_WORDS):
         return None
     return max(number for number, level in enumerate(LEVELS) if level & things)
@@ -92,7 +102,7 @@ def _unglued(word: str) -> list[str]:
 
 def has_number(name: str) -> bool:
     """Whether it names a number of theirs, not what they are called."""
-    return bool(words_of(name) & (ID_WORDS | {"mrn", "pid"})) or joined(name) in RECORDS
+    return bool(words_of(name) & (ID_WORDS | {"mrn", "pid", "empi"})) or joined(name) in RECORDS
 
 
 def joined(name: str) -> str:

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from raypeft.core.delimited import Delimited
 from raypeft.core.errors import DataError
 from raypeft.core.spelling import is_missing, plain_number
-from raypeft.datasets.column_names import IDENTIFIES, has_number, identifies, joined, level_of, words_of
+from raypeft.datasets.column_names import (
+    IDENTIFIES,
+    OF_CODES,
+    has_number,
+    identifies,
+    joined,
+    level_of,
+    words_of,
+)
 from raypeft.datasets.one_hot import class_columns, is_one
 
 Values = Mapping[str, Sequence[str]]  # by column
@@ -67,6 +75,8 @@ def assign_columns(
     if nominated:
         group_column = nominated[0]
         del rest[group_column]
+    elif not group_column:
+        notes += _codes_notes(rest)
     for name in wished:
         if name == group_column or identifies(name, table.cells(name), strictly=True):
             problems.append(
@@ -117,6 +127,21 @@ def _group_note(nominated: Sequence[str], rest: Values) -> str:
         f"group: column {name} ({len(_known(rest[name])):,} values), by its name: images of one value stay "
         f"on one side of a split{finer}; group='...' (--group-column) names another"
     )
+
+
+def _codes_notes(rest: Values) -> list[str]:
+    """Columns of ids that images share, though nothing says what of: they may be patients."""
+    shared = [
+        name
+        for name, cells in rest.items()
+        if words_of(name) & OF_CODES
+        and max(FEWEST_GROUPS, len(cells) / 10) <= len(_known(cells)) < len(cells)
+    ]
+    return [
+        f"no group: if images of one {name} belong together, as those of one patient do, say "
+        f"group='{name}' (--group-column {shlex.quote(name)})"
+        for name in shared
+    ]
 
 
 def _subgroups(rest: Values, wished: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from raypeft.core.spelling import plain_number
 from raypeft.datasets.images import is_image_file
 
 MOST_FILES = 500_000
@@ -35,7 +36,8 @@ class Finder:
             return self.root / fits[0]
         if fits:
             return f"image '{name}' not found; several files are called so: {', '.join(sorted(fits)[:3])}"
-        near = sorted(self._files.get(("stem", _stem(PurePosixPath(below.casefold()).name)), []))
+        stem = _stem(PurePosixPath(below.casefold()).name)
+        near = sorted(self._files.get(("stem", stem)) or self._files.get(("number", plain_number(stem)), []))
         hint = f"; did you mean '{near[0]}'?" if near else ""
         if not self.is_searched:
             hint = f"; more than {MOST_FILES:,} files lie there, among which none is searched for"
@@ -76,7 +78,9 @@ class Finder:
                 found["path", folded].append(path)
                 found["path without suffix", _stem(folded)].append(path)
                 found["name", name.casefold()].append(path)
-                found["stem", _stem(name.casefold())].append(path)
+                stem = _stem(name.casefold())
+                found["stem", stem].append(path)
+                found["number", plain_number(stem)].append(path)  # a spreadsheet makes 7 of 0007
         return found
 
 

@@ -134,8 +134,8 @@ def _empty_classes(found: Walk, why: Mapping[str, str], layout: Layout) -> Itera
         rest = counts.keys() - {HIDDEN, SYSTEM, EMPTY}
         is_mask_folder = rest == {MASK} and says_mask(name)
         if not is_mask_folder and not (rest and rest <= NO_LOSS):
-            why_so = ", ".join(f"{number:,} {reason}" for reason, number in sorted(counts.items()))
+            why_so = ", ".join(f"{reason} ({number:,})" for reason, number in sorted(counts.items()))
             yield visible(
-                f"class '{name}' has 0 images: in {class_folder} lie {why_so}; add images, remove the "
+                f"class '{name}' has 0 images; found in {class_folder}: {why_so}. Add images, remove the "
                 "folder, or leave it out with --exclude"
             )

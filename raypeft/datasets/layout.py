@@ -1,5 +1,7 @@
 """Which class, and which side of the split, an image is of: by the folders above it."""
 
+import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ SIDE_OF = {
 HOLDERS = "image images img imgs picture pictures photo photos data dataset archive raw"
 CONTAINERS = frozenset(HOLDERS.split())
 """Names of folders that hold class folders and are no class themselves."""
+NUMBERED = "part fold split batch chunk shard subset image img patient subject participant"
+PARTS = frozenset(NUMBERED.split())
+"""Words before a number in the names of folders that hold parts of one data set, not classes."""
 
 
 class LayoutError(Exception):
@@ -69,6 +74,7 @@ def find_layout(root: Path, images: Collection[str]) -> Layout:
     has_inner_sides = _has_inner_sides(base, children, images)
     if not has_inner_sides:
         _check_no_split(base, children)
+        _check_no_parts(base, children)
     _check_no_copy(base, children, images)
     return Layout(parents={base: None}, has_inner_sides=has_inner_sides)
 
@@ -182,6 +188,20 @@ def _check_no_split(base: str, names: Collection[str]) -> None:
             "test and perhaps val, side by side, and the class folders in each; name them so, leave some out "
             "with --exclude, or name images, labels and splits in a table: csv:PATH"
         )
+
+
+def _check_no_parts(base: str, names: Collection[str]) -> None:
+    """Raises: LayoutError for folders that are alike but for a number: fold1 and fold2, part_1 and part_2."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if re.search(r"\d", name) and PARTS & {word.removesuffix("s") for word in words_in(name)}:
+            alike[re.sub(r"\d+", "#", name.casefold())].append(_join(base, name))
+    for parts in alike.values():
+        if len(parts) > 1:
+            raise LayoutError(
+                f"{_some(parts)}: named as parts of one data set, not as classes. Put the images "
+                "of each class into a folder named as it, or name images, labels and groups in a table: csv:PATH"
+            )
 
 
 def _join(folder: str, name: str) -> str:

@@ -14,6 +14,8 @@ from raypeft.datasets.column_names import level_of
         ("MRN", 0),
         ("subject", 0), ("subject-no", 0), ("pid", 0), ("participant_uid", 0), ("person", 0), ("patients", 0),
         ("medical_record_number", 0), ("patient_name", 0),
+        ("deid_mrn", 0), ("anon_patient_id", 0), ("PatientID_hashed", 0), ("unique subject id", 0),
+        ("empi_anon", 0),
         ("eye", 1), ("eye_id", 1), ("patient_eye", 1), ("breast_id", 1),
         ("case", 2), ("study_id", 2), ("StudyInstanceUID", 2), ("accession_number", 2), ("examID", 2),
         ("lesion", 3), ("lesion_id", 3), ("nodule_id", 3), ("SeriesInstanceUID", 4), ("video", 4),
@@ -150,3 +152,13 @@ def test_the_columns_of_predictions_keep_their_names(class_folders):
 def test_a_group_that_no_split_can_divide_is_said(class_folders):
     (note,) = read(class_folders, {"group": ["treated", "control"]}).notes
     assert note.startswith("group has fewer values than there are splits; group='...'")
+
+
+@pytest.mark.parametrize("name", ["ID", "anon_id", "code_of_pseudonym", "animal_tag_id"])
+def test_ids_of_whatever_are_not_kept_and_may_be_asked_for_as_the_group(class_folders, name):
+    table = read(class_folders, {name: numbered("s", 10)})
+    assert table.groups is None
+    assert table.subgroups == {}
+    assert f"say group='{name}' (--group-column {name})" in table.notes[0]
+    assert table.notes[1].startswith(f"left out, as it may identify people or files: {name}")
+    assert len(set(read(class_folders, {name: numbered("s", 10)}, f"(group='{name}')").groups)) == 10

@@ -319,3 +319,23 @@ def test_a_folder_of_too_many_files_is_not_searched(class_folders, monkeypatch):
     monkeypatch.setattr("raypeft.datasets.finder.MOST_FILES", 30)
     with pytest.raises(DataError, match="more than 30 files lie there, among which none is searched for"):
         open_dataset(write_table(class_folders, "image,label\nbenign/0,a\nbenign/1.png,b\n"))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_numbers_of_rows_that_the_header_does_not_name_are_left_out_as_r_writes_them(
+    class_folders, separator
+):
+    rows = [f"{n + 1} benign/{n}.png benign" for n in range(2)] + ["7 malignant/0.png malignant"]
+    text = "\n".join(["image label", *rows]).replace(" ", separator)
+    (class_folders / "labels.csv").write_text(text)
+    table = open_dataset(f"csv:{class_folders}/labels.csv")
+    assert table.case_ids == ("benign/0.png", "benign/1.png", "malignant/0.png")
+
+
+def test_a_name_that_lost_its_zeros_in_a_spreadsheet_is_suggested(class_folders, write_image):
+    write_image(class_folders / "0042.png")
+    (class_folders / "labels.csv").write_text("image,label\n42,benign\nmalignant/0.png,malignant\n")
+    with pytest.raises(
+        DataError, match=r"labels\.csv:2: image '42' not found in .*; did you mean '0042\.png'\?"
+    ):
+        open_dataset(f"csv:{class_folders}/labels.csv")

@@ -357,3 +357,20 @@ def test_names_that_are_not_utf8_are_read_and_written_as_text(class_folders, wri
     write_image(class_folders / "benign" / r"scan_\xc8\xe9.png")
     with pytest.raises(DataError, match=r"stand for two files once made visible(.|\n)*benign/scan_"):
         open_dataset(f"folder:{class_folders}")
+
+
+@pytest.mark.parametrize(
+    "names", [("fold1", "fold2"), ("images_part_1", "images_part_2"), ("Patient 07", "patient 8")]
+)
+def test_folders_that_number_the_parts_of_a_set_are_no_classes(tmp_path, write_image, names):
+    for name in names:
+        write_image(tmp_path / name / "benign" / "a.png")
+    with pytest.raises(DataError, match="named as parts of one data set, not as classes"):
+        open_dataset(f"folder:{tmp_path}")
+
+
+def test_folders_that_number_grades_are_classes(tmp_path, write_image):
+    for name in ("grade 1", "grade 2"):
+        write_image(tmp_path / name / "patient 1" / "a.png")
+        write_image(tmp_path / name / "patient 2" / "b.png")
+    assert open_dataset(f"folder:{tmp_path}").classes == ("grade 1", "grade 2")
