@@ -200,7 +200,7 @@ def _check_no_parts(base: str, names: Collection[str]) -> None:
         if len(parts) > 1:
             raise LayoutError(
                 f"{_some(parts)}: named as parts of one data set, not as classes. Put the images "
-                "of each class into a folder named as it, or name images, labels and groups in a table: csv:PATH"
+                "of each class into a folder named as it, or name images, labels and groups in a csv:TABLE"
             )
 
 
