@@ -223,11 +223,15 @@ def _artifacts_differ(client: Any, run: Any, row: Result, store: Path) -> Iterat
         found = {Path(file.path).name: file.file_size for file in files}
         if found != wanted:
             yield (
-                f"MLflow holds {count(len(found), 'file')} of the adapter of trial {row.trial_id} at "
-                f"{run.info.artifact_uri}, the store {len(wanted)}, or of other sizes"
+                f"MLflow's adapter of trial {row.trial_id} is not the store's: {_sizes(found)} at "
+                f"{run.info.artifact_uri}; in the store {_sizes(wanted)}"
             )
     if row.task == "classify" and "predictions" not in missing:
         names = {file.path for file in client.list_artifacts(run.info.run_id)}
         if lacking := {"confusion_matrix.csv", "confusion_matrix.png"} - names:
             what = ", ".join(sorted(lacking))
             yield f"MLflow lacks {what} of trial {row.trial_id} at {run.info.artifact_uri}"
+
+
+def _sizes(files: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({size:,} bytes)" for name, size in sorted(files.items())) or "no file"

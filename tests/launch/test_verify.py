@@ -135,7 +135,8 @@ def test_artifacts_that_mlflow_has_lost_are_told(store):
     (matrix,) = (store / "mlflow-artifacts").rglob("confusion_matrix.csv")
     matrix.unlink()
     wrong, lacking = verify_store(store, tracking_uri=uri)
-    assert "MLflow holds 1 files of the adapter of trial final at " in wrong
+    assert "MLflow's adapter of trial final is not the store's: adapter_config.json (5 bytes) at " in wrong
+    assert wrong.endswith("; in the store adapter_config.json (3 bytes)")
     assert "MLflow lacks confusion_matrix.csv of trial final at " in lacking
 
 
