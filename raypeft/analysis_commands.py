@@ -29,7 +29,8 @@ def rank(
 ) -> None:
     """Rank the methods, and say how sure the ranking is.
 
-    A CSV has columns model,dataset,method,<metric> and may have fraction, seed, stage and status.
+    A CSV has columns model,dataset,method,<metric> and may have fraction, seed, stage and status; where its
+    columns are called otherwise: csv:FILE(method='algorithm').
     """
     from analysis.as_json import rank_facts
     from analysis.render import to_grid

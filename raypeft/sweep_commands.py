@@ -2,9 +2,10 @@
 
 import os
 import runpy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -26,6 +27,10 @@ from raypeft.output import (
     print_rows,
     talk,
 )
+
+if TYPE_CHECKING:
+    from raypeft.launch.estimate import CellEstimate
+    from raypeft.launch.plan import Plan
 
 
 def quickstart(
@@ -142,7 +147,7 @@ def plan(
 ) -> None:
     """Check a sweep's names, weights and data; count its cells and trials. Starts nothing.
 
-    It takes what changes a sweep in `raypeft run`.
+    It takes every option of `raypeft run` that changes the sweep.
 
     The JSON lists the images of every subset: what each seed sees at each fraction.
     """
@@ -176,7 +181,7 @@ def _print_plan(
     from raypeft.launch.batches import check_batches
     from raypeft.launch.cautions import plan_warnings
     from raypeft.launch.decoding import ImageBar
-    from raypeft.launch.estimate import describe_basis, estimate, read_paces
+    from raypeft.launch.estimate import estimate, read_paces
     from raypeft.launch.ledger import Ledger
     from raypeft.launch.plan import check_plan, make_plan
     from raypeft.launch.preflight import check_space, check_store
@@ -189,47 +194,58 @@ def _print_plan(
     ledger = Ledger(store)
     check_space(plan, ledger, store=store)
     check_batches(plan)
-    content = {
-        "sweep": sweep.name,
-        "store": str(store),
+    cells, warnings = estimate(plan, ledger, paces), plan_warnings(plan)
+    candidates = sum(map(plan.sweep.num_candidates, plan.sweep.cells))
+    counts = {
         "cells": len(plan.sweep.cells),
-        "candidates": sum(map(plan.sweep.num_candidates, plan.sweep.cells)),
-        "final_runs": len(sweep.cells) * len(sweep.final_seeds),
+        "candidates": candidates,
+        "final_runs": plan.num_trials - candidates,
         "trials": plan.num_trials,
         "committed": len(ledger),
-        "warnings": plan_warnings(plan),
     }
-    cells = estimate(plan, ledger, paces)
     if as_json:
-        costs = [asdict(cell) for cell in cells]
-        print_json(content | {"plan": plan.to_dict(), "subsets": plan.subset_cases(), "estimate": costs})
+        print_json(
+            {"sweep": sweep.name, "store": str(store)}
+            | counts
+            | {"warnings": warnings, "plan": plan.to_dict(), "subsets": plan.subset_cases()}
+            | {"estimate": [asdict(cell) for cell in cells]}
+        )
         return
-    print_rows(
-        [
-            {
-                "method": one.cell.method,
-                "model": one.cell.model,
-                "dataset": plan.data[one.cell.dataset].name,
-                "fraction": one.cell.fraction,
-                "left": one.trials_left,
-                "device hours": f"{one.device_hours:.2g}",
-                "GiB": f"{one.memory_bytes / 2**30:.1f}",
-            }
-            for one in cells
-        ],
-        as_json=False,
-    )
-    candidates = sum(map(plan.sweep.num_candidates, plan.sweep.cells))
-    final_runs = plan.num_trials - candidates
-    left = count(sum(one.trials_left for one in cells), "trial")
-    for line in (
-        f"{count(len(plan.sweep.cells), 'cell')}: {count(candidates, 'candidate')} + "
-        f"{count(final_runs, 'final run')} = {count(plan.num_trials, 'trial')}, {len(ledger)} committed in "
-        f"{store}",
-        f"left: {left}, {sum(one.flops for one in cells):.2g} "
-        f"floating-point operations, {sum(one.device_hours for one in cells):.2g} device hours if no "
-        f"candidate is stopped early ({describe_basis(cells)})",
-        f"memory: float32 at micro-batches of {sweep.recipe.micro_batch_size}; bf16 autocast takes less",
-        *(f"warning: {warning}" for warning in plan_warnings(plan)),
-    ):
+    print_rows([_cell_row(plan, one) for one in cells], as_json=False)
+    for line in _plan_lines(plan, cells, counts, store):
         facts.print(line)
+    for warning in warnings:
+        facts.print(f"warning: {warning}")
+
+
+def _cell_row(plan: "Plan", one: "CellEstimate") -> dict[str, Any]:
+    return {
+        "method": one.cell.method,
+        "model": one.cell.model,
+        "dataset": plan.data[one.cell.dataset].name,
+        "fraction": one.cell.fraction,
+        "left": one.trials_left,
+        "device hours": f"{one.device_hours:.2g}",
+        "GiB": f"{one.memory_bytes / 2**30:.1f}",
+    }
+
+
+def _plan_lines(
+    plan: "Plan", cells: Sequence["CellEstimate"], counts: Mapping[str, int], store: Path
+) -> Iterator[str]:
+    from raypeft.launch.estimate import describe_basis
+
+    left = count(sum(one.trials_left for one in cells), "trial")
+    yield (
+        f"{count(counts['cells'], 'cell')}: {count(counts['candidates'], 'candidate')} + "
+        f"{count(counts['final_runs'], 'final run')} = {count(counts['trials'], 'trial')}, "
+        f"{counts['committed']} committed in {store}"
+    )
+    yield (
+        f"left: {left}, {sum(one.flops for one in cells):.2g} floating-point operations, "
+        f"{sum(one.device_hours for one in cells):.2g} device hours if no candidate is stopped early "
+        f"({describe_basis(cells)})"
+    )
+    yield (
+        f"memory: float32 at micro-batches of {plan.sweep.recipe.micro_batch_size}; bf16 autocast takes less"
+    )

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import chi2, f, studentized_range
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.text import count
 
 Array = np.ndarray
 PERMUTATIONS = 1999
@@ -125,6 +126,7 @@ def _check(ranks: Array) -> tuple[int, int]:
     n, k = ranks.shape
     if n < 2 or k < 3:
         raise ConfigError(
-            f"{n} blocks of {k} methods: Friedman's test needs two blocks and three methods at least"
+            f"{count(n, 'block')} of {count(k, 'method')}: Friedman's test needs at least two blocks and "
+            "three methods"
         )
     return n, k

@@ -72,9 +72,8 @@ def _no_usable_rate(candidates: Sequence[Result]) -> str:
     diverged = sum(row.status == "diverged" for row in candidates)
     if diverged == len(candidates):
         return f"{'the one candidate' if diverged == 1 else f'all {diverged} candidates'} diverged, {at}"
-    return (
-        f"none of {len(candidates)} candidates, {at}, was finished: {diverged} diverged, the rest were pruned"
-    )
+    total = count(len(candidates), "candidate")
+    return f"none of {total}, {at}, was finished: {diverged} diverged, {len(candidates) - diverged} pruned"
 
 
 def _unbeaten(task: Task, scores: Sequence[Mapping[str, float]]) -> str:

@@ -244,7 +244,9 @@ def _warnings(
         found.update(part.by_class)
     for name, expected in (dataset.expected if dataset else {}).items():
         if found[name] != expected:
-            warnings.append(f"class '{name}': {found[name]:,} images; the whole download has {expected:,}")
+            warnings.append(
+                f"class '{name}': {count(found[name], 'image')}; the whole download has {expected:,}"
+            )
     if table.groups is None and not (dataset and dataset.similar):
         warnings.append(
             "no column says which images are of one patient: leakage between splits cannot be excluded"

@@ -84,9 +84,9 @@ def _layout(root: Path, found: Walk, why: dict[str, str], *, judges_masks: bool)
         masks, doubtful = named_masks(root, _used(found, why))
         for kind in doubtful:
             raise LayoutError(
-                f"are the {len(kind.members)} images named '{kind.name}', as {kind.members[0]}, segmentation "
-                f"masks of others, as of {kind.partners[0]}? Their names say so, but they hold many grey "
-                "levels. Leave them out with --exclude GLOB, or say with --include GLOB what to read"
+                f"are the images named '{kind.name}', as {kind.members[0]}, segmentation masks of others, as "
+                f"of {kind.partners[0]}? Their names say so, but they hold many grey levels. Leave them out "
+                "with --exclude GLOB, or say with --include GLOB what to read"
             )
         why |= dict.fromkeys(masks, MASK)
         if not _used(found, why):

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.files import write_file
 from raypeft.core.spec import SplitRule
+from raypeft.core.text import count
 from raypeft.datasets.base import Table, find_dataset, open_dataset
 from raypeft.datasets.cache import (
     Watch,
@@ -146,8 +147,8 @@ def check_leakage(
         _logger.warning("%s (split=%s)", what, split)
     if into_val := leaks(units, sides, between=("train", "val")):
         _logger.warning(
-            "%s: %d validation images share a patient, a lesion or all pixels with training ones (split=%s)",
-            table.name, len(into_val), split,
+            "%s: %s a patient, a lesion or all pixels with training ones (split=%s)",
+            table.name, count(len(into_val), "validation image shares", "validation images share"), split,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
-from raypeft.core.text import visible
+from raypeft.core.text import count, visible
 from raypeft.datasets.base import LeftOut, left_out
 from raypeft.datasets.images import IMAGE_SUFFIXES, is_image_file
 from raypeft.datasets.walk import Walk
@@ -104,7 +104,7 @@ def why_not(root: Path, found: Walk, choice: Choice) -> dict[str, str]:
     problems = [f"{one}; mend that, or leave it out with --exclude" for one in problems]
     for glob in choice.idle():
         example = f"; they are written as '{paths[0]}' is" if paths else ""
-        problems.append(f"'{glob}' matches none of {len(paths):,} paths below the folder{example}")
+        problems.append(f"'{glob}' matches none of {count(len(paths), 'path')} below the folder{example}")
     if problems:
         raise DataError(f"folder:{root}:\n{list_problems([visible(one) for one in problems])}")
     return why

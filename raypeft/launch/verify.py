@@ -147,7 +147,7 @@ def _left_by(row: Result, store: Path) -> Iterator[str]:
     folder = store / "adapters" / row.trial_id
     size = sum(file.stat().st_size for file in folder.glob("*"))
     if size != row.adapter_bytes:
-        yield f"{folder}: {size} bytes, the row says {row.adapter_bytes}"
+        yield f"{folder}: {count(size, 'byte')}, the row says {row.adapter_bytes}"
 
 
 def _predictions_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _predictions_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
     probabilities = np.stack([table[f"prob/{name}"].to_numpy() for name in row.classes], axis=1)
     accuracy = float((probabilities.argmax(1) == labels).mean())
     if len(labels) != row.n_test:
-        yield f"{path}: {len(labels)} predictions for {row.n_test} test images"
+        yield f"{path}: {count(len(labels), 'prediction')} for {count(row.n_test, 'test image')}"
     elif abs(accuracy - row.metrics["test/accuracy"]) > TOLERANCE:
         yield f"{path}: accuracy {accuracy:.4f}, the row says {row.metrics['test/accuracy']:.4f}"
 
@@ -234,4 +234,4 @@ def _artifacts_differ(client: Any, run: Any, row: Result, store: Path) -> Iterat
 
 
 def _sizes(files: dict[str, int]) -> str:
-    return ", ".join(f"{name} ({size:,} bytes)" for name, size in sorted(files.items())) or "no file"
+    return ", ".join(f"{name} ({count(size, 'byte')})" for name, size in sorted(files.items())) or "no file"

@@ -96,8 +96,7 @@ def test_without_a_finished_candidate_there_is_no_usable_rate_once_all_have_ende
         "no usable rate": "all 4 candidates diverged, from 1.0e+00 to 4.0e+00"
     }
     assert cell_remarks([*rows, candidate(4.0, status="pruned")]) == {
-        "no usable rate": "none of 4 candidates, from 1.0e+00 to 4.0e+00, was finished: 3 diverged, the rest "
-        "were pruned"
+        "no usable rate": "none of 4 candidates, from 1.0e+00 to 4.0e+00, was finished: 3 diverged, 1 pruned"
     }
     assert cell_remarks([candidate(1.0, status="diverged", trials=1)]) == {
         "no usable rate": "the one candidate diverged, at 1.0e+00"

@@ -98,7 +98,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda store: write_predictions(store, [0, 0, 0]), "3 predictions for 4 test images"),
     (lambda store: (store / "predictions" / "final.parquet").write_bytes(b"PAR1"), "final.parquet: "),
     (lambda store: (store / "predictions" / "final.parquet").unlink(), "final.parquet"),
-    (lambda store: write_adapter(store, "{"), "1 bytes, the row says 3"),
+    (lambda store: write_adapter(store, "{"), "1 byte, the row says 3"),
     (lambda store: (store / "checkpoints" / "best").mkdir(parents=True), "of a committed trial"),
     (lambda store: (store / "stop.json").write_text("{}"), "nobody runs who could stop"),
     (

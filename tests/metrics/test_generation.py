@@ -160,7 +160,7 @@ def test_share_of_memorised_images_counted_by_hand():
 
 def test_sets_that_have_no_score_are_refused():
     many, one = features(50, seed=1), features(1, seed=1)
-    with pytest.raises(DataError, match="1 images to score; at least 2"):
+    with pytest.raises(DataError, match="1 image to score; at least 2"):
         frechet_distance(many, one)
     with pytest.raises(DataError, match="at least 2"):
         kernel_distance(one, many, seed=0)

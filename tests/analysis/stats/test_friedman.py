@@ -135,7 +135,7 @@ def test_cliques_are_the_largest_runs_of_methods_that_are_not_separated():
 
 
 def test_too_little_or_incomplete_input_is_refused():
-    with pytest.raises(ConfigError, match="1 blocks of 3 methods"):
+    with pytest.raises(ConfigError, match="1 block of 3 methods"):
         friedman(np.array([[1, 2, 3.0]]))
     with pytest.raises(ConfigError, match="skillings_mack"):
         friedman(np.array([[1, 2, np.nan], [1, 2, 3]]))
