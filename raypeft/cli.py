@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -40,6 +40,9 @@ from raypeft.output import (
 )
 from raypeft.sweep_commands import plan, quickstart, run
 
+if TYPE_CHECKING:
+    from raypeft.launch.status import CellStatus, StoreStatus
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
@@ -54,35 +57,40 @@ for command in (quickstart, run, plan, rank, table, report, recommend):
 @app.command()
 def status(store: Path, as_json: AsJson = False) -> None:
     """How far a store's sweep is: done, failed, rate, time left, and the best of each cell."""
-    from raypeft.launch.pace import duration
     from raypeft.launch.status import read_status
 
     found = read_status(store)
     if as_json:
         print_json(asdict(found))
         return
-    print_rows(
-        [
-            {
-                "method": cell.method,
-                "model": cell.model,
-                "dataset": cell.dataset,
-                "fraction": cell.fraction,
-                "candidates": f"{cell.candidates}/{cell.candidates_planned}",
-                "final runs": f"{cell.finals}/{found.finals_per_cell}",
-                "best rate": f"{cell.best_lr:.1e}" if cell.best_lr else "",
-                "best val": f"{cell.best_val:.3f}" if cell.best_val is not None else "",
-                "test": f"{cell.mean_test:.3f}" if cell.mean_test is not None else "",
-            }
-            for cell in found.cells
-        ],
-        as_json=False,
-    )
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(found.by_status.items()))
-    state = (
-        f"{found.state} ({count(found.running, 'trial')} now)" if found.state == "running" else found.state
-    )
-    line = f"{found.sweep}: {state}; {found.committed} of {found.planned} trials committed"
+    print_rows([_cell_row(cell, found.finals_per_cell) for cell in found.cells], as_json=False)
+    facts.print(_state_line(found))
+    for cause, number in found.failures.items():
+        facts.print(f"{number} failed: {cause}")
+    for line in describe_remarks({cell.name: cell.remarks for cell in found.cells}):
+        facts.print(f"warning: {line}")
+
+
+def _cell_row(cell: "CellStatus", finals_per_cell: int) -> dict[str, object]:
+    return {
+        "method": cell.method,
+        "model": cell.model,
+        "dataset": cell.dataset,
+        "fraction": cell.fraction,
+        "candidates": f"{cell.candidates}/{cell.candidates_planned}",
+        "final runs": f"{cell.finals}/{finals_per_cell}",
+        "best rate": f"{cell.best_lr:.1e}" if cell.best_lr else "",
+        "best val": f"{cell.best_val:.3f}" if cell.best_val is not None else "",
+        "test": f"{cell.mean_test:.3f}" if cell.mean_test is not None else "",
+    }
+
+
+def _state_line(found: "StoreStatus") -> str:
+    from raypeft.launch.pace import duration
+
+    counts = ", ".join(f"{number} {name}" for name, number in sorted(found.by_status.items()))
+    now = f" ({count(found.running, 'trial')} now)" if found.state == "running" else ""
+    line = f"{found.sweep}: {found.state}{now}; {found.committed} of {found.planned} trials committed"
     line += f" ({counts})" if counts else ""
     if found.without_rate:
         line += f"; {count(found.without_rate, 'final run')} without a usable learning rate"
@@ -90,15 +98,7 @@ def status(store: Path, as_json: AsJson = False) -> None:
         line += f"; {found.trials_per_hour:.3g} an hour"
     if found.hours_left:
         line += f", about {duration(3600 * found.hours_left)} left at the rate of the last trials"
-    facts.print(line)
-    for cause, number in found.failures.items():
-        facts.print(f"{number} failed: {cause}")
-    remarks = {
-        f"{cell.method} / {cell.model} / {cell.dataset} / {cell.fraction:g}": cell.remarks
-        for cell in found.cells
-    }
-    for line in describe_remarks(remarks):
-        facts.print(f"warning: {line}")
+    return line
 
 
 @app.command()

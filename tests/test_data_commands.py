@@ -289,7 +289,7 @@ FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (same_bytes_on_two_sides, "2 of 2 test images share a patient, a lesion or all pixels"),
     (
         lambda root: (root / "labels.csv").write_text("image,lable\n"),
-        "column 'label' missing; found: image, lable. did you mean 'lable'?",
+        "column 'label' missing; found: image, lable; did you mean 'lable'?",
     ),
     (lambda root: replace_in_table(root, "3.png", "/etc/passwd"), "/etc/passwd: not an image (labels.csv:5)"),
     (lambda root: os.truncate(root / "labels.csv", 0), "labels.csv: an empty file"),

@@ -77,13 +77,7 @@ def assign_columns(
         del rest[group_column]
     elif not group_column:
         notes += _codes_notes(rest)
-    for name in wished:
-        if name == group_column or identifies(name, table.cells(name), strictly=True):
-            problems.append(
-                f"column '{name}' may identify people or files, and subgroups are stored in clear"
-            )
-        elif _is_reserved(name):
-            problems.append(f"column '{name}': predictions have a column of that name; rename it")
+    problems += _unfit_subgroups(table, wished, group_column)
     if problems:
         raise DataError("\n".join(f"{table.path}: {problem}" for problem in problems))
     if (source := optional.get("source")) and identifies("source", table.cells(source), strictly=True):
@@ -99,6 +93,18 @@ def assign_columns(
         subgroups=tuple(kept),
         notes=(*notes, *more),
     )
+
+
+def _unfit_subgroups(table: Delimited, wished: Sequence[str], group_column: str | None) -> list[str]:
+    problems = []
+    for name in wished:
+        if name == group_column or identifies(name, table.cells(name), strictly=True):
+            problems.append(
+                f"column '{name}' may identify people or files, and subgroups are stored in clear"
+            )
+        elif _is_reserved(name):
+            problems.append(f"column '{name}': predictions have a column of that name; rename it")
+    return problems
 
 
 def _nominated(rest: Values) -> list[str]:
@@ -196,7 +202,7 @@ def _missing(wanted: str, role: str, columns: Sequence[str]) -> str:
     hint = ""
     if near:
         option, flag = ("subgroups", "subgroup-columns") if role == "subgroup" else (role, f"{role}-column")
-        hint = f". did you mean '{near[0]}'? Then say {option}='{near[0]}' (--{flag} {shlex.quote(near[0])})"
+        hint = f"; did you mean '{near[0]}'? Then say {option}='{near[0]}' (--{flag} {shlex.quote(near[0])})"
     elif any(form.search(name) for name in columns for form in IDENTIFIES[:2]):
         hint = ". The first line must name the columns"
     return f"column '{wanted}' missing; found: {', '.join(columns)}{hint}"

@@ -51,6 +51,6 @@ def _missing(columns: Sequence[str], needs: Sequence[str]) -> list[str]:
     for wanted in needs:
         if wanted not in columns:
             near = difflib.get_close_matches(wanted, columns, n=1)
-            hint = f". did you mean '{near[0]}'?" if near else ""
+            hint = f"; did you mean '{near[0]}'?" if near else ""
             problems.append(f"column '{wanted}' missing; found: {', '.join(columns)}{hint}")
     return problems

@@ -35,6 +35,11 @@ class CellStatus:
     mean_test: float | None  # mean over final runs: macro F1, or FID
     remarks: dict[Kind, str]  # what gives cause to doubt its result, by kind
 
+    @property
+    def name(self) -> str:
+        """As that of a Cell is written."""
+        return f"{self.method} / {self.model} / {self.dataset} / {self.fraction:g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreStatus:

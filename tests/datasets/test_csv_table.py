@@ -31,7 +31,7 @@ def test_a_table_gives_labels_groups_splits_and_subgroups(class_folders):
 
 def test_a_missing_column_is_named_with_what_was_found(class_folders):
     with pytest.raises(
-        DataError, match=r"column 'label' missing; found: image, lable. did you mean 'lable'\?"
+        DataError, match=r"column 'label' missing; found: image, lable; did you mean 'lable'\?"
     ):
         open_dataset(write_table(class_folders, "image,lable\nbenign/0.png,a\n"))
 
@@ -96,7 +96,7 @@ def test_the_index_that_pandas_writes_is_left_out(class_folders):
     ("header", "problem"),
     [
         ("path,lable", "column 'image' missing; found: path, lable"),
-        ("path,lable", "column 'label' missing; found: path, lable. did you mean 'lable'?"),
+        ("path,lable", "column 'label' missing; found: path, lable; did you mean 'lable'?"),
         ("image,label,label", "column 'label' stands 2 times"),
         ("image,label,Label", "columns 'label' and 'Label' differ only in case"),
     ],
