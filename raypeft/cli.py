@@ -340,8 +340,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         except PermissionError as error:
             talk.print(
-                f"raypeft: error: {error.filename}: {error.strerror}; ask its owner for access, or choose a "
-                "folder of your own"
+                f"raypeft: error: {error.filename or 'a call'}: {error.strerror}; ask its owner for "
+                "access, or choose a folder of your own"
             )
             finish(4, "raypeft: exit 4 (PREFLIGHT)")
         except Exception as error:

@@ -98,8 +98,8 @@ class SourceOptions:
             return sweep
         if len(sources) > 1:
             raise ConfigError(
-                f"{', '.join(self._given())} as options go with one data set, not with {', '.join(sources)}; "
-                "write them behind each, as in csv:FILE(label='dx', root='/data')"
+                f"options of one data set ({', '.join(self._given())}), but the sweep has several: "
+                f"{', '.join(sources)}; write them behind each, as in csv:FILE(label='dx', root='/data')"
             )
         return replace(
             sweep, cells=tuple(replace(cell, dataset=self.apply(sources[0])) for cell in sweep.cells)

@@ -27,7 +27,9 @@ SWEEP = Sweep(
         fraction=tuple(sorted(NAMED + BETWEEN)),
     ),
     search=Search(trials=16),
-    recipe=Recipe(epochs=50, batch_size=512, micro_batch_size=16),  # as vit_grid.py: at 100% its trials
+    recipe=Recipe(
+        epochs=50, batch_size=512, micro_batch_size=16
+    ),  # as in vit_grid.py: those at 100% are its trials
     final_seeds=(0, 1, 2),
 )
 

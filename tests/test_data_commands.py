@@ -135,7 +135,10 @@ def test_a_plan_takes_what_a_run_takes_and_flags_go_with_one_data_set(cli, scans
     code, _, err = cli(
         "plan", tmp_path / "tiny.py", "--datasets", f"digits,csv:{scans}/labels.csv", *source[2:4]
     )
-    assert (code, "label as options go with one data set, not with digits, csv:" in err) == (2, True)
+    assert (code, "options of one data set (label), but the sweep has several: digits, csv:" in err) == (
+        2,
+        True,
+    )
 
 
 def test_ten_problems_are_shown_and_all_with_all(cli, scans):

@@ -129,8 +129,8 @@ def check_weights(text: str, digest: str) -> None:
     found = weights_digest.__wrapped__(text)
     if found != digest:
         raise WeightsError(
-            f"weights of {text}: their digest is {found}, not {digest}: they are others; give the file or "
-            "folder that was trained on"
+            f"weights of {text}: their digest is {found}, not {digest}: not those that were trained on; give "
+            "that file or folder"
         )
 
 
