@@ -70,6 +70,8 @@ def find_layout(root: Path, images: Collection[str]) -> Layout:
         parents = {_below_containers(_join(base, child), images): side for child, side in sides.items()}
         if not _children(next(one for one, side in parents.items() if side == "train"), images):
             raise LayoutError(f"the images in '{_join(base, 'train')}' {IN_NO_CLASS}")
+        for parent in parents:
+            _check_no_split(parent, _children(parent, images))
         return Layout(parents=dict(parents))
     has_inner_sides = _has_inner_sides(base, children, images)
     if not has_inner_sides:

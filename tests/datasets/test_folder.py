@@ -374,3 +374,10 @@ def test_folders_that_number_grades_are_classes(tmp_path, write_image):
         write_image(tmp_path / name / "patient 1" / "a.png")
         write_image(tmp_path / name / "patient 2" / "b.png")
     assert open_dataset(f"folder:{tmp_path}").classes == ("grade 1", "grade 2")
+
+
+def test_a_folder_named_as_a_split_inside_a_split_is_no_class(tmp_path, write_image):
+    for place in ("train/benign", "train/malignant", "test/benign", "test/malignant", "test/train"):
+        write_image(tmp_path / "scans" / place / "1.png")
+    with pytest.raises(DataError, match="'test/train': named as a split, not as a class"):
+        open_dataset(f"folder:{tmp_path / 'scans'}")

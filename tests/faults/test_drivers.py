@@ -188,5 +188,5 @@ def test_an_empty_class(cli, sweeps, seen):
     source = f"folder:{sweeps.folder / 'images'}"
     code, _, talk = cli("run", sweeps.sweep, "--datasets", source, "--store", sweeps.folder / "s")
     assert code == 4
-    assert "class 'ill' has 0 images" in talk
-    seen("exit 4; class 'ill' has 0 images")
+    assert "empty folder: ill, well" in talk
+    seen("exit 4; empty folder: ill, well")
