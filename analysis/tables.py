@@ -259,7 +259,7 @@ def _percent(share: float) -> str:
 
 def _reading_notes(metric: str, usual_n: int, ties: Ties) -> tuple[str, str]:
     return (
-        f"Mean ± sample standard deviation over {usual_n} seeds where no other n is given; "
+        f"Mean ± sample standard deviation over {count(usual_n, 'seed')} where no other n is given; "
         f"{direction_words(metric)}; bold: best mean of its model in the column.",
         "Mean score and mean rank: of the row, over the columns of its model. Ranks are within a model, 1 "
         f"is best, {tie_rule(ties)}. A cell whose runs all diverged ranks last and has no score. "

@@ -145,7 +145,7 @@ class Overrides:
         axes = {
             "method": split_list(self.methods, str),
             "model": split_list(self.models, str),
-            "dataset": split_sources(self.datasets) if self.datasets else None,
+            "dataset": None if self.datasets is None else split_sources(self.datasets),
             "fraction": split_list(self.fractions, float),
         }
         search = {"trials": self.candidates}
@@ -158,7 +158,7 @@ class Overrides:
                 seed, seed, seed, several,
             )  # fmt: skip
         asked = replace(
-            _on_axes(sweep, {axis: values for axis, values in axes.items() if values}),
+            _on_axes(sweep, _given(axes)),
             search=replace(sweep.search, **_given(search)),
             recipe=replace(sweep.recipe, **_given(recipe)),
             final_seeds=sweep.final_seeds if seeds is None else tuple(seeds),

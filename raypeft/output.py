@@ -65,9 +65,12 @@ def split_list(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
     if text is None:
         return None
     try:
-        return [kind(part) for part in split_commas(text)]
+        parts = [kind(part) for part in split_commas(text)]
     except ValueError as error:
         raise ConfigError(f"'{text}': {error}; give comma-separated values") from None
+    if not parts:  # as of a shell's variable that is not set
+        raise ConfigError(f"'{text}' names nothing; give comma-separated values, or leave the option out")
+    return parts
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

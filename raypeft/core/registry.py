@@ -76,7 +76,16 @@ def parse_options(text: str) -> dict[str, Any]:
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"option '{twice[0]}' is given twice")
         return {
-            name: ast.literal_eval(keyword.value) for name, keyword in zip(names, call.keywords, strict=True)
+            name: _literal(name, keyword.value) for name, keyword in zip(names, call.keywords, strict=True)
         }
-    except (SyntaxError, TypeError) as error:
-        raise ValueError(str(error)) from None
+    except SyntaxError as error:
+        raise ValueError(error.msg) from None
+
+
+def _literal(name: str, value: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{name}={ast.unparse(value)} is no number, text in quotes, True, False or None"
+        ) from None

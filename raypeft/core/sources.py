@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
+from pathlib import PurePath
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -87,7 +88,7 @@ def parse_source(text: str) -> Source:
     kind, _, argument = place.partition(":")
     return Source(
         kind=kind,
-        argument=os.path.expanduser(argument),
+        argument=_path(argument) if OWN_DATA.get(kind) == "PATH" else os.path.expanduser(argument),
         options=tuple(sorted((name, _frozen(value)) for name, value in options.items())),
     )
 
@@ -103,12 +104,19 @@ def split_commas(text: str) -> list[str]:
 
 
 def split_sources(text: str) -> list[str]:
-    """As split_commas, where a comma may also stand in the path of a file or folder that exists."""
+    """As split_commas, where a comma may also stand in the path of a file or folder that exists.
+
+    Raises: ConfigError for a text without any.
+    """
     parts, found = _parts(text), []
     while parts:
         length = next((n for n in range(len(parts), 1, -1) if _exists(",".join(parts[:n]).strip())), 1)
         found.append(",".join(parts[:length]).strip())
         del parts[:length]
+    if not any(found):
+        raise ConfigError(
+            f"'{text}' names no data set; give comma-separated sources, or leave the option out"
+        )
     return [part for part in found if part]
 
 
@@ -122,6 +130,14 @@ def _split(text: str) -> tuple[str, dict[str, Any]] | None:
         except ValueError:
             continue
     return None
+
+
+def _path(text: str) -> str:
+    """One spelling of `./a`, `a/` and `a//`; in full where the last part names nothing, as in `.`."""
+    if not text:
+        return text
+    path = PurePath(os.path.expanduser(text))
+    return os.path.realpath(path) if path.name in ("", "..") else str(path)
 
 
 def _parts(text: str) -> list[str]:

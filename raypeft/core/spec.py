@@ -196,6 +196,8 @@ class Recipe:
         _at_least("epochs", self.epochs, 1)
         _at_least("batch_size", self.batch_size, 1)
         _at_least("micro_batch_size", self.micro_batch_size, 1)
+        if self.augmentation == Augmentation():  # which changes no image
+            object.__setattr__(self, "augmentation", None)
         if self.weight_decay < 0:
             raise ConfigError(f"weight_decay={self.weight_decay}: must be 0 or more")
         if self.image_size is not None:

@@ -230,16 +230,9 @@ def settle_plan(plan: Plan, *, store: Path) -> None:
 
 def check_plan(plan: Plan, *, store: Path) -> None:
     """Raises: PlanDiffersError with a diff when a store holds another plan, or one that is damaged."""
-    path = store / "plan.json"
-    if not path.exists():
+    if not (store / "plan.json").exists():
         return
-    asked = plan.to_dict()
-    try:
-        held = json.loads(path.read_text())
-    except ValueError as error:
-        raise PlanDiffersError(
-            f"{path} is damaged ({error}); restore it with: cp {path.with_suffix('.bak')} {path}"
-        ) from None
+    asked, held = plan.to_dict(), read_plan(store)
     if held.get("protocol") != PROTOCOL:
         raise PlanDiffersError(
             f"store {store} was trained under protocol {held.get('protocol')}, and this version of raypeft "
@@ -254,6 +247,22 @@ def check_plan(plan: Plan, *, store: Path) -> None:
         raise PlanDiffersError(
             f"store {store} holds another plan; run the sweep as it was, or choose another --store\n{diff}"
         )
+
+
+def read_plan(store: Path) -> dict[str, Any]:
+    """What `plan.json` holds. Raises: PlanDiffersError when it is damaged; ConfigError without one."""
+    path = store / "plan.json"
+    try:
+        held = json.loads(path.read_text())
+        if not isinstance(held, dict) or "sweep" not in held:
+            raise ValueError("no plan")
+    except FileNotFoundError:
+        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help") from None
+    except ValueError as error:
+        raise PlanDiffersError(
+            f"{path} is damaged ({error}); restore it with: cp {path.with_suffix('.bak')} {path}"
+        ) from None
+    return held
 
 
 def _check_distinct(plan: Plan) -> None:

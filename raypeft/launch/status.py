@@ -1,6 +1,5 @@
 """How far the sweep of a store is, read from its ledger alone: no driver is asked."""
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raypeft.core.errors import ConfigError
 from raypeft.core.remarks import Kind, cell_remarks
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.sources import dataset_label
@@ -16,6 +14,7 @@ from raypeft.core.spec import Cell, model_label, num_candidates
 from raypeft.launch.failures import grouped
 from raypeft.launch.ledger import Ledger, driven_since, is_driven
 from raypeft.launch.pace import hours_left, trials_per_hour
+from raypeft.launch.plan import read_plan
 from raypeft.launch.status_file import last_said
 
 
@@ -61,11 +60,8 @@ class StoreStatus:
 
 
 def read_status(store: Path) -> StoreStatus:
-    """Raises: ConfigError for a folder without a sweep."""
-    try:
-        plan = json.loads((store / "plan.json").read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help") from None
+    """Raises: ConfigError for a folder without a sweep; PlanDiffersError for one whose plan is damaged."""
+    plan = read_plan(store)
     ledger = Ledger(store)
     rows = sorted(ledger.rows(), key=lambda row: row.ended)
     since, is_running, sweep = driven_since(store), is_driven(store), plan["sweep"]

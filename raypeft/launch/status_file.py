@@ -22,9 +22,9 @@ def write_end(store: Path, **content: object) -> None:
 
 
 def last_said(store: Path) -> dict[str, Any]:
-    """What was said last; nothing where no driver has come so far."""
+    """What was said last; nothing before a driver came, or where a crash damaged it."""
     try:
         said: dict[str, Any] = json.loads((store / NAME).read_text())
         return said
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}

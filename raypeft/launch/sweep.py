@@ -73,8 +73,8 @@ def _checked_plan(
     forget_stop(store)
     with ImageBar(console) as bar:
         plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
-    settle_plan(plan, store=store)
     check_batches(plan)
+    settle_plan(plan, store=store)
     for warning in plan_warnings(plan):
         console.print(f"warning: {warning}")
     if changes := changed_libraries(ledger, strict=safety.strict):

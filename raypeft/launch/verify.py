@@ -1,7 +1,6 @@
 """Does a store keep what raypeft promises? Checked from its files alone: see docs/protocol.md, guarantees."""
 
 import contextlib
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.history import read_history
 from raypeft.launch.ledger import Ledger, is_driven
+from raypeft.launch.plan import read_plan
 from raypeft.launch.status_file import last_said
 from raypeft.launch.tracking import ensure_database
 
@@ -57,9 +57,12 @@ def _once(store: Path, ledger: Ledger) -> Iterator[str]:
 
 def _as_planned(store: Path, ledger: Ledger) -> Iterator[str]:
     """G1: of each planned candidate and final run one row, and no row beside them."""
-    planned = _planned(json.loads((store / "plan.json").read_text())["sweep"])
+    plan = read_plan(store)
+    planned = _planned(plan["sweep"])
     found: dict[_Run, list[str]] = {}
     for row in ledger.rows():
+        if differs := _differing(row, plan):
+            yield f"trial {row.trial_id} was trained with other {', '.join(differs)} than the plan's"
         number = row.seed if row.candidate is None else row.candidate
         found.setdefault(_Run(row.cell, row.stage, number), []).append(row.trial_id)
     for run, trial_ids in found.items():
@@ -68,10 +71,28 @@ def _as_planned(store: Path, ledger: Ledger) -> Iterator[str]:
         elif len(trial_ids) > 1:
             yield f"committed {count(len(trial_ids), 'time')}: {run}: {', '.join(trial_ids)}"
     if last_said(store).get("exit_code") == 0:
-        have_rates = {run.cell for run in found if run.stage == "final"}
+        searched = {run.cell for run in found if run.stage == "search"}
+        with_rate = {row.cell for row in ledger.rows() if row.status == "done"}
         for run in sorted(planned - found.keys()):
-            if run.cell in have_rates:
+            if run.stage == "search" or run.cell in with_rate or run.cell not in searched:
                 yield f"missing, though the sweep ended as complete: {run}"
+
+
+def _differing(row: Result, plan: dict[str, Any]) -> list[str]:
+    """What of the settings, images and weights of a row is not as planned."""
+    asked, had = plan["sweep"]["recipe"], row.spec["recipe"]
+    by_model = {"generation", "image_size"}  # what a model cannot take, its rows have otherwise
+    settings = [name for name in sorted({*asked, *had} - by_model) if asked.get(name) != had.get(name)]
+    digests = {
+        "images": (row.data_digest, "data", row.dataset),
+        "weights": (row.weights_digest, "weights", row.model),
+    }
+    others = [
+        what
+        for what, (digest, kind, name) in digests.items()
+        if plan["digests"][kind].get(name, digest) != digest
+    ]
+    return settings + others
 
 
 class _Run(NamedTuple):
@@ -137,6 +158,9 @@ def _left_by(row: Result, store: Path) -> Iterator[str]:
     path = store / "predictions" / f"{row.trial_id}.parquet"
     try:
         table = pq.read_table(path)
+    except FileNotFoundError:
+        yield f"{path}: no such file"
+        return
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         yield f"{path}: {error}"
         return

@@ -2,8 +2,8 @@
 
 import pytest
 
-from raypeft.core.errors import DuplicateNameError, UnknownNameError
-from raypeft.core.registry import Registry
+from raypeft.core.errors import ConfigError, DuplicateNameError, UnknownNameError
+from raypeft.core.registry import Registry, parse_call
 
 
 @pytest.fixture
@@ -28,3 +28,18 @@ def test_names_keep_their_order_and_membership(registry):
     assert list(registry) == ["lora", "linear"]
     assert "lora" in registry
     assert "lroa" not in registry
+
+
+@pytest.mark.parametrize(
+    "text", ["lora(rank=4+4)", "lora(rank=four)", "lora(rank=max(1, 2))", "lora(rank={[]: 1})"]
+)
+def test_an_option_that_is_no_literal_is_told_by_name(text):
+    with pytest.raises(
+        ConfigError, match=r"rank=.* is no number, text in quotes, True, False or None; write it"
+    ):
+        parse_call(text, kind="method")
+
+
+def test_a_misspelled_call_is_told_without_words_of_the_parser():
+    with pytest.raises(ConfigError, match="unmatched '\\)'; write it as lora"):
+        parse_call("lora(rank=4))", kind="method")

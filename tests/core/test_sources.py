@@ -111,3 +111,20 @@ def test_a_comma_in_the_path_of_a_file_that_exists_parts_nothing(tmp_path):
     (tmp_path / "a, b.csv").write_text("")
     path = f"csv:{tmp_path}/a, b.csv"
     assert split_sources(f"digits, {path},ham10000") == ["digits", path, "ham10000"]
+
+
+def test_spellings_of_one_place_are_one_source(tmp_path, monkeypatch):
+    (tmp_path / "scans").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert {str(parse_source(f"folder:{path}")) for path in ("scans", "./scans", "scans/", "scans//")} == {
+        "folder:scans"
+    }
+    monkeypatch.chdir(tmp_path / "scans")
+    for path in (".", "./", "../scans/.", "../scans"):
+        assert parse_source(f"folder:{path}").label == "scans"
+
+
+@pytest.mark.parametrize("text", ["", ",", " , "])
+def test_a_list_of_sources_without_any_is_refused(text):
+    with pytest.raises(ConfigError, match="names no data set"):
+        split_sources(text)

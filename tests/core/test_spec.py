@@ -91,7 +91,7 @@ def test_a_spec_survives_json_with_the_same_trial_id():
 
 
 def test_two_augmentations_have_two_trial_ids():
-    made = (Augmentation(), Augmentation(degrees=10.0), Augmentation(degrees=20.0), Augmentation(vflip=0.5))
+    made = (Augmentation(degrees=10.0), Augmentation(degrees=20.0), Augmentation(vflip=0.5))
     ids = {spec(recipe=Recipe(image_size=32, augmentation=one)).trial_id for one in (None, *made)}
     assert len(ids) == 1 + len(made)
 
@@ -210,3 +210,8 @@ def one_cell() -> tuple[Cell, ...]:
 def test_a_wrong_setting_is_refused_with_its_value(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_an_augmentation_that_changes_nothing_is_none():
+    assert Recipe(augmentation=Augmentation(hflip=0, scale=(1, 1))) == Recipe()
+    assert Recipe(augmentation=Augmentation(hflip=0.1)) != Recipe()

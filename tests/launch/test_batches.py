@@ -45,6 +45,24 @@ def test_a_batch_norm_that_would_meet_a_single_image_is_refused(cli, tmp_path, a
     assert "choose another batch_size or micro_batch_size, a larger image_size, or bn(" in err
 
 
+def test_a_run_that_is_refused_leaves_no_plan_in_the_way_of_the_next(cli, tmp_path):
+    (tmp_path / "tiny.py").write_text(
+        SWEEP.format(method="bn", model=CONV, fraction=0.1, batch=8, micro=1, size=32)
+    )
+    code, _, err = cli("run", tmp_path / "tiny.py", "--store", tmp_path / "s")
+    assert code == 2, err
+    assert not (tmp_path / "s" / "plan.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--methods", "--models", "--datasets", "--fractions", "--seeds"])
+@pytest.mark.parametrize("value", ["", ","])
+def test_an_option_that_names_nothing_is_refused(cli, tmp_path, option, value):
+    """As the variable of a shell that is not set."""
+    code, err = dry_run(cli, tmp_path, option, value)
+    assert code == 2, err
+    assert f"'{value}' names no" in err
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -95,6 +113,6 @@ def test_resources_that_no_trial_can_have_are_refused(cli, tmp_path, options, wo
 
 def test_the_dry_run_refuses_a_store_of_another_plan(cli, tmp_path):
     code, _ = dry_run(cli, tmp_path, method="linear", model=VIT, size=None)
-    (tmp_path / "s" / "plan.json").write_text('{"protocol": 1}')
+    (tmp_path / "s" / "plan.json").write_text('{"protocol": 1, "sweep": {}}')
     again, err = dry_run(cli, tmp_path, method="linear", model=VIT, size=None)
     assert (code, again, "protocol 1" in err) == (0, 7, True)

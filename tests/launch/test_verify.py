@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raypeft.core.errors import PlanDiffersError
 from raypeft.core.result import Result
 from raypeft.launch.history import History
 from raypeft.launch.ledger import Ledger
@@ -20,13 +21,16 @@ ROW = Result(
     trial_id="", sweep="s", stage="search", method="full", model="m", dataset="d", fraction=1.0, seed=0,
     lr=0.1, status="done", classes=("a", "b"), metrics={"val/f1_macro": 0.5},
     curve=({"epoch": 1, "train/loss": 1.0, "val/f1_macro": 0.5},),
-    spec={"cell": {"dataset": "d"}, "search": {"trials": 2, "lr": {"low": 1e-3, "high": 1.0}}},
+    spec={
+        "cell": {"dataset": "d"}, "recipe": {"epochs": 1, "image_size": 32},
+        "search": {"trials": 2, "lr": {"low": 1e-3, "high": 1.0}},
+    }, data_digest="images", weights_digest="weights",
     started="2026-01-02T03:04:05.000+00:00", ended="2026-01-02T03:05:05.000+00:00",
 )  # fmt: skip
 WORSE = replace(ROW, trial_id="worse", candidate=0, lr=0.01, metrics={"val/f1_macro": 0.4})
 BEST = replace(ROW, trial_id="best", candidate=1)
 FINAL = replace(
-    ROW, trial_id="final", stage="final", spec={"cell": {"dataset": "d"}, "search": None}, n_test=4,
+    ROW, trial_id="final", stage="final", spec=ROW.spec | {"search": None}, n_test=4,
     adapter_bytes=3, metrics={"test/accuracy": 0.75},
 )  # fmt: skip
 
@@ -50,8 +54,9 @@ def store(tmp_path) -> Path:
     write_predictions(tmp_path, [0, 0, 0, 1])  # 3 of 4
     write_adapter(tmp_path, "{ }")
     cell = {"method": "full", "model": "m", "dataset": "d", "fraction": 1.0}
-    sweep = {"cells": [cell], "final_seeds": [0], "search": {"trials": 2}}
-    (tmp_path / "plan.json").write_text(json.dumps({"sweep": sweep}))
+    sweep = {"cells": [cell], "final_seeds": [0], "search": {"trials": 2}, "recipe": {"epochs": 1}}
+    digests = {"data": {"d": "images"}, "weights": {"m": "weights"}}
+    (tmp_path / "plan.json").write_text(json.dumps({"sweep": sweep, "digests": digests}))
     history.note("start", trial_id="best", step=0)
     history.note("retry", trial_id="best", step=5)
     for row in (WORSE, BEST, FINAL):
@@ -80,7 +85,21 @@ def note(event: str, **facts: object) -> Callable[[Path], object]:
     return lambda store: History(store).note(event, **facts)
 
 
+def lose_all(store: Path) -> None:
+    """Rows and history; the last driver said that all was done."""
+    for path in [*(store / "ledger").glob("*"), store / "events.jsonl"]:
+        path.unlink()
+    (store / "status.json").write_text(json.dumps({"exit_code": 0}))
+
+
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
+    (lose_all, "missing, though the sweep ended as complete: full / m / d / 1 | final seed 0"),
+    (
+        change_row("final", spec=dict(FINAL.spec) | {"recipe": {"epochs": 9, "image_size": 32}}),
+        "trial final was trained with other epochs than the plan's",
+    ),
+    (change_row("final", data_digest="x"), "trial final was trained with other images than the plan's"),
+    (change_row("worse", weights_digest="x"), "trial worse was trained with other weights than the plan's"),
     (note("start", trial_id="best", step=5), "trial best was started after it was committed"),
     (note("commit", trial_id="best"), "trial best was committed twice"),
     (
@@ -97,7 +116,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda store: write_predictions(store, [0, 0, 1, 1]), "accuracy 0.5000, the row says 0.7500"),
     (lambda store: write_predictions(store, [0, 0, 0]), "3 predictions for 4 test images"),
     (lambda store: (store / "predictions" / "final.parquet").write_bytes(b"PAR1"), "final.parquet: "),
-    (lambda store: (store / "predictions" / "final.parquet").unlink(), "final.parquet"),
+    (lambda store: (store / "predictions" / "final.parquet").unlink(), "final.parquet: no such file"),
     (lambda store: write_adapter(store, "{"), "1 byte, the row says 3"),
     (lambda store: (store / "checkpoints" / "best").mkdir(parents=True), "of a committed trial"),
     (lambda store: (store / "stop.json").write_text("{}"), "nobody runs who could stop"),
@@ -176,3 +195,11 @@ def test_what_mlflow_holds_beside_the_ledger_is_told(store):
             "MLflow run of trial best holds epochs [1, 1], the row [1]",
         ]
     )
+
+
+def test_a_damaged_plan_is_told_with_its_copy_and_a_damaged_status_is_none(store):
+    (store / "status.json").write_text("{")
+    assert verify_store(store) == []
+    (store / "plan.json").write_text("{")
+    with pytest.raises(PlanDiffersError, match=r"plan.json is damaged .*; restore it with: cp "):
+        verify_store(store)
