@@ -25,7 +25,7 @@ from raypeft.datasets.decoder import decode_files, resized, why
 from raypeft.datasets.images import Fingerprint, fingerprint
 from raypeft.datasets.pixels import Picture
 
-DECODING = 2
+DECODING = 3
 """Version of how files become pixels: raised by every change that moves one."""
 
 Watch = Callable[[str, int, int], object]

@@ -16,7 +16,7 @@ from raypeft.datasets.base import Dataset, Table, find_dataset, open_dataset
 from raypeft.datasets.cache import Watch, fingerprints, no_watch
 from raypeft.datasets.duplicates import find_units, identical_images, similar_images
 from raypeft.datasets.images import Fingerprint
-from raypeft.datasets.looks import decisions, featureless, featureless_classes
+from raypeft.datasets.looks import decisions, featureless, featureless_classes, window_shortcut
 from raypeft.datasets.splits import SIDES, draw_by_image, few_test_images, leaks, resolve_split, split_table
 
 NEAR = 10  # of 256 bits: pHashes this near are shown as near duplicates
@@ -136,7 +136,7 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
             for one in featureless(found)
         ),
         problems=tuple(problems),
-        warnings=tuple(_warnings(table, sides, dataset, identical, similar)),
+        warnings=(*_warnings(table, sides, dataset, identical, similar), *window_shortcut(table, found)),
         notes=table.notes,
     )
 

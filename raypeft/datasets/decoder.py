@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from raypeft.core.machine import usable_cores
 from raypeft.datasets.images import Fingerprint, LargeImageError, fingerprint, read_image
-from raypeft.datasets.pixels import Deep, Span, common_spans, shown
+from raypeft.datasets.pixels import Choice, Deep, Survey, common_choices, shown
 
 TIMEOUT_SECONDS = 60.0  # per image; a healthy one takes milliseconds
 KILLED_SECONDS = 5.0  # for a killed decoder to be gone
@@ -34,19 +34,12 @@ MEMORY_BYTES = 4 * 2**30
 """A decoding process may take so much for data of its own; several at once decode no large image."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Postponed:
-    """An image that waits: a large one for all others, a deep one for the span of its kind."""
-
-    kind: str = ""
-    span: Span = (0.0, 0.0)
-
-
-LARGE = _Postponed()
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads' own memory counts too
 
-Reply = Fingerprint | _Postponed | str
-"""Of one image; the text says what is wrong with its file."""
+Reply = Fingerprint | Survey | str | None
+"""Of one image. A survey: it waits for what all others tell; a text: what is wrong with its file; None: it
+is large, and waits until no other one is decoded.
+"""
 
 
 def decode_files(
@@ -60,22 +53,22 @@ def decode_files(
 ) -> list[Fingerprint | str]:
     """Fingerprints in the order of `paths`, or what is wrong with a file.
 
-    Large images come after the others, one at a time. Images of more than 8 bits come twice: first for
-    their span, then to be shown on the one that all of their kind need.
+    Large images come after the others, one at a time. Images of more than 8 bits or with a window come
+    twice: first for their survey, then to be shown as all of them together decide.
     `pixels`: a file to fill with uint8 (n, image_size, image_size, 3); it must have that size.
     None: fingerprints alone. `watch` is called with the number of images done.
     """
     arguments = [str(pixels or ""), str(len(paths)), str(image_size), interpolation]
     crew = _Crew(paths, arguments, watch, timeout_seconds)
     crew.ask(range(len(paths)))
-    large = {index for index, one in enumerate(crew.replies) if one == LARGE}
+    large = {index for index, one in enumerate(crew.replies) if one is None}
     crew.ask(large, is_alone=True)
-    deep = {index: one for index, one in enumerate(crew.replies) if isinstance(one, _Postponed)}
-    spans = common_spans((one.kind, one.span) for one in deep.values())
-    crew.ask([index for index in deep if index not in large], spans=spans)
-    crew.ask([index for index in deep if index in large], spans=spans, is_alone=True)
+    deep = {index: one for index, one in enumerate(crew.replies) if isinstance(one, Survey)}
+    choices = dict(zip(deep, common_choices(list(deep.values())), strict=True))
+    crew.ask([index for index in deep if index not in large], choices=choices)
+    crew.ask([index for index in deep if index in large], choices=choices, is_alone=True)
     return [
-        f"{path}: it changed while it was read" if isinstance(one, _Postponed) else one
+        one if isinstance(one, Fingerprint | str) else f"{path}: it changed while it was read"
         for path, one in zip(paths, crew.replies, strict=True)
     ]
 
@@ -90,16 +83,16 @@ class _Crew:
         watch: Callable[[int], object],
         timeout_seconds: float,
     ) -> None:
-        self.replies: list[Reply] = [LARGE] * len(paths)
+        self.replies: list[Reply] = [None] * len(paths)
         self._paths, self._arguments, self._watch = paths, arguments, watch
         self._timeout_seconds = timeout_seconds
         self._lock, self._num_done = threading.Lock(), 0
         self._errors: list[Exception] = []  # of the threads: none of an image, which is a reply
 
     def ask(
-        self, indices: Iterable[int], *, spans: Mapping[str, Span] | None = None, is_alone: bool = False
+        self, indices: Iterable[int], *, choices: Mapping[int, Choice] | None = None, is_alone: bool = False
     ) -> None:
-        """Decode these; without `spans` deep images only tell theirs. `is_alone`: one at a time.
+        """Decode these; deep images without a choice only tell their survey. `is_alone`: one at a time.
 
         Raises: what `watch` does; OSError where no process can be started.
         """
@@ -110,7 +103,7 @@ class _Crew:
         num = min(1 if is_alone else usable_cores(), waiting.qsize())
         decoders = [_Decoder(self._arguments, timeout) for _ in range(num)]
         threads = [
-            threading.Thread(target=self._work, args=(decoder, waiting, spans, is_alone))
+            threading.Thread(target=self._work, args=(decoder, waiting, choices or {}, is_alone))
             for decoder in decoders
         ]
         for thread in threads:
@@ -132,15 +125,15 @@ class _Crew:
         self,
         decoder: "_Decoder",
         waiting: "queue.SimpleQueue[int]",
-        spans: Mapping[str, Span] | None,
+        choices: Mapping[int, Choice],
         is_alone: bool,
     ) -> None:
         try:
             while True:
                 index = waiting.get_nowait()
-                reply = decoder.ask(index, self._paths[index], spans, is_alone)
+                reply = decoder.ask(index, self._paths[index], choices.get(index), is_alone)
                 self.replies[index] = reply
-                if not isinstance(reply, _Postponed):
+                if isinstance(reply, Fingerprint | str):
                     with self._lock:
                         self._num_done += 1
                         self._watch(self._num_done)
@@ -165,7 +158,7 @@ class _Decoder:
         self._timeout_seconds = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, index: int, path: Path, spans: Mapping[str, Span] | None, is_alone: bool) -> Reply:
+    def ask(self, index: int, path: Path, choice: Choice | None, is_alone: bool) -> Reply:
         """What `serve` answers, or that the decoder died."""
         if self._process is None:
             self._process = subprocess.Popen(
@@ -180,7 +173,7 @@ class _Decoder:
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it is dead already: told below
-            request = json.dumps([index, str(path), spans, is_alone])
+            request = json.dumps([index, str(path), choice and asdict(choice), is_alone])
             process.stdin.write(request.encode() + b"\n")
         readable, _, _ = select.select([process.stdout], [], [], self._timeout_seconds)
         reply = process.stdout.readline() if readable else b""
@@ -233,9 +226,9 @@ def serve(
 ) -> None:
     """Answer each line of `requests` with a fingerprint, what the image waits for, or what is wrong."""
     for request in requests:
-        index, path, spans, is_alone = json.loads(request)
+        index, path, choice, is_alone = json.loads(request)
         try:
-            reply: object = _reply(index, Path(path), spans, is_alone, target, resample)
+            reply: object = _reply(index, Path(path), choice and Choice(**choice), is_alone, target, resample)
         except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, ...
             reply = why(Path(path), error)
         replies.write(json.dumps(reply).encode() + b"\n")
@@ -245,19 +238,19 @@ def serve(
 def _reply(
     index: int,
     path: Path,
-    spans: Mapping[str, Span] | None,
+    choice: Choice | None,
     is_alone: bool,
     target: np.ndarray | None,
     resample: Image.Resampling,
-) -> dict[str, object]:
+) -> dict[str, object] | None:
     """What `_parsed` reads."""
     try:
         read = read_image(path, is_alone=is_alone)
     except LargeImageError:
-        return asdict(LARGE)
-    if isinstance(read, Deep) and (spans is None or read.kind not in spans):
-        return {"kind": read.kind, "span": read.span}
-    picture = shown(read, spans or {})
+        return None
+    if isinstance(read, Deep) and (choice is None or not read.fits(choice)):
+        return asdict(read.survey())
+    picture = shown(read, choice)
     if target is not None:
         target[index] = np.asarray(resized(picture.image, target.shape[1], resample))
     found = fingerprint(picture)
@@ -265,10 +258,11 @@ def _reply(
 
 
 def _parsed(reply: Any) -> Reply:
-    if isinstance(reply, str):
+    if reply is None or isinstance(reply, str):
         return reply
     if "kind" in reply:
-        return _Postponed(kind=reply["kind"], span=tuple(reply["span"]))
+        windows = tuple((name, hides) for name, hides in reply["windows"])
+        return Survey(kind=reply["kind"], span=tuple(reply["span"]), windows=windows)
     pixels, phash = bytes.fromhex(reply["pixels"]), bytes.fromhex(reply["phash"])
     return Fingerprint(
         pixels=pixels, phash=phash, featureless=reply["featureless"], notes=tuple(reply["notes"])

@@ -3,18 +3,19 @@
 A tag that is present but empty, incomplete or unusable counts as absent, and is told.
 """
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from raypeft.datasets.pixels import Deep, Picture, full_scale, shrunk, stretched
+from raypeft.datasets.pixels import Deep, Drawing, Picture, full_scale, shown, shrunk
+from raypeft.datasets.windows import LookUp, Window, drawn, hides
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -24,10 +25,6 @@ MAGIC_AT = 128
 DIRECTORY = b"UI\x14\x001.2.840.10008.1.3.10"  # a DICOMDIR lists images and is none
 FIRST_VALUES = {b"CS", b"UI", b"UL", b"OB", b"SH", b"DA", b"LO"}  # kinds of value that a header begins with
 
-INSIDE = 0.05  # a window that leaves a smaller share of the pixels between black and white is looked at,
-BLOWN = 0.5  # and one that turns a larger share white
-
-FAR = 2**31  # values beyond any window: there lie the two ends of its output
 NO_WINDOW = "no window: {low} to {high}, the lowest and highest value of all such images, is black to white"
 
 
@@ -52,43 +49,6 @@ def silent_pydicom() -> Iterator[None]:
             yield
     finally:
         logger.disabled = was_disabled
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Values to 0 .. 1, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
-
-    centre: float
-    width: float
-    function: str
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """Float64, 0 to 1."""
-        values = values.astype(np.float64)
-        if self.function == "SIGMOID":
-            return np.asarray(1 / (1 + np.exp(-4 * (values - self.centre) / self.width)))
-        one = 1.0 if self.function == "LINEAR" else 0.0
-        if self.width == one:
-            return np.asarray(values > self.centre - one / 2, dtype=np.float64)
-        return np.asarray((values - (self.centre - one / 2)) / (self.width - one) + 0.5).clip(0, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookUp:
-    """Values below `first` become the first entry, those above the last one, PS3.3 C.11.1.1.1."""
-
-    first: int
-    entries: np.ndarray  # int64
-
-    @property
-    def width(self) -> float:
-        """How many values differ before and after it."""
-        return float(len(self.entries))
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """The entry of each value, int64."""
-        places = (np.rint(values).astype(np.int64) - self.first).clip(0, len(self.entries) - 1)
-        return np.asarray(self.entries[places])
 
 
 def read_dicom(path: Path, factor_of: Callable[[tuple[int, int]], int]) -> Picture | Deep:
@@ -243,34 +203,28 @@ def _grey(stored: np.ndarray, header: "Dataset", *, is_inverted: bool) -> Pictur
     values = _rescaled(stored, header, notes)
     padding = _padding(stored, header)
     counted = values if padding is None else values[~padding]
-    for window in _windows(header, notes):
-        low, high = (float(end) for end in window.apply(np.array([-FAR, FAR])))
-        pixels = stretched(window.apply(values), low, high)
-        seen = pixels if padding is None else pixels[~padding]
-        if not _hides(counted, seen, window.width, white=0 if is_inverted else 255):
-            return _picture(pixels, padding, notes, is_inverted=is_inverted)
-        notes.append("a window that turns nearly all black or white, taken as absent")
-    if values is stored and stored.dtype.kind == "u" and header.BitsStored <= 8 and stored.max() <= 255:
-        return _picture(stored.astype(np.uint8), padding, notes, is_inverted=is_inverted)
-    return Deep(
+    kind = f"DICOM, {header.get('Modality') or ''}, {header.BitsStored} bits"
+    is_shallow = (
+        values is stored and stored.dtype.kind == "u" and header.BitsStored <= 8 and stored.max() <= 255
+    )
+    deep = Deep(
         values=values,
-        kind=f"DICOM, {header.get('Modality') or ''}, {header.BitsStored} bits",
-        span=(float(counted.min()), float(counted.max())),
-        rule=NO_WINDOW,
+        kind=f"{kind}, as they are" if is_shallow else kind,
+        span=(0.0, 255.0) if is_shallow else (float(counted.min()), float(counted.max())),
+        rule="" if is_shallow else NO_WINDOW,
+        windows=tuple(
+            Drawing(
+                name=f"{kind}, {window.name}",
+                draw=functools.partial(drawn, window, values),
+                hides=functools.partial(hides, values, padding, window.width, 0 if is_inverted else 255),
+            )
+            for window in _windows(header, notes)
+        ),
         is_inverted=is_inverted,
         opacity=None if padding is None else (~padding).astype(np.float32),
         notes=tuple(notes),
     )
-
-
-def _picture(
-    pixels: np.ndarray, padding: np.ndarray | None, notes: list[str], *, is_inverted: bool
-) -> Picture:
-    if is_inverted:  # 0 is white
-        pixels = 255 - pixels
-    if padding is not None:
-        pixels = np.where(padding, np.uint8(0), pixels)
-    return Picture(image=Image.fromarray(pixels).convert("RGB"), notes=tuple(notes))
+    return shown(deep) if is_shallow and not deep.windows else deep
 
 
 def _padding(stored: np.ndarray, header: "Dataset") -> np.ndarray | None:
@@ -281,16 +235,3 @@ def _padding(stored: np.ndarray, header: "Dataset") -> np.ndarray | None:
     ends = [end for end in value + limit if end is not None]
     padding = (stored >= min(ends)) & (stored <= max(ends))
     return padding if padding.any() and not padding.all() else None
-
-
-def _hides(values: np.ndarray, pixels: np.ndarray, width: float, *, white: int) -> bool:
-    """Whether a window hides the picture, as one does that was written for an 8-bit copy.
-
-    Then most pixels are white, or nearly all at one of the two ends, though the values there differ by more
-    than the window is wide, or than half of all. Air around a head is black too, but all alike.
-    """
-    is_empty = ((pixels > 0) & (pixels < 255)).mean() < INSIDE
-    ends = [end for end in (0, 255) if is_empty or (end == white and (pixels == end).mean() > BLOWN)]
-    beyond = [values[pixels == end] for end in ends]
-    much = min(width, max(float(np.ptp(values)) / 2, 1.0))
-    return any(len(one) > 0 and float(np.ptp(np.percentile(one, (5, 95)))) >= much for one in beyond)

@@ -96,8 +96,8 @@ class LargeImageError(Exception):
 
 
 def to_rgb(path: Path) -> Image.Image:
-    """One image as RGB: see `read_image`; values of more than 8 bits on a span of its own."""
-    return shown(read_image(path), {}).image
+    """One image as RGB: see `read_image`; what a data set decides, for this one alone."""
+    return shown(read_image(path)).image
 
 
 def read_image(path: Path, *, is_alone: bool = True) -> Picture | Deep:

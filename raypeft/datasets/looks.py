@@ -9,8 +9,10 @@ from raypeft.core.errors import DataError, list_problems
 from raypeft.core.text import count
 from raypeft.datasets.base import Table
 from raypeft.datasets.images import Fingerprint
+from raypeft.datasets.pixels import WINDOWED
 
 MOST = 0.5  # share of a class that may be images without features
+APART = 0.2  # by which shares of classes may differ that are shown in windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,25 @@ def featureless(found: Sequence[Fingerprint]) -> list[Finding]:
 def decisions(found: Sequence[Fingerprint]) -> list[Finding]:
     """What was decided in reading the images: the span of deep values, tags taken as absent, ..."""
     return _findings((case, note) for case, one in enumerate(found) for note in one.notes)
+
+
+def window_shortcut(table: Table, found: Sequence[Fingerprint]) -> list[str]:
+    """A warning where the label tells whether an image was shown in a window, or none."""
+    is_windowed = np.array([WINDOWED in one.notes for one in found])
+    shares = {
+        name: float(is_windowed[table.labels == label].mean())
+        for label, name in enumerate(table.classes)
+        if (table.labels == label).any()
+    }
+    most, least = (choose(shares, key=lambda name: shares[name]) for choose in (max, min))
+    if round(shares[most] - shares[least], 9) <= APART:  # 0.9 - 0.7 is more than 0.2 in floats
+        return []
+    return [
+        f"{shares[most]:.0%} of the images of class '{most}' and {shares[least]:.0%} of class '{least}' are "
+        "shown in a window of their DICOM header, the others by their range of values or as they are: a "
+        "model can learn this difference in place of what is in the images; give all files the same window, "
+        "or remove WindowCenter, WindowWidth and VOILUTSequence from all of them"
+    ]
 
 
 def featureless_classes(table: Table, found: Sequence[Fingerprint]) -> list[str]:

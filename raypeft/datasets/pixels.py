@@ -1,6 +1,9 @@
-"""Pixel values of more than 8 bits: images of one kind share one range, so that dark ones stay darker."""
+"""Pixel values that a data set decides how to show: one range for all images of a kind, one answer to whether
+a window is used, so that images stay comparable.
+"""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +17,10 @@ DIM = 8  # an image whose values span less than 1 / DIM of its data set's range 
 Span = tuple[float, float]
 """The values that are shown black and white."""
 
+WINDOWED = "a window of the header says what is black and white"
+ABSENT = "a window that turns nearly all black or white, taken as absent"
+KEPT = "nearly all black or white in its window, which is used as it suits most images that state it"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -24,29 +31,80 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A window that the file states."""
+
+    name: str  # equal for windows about which a data set decides once
+    draw: Callable[[], np.ndarray]  # uint8 (height, width), where 255 is the highest value
+    hides: Callable[[np.ndarray], bool]  # whether the picture cannot be seen in what `draw` gives
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What one deep image adds to the decision on all of its data set."""
+
+    kind: str
+    span: Span  # of this image alone
+    windows: tuple[tuple[str, bool], ...] = ()  # in order: name, and whether it hides this image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How one deep image is shown: in the window of this name, or else, without a name, on the span."""
+
+    kind: str
+    window: str
+    span: Span
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deep:
-    """Values that become 8 bits once the span of their kind is known over the whole data set."""
+    """Values that become 8 bits once it is known how images of their data set are shown."""
 
     values: np.ndarray  # (height, width) or (height, width, 3)
     kind: str
     span: Span  # of this image alone
-    rule: str  # how the span comes about: a note, with {low}, {high} and the {bits} that hold it
+    rule: str  # how the span comes about: a note, with {low}, {high} and the {bits} that hold it; or nothing
+    windows: tuple[Drawing, ...] = ()  # the first one that the data set uses is taken, before any span
     is_inverted: bool = False  # the lowest value is white
     opacity: np.ndarray | None = None  # (height, width), 0 to 1: what lies below is black
     notes: tuple[str, ...] = ()
 
-    def shown(self, span: Span) -> Picture:
-        """With `span` black and white."""
-        low, high = span
-        pixels = stretched(self.values, high, low) if self.is_inverted else stretched(self.values, low, high)
+    def survey(self) -> Survey:
+        """Draws every window."""
+        windows = tuple((one.name, one.hides(one.draw())) for one in self.windows)
+        return Survey(kind=self.kind, span=self.span, windows=windows)
+
+    def fits(self, choice: Choice) -> bool:
+        """Whether the choice was made for this image, not for what its file held before."""
+        return choice.kind == self.kind and choice.window in ("", *(one.name for one in self.windows))
+
+    def shown(self, choice: Choice) -> Picture:
+        """As its data set decided."""
+        names = [one.name for one in self.windows]
+        place = names.index(choice.window) if choice.window else len(names)
+        notes = [*self.notes, *([ABSENT] if place > 0 else [])]
+        if choice.window:
+            pixels = self.windows[place].draw()
+            notes += [WINDOWED, *([KEPT] if self.windows[place].hides(pixels) else [])]
+            pixels = 255 - pixels if self.is_inverted else pixels
+        else:
+            low, high = choice.span[::-1] if self.is_inverted else choice.span
+            pixels = stretched(self.values, low, high)
+            notes += self._range_notes(choice.span)
         if self.opacity is not None:
             opacity = self.opacity if pixels.ndim == 2 else self.opacity[..., None]
             pixels = (pixels * opacity).round().astype(np.uint8)
-        bits = int(high).bit_length()
-        notes = [*self.notes, self.rule.format(low=_number(low), high=_number(high), bits=bits)]
+        return Picture(image=Image.fromarray(pixels).convert("RGB"), notes=tuple(notes))
+
+    def _range_notes(self, span: Span) -> list[str]:
+        if not self.rule:
+            return []
+        low, high = span
+        notes = [self.rule.format(low=_number(low), high=_number(high), bits=int(high).bit_length())]
         if (float(self.values.max()) - float(self.values.min())) * DIM < high - low:
             notes.append(f"its own values span less than an {DIM}th of that")
-        return Picture(image=Image.fromarray(pixels).convert("RGB"), notes=tuple(notes))
+        return notes
 
 
 def full_scale(values: np.ndarray) -> Span:
@@ -55,18 +113,36 @@ def full_scale(values: np.ndarray) -> Span:
     return 0.0, float(2 ** next(bits for bits in DEPTHS if bits >= needed) - 1)
 
 
-def common_spans(found: Iterable[tuple[str, Span]]) -> dict[str, Span]:
-    """The lowest and the highest end of each kind's spans."""
+def common_choices(surveys: Sequence[Survey]) -> list[Choice]:
+    """Of each image of a data set: in the first window that does not hide most images which state it.
+
+    Images without such a window share, within their kind, the lowest and the highest end of their spans.
+    """
+    stated = Counter(name for one in surveys for name in dict(one.windows))
+    hidden = Counter(name for one in surveys for name, hides in dict(one.windows).items() if hides)
+    windows = [
+        next((name for name, _ in one.windows if 2 * hidden[name] <= stated[name]), "") for one in surveys
+    ]
+    spans = _common_spans(one for one, window in zip(surveys, windows, strict=True) if not window)
+    return [
+        Choice(kind=one.kind, window=window, span=spans.get(one.kind, one.span))
+        for one, window in zip(surveys, windows, strict=True)
+    ]
+
+
+def _common_spans(surveys: Iterable[Survey]) -> dict[str, Span]:
     spans: dict[str, Span] = {}
-    for kind, (low, high) in found:
-        known = spans.get(kind, (low, high))
-        spans[kind] = min(low, known[0]), max(high, known[1])
+    for one in surveys:
+        low, high = spans.get(one.kind, one.span)
+        spans[one.kind] = min(low, one.span[0]), max(high, one.span[1])
     return spans
 
 
-def shown(read: Picture | Deep, spans: Mapping[str, Span]) -> Picture:
-    """A deep image on its kind's span, or on its own where none is given."""
-    return read if isinstance(read, Picture) else read.shown(spans.get(read.kind, read.span))
+def shown(read: Picture | Deep, choice: Choice | None = None) -> Picture:
+    """A deep image as chosen, or as a data set of this image alone would have it."""
+    if isinstance(read, Picture):
+        return read
+    return read.shown(choice or common_choices([read.survey()])[0])
 
 
 def stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:

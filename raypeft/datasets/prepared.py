@@ -31,7 +31,7 @@ from raypeft.datasets.cache import (
 )
 from raypeft.datasets.duplicates import find_units
 from raypeft.datasets.images import Fingerprint
-from raypeft.datasets.looks import decisions, featureless, refuse_featureless_classes
+from raypeft.datasets.looks import decisions, featureless, refuse_featureless_classes, window_shortcut
 from raypeft.datasets.splits import leaks, resolve_split, split_table, subset
 
 _logger = logging.getLogger(__name__)
@@ -121,6 +121,8 @@ def _tell_looks(table: Table, found: Sequence[Fingerprint]) -> None:
     refuse_featureless_classes(table, found)
     for one in decisions(found):
         _logger.warning("%s: %s", table.name, one.line(table))
+    for warning in window_shortcut(table, found):
+        _logger.warning("%s: %s", table.name, warning)
     for one in featureless(found):
         _logger.warning("%s: nothing to learn from %s; see raypeft data check", table.name, one.line(table))
 

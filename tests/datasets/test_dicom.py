@@ -12,8 +12,11 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from raypeft.datasets import images
+from raypeft.datasets.check import check_dataset
+from raypeft.datasets.decoder import decode_files
 from raypeft.datasets.images import is_image_file, read_image, to_rgb
-from raypeft.datasets.pixels import common_spans, shown
+from raypeft.datasets.pixels import ABSENT, KEPT, WINDOWED, common_choices, shown
+from raypeft.datasets.prepared import prepare
 
 
 def write_dicom(path, pixels, *, bits=None, photometric="MONOCHROME2", **header):
@@ -172,7 +175,7 @@ def look_up_table(*, data=(0, 255), descriptor=None, **lacking):
 )
 def test_a_tag_without_a_usable_value_counts_as_absent_and_is_told(tmp_path, tags):
     read = read_image(write_dicom(tmp_path / "a.dcm", RAMP, bits=12, **tags))
-    picture = shown(read, {})
+    picture = shown(read)
     assert np.array_equal(np.asarray(picture.image)[..., 0].ravel(), np.arange(256))  # value / 4,080 x 255
     assert picture.notes[-1] == NO_WINDOW
     is_told = not {"VOILUTFunction", "PixelPaddingValue", "NumberOfFrames", "Modality"} & set(tags)
@@ -185,22 +188,22 @@ def test_a_window_that_is_no_number_counts_as_absent(tmp_path, text):
     content = path.read_bytes()
     place = content.index(b"2048.5")
     path.write_bytes(content[:place] + text.ljust(6).encode() + content[place + 6 :])
-    assert shown(read_image(path), {}).notes[-1] == NO_WINDOW
+    assert shown(read_image(path)).notes[-1] == NO_WINDOW
 
 
 def test_of_several_windows_the_first_whole_one_is_used(tmp_path):
     tags = {"WindowCenter": ["", 2040.5, 99], "WindowWidth": [4096, 4081, 100]}
-    picture = read_image(write_dicom(tmp_path / "a.dcm", RAMP, bits=12, **tags))
+    picture = shown(read_image(write_dicom(tmp_path / "a.dcm", RAMP, bits=12, **tags)))
     # from 2,040.5 - 0.5 - 4,080 / 2 = 0 to 4,080
     assert np.array_equal(np.asarray(picture.image)[..., 0].ravel(), np.arange(256))
-    assert picture.notes == ()
+    assert picture.notes == (WINDOWED,)
 
 
 def test_a_broken_look_up_table_leaves_the_window(tmp_path):
     tags = {"VOILUTSequence": [Dataset()], "WindowCenter": 2040.5, "WindowWidth": 4081}
-    picture = read_image(write_dicom(tmp_path / "a.dcm", RAMP, bits=12, **tags))
+    picture = shown(read_image(write_dicom(tmp_path / "a.dcm", RAMP, bits=12, **tags)))
     assert np.array_equal(np.asarray(picture.image)[..., 0].ravel(), np.arange(256))
-    assert picture.notes == ("VOILUTSequence without a usable table, taken as absent",)
+    assert picture.notes == ("VOILUTSequence without a usable table, taken as absent", WINDOWED)
 
 
 @pytest.mark.parametrize(
@@ -245,24 +248,24 @@ def test_a_window_written_for_an_eight_bit_copy_is_told_and_not_used(tmp_path, p
     centre = 127 if photometric == "MONOCHROME2" else 4095 - 127
     tags = {"WindowCenter": centre, "WindowWidth": 255}
     path = write_dicom(tmp_path / "a.dcm", pixels, bits=12, photometric=photometric, **tags)
-    picture = shown(read_image(path), {})
+    picture = shown(read_image(path))
     assert len(np.unique(np.asarray(picture.image))) == pixels.size
-    assert picture.notes[0] == "a window that turns nearly all black or white, taken as absent"
+    assert picture.notes[0] == ABSENT
 
 
 def test_after_such_a_window_the_next_one_is_used(tmp_path):
     tags = {"WindowCenter": [127, 2040.5], "WindowWidth": [255, 4081]}
-    picture = read_image(write_dicom(tmp_path / "a.dcm", RAMP, bits=12, **tags))
+    picture = shown(read_image(write_dicom(tmp_path / "a.dcm", RAMP, bits=12, **tags)))
     assert np.array_equal(np.asarray(picture.image)[..., 0].ravel(), np.arange(256))
-    assert picture.notes == ("a window that turns nearly all black or white, taken as absent",)
+    assert picture.notes == (ABSENT, WINDOWED)
 
 
 def test_air_that_a_window_turns_black_does_not_speak_against_it(tmp_path):
     pixels = np.full((100, 100), -1000, np.int16)
     pixels[:10, :10] = np.arange(100).reshape(10, 10) - 10  # a head's top, 1% of the pixels
     tags = {"WindowCenter": 40, "WindowWidth": 80}
-    picture = read_image(write_dicom(tmp_path / "a.dcm", pixels, **tags))
-    assert picture.notes == ()
+    picture = shown(read_image(write_dicom(tmp_path / "a.dcm", pixels, **tags)))
+    assert picture.notes == (WINDOWED,)
     assert np.asarray(picture.image)[50, 50, 0] == 0
 
 
@@ -275,8 +278,10 @@ def test_images_without_a_window_share_one_range_within_a_kind(tmp_path):
             ("other scanner", RAMP * 4, 14),
         )
     ]
-    common = common_spans((one.kind, one.span) for one in deep)
-    brightest = [int(np.asarray(shown(one, common).image).max()) for one in deep]
+    choices = common_choices([one.survey() for one in deep])
+    brightest = [
+        int(np.asarray(shown(one, choice).image).max()) for one, choice in zip(deep, choices, strict=True)
+    ]
     assert brightest == [128, 255, 255]  # 2,040 of 4,080 = 127.5
 
 
@@ -350,6 +355,115 @@ def test_the_directory_of_a_dicom_disc_is_no_image():
     assert not is_image_file(path)
 
 
+DIM = RAMP // 4 + 900  # 900 to 1,920 in steps of 4: most of it in the window, from 1,100 to 1,699
+BRIGHT = RAMP // 2 + 1600  # 1,600 to 3,640 in steps of 8: all but 13 of 256 values are white there
+ONE_WINDOW = {"WindowCenter": 1400, "WindowWidth": 600}
+
+
+@pytest.fixture
+def decoded(tmp_path):
+    """Of DICOM files (pixels and tags) that are one data set: grey values, and what was decided of each."""
+
+    def decode(*files, bits=12):
+        paths = [
+            write_dicom(tmp_path / f"{number}.dcm", pixels, bits=bits, **tags)
+            for number, (pixels, tags) in enumerate(files)
+        ]
+        raw = tmp_path / "raw"
+        raw.write_bytes(bytes(len(files) * 16 * 16 * 3))
+        found = decode_files(paths, pixels=raw, image_size=16, interpolation="bicubic")
+        values = np.fromfile(raw, np.uint8).reshape(len(files), 256, 3)[..., 0]
+        return values, [one.notes for one in found]
+
+    return decode
+
+
+@pytest.mark.parametrize(("dim", "bright"), [(3, 2), (2, 2)])
+def test_a_window_that_suits_most_images_that_state_it_is_used_for_all(decoded, dim, bright):
+    values, notes = decoded(*[(DIM, ONE_WINDOW)] * dim, *[(BRIGHT, ONE_WINDOW)] * bright)
+    # ((value - 1,399.5) / 599 + 0.5) x 255: 900 lies below, 1,400 gives 127.7, 1,600 gives 212.9
+    assert values[:dim, [0, 125, 255]].tolist() == [[0, 128, 255]] * dim
+    assert values[dim:, [0, 255]].tolist() == [[213, 255]] * bright
+    assert notes == [(WINDOWED,)] * dim + [(WINDOWED, KEPT)] * bright
+
+
+def test_a_window_that_hides_most_images_that_state_it_is_used_for_none(decoded):
+    values, notes = decoded(*[(DIM, ONE_WINDOW)] * 2, *[(BRIGHT, ONE_WINDOW)] * 3)
+    # (value - 900) / 2,740 x 255: 94.9 at 1,920 and 65.1 at 1,600
+    assert values[:2, [0, 255]].tolist() == [[0, 95]] * 2
+    assert values[2:, [0, 255]].tolist() == [[65, 255]] * 3
+    ranged = "no window: 900 to 3,640, the lowest and highest value of all such images, is black to white"
+    assert notes == [(ABSENT, ranged)] * 5
+
+
+def test_images_that_use_their_window_do_not_widen_the_range_of_the_others(decoded):
+    values, _ = decoded((DIM, {}), (BRIGHT, ONE_WINDOW), (DIM, ONE_WINDOW))
+    assert values[0, [0, 255]].tolist() == [0, 255]  # of 900 to 1,920
+
+
+def test_windows_of_other_numbers_functions_or_modalities_are_decided_apart(decoded):
+    others = [{"WindowWidth": 601}, {"VOILUTFunction": "SIGMOID"}, {"Modality": "CR"}]
+    _, notes = decoded(
+        *[(DIM, ONE_WINDOW)] * 2, *[(BRIGHT, ONE_WINDOW | other) for other in others], (BRIGHT, ONE_WINDOW)
+    )
+    assert [WINDOWED in one for one in notes] == [True, True, False, False, False, True]
+
+
+def test_where_the_first_window_is_used_for_none_the_next_one_is_used_for_all(decoded):
+    tags = {"WindowCenter": [1400, 2270.5], "WindowWidth": [600, 2741]}  # the second: 900 to 3,640
+    values, notes = decoded((DIM, tags), (BRIGHT, tags), (BRIGHT, tags))
+    assert values[:, [0, 255]].tolist() == [[0, 95], [65, 255], [65, 255]]
+    assert notes == [(ABSENT, WINDOWED)] * 3
+
+
+def test_eight_bits_stay_as_they_are_in_all_images_where_their_window_hides_most(decoded):
+    shallow, tags = np.arange(256, dtype=np.uint8).reshape(16, 16), {"WindowCenter": 20, "WindowWidth": 10}
+    dark = shallow // 8  # 0 to 31
+    values, notes = decoded((dark, tags), (shallow, tags), (255 - shallow, tags), bits=8)
+    assert values.tolist() == [one.ravel().tolist() for one in (dark, shallow, 255 - shallow)]
+    assert notes == [(ABSENT,)] * 3
+
+
+def write_classes(root, *, windowed):
+    """Ten images a class, as many of them with a window as `windowed` says."""
+    rng = np.random.default_rng(0)
+    for name, number_of_windows in windowed.items():
+        (root / name).mkdir(parents=True)
+        for number in range(10):
+            tags = ONE_WINDOW if number < number_of_windows else {}
+            pixels = rng.integers(900, 1900, (16, 16)).astype(np.uint16)
+            write_dicom(root / name / f"{number}.dcm", pixels, bits=12, **tags)
+    return f"folder:{root}"
+
+
+@pytest.mark.parametrize(
+    ("windowed", "is_told"),
+    [
+        ({"a": 10, "b": 7}, True),
+        ({"a": 9, "b": 7}, False),  # 20 points are not more than 20
+        ({"a": 0, "b": 3, "c": 1}, True),
+        ({"a": 10, "b": 10}, False),
+        ({"a": 0, "b": 0}, False),
+    ],
+)
+def test_windows_that_go_with_the_label_are_a_warning_of_check_and_of_a_sweep(
+    tmp_path, caplog, windowed, is_told
+):
+    source = write_classes(tmp_path / "data", windowed=windowed)
+    most, least = max(windowed, key=windowed.get), min(windowed, key=windowed.get)
+    warning = (
+        f"{10 * windowed[most]}% of the images of class '{most}' and {10 * windowed[least]}% of class '{least}'"
+        " are shown in a window of their DICOM header"
+    )
+    told = [text for text in check_dataset(source).warnings if "DICOM header" in text]
+    assert [text.startswith(warning) for text in told] == [True] * is_told
+    sizes, cache = [(16, "bicubic")], tmp_path / "cache"
+    for _ in range(2):  # decoded, and from the cache
+        caplog.clear()
+        prepare(source, sizes=sizes, split="auto", split_seed=0, cache_dir=cache)
+        assert (warning in caplog.text) == is_told
+
+
 NUMBERS = st.sampled_from([None, "", 0, 1, -1, 127, 2048, 4096, -1024, [2048, 400], ["", 2048]])
 TABLES = st.sampled_from([None, [], [Dataset()], [look_up_table(LUTData=None)], [look_up_table(data=(5, 5))]])
 TAGS = {
@@ -368,5 +482,5 @@ TAGS = {
 )
 def test_whatever_tags_lack_the_picture_is_there(tmp_path, tags, photometric):
     path = write_dicom(tmp_path / "a.dcm", RAMP, bits=12, photometric=photometric, **tags)
-    pixels = np.asarray(shown(read_image(path), {}).image)
+    pixels = np.asarray(shown(read_image(path)).image)
     assert len(np.unique(pixels)) > 16  # of 256: never uniform, never a mask

@@ -10,7 +10,7 @@ from PIL import Image
 
 from raypeft.datasets import images
 from raypeft.datasets.images import fingerprint, is_image_file, read_image, to_rgb
-from raypeft.datasets.pixels import Picture, common_spans, shown
+from raypeft.datasets.pixels import Picture, common_choices, shown
 
 
 def test_transparency_is_laid_on_black(tmp_path):
@@ -25,23 +25,18 @@ def test_values_in_sixteen_bits_are_read_at_the_depth_that_the_largest_needs(tmp
     Image.fromarray(np.array([[0, largest // 2, largest]], np.uint16)).save(tmp_path / "a.png")
     wanted = [0, round(largest // 2 * 255 / (2**bits - 1)), round(largest * 255 / (2**bits - 1))]
     assert np.asarray(to_rgb(tmp_path / "a.png"))[0, :, 0].tolist() == wanted
-    assert (
-        f"to {2**bits - 1:,}: read as {bits} bits"
-        in read_image(tmp_path / "a.png").shown((0, 2**bits - 1)).notes[0]
-    )
+    assert f"to {2**bits - 1:,}: read as {bits} bits" in shown(read_image(tmp_path / "a.png")).notes[0]
 
 
 def test_images_of_one_data_set_stay_as_dark_or_bright_as_they_are(tmp_path):
-    spans = []
+    deep = []
     for name, value in (("dark", 400), ("bright", 4000)):
         Image.fromarray(np.array([[0, value]], np.uint16)).save(tmp_path / f"{name}.png")
-        deep = read_image(tmp_path / f"{name}.png")
-        spans.append((deep.kind, deep.span))
-    common = common_spans(spans)
-    assert list(common.values()) == [(0, 4095)]
+        deep.append(read_image(tmp_path / f"{name}.png"))
+    choices = common_choices([one.survey() for one in deep])
+    assert [choice.span for choice in choices] == [(0, 4095), (0, 4095)]
     shades = [
-        np.asarray(shown(read_image(tmp_path / f"{name}.png"), common).image)[0, 1, 0]
-        for name in ("dark", "bright")
+        np.asarray(shown(one, choice).image)[0, 1, 0] for one, choice in zip(deep, choices, strict=True)
     ]
     assert shades == [25, 249]  # 400 and 4,000 of 4,095
 
