@@ -452,8 +452,8 @@ def test_windows_that_go_with_the_label_are_a_warning_of_check_and_of_a_sweep(
     source = write_classes(tmp_path / "data", windowed=windowed)
     most, least = max(windowed, key=windowed.get), min(windowed, key=windowed.get)
     warning = (
-        f"{10 * windowed[most]}% of the images of class '{most}' and {10 * windowed[least]}% of class '{least}'"
-        " are shown in a window of their DICOM header"
+        f"{10 * windowed[most]}% of the images of class '{most}' and {10 * windowed[least]}% of class "
+        f"'{least}' are shown in a window of their DICOM header"
     )
     told = [text for text in check_dataset(source).warnings if "DICOM header" in text]
     assert [text.startswith(warning) for text in told] == [True] * is_told
