@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
@@ -18,6 +19,8 @@ OWN_DATA = {"folder": "PATH", "csv": "PATH", "npz": "PATH", "medmnist": "FLAG"}
 
 WORDS = {str: "text in quotes", int: "a whole number", bool: "True or False", tuple: "a tuple of texts"}
 """Types of options, for a message."""
+
+_QUOTED_OR_BRACKET = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[()]", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,17 +157,11 @@ def _parts(text: str) -> list[str]:
 
 def _end_of_bracket(text: str, start: int) -> int:
     """Where the bracket that opens at `start` closes; `start` where it never does. Quotes hide brackets."""
-    depth, quote = 0, ""
-    for place in range(start, len(text)):
-        sign = text[place]
-        if quote:
-            quote = "" if sign == quote and text[place - 1] != "\\" else quote
-        elif sign in "'\"":
-            quote = sign
-        elif sign in "()":
-            depth += 1 if sign == "(" else -1
-            if depth == 0:
-                return place
+    depth = 0
+    for found in _QUOTED_OR_BRACKET.finditer(text, start):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if depth == 0:
+            return found.start()
     return start
 
 

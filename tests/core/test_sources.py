@@ -1,7 +1,7 @@
 """A source is taken apart the same way however it is spelled, and no path is mistaken for options."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from raypeft.core.errors import ConfigError
@@ -66,6 +66,8 @@ def test_the_home_folder_is_found_behind_a_colon(monkeypatch):
     st.text(st.characters(codec="utf-8", exclude_characters="\0~"), min_size=1),
     st.dictionaries(st.sampled_from(["label", "image", "root"]), st.text() | st.tuples(st.text())),
 )
+@example("csv", "0", {"image": "\\"})
+@example("csv", "it's (1)", {"label": "a, b')"})
 def test_the_text_of_a_source_is_that_source(kind, path, options):
     source = parse_source(f"{kind}:{path}()")
     given_options = ", ".join(f"{name}={value!r}" for name, value in options.items())
