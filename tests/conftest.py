@@ -8,12 +8,18 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before torch is imported: networks as small as the tests' gain nothing from a second thread, and threads
 # that wait for each other beside other work take many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from raypeft.cli import main
+
+# The same examples in every run, so that a failure is due to the change that is tested. To look for new ones:
+# pytest --hypothesis-profile=default
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 _seen: dict[str, str] = {}  # by test: what befell
 

@@ -61,9 +61,13 @@ def test_the_home_folder_is_found_behind_a_colon(monkeypatch):
     assert parse_source("ham10000:~/ham").argument == "/home/ada/ham"
 
 
+FOLDERS = st.text(st.characters(codec="utf-8", exclude_characters="\0~/"), min_size=1)
+PATHS = st.lists(FOLDERS.filter(lambda name: name not in (".", "..")), min_size=1).map("/".join)
+
+
 @given(
     st.sampled_from(["csv", "folder", "ham10000"]),
-    st.text(st.characters(codec="utf-8", exclude_characters="\0~"), min_size=1),
+    PATHS,
     st.dictionaries(st.sampled_from(["label", "image", "root"]), st.text() | st.tuples(st.text())),
 )
 @example("csv", "0", {"image": "\\"})
