@@ -15,12 +15,12 @@ import argparse
 import numpy as np
 from scipy.stats import rankdata
 
-from analysis.rank import rank_within
-from analysis.stats.bootstrap import bootstrap_mean_ranks, interval, redraw_means
-from analysis.stats.confusion import confusion_matrices, draw_weights, f1_macro
-from analysis.stats.friedman import friedman, nemenyi
-from analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
-from analysis.stats.pairwise import wilcoxon_holm
+from raypeft.analysis.ranking.rank import rank_within
+from raypeft.analysis.stats.bootstrap import bootstrap_mean_ranks, interval, redraw_means
+from raypeft.analysis.stats.confusion import confusion_matrices, draw_weights, f1_macro
+from raypeft.analysis.stats.friedman import friedman, nemenyi
+from raypeft.analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
+from raypeft.analysis.stats.pairwise import wilcoxon_holm
 
 METHODS, SEEDS, REPLICATES, DRAWS = 6, 3, 500, 1000
 EFFECTS = {"equal": np.zeros(METHODS), "spread": np.linspace(0.05, 0.0, METHODS)}

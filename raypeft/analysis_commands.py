@@ -32,12 +32,12 @@ def rank(
     A CSV has columns model,dataset,method,<metric> and may have fraction, seed, stage and status; where its
     columns are called otherwise: csv:FILE(method='algorithm').
     """
-    from analysis.as_json import rank_facts
-    from analysis.render import to_grid
-    from analysis.report import lead
-    from analysis.report_tables import ranking_table
-    from analysis.study import open_study
-    from analysis.verdict import sentences
+    from raypeft.analysis.ranking.verdict import sentences
+    from raypeft.analysis.report.as_json import rank_facts
+    from raypeft.analysis.report.page import lead
+    from raypeft.analysis.report.render import to_grid
+    from raypeft.analysis.report.sections import ranking_table
+    from raypeft.analysis.study import open_study
 
     found = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
     if as_json:
@@ -63,10 +63,10 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print scores in the form of the paper's tables: mean ± sd, best in bold, mean score, mean rank."""
-    from analysis.as_json import table_facts
-    from analysis.render import RENDERERS, to_grid
-    from analysis.study import open_study
-    from analysis.tables import parameter_table, score_table
+    from raypeft.analysis.report.as_json import table_facts
+    from raypeft.analysis.report.render import RENDERERS, to_grid
+    from raypeft.analysis.report.tables import parameter_table, score_table
+    from raypeft.analysis.study import open_study
 
     chosen = _choice("--form", form, FORMS)
     studies = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
@@ -97,10 +97,10 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML file: answer, ranking, tables, figures, tests, costs, provenance."""
-    from analysis.as_json import rank_facts
-    from analysis.claims import check_claims
-    from analysis.report import write_report
-    from analysis.study import open_study
+    from raypeft.analysis.questions.claims import check_claims
+    from raypeft.analysis.report.as_json import rank_facts
+    from raypeft.analysis.report.page import write_report
+    from raypeft.analysis.study import open_study
 
     path = write_report(store, output or store / "report.html", against=against, export=export)
     if not as_json:
@@ -120,8 +120,8 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Name the methods worth trying on your images, and how far the data behind the advice reach."""
-    from analysis.recommend import Setting, recommend_methods
-    from analysis.study import open_study
+    from raypeft.analysis.questions.recommend import Setting, recommend_methods
+    from raypeft.analysis.study import open_study
 
     setting = Setting(images=images, classes=classes, model=model, memory_gb=memory_gb, minutes=minutes)
     found = recommend_methods(open_study(source), setting)
@@ -135,10 +135,10 @@ def recommend(
 
 def show_results(store: Path) -> None:
     """The ranking table on stdout; where everything lies and how to open it on stderr."""
-    from analysis.render import to_grid
-    from analysis.report import lead, write_report
-    from analysis.study import open_study
-    from analysis.tables import score_table
+    from raypeft.analysis.report.page import lead, write_report
+    from raypeft.analysis.report.render import to_grid
+    from raypeft.analysis.report.tables import score_table
+    from raypeft.analysis.study import open_study
 
     (study,) = open_study(store)
     if study.frame.empty:

@@ -116,7 +116,7 @@ def stop(store: Path) -> None:
 @app.command()
 def sync(store: Path, tracking_uri: TrackingUri = None) -> None:
     """Bring MLflow up to date with the ledger."""
-    from analysis.load import load_plan
+    from raypeft.analysis.read.load import load_plan
     from raypeft.launch.tracking import Tracker, default_tracking_uri
 
     name = load_plan(store)["sweep"]["name"]
@@ -202,7 +202,7 @@ def params(
     as_json: AsJson = False,
 ) -> None:
     """Trainable parameters of every method, in seconds and without weights, beside what the paper prints."""
-    from analysis.paper_counts import read_paper_counts
+    from raypeft.analysis.published.counts import read_paper_counts
     from raypeft.train import count_trainable
 
     paper = read_paper_counts()

@@ -4,7 +4,7 @@
 Run:      RAYPEFT_DATA=/data raypeft run sweeps/cnn_grid.py; on a cluster: ray job submit sweeps/cnn_grid.py
           (minutes on two CPU cores, with small models and built-in images: --smoke)
 Cost:     not run as a whole yet
-Expected: the paper's scores lie in analysis/paper/table2_resnet50_f1.csv
+Expected: the paper's scores lie in raypeft/analysis/published/table2_resnet50_f1.csv
 
 The paper says: six methods, ResNet-50 with ImageNet weights, AdamW, batches of 512, rates by Optuna, three
 seeds. It does not say which ImageNet weights (timm's a1_in1k here), epochs, schedule, augmentation, the

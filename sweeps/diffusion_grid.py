@@ -4,7 +4,7 @@
 Run:      RAYPEFT_DATA=/data raypeft run sweeps/diffusion_grid.py; on a cluster:
           ray job submit sweeps/diffusion_grid.py (on two CPU cores, with sd_nano and digits: --smoke)
 Cost:     not run as a whole yet; --smoke: half an hour on two busy cores
-Expected: the paper's scores (FID) lie in analysis/paper/table4_sd_fid.csv; those of --smoke in
+Expected: the paper's scores (FID) lie in raypeft/analysis/published/table4_sd_fid.csv; those of --smoke in
           benchmarks/diffusion_smoke_cpu_2026-11/README.md
 
 The paper says: 110,000 (100%), 55,000 and 11,000 images, FID over 1,000 test prompts, four seeds. It does

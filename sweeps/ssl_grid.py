@@ -4,7 +4,7 @@
 Run:      RAYPEFT_DATA=/data raypeft run sweeps/ssl_grid.py; on a cluster: ray job submit sweeps/ssl_grid.py
           (minutes on two CPU cores, with small models and built-in images: --smoke)
 Cost:     not run as a whole yet
-Expected: the paper's scores lie in analysis/paper/table5_ssl_f1.csv
+Expected: the paper's scores lie in raypeft/analysis/published/table5_ssl_f1.csv
 
 The paper says: ViT-B by MAE and by CLIP, eight methods; it prints no spread. It does not say the number of
 seeds (three, as in its Tables 2 and 3), LoRA's rank and AdaptFormer's bottleneck (docs/deviations.md),

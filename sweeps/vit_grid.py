@@ -4,7 +4,7 @@
 Run:      RAYPEFT_DATA=/data raypeft run sweeps/vit_grid.py; on a cluster: ray job submit sweeps/vit_grid.py
           (minutes on two CPU cores, with small models and built-in images: --smoke)
 Cost:     not run as a whole yet
-Expected: the paper's scores lie in analysis/paper/table3_vit_f1.csv
+Expected: the paper's scores lie in raypeft/analysis/published/table3_vit_f1.csv
 
 The paper says: three models, eight methods, AdamW, batches of 512, rates by Optuna, three seeds. It does
 not say which ImageNet-21k weights (timm's augreg and orig here), LoRA's rank and AdaptFormer's bottleneck

@@ -122,7 +122,7 @@ def test_the_paper_s_grids_hold_the_cells_of_its_tables_and_run_in_small(
     cli, tmp_path, sweep, published, methods
 ):
     path = ROOT / "sweeps" / f"{sweep}.py"
-    with (ROOT / "analysis" / "paper" / f"{published}.csv").open() as file:
+    with (ROOT / "raypeft" / "analysis" / "published" / f"{published}.csv").open() as file:
         rows = {(row["method"], row["model"], row["dataset"]) for row in csv.DictReader(file)}
     cells = runpy.run_path(str(path))["SWEEP"].cells
     assert {(cell.method, cell.model, cell.dataset) for cell in cells} == rows
@@ -162,7 +162,7 @@ def test_figure_1_s_cells_at_all_of_the_data_are_cells_of_table_3():
 
 def test_the_diffusion_grid_holds_the_cells_of_table_4(cli, tmp_path, monkeypatch):
     path = ROOT / "sweeps" / "diffusion_grid.py"
-    with (ROOT / "analysis" / "paper" / "table4_sd_fid.csv").open() as file:
+    with (ROOT / "raypeft" / "analysis" / "published" / "table4_sd_fid.csv").open() as file:
         rows = {(row["method"], row["dataset"], float(row["fraction"])) for row in csv.DictReader(file)}
     cells = runpy.run_path(str(path))["SWEEP"].cells
     assert {(cell.method, dataset_label(cell.dataset), cell.fraction) for cell in cells} == rows

@@ -104,7 +104,7 @@ def test_no_score_is_cut_or_broken_however_narrow_the_terminal(width):
     env = {**os.environ, "COLUMNS": str(width), "PYTHONUTF8": "1"}
     out = raypeft("table", "dutt2024", env=env).stdout.decode()
     assert "…" not in out
-    with open("analysis/paper/table3_vit_f1.csv") as file:
+    with open("raypeft/analysis/published/table3_vit_f1.csv") as file:
         scores = [float(row["f1_macro"]) for row in csv.DictReader(file)]
     shown = re.findall(r"\d\.\d{3}(?= ± \d\.\d{3})", out)
     for score in scores:

@@ -20,9 +20,7 @@ from raypeft.datasets.csv_table import table
 from raypeft.datasets.npz import npz
 from raypeft.launch.token import keep_token_private
 
-SOURCES = [
-    path for room in ("raypeft", "analysis", "sweeps", "benchmarks") for path in Path(room).rglob("*.py")
-]
+SOURCES = [path for room in ("raypeft", "sweeps", "benchmarks") for path in Path(room).rglob("*.py")]
 
 
 class Canary:

@@ -16,7 +16,7 @@ _LIBRARIES = tuple(
     os.path.realpath(folder) + os.sep
     for folder in (
         *(_PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        *(os.path.join(SOURCE, room) for room in ("raypeft", "analysis")),
+        os.path.join(SOURCE, "raypeft"),
     )
 )
 

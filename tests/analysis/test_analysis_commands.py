@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAPER = ROOT / "analysis" / "paper"
+PAPER = ROOT / "raypeft" / "analysis" / "published"
 
 
 def ranks_of(out):

@@ -9,21 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from analysis.against import cells_against, ranks_against
-from analysis.claims import check_claims
-from analysis.facts import search_objective, search_rows
-from analysis.load import load_results
-from analysis.metrics import METRICS, direction_words, higher_is_better, is_known_metric, metric_label
-from analysis.plots.cost import data_cost
-from analysis.plots.fraction import data_fraction
-from analysis.plots.search import data_search
-from analysis.published import load_published
-from analysis.recommend import Setting, recommend_methods
-from analysis.render import to_csv
-from analysis.report import write_report
-from analysis.scores import cell_scores, comparable
-from analysis.study import open_study
-from analysis.tables import score_table
+from raypeft.analysis.metrics import METRICS, direction_words, higher_is_better, is_known_metric, metric_label
+from raypeft.analysis.published.tables import load_published
+from raypeft.analysis.questions.against import cells_against, ranks_against
+from raypeft.analysis.questions.claims import check_claims
+from raypeft.analysis.questions.recommend import Setting, recommend_methods
+from raypeft.analysis.read.load import load_results
+from raypeft.analysis.read.scores import cell_scores, comparable
+from raypeft.analysis.report.facts import search_objective, search_rows
+from raypeft.analysis.report.page import write_report
+from raypeft.analysis.report.plots.cost import data_cost
+from raypeft.analysis.report.plots.fraction import data_fraction
+from raypeft.analysis.report.plots.search import data_search
+from raypeft.analysis.report.render import to_csv
+from raypeft.analysis.report.tables import score_table
+from raypeft.analysis.study import open_study
 from raypeft.core.errors import StorageError
 from raypeft.core.result import RANKED_BY, SEARCHED_BY
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.csv_scores import read_scores
-from analysis.recommend import Setting, recommend_methods
-from analysis.report import lead, write_report
-from analysis.report_tables import ranking_table
-from analysis.scores import cell_scores
-from analysis.study import open_study
-from analysis.tables import score_table
-from analysis.verdict import sentences
+from raypeft.analysis.questions.recommend import Setting, recommend_methods
+from raypeft.analysis.ranking.verdict import sentences
+from raypeft.analysis.read.csv_scores import read_scores
+from raypeft.analysis.read.scores import cell_scores
+from raypeft.analysis.report.page import lead, write_report
+from raypeft.analysis.report.sections import ranking_table
+from raypeft.analysis.report.tables import score_table
+from raypeft.analysis.study import open_study
 
 F1, FID = "test/f1_macro", "test/fid"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import analysis
+from raypeft.analysis import published
 from raypeft.core.errors import UnknownNameError
 from raypeft.train import count_trainable
 
-ROWS = list(csv.DictReader((Path(analysis.__file__).parent / "paper" / "trainable_counts.csv").open()))
+ROWS = list(csv.DictReader((Path(published.__file__).parent / "trainable_counts.csv").open()))
 
 
 @pytest.mark.parametrize("model", dict.fromkeys(row["model"] for row in ROWS))

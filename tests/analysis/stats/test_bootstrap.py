@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from analysis.published import load_published
-from analysis.rank import dataset_ranks, mean_ranks_by_dataset, pools_of
-from analysis.stats.bootstrap import (
+from raypeft.analysis.published.tables import load_published
+from raypeft.analysis.ranking.rank import dataset_ranks, mean_ranks_by_dataset, pools_of
+from raypeft.analysis.stats.bootstrap import (
     bootstrap_mean_ranks,
     draw_means,
     interval,

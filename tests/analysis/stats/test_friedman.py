@@ -5,9 +5,9 @@ import pytest
 import scikit_posthocs
 import scipy.stats
 
-from analysis.published import load_published
-from analysis.rank import dataset_ranks, pools_of
-from analysis.stats.friedman import cliques, friedman, nemenyi, skillings_mack
+from raypeft.analysis.published.tables import load_published
+from raypeft.analysis.ranking.rank import dataset_ranks, pools_of
+from raypeft.analysis.stats.friedman import cliques, friedman, nemenyi, skillings_mack
 from raypeft.core.errors import ConfigError
 
 # Demsar, JMLR 7 (2006), table 6: AUC of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 data sets

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from analysis.stats.confusion import FROM_CONFUSION, confusion_matrices, draw_weights
-from analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
+from raypeft.analysis.stats.confusion import FROM_CONFUSION, confusion_matrices, draw_weights
+from raypeft.analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
 
 
 def two_models(seed=0, cases=40, ties=False):

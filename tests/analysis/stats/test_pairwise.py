@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from analysis.stats.pairwise import (
+from raypeft.analysis.stats.pairwise import (
     holm,
     interquartile_mean,
     performance_profile,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from analysis.stats.power import (
+from raypeft.analysis.stats.power import (
     MOST_SEEDS,
     detectable_difference,
     paired_power,

@@ -1,0 +1,1 @@
+"""The published tables of Dutt et al. (MIDL 2024), shipped as data."""

@@ -1,0 +1,119 @@
+"""A store beside the published tables: the same cells, and the order of the methods that both have."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from raypeft.analysis.metrics import metric_label
+from raypeft.analysis.published.tables import NAME, PublishedTable
+from raypeft.analysis.ranking.rank import Pool, pools_of
+from raypeft.analysis.read.scores import CellScore, cell_scores, format_fraction, sample_words
+from raypeft.analysis.report.tables import MISSING, Row, Table
+
+
+def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> Table | None:
+    """Cells that the store and the paper both have, matched by name; None without any.
+
+    A difference counts as within the spread where it is below twice the standard error of the two means.
+    """
+    theirs = {
+        (cell.model, cell.dataset, cell.fraction, cell.method): (table.number, cell)
+        for table in published
+        if metric_label(table.metric) == metric_label(metric)
+        for cell in cell_scores(table.frame, table.metric)
+        if cell.n
+    }
+    rows = []
+    for mine in cell_scores(frame, metric):
+        number, cell = theirs.get((mine.model, mine.dataset, mine.fraction, mine.method), (0, None))
+        if cell is None or not mine.n:
+            continue
+        gap, reading = _read(mine, cell, metric)
+        rows.append(
+            Row(
+                group=cell.model,
+                texts={
+                    "method": cell.method,
+                    "data": f"{cell.dataset} {format_fraction(cell.fraction)}",
+                    NAME: str(cell),
+                    "this store": str(mine),
+                    "difference": gap,
+                    "reading": reading,
+                    "table": f"{number}",
+                },
+            )
+        )
+    if not rows:
+        return None
+    return Table(
+        title=f"{metric_label(metric)}, {NAME} and this store",
+        columns=tuple(rows[0].texts),
+        rows=tuple(rows),
+        notes=(
+            "The paper's splits are by image; its averaging of F1 and the features of its FID are not said: "
+            "equal names are not equal protocols (docs/protocol.md).",
+        ),
+    )
+
+
+def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> Table | None:
+    """Mean ranks among the methods that a ranking of the store shares with one of the paper; else None."""
+    rows, notes = [], []
+    for own in pools_of(frame, metric):
+        for table in published:
+            for theirs in pools_of(table.frame, table.metric):
+                common = sorted(set(own.methods) & set(theirs.methods))
+                if _family(own) != _family(theirs) or len(common) < 3:
+                    continue
+                mine, other = _mean_ranks(own, common), _mean_ranks(theirs, common)
+                order = sorted(range(len(common)), key=lambda i: (other[i], common[i]))
+                rho = float(spearmanr(mine, other, nan_policy="omit").statistic)
+                group = f"{', '.join(own.names)} beside table {table.number}"
+                notes.append(f"{group}: Spearman correlation {rho:.2f} over {len(common)} methods.")
+                rows += [
+                    Row(
+                        group=group,
+                        texts={
+                            "method": common[i],
+                            NAME: f"{other[i]:.2f}",
+                            "this store": MISSING if math.isnan(mine[i]) else f"{mine[i]:.2f}",
+                        },
+                    )
+                    for i in order
+                ]
+    if not rows:
+        return None
+    return Table(
+        title="Mean ranks among the methods that both have",
+        columns=("method", NAME, "this store"),
+        rows=tuple(rows),
+        notes=(*notes, "Ranks from 1 among these methods alone, ties averaged; on other models and data."),
+        group_name="ranking",
+    )
+
+
+def _read(mine: CellScore, cell: CellScore, metric: str) -> tuple[str, str]:
+    """(difference, what to make of it)."""
+    if mine.num_images != cell.num_images:
+        here, there = (sample_words(metric, one.num_images) for one in (mine, cell))
+        return MISSING, f"not comparable: {here} here, {there} there"
+    gap = mine.mean - cell.mean
+    error = math.sqrt(mine.sd**2 / mine.seeds + cell.sd**2 / cell.seeds) if cell.seeds else math.nan
+    if math.isnan(error):
+        return f"{gap:+.3f}", "spread not known"
+    return f"{gap:+.3f}", "within the spread of seeds" if abs(gap) <= 2 * error else "differs"
+
+
+def _mean_ranks(pool: Pool, methods: list[str]) -> list[float]:
+    ranks = pool.among(methods).ranks()
+    return [
+        float(np.mean(known)) if len(known := column[~np.isnan(column)]) else math.nan for column in ranks.T
+    ]
+
+
+def _family(pool: Pool) -> str:
+    """ViTs, diffusion models and convolutional networks have different methods."""
+    kinds = {"vit" if "vit" in m else "unet" if "unet" in m else "convolutional" for m in pool.models}
+    return "/".join(sorted(kinds))

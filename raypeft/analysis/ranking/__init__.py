@@ -1,0 +1,1 @@
+"""Ranks of methods, how sure they are, and what they say in words."""

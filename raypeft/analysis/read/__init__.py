@@ -1,0 +1,1 @@
+"""From a store, a CSV file or stored predictions to tables of scores."""

@@ -1,0 +1,206 @@
+"""Which runs count, what a cell scored over its seeds, and which scores may be compared."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from raypeft.analysis.metrics import NUM_IMAGES, format_score, higher_is_better, metric_kind
+from raypeft.core.errors import ConfigError
+from raypeft.core.remarks import has_no_rate
+from raypeft.core.result import REFERENCES
+
+Block = tuple[str, str, float]
+"""(model, dataset, fraction): what is the same for methods that are compared."""
+
+CELL = ["model", "dataset", "fraction", "method"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What has learned nothing of the task, and what it scores on the same test images."""
+
+    title: str  # majority class, or untuned pipeline
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellScore:
+    """What one cell scored on its final runs."""
+
+    model: str
+    dataset: str
+    fraction: float
+    method: str
+    scores: tuple[float, ...]  # of the finished final runs, by seed
+    diverged: int  # final runs that diverged; without a usable rate, the candidates, whose place they take
+    trial_ids: tuple[str, ...] = ()  # of the scores, where they come from a store
+    stated_sd: float = math.nan  # over the seeds behind a published mean, which is the one score
+    stated_seeds: int = 0  # how many those are
+    num_images: int = 0  # generated images behind each score, of a metric that depends on it; 0: not recorded
+    reference: Reference | None = None  # mean over the same runs; None: not recorded
+    learned: bool = True  # whether the mean is better than the reference's, where there is one
+
+    @property
+    def block(self) -> Block:
+        """What the methods that it is compared with share."""
+        return self.model, self.dataset, self.fraction
+
+    @property
+    def n(self) -> int:
+        """Finished final runs."""
+        return len(self.scores)
+
+    @property
+    def mean(self) -> float:
+        """NaN without scores; exactly rounded, so that equal sets of scores tie in any order."""
+        return statistics.fmean(self.scores) if self.scores else math.nan
+
+    @property
+    def sd(self) -> float:
+        """Sample standard deviation over seeds; NaN below two scores, unless one was published."""
+        return statistics.stdev(self.scores) if self.n > 1 else self.stated_sd
+
+    @property
+    def seeds(self) -> int:
+        """Runs behind the mean."""
+        return self.stated_seeds or self.n
+
+    def __str__(self) -> str:
+        return format_score(self.mean, self.sd)
+
+
+def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
+    """Every cell that `frame` (load_results' or read_scores') has a row of, sorted.
+
+    Only rows of stage final and status done count. Where the metric depends on the number of generated
+    images (FID), runs of another number are another CellScore of the cell: see comparable().
+    Raises: ConfigError when there are such rows but none has the metric, or when those of one data set
+    were scored on features of different networks.
+    """
+    is_scored = (frame["stage"] == "final") & (frame["status"] == "done")
+    if metric not in frame.columns:
+        if is_scored.any():
+            known = ", ".join(column for column in frame.columns if "/" in column)
+            raise ConfigError(f"no final run is scored by '{metric}'; there are {known}")
+        frame = frame.assign(**{metric: math.nan})
+    numbers = _numbers_of_images(frame, metric)
+    titles = {one.of(metric): one.title for one in REFERENCES.values() if one.of(metric) in frame}
+    _check_features(frame[is_scored & frame[metric].notna()], metric)
+    cells = []
+    for (model, dataset, fraction, method), rows in frame.groupby(CELL):
+        finals = rows[rows["stage"] == "final"].sort_values("seed")
+        scored = finals[is_scored[finals.index] & finals[metric].notna()]
+        for number in sorted(set(numbers[scored.index])) or [0]:
+            own = scored[numbers[scored.index] == number]
+            reference = _reference(own, titles)
+            cells.append(
+                CellScore(
+                    model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
+                    scores=tuple(own[metric].astype(float)),
+                    diverged=int((finals["status"] == "diverged").sum()) or _num_without_rate(rows),
+                    trial_ids=tuple(own["trial_id"].astype(str)) if "trial_id" in own else (),
+                    stated_sd=_only(own, "stated_sd", math.nan),
+                    stated_seeds=int(_only(own, "stated_seeds", 0)),
+                    num_images=int(number),
+                    reference=reference,
+                    learned=reference is None or _is_better(own[metric], reference.score, metric),
+                )
+            )  # fmt: skip
+    return cells
+
+
+def comparable(cells: Iterable[CellScore]) -> dict[int, list[CellScore]]:
+    """The cells whose scores may be compared, by the number of images behind them.
+
+    One group, 0, for a metric that does not depend on it. A cell without a score stands in every group.
+    """
+    cells = list(cells)
+    numbers = sorted({cell.num_images for cell in cells if cell.n}, reverse=True) or [0]
+    return {number: [cell for cell in cells if cell.num_images == number or not cell.n] for number in numbers}
+
+
+def sample_words(metric: str, num_images: int) -> str:
+    """ "1,000 generated images"; "" for a metric that does not depend on it."""
+    if not metric_kind(metric).needs_equal_n:
+        return ""
+    return f"{num_images:,} generated images" if num_images else "number of generated images not recorded"
+
+
+def blocks_of(cells: Iterable[CellScore]) -> dict[Block, list[CellScore]]:
+    """The cells of each (model, dataset, fraction), sorted."""
+    blocks: dict[Block, list[CellScore]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.block):
+        blocks.setdefault(cell.block, []).append(cell)
+    return blocks
+
+
+def best_of(cells: Iterable[CellScore], metric: str) -> CellScore | None:
+    """The cell with the best mean, the first of equals, of those that learned; None when there is none."""
+    sign = 1 if higher_is_better(metric) else -1
+    return max(
+        (cell for cell in cells if cell.n and cell.learned), key=lambda cell: sign * cell.mean, default=None
+    )
+
+
+def mean_reference(cells: Iterable[CellScore]) -> Reference | None:
+    """Its mean over the blocks of `cells`; None where it is not recorded for all of them."""
+    by_block = [[cell.reference for cell in own if cell.n] for own in blocks_of(cells).values()]
+    known = [[one for one in found if one] for found in by_block if found]
+    if not known or not all(known):
+        return None
+    mean = statistics.fmean(statistics.fmean(one.score for one in found) for found in known)
+    return Reference(title=known[0][0].title, score=mean)
+
+
+def _reference(scored: pd.DataFrame, titles: Mapping[str, str]) -> Reference | None:
+    """Of one cell's scored runs; `titles` by column."""
+    for column, title in titles.items():
+        if len(scored) and scored[column].notna().all():
+            return Reference(title=title, score=statistics.fmean(scored[column].astype(float)))
+    return None
+
+
+def _is_better(scores: "pd.Series[float]", reference: float, metric: str) -> bool:
+    mean = statistics.fmean(scores.astype(float))
+    return mean > reference if higher_is_better(metric) else mean < reference
+
+
+def _num_without_rate(rows: pd.DataFrame) -> int:
+    """The candidates of a cell's `rows`, load_results', where none of them was finished; else 0."""
+    candidates = rows[(rows["stage"] == "search") & (rows["status"] != "failed")]
+    found: list[Any] = list(candidates.itertuples())  # with the columns of rows
+    return len(found) if has_no_rate(found) else 0
+
+
+def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":
+    """Of every row; 0 where it does not matter or is not recorded."""
+    column = metric + NUM_IMAGES
+    if not metric_kind(metric).needs_equal_n or column not in frame:
+        return pd.Series(0, index=frame.index)
+    return pd.to_numeric(frame[column], errors="coerce").fillna(0).astype(int)
+
+
+def _check_features(scored: pd.DataFrame, metric: str) -> None:
+    """Raises: ConfigError."""
+    if not metric_kind(metric).needs_equal_features or "features" not in scored:
+        return
+    for dataset, names in scored.groupby("dataset")["features"]:
+        if len(found := sorted(set(map(str, names)))) > 1:
+            raise ConfigError(
+                f"{metric} on {dataset} was taken on features of {' and of '.join(found)}, which do not "
+                "compare; keep the runs of each in a store of its own"
+            )
+
+
+def _only(rows: pd.DataFrame, column: str, otherwise: float) -> float:
+    """The value of a column that published tables have, of their one row per cell."""
+    return float(rows[column].iloc[0]) if column in rows and len(rows) else otherwise
+
+
+def format_fraction(fraction: float) -> str:
+    """0.1 is "10%"."""
+    return f"{100 * fraction:g}%"

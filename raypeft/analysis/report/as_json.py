@@ -1,0 +1,90 @@
+"""What the commands print with --json."""
+
+from dataclasses import asdict
+from typing import Any
+
+from raypeft.analysis.metrics import higher_is_better
+from raypeft.analysis.ranking.inference import Inference, Omnibus
+from raypeft.analysis.ranking.verdict import extent, headline, sentences
+from raypeft.analysis.read.scores import Block
+from raypeft.analysis.report.tables import Table
+from raypeft.analysis.study import Study
+
+
+def rank_facts(study: Study) -> dict[str, Any]:
+    """Metric, tie rule, the answer in words, and one ranking per group of models."""
+    return {
+        "metric": study.metric,
+        "higher_is_better": higher_is_better(study.metric),
+        "ties": study.ties,
+        "headline": headline(study.inferences),
+        "rankings": [_ranking(one) for one in study.inferences],
+        "remarks": dict(study.remarks),
+    }
+
+
+def table_facts(table: Table) -> dict[str, Any]:
+    """Title, columns, notes, and a row of texts per line, its group by the group's name."""
+    rows = [{table.group_name: row.group, **row.texts} if row.group else {**row.texts} for row in table.rows]
+    return {"title": table.title, "columns": list(table.columns), "rows": rows, "notes": list(table.notes)}
+
+
+def _ranking(one: Inference) -> dict[str, Any]:
+    names, ranks, scores = one.pool.methods, one.pool.ranks(one.ties), one.pool.scores()
+    return {
+        "models": list(one.pool.models),
+        "datasets": list(one.pool.datasets),
+        "num_images": one.pool.num_images or None,
+        "intervals_allow_for": list(one.levels),
+        "reference": asdict(reference) if (reference := one.pool.reference) else None,
+        "methods": [
+            asdict(m) | {"beats_reference": one.pool.beats_reference(m.method) if reference else None}
+            for m in one.methods
+        ],
+        "blocks": [
+            {
+                **_block(block),
+                "ranks": dict(zip(names, ranks[i], strict=True)),
+                "scores": dict(zip(names, scores[i], strict=True)),
+            }
+            for i, block in enumerate(one.pool.blocks)
+        ],
+        "missing": [{**_block(block), "method": method} for block, method in one.pool.missing],
+        "diverged": [{**_block(block), "method": method} for block, method in one.pool.diverged],
+        "tests": [_test(test) for test in one.omnibus],
+        "skillings_mack": dict(zip(("chi2", "df", "p"), one.skillings_mack, strict=True))
+        if one.skillings_mack
+        else None,
+        "pairs": [{**asdict(pair), "a": names[pair.a], "b": names[pair.b]} for pair in one.pairs],
+        "probability_of_improvement": {
+            a: dict(zip(names, row, strict=True)) for a, row in zip(names, one.improvement, strict=True)
+        },
+        "detectable_difference": one.detectable,
+        "seeds": one.seed_plan or None,
+        "sentences": [extent(one), *sentences(one)],
+    }
+
+
+def _test(test: Omnibus) -> dict[str, Any]:
+    names = test.methods
+    return {
+        "unit": test.unit,
+        "left_out": test.left_out,
+        "mean_ranks": dict(zip(names, test.mean_ranks, strict=True)),
+        "friedman": test.friedman,
+        "nemenyi": {
+            "critical_difference": test.nemenyi.critical_difference,
+            "alpha": test.nemenyi.alpha,
+            "p": {
+                a: dict(zip(names, row, strict=True)) for a, row in zip(names, test.nemenyi.p, strict=True)
+            },
+            "separated": [
+                [a, b] for i, a in enumerate(names) for b in names[i + 1 :] if test.separated(a, b)
+            ],
+        },
+    }
+
+
+def _block(block: Block) -> dict[str, Any]:
+    model, dataset, fraction = block
+    return {"model": model, "dataset": dataset, "fraction": fraction}

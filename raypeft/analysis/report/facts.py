@@ -1,0 +1,247 @@
+"""What a store says of its runs apart from scores: search, cost, failures, setup, provenance, commands."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raypeft.analysis.metrics import NUM_IMAGES, RANKED_BY, format_score, higher_is_better, metric_label
+from raypeft.analysis.read.scores import CELL, format_fraction
+from raypeft.analysis.report.tables import MISSING
+from raypeft.core.sources import dataset_label
+from raypeft.core.spec import Cell, donor, model_label
+
+Facts = dict[str, str]
+
+
+def search_objective(frame: pd.DataFrame) -> str:
+    """What the searches of a store chose rates by: the score on validation that their curves have."""
+    found = {name for curve in frame["curve"] for epoch in curve or () for name in epoch}
+    found |= {name for name in frame.columns if name.startswith("val/") and frame[name].notna().any()}
+    usual = [f"val/{name}" for name in RANKED_BY]
+    others = sorted(n for n in found if n.startswith("val/") and not n.endswith(NUM_IMAGES))
+    return next((name for name in (*usual, *others) if name in found), usual[0])
+
+
+def search_rows(frame: pd.DataFrame) -> list[Facts]:
+    """Per cell: the rate of its final runs, how its candidates ended, and the best validation score."""
+    rows, objective = [], search_objective(frame)
+    for key, cell in frame.groupby(CELL):
+        candidates, finals = cell[cell["stage"] == "search"], cell[cell["stage"] == "final"]
+        ends = candidates["status"].value_counts()
+        done = candidates[candidates["status"] == "done"]
+        scores = done[objective] if objective in done else pd.Series(dtype=float)
+        best = scores.max() if higher_is_better(objective) else scores.min()
+        rows.append(
+            {
+                **_cell_columns(key),
+                "chosen rate": ", ".join(f"{lr:.2e}" for lr in sorted(finals["lr"].unique())) or MISSING,
+                **{status: str(ends.get(status, 0)) for status in ("done", "pruned", "diverged", "failed")},
+                f"best validation {metric_label(objective)}": MISSING
+                if pd.isna(best)
+                else format_score(best),
+            }
+        )
+    return rows
+
+
+def cost_rows(frame: pd.DataFrame) -> list[Facts]:
+    """Per model and method, over all its trials: seconds; of its final runs: speed, memory, file size."""
+    rows = []
+    for (model, method), trials in frame.groupby(["model", "method"]):
+        finals = trials[(trials["stage"] == "final") & (trials["status"] == "done")]
+        rows.append(
+            {
+                "model": str(model),
+                "method": str(method),
+                "trials": str(len(trials)),
+                "trial seconds": f"{trials['seconds'].sum():,.1f}",
+                "training seconds": f"{trials['device_seconds'].sum():,.1f}",
+                "images/s": _median(finals["images_per_second"], 1),
+                "peak memory, MB": _median(finals["peak_memory_bytes"], 1e6),
+                "adapter, kB": _median(finals["adapter_bytes"], 1e3),
+            }
+        )
+    return rows
+
+
+def wall_clock(frame: pd.DataFrame) -> str:
+    """From the first start to the last end, pauses between runs included; empty for an empty ledger."""
+    started, ended = (sorted(text for text in frame[name] if text) for name in ("started", "ended"))
+    if not started or not ended:
+        return ""
+    seconds = (datetime.fromisoformat(ended[-1]) - datetime.fromisoformat(started[0])).total_seconds()
+    return f"{timedelta(seconds=round(seconds))} (h:mm:ss), {started[0][:19]} to {ended[-1][:19]} UTC"
+
+
+def failure_rows(frame: pd.DataFrame) -> list[Facts]:
+    """Failed and diverged trials by cause and the last line of their error, most frequent first."""
+    ended = frame[frame["status"].isin(["failed", "diverged"])]
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for _, row in ended.iterrows():
+        error = str(row["error"] or "no message").strip().splitlines()[-1]
+        name = f"{row['method']} / {row['model']} / {row['dataset']} / {row['fraction']:g}"
+        cause = str(row.get("failure") or "")
+        groups.setdefault((str(row["status"]), cause, error), []).append(name)
+    return [
+        {
+            "status": status,
+            **({"cause": cause} if any(c for _, c, _ in groups) else {}),
+            "trials": str(len(names)),
+            "error": error,
+            "cells": "; ".join(dict.fromkeys(names)),
+        }
+        for (status, cause, error), names in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+
+
+def remark_rows(frame: pd.DataFrame) -> list[Facts]:
+    """What befell trials without ending them, by cell: one that learned nothing among them."""
+    finished = frame[frame["status"].isin(["done", "pruned"])]
+    return [
+        {
+            "cell": f"{row['method']} / {row['model']} / {row['dataset']} / {row['fraction']:g}",
+            "stage": str(row["stage"]),
+            "seed": str(row["seed"]),
+            "remark": str(remark),
+        }
+        for _, row in finished.sort_values([*CELL, "stage", "seed"]).iterrows()
+        for remark in row["remarks"]
+    ]
+
+
+def setup_facts(plan: Mapping[str, Any]) -> Facts:
+    """What was asked for, from the plan."""
+    sweep = plan["sweep"]
+    search, recipe, rates = sweep["search"], sweep["recipe"], sweep["search"]["lr"]
+    final_seeds = ", ".join(map(str, sweep["final_seeds"]))
+    return {
+        "datasets": _join(dataset_label(cell["dataset"]) for cell in sweep["cells"]),
+        "cells": (
+            f"{len(sweep['cells'])}, each {search['trials']} candidates "
+            f"and {len(sweep['final_seeds'])} final runs"
+            + (
+                f"; {carried} candidates around the rate of the next smaller fraction where there is one"
+                if (carried := sweep.get("carried_candidates"))
+                else ""
+            )
+        ),
+        "learning rate": f"{rates['low']:g} to {rates['high']:g}, log scale",
+        "pruning": f"from epoch {search['grace_epochs']}, keeping one in {search['reduction_factor']}",
+        "epochs": f"{recipe['epochs']}",
+        "batch size": f"{recipe['batch_size']} (micro-batches of {recipe['micro_batch_size']})",
+        "weight decay": f"{recipe['weight_decay']:g}",
+        "image size": f"{recipe['image_size']} px" if recipe["image_size"] else "the model's own",
+        "augmentation": _changes(recipe["augmentation"]),
+        "seeds": f"final {final_seeds}; search {search['seed']}; split {sweep['split_seed']}",
+        **{f"split of {dataset}": _split(facts) for dataset, facts in plan["data"].items()},
+    }
+
+
+def provenance_facts(frame: pd.DataFrame, plan: Mapping[str, Any]) -> Facts:
+    """On what the rows were made; more than one value means that the sweep was continued elsewhere."""
+    versions = frame["versions"].map(
+        lambda found: ", ".join(f"{name} {v}" for name, v in sorted(found.items()))
+    )
+    digests = plan["digests"]
+    return {
+        "commit": _join(frame["git"]),
+        "versions": _join(versions, "; "),
+        "hardware": _join(frame["hardware"], "; "),
+        "precision": _join(frame["precision"]),
+        **({"features": _join(frame["features"])} if "features" in frame and any(frame["features"]) else {}),
+        **{f"weights of {model}": digest for model, digest in sorted(digests.get("weights", {}).items())},
+        **{f"data of {dataset}": digest for dataset, digest in sorted(digests.get("data", {}).items())},
+    }
+
+
+def resume_command(sweep: str, store: Path) -> str:
+    """Runs what is missing. An absolute path is cut: a report travels, and the path is nobody's business."""
+    where = shlex.quote(store.name if store.is_absolute() else str(store))
+    if sweep == "quickstart":
+        return f"raypeft quickstart --out {where}"
+    return f"raypeft run sweeps/{sweep}.py --store {where}"
+
+
+def command_rows(plan: Mapping[str, Any]) -> list[Facts]:
+    """Per cell, the command that makes its row of the tables anew, in a store of its own.
+
+    With the cells at smaller fractions whose rates it carries on. Where the images lie is not told: PATH
+    stands for the folder.
+    """
+    sweep = plan["sweep"]
+    recipe, search = sweep["recipe"], sweep["search"]
+    file = "raypeft/quickstart.py" if sweep["name"] == "quickstart" else f"sweeps/{sweep['name']}.py"
+    shared = [
+        f"--seeds {','.join(map(str, sweep['final_seeds']))}",
+        f"--candidates {search['trials']}",
+        f"--epochs {recipe['epochs']}",
+        f"--batch-size {recipe['batch_size']}",
+        *([f"--image-size {recipe['image_size']}"] if recipe["image_size"] else []),
+        *([f"--split {sweep['split']}"] if sweep["split"] != "auto" else []),
+        *(["--allow-leakage"] if sweep["allow_leakage"] else []),
+        "--store runs/again",
+    ]
+    rows = []
+    for cell in sweep["cells"]:
+        dataset, model = dataset_label(cell["dataset"]), model_label(cell["model"])
+        options = [
+            f"--methods {shlex.quote(cell['method'])}",
+            f"--models {shlex.quote(model)}",
+            f"--datasets {shlex.quote(_source(cell['dataset']))}",
+            f"--fractions {','.join(f'{fraction:g}' for fraction in _needed(cell, sweep))}",
+        ]
+        rows.append(
+            {
+                "cell": f"{cell['method']} / {model} / {dataset} / {cell['fraction']:g}",
+                "command": " ".join([f"raypeft run {file}", *options, *shared]),
+            }
+        )
+    return sorted(rows, key=lambda row: row["cell"])
+
+
+def _needed(cell: Mapping[str, Any], sweep: Mapping[str, Any]) -> list[float]:
+    """Its fraction, and those that its search follows from."""
+    one: Cell | None = Cell(**cell)
+    cells = [Cell(**other) for other in sweep["cells"]] if sweep.get("carried_candidates") else []
+    found = []
+    while one is not None:
+        found.append(one.fraction)
+        one = donor(one, cells)
+    return found[::-1]
+
+
+def _source(dataset: str) -> str:
+    """A source without its folders: "folder:PATH/busi"."""
+    kind, colon, where = dataset.partition(":")
+    if not colon or "/" not in where:
+        return dataset
+    return f"{kind}:PATH/{where.rstrip('/').rpartition('/')[2]}"
+
+
+def _changes(augmentation: Mapping[str, Any] | None) -> str:
+    """The settings that change an image."""
+    used = {name: value for name, value in (augmentation or {}).items() if value not in (0.0, [1.0, 1.0])}
+    return ", ".join(f"{name}={value}" for name, value in used.items()) or "none"
+
+
+def _split(facts: Mapping[str, Any]) -> str:
+    images = facts["images"]
+    return f"{facts['split']}: {images['train']:,} / {images['val']:,} / {images['test']:,} images"
+
+
+def _cell_columns(key: Sequence[Any]) -> Facts:
+    model, dataset, fraction, method = key
+    return {"model": model, "dataset": dataset, "data": format_fraction(fraction), "method": method}
+
+
+def _median(values: "pd.Series[Any]", unit: float) -> str:
+    known = values[values > 0]
+    return MISSING if known.empty else f"{known.median() / unit:,.0f}"
+
+
+def _join(values: Any, separator: str = ", ") -> str:
+    return separator.join(sorted({str(value) for value in values if str(value)})) or "unknown"

@@ -1,0 +1,389 @@
+"""write_report(): a store -> one HTML file that needs no network and no script."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from raypeft.analysis.metrics import higher_is_better, metric_kind, metric_label
+from raypeft.analysis.published.tables import CITATION, load_published
+from raypeft.analysis.questions.against import cells_against, ranks_against
+from raypeft.analysis.questions.claims import check_claims
+from raypeft.analysis.questions.comparisons import compare
+from raypeft.analysis.ranking.verdict import (
+    by_fraction,
+    extent,
+    fraction_sentence,
+    friedman_sentence,
+    headline,
+    nemenyi_sentence,
+    sentences,
+)
+from raypeft.analysis.read.csv_scores import FIRST
+from raypeft.analysis.read.load import load_plan
+from raypeft.analysis.read.scores import cell_scores
+from raypeft.analysis.report.facts import (
+    command_rows,
+    cost_rows,
+    failure_rows,
+    provenance_facts,
+    remark_rows,
+    resume_command,
+    search_rows,
+    setup_facts,
+    wall_clock,
+)
+from raypeft.analysis.report.figures import Figures, draw_study
+from raypeft.analysis.report.plots.style import Drawing, save, to_svg
+from raypeft.analysis.report.render import RENDERERS, SUFFIXES, to_html
+from raypeft.analysis.report.sections import (
+    clinical_table,
+    comparison_sentence,
+    comparison_table,
+    fraction_table,
+    pair_table,
+    ranking_table,
+    subgroup_table,
+)
+from raypeft.analysis.report.tables import Table, parameter_table, plain_table, score_table
+from raypeft.analysis.study import Study, open_study
+from raypeft.core.errors import StorageError
+from raypeft.core.remarks import describe_remarks
+from raypeft.core.text import whole
+
+MOST_LINES = 16
+MOST_GRIDS = 4
+"""Of images, in the page: with nine rows each, even noise stays below 5 MB."""
+MOST_PANELS = 12
+"""Of one kind of figure in the page; the rest only in an export. 120 cells would make it 20 MB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A piece of a section; one of the contents is set. `fold`: a summary to open, or ""."""
+
+    table: Table | None = None
+    drawings: Sequence[Drawing] = ()
+    lines: Sequence[str] = ()
+    bullets: Sequence[str] = ()
+    facts: Mapping[str, str] | None = None
+    code: str = ""
+    note: str = ""
+    fold: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+def write_report(
+    store: Path, output: Path, *, against: str | None = None, export: Path | None = None
+) -> Path:
+    """Replace `output` atomically by the report on `store`; returns it. The same ledger gives the same bytes.
+
+    `against`: "dutt2024" puts the published tables beside the store. `export`: a folder that gets every
+    table as CSV, Markdown, LaTeX and HTML and every figure as PNG and SVG.
+    Raises: ConfigError when `store` holds no sweep; StorageError when a row cannot be read or a file not
+    be written.
+    """
+    plan = load_plan(store)
+    (study,) = open_study(store)
+    figures = draw_study(study, Path(store)) if study.inferences else Figures()
+    sections = _sections(study, plan, Path(store), figures, against=against)
+    _write(Path(output), _render(study, plan, sections))
+    if export is not None:
+        _export(sections, figures, Path(export))
+    return Path(output)
+
+
+def lead(study: Study) -> list[str]:
+    """The answer in one sentence, then what it rests on; empty while nothing has ended."""
+    if not study.inferences:
+        diverged = [cell for cell in cell_scores(study.frame, study.metric) if cell.diverged]
+        said = ["No method is scored: all runs of every cell that has ended diverged."] if diverged else []
+        return said + describe_remarks(study.remarks)
+    said = [headline(study.inferences)]
+    for one in study.inferences:
+        name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
+        said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
+    unranked = study.frame[study.frame[study.metric].isna()]
+    said += [
+        f"Other runs are scored by {metric_label(name)} and ranked apart: raypeft rank STORE --metric {name}."
+        for name in FIRST
+        if name in unranked and unranked[name].notna().any()
+    ]
+    return said + describe_remarks(study.remarks)
+
+
+def _sections(
+    study: Study, plan: Mapping[str, Any], store: Path, figures: Figures, *, against: str | None
+) -> list[Section]:
+    """Everything below the headline, in order; sections without content are left out."""
+    frame = study.frame
+    sections = [
+        Section(title="Ranking", parts=_ranking(study, figures)),
+        Section(title="Scores", parts=_scores(study)),
+        Section(title="Share of the training data", parts=_fractions(figures)),
+        Section(title="Generated images", parts=_samples(figures)),
+        Section(title="Cost", parts=_cost(study, figures)),
+        Section(title="Against full tuning on the same images", parts=_comparisons(study)),
+        Section(title="Clinical scores", parts=_clinical(study, figures)),
+        Section(title="Search", parts=_search(frame, figures)),
+        Section(title="What the paper claims", parts=_claims(study)),
+        Section(title="Beside the paper", parts=_against(study, against)),
+        Section(title="Failures", parts=_failures(study)),
+        Section(title="Setup", parts=[Part(facts=setup_facts(plan))]),
+        Section(title="Provenance", parts=_provenance(frame, plan, store)),
+    ]
+    return [section for section in sections if section.parts]
+
+
+def _ranking(study: Study, figures: Figures) -> list[Part]:
+    parts = [Part(table=ranking_table(one), bullets=sentences(one)) for one in study.inferences]
+    parts += [Part(drawings=figures.ranks, note="Bars: 95% intervals. Filled markers: tied with the best.")]
+    pairs = [Part(table=table, fold="All pairs") for one in study.inferences if (table := pair_table(one))]
+    profiles = Part(drawings=figures.profiles, fold="Performance profiles")
+    return [*parts, *pairs, profiles] if study.inferences else []
+
+
+def _scores(study: Study) -> list[Part]:
+    if study.frame.empty:
+        return []
+    return [
+        Part(table=score_table(study.frame, study.metric)),
+        Part(table=parameter_table(study.frame), fold="Trainable parameters"),
+    ]
+
+
+def _fractions(figures: Figures) -> list[Part]:
+    table = fraction_table(figures.fraction_panels)
+    note = "Means over seeds with 95% intervals, cut at the frame; dotted: crossover with full tuning."
+    drawings = [Part(drawings=figures.fractions[:MOST_PANELS], note=note)] if figures.fractions else []
+    return [*drawings, *([Part(table=table)] if table else [])]
+
+
+def _samples(figures: Figures) -> list[Part]:
+    note = "The first prompts of the test split, one seed of each method: none is picked by eye."
+    return [Part(drawings=figures.samples[:MOST_GRIDS], note=note)] if figures.samples else []
+
+
+def _cost(study: Study, figures: Figures) -> list[Part]:
+    frame = study.frame
+    if frame.empty:
+        return []
+    worse = "below" if higher_is_better(study.metric) else "above"
+    note = (
+        "Means over the blocks of a ranking. Line: Pareto front, from the cheapest method to the best; what "
+        f"lies {worse} it costs more for less."
+    )
+    table = plain_table(
+        "Cost by method",
+        cost_rows(frame),
+        [
+            "Seconds are sums over all trials of the row, failed ones included; speed, memory and adapter "
+            "are "
+            "medians of its finished final runs. Wall clock, pauses included: "
+            f"{wall_clock(frame) or 'unknown'}."
+        ],
+    )
+    drawings = [Part(drawings=figures.costs[: 2 * MOST_PANELS], note=note)] if figures.costs else []
+    return [*drawings, Part(table=table)]
+
+
+def _comparisons(study: Study) -> list[Part]:
+    found = [row for one in study.inferences for row in compare(one.pool, study.predictions)]
+    if not found:
+        return []
+    return [Part(lines=[comparison_sentence(found)]), _long(comparison_table(found))]
+
+
+def _long(table: Table) -> Part:
+    """Folded where it would push the rest of the page out of sight."""
+    return Part(table=table, fold=table.title if len(table.rows) > MOST_LINES else "")
+
+
+def _clinical(study: Study, figures: Figures) -> list[Part]:
+    if not study.clinical:
+        return []
+    gaps = subgroup_table(study.gaps)
+    none = "The manifest has no subgroup (sex, age, skin type, ...) that is large enough to compare."
+    return [
+        _long(clinical_table(study.clinical)),
+        _long(gaps) if gaps else Part(note=none),
+        Part(drawings=figures.reliability[:MOST_PANELS], fold="Reliability curves",
+             note="Below the diagonal a model is surer than it is right. Bins with 1% of the cases or more."),
+        Part(drawings=figures.confusion[:MOST_PANELS], fold="Confusion matrices",
+             note="Test images, mean over seeds; shade: share of the true class."),
+    ]  # fmt: skip
+
+
+def _search(frame: pd.DataFrame, figures: Figures) -> list[Part]:
+    if frame.empty:
+        return []
+    note = "Best validation score of every learning rate; hollow: stopped early."
+    table = plain_table(
+        "Learning-rate search by cell",
+        search_rows(frame),
+        ["Numbers of candidates by how they ended. The chosen rate is the one of the final runs."],
+    )
+    drawings = [Part(drawings=figures.search[:MOST_PANELS], note=note)] if figures.search else []
+    return [*drawings, Part(table=table, fold="Table of searches")]
+
+
+def _claims(study: Study) -> list[Part]:
+    if not study.inferences:
+        return []
+    rows = [{"claim": c.claim, "this store": c.verdict, "because": c.because} for c in check_claims([study])]
+    notes = [
+        f"Claims of {CITATION}. Supported or contradicted where a 95% interval, or Nemenyi's test over data "
+        "sets, decides; a claim on models or data that this store lacks cannot be told. A verdict on one "
+        "data set says nothing of others."
+    ]
+    return [Part(table=plain_table("Claims", rows, notes))]
+
+
+def _against(study: Study, against: str | None) -> list[Part]:
+    if against is None:
+        return []
+    published = load_published(against)
+    cells = cells_against(study.frame, study.metric, published)
+    ranks = ranks_against(study.frame, study.metric, published)
+    none = (
+        "No cell of this store, by model, data set, share of the data and method, is in the published tables."
+    )
+    theirs = open_study(against)
+    claims = check_claims(theirs)
+    tests = [
+        (f"Table {table.number} ({table.title})", one)
+        for table, study_of in zip(published, theirs, strict=True)
+        for one in study_of.inferences
+    ]
+    rows = [{"claim": c.claim, "the paper's tables": c.verdict, "because": c.because} for c in claims]
+    return [
+        Part(table=cells) if cells else Part(lines=[none]),
+        *([Part(table=ranks)] if ranks else []),
+        Part(table=plain_table("The same claims judged by the published tables alone", rows)),
+        Part(
+            lines=["What the published tables settle by themselves:"],
+            bullets=[
+                f"{name}: {nemenyi_sentence(test, one.leader.method)}"
+                for name, one in tests
+                for test in one.omnibus
+            ],
+        ),
+        Part(
+            bullets=[f"{name}: {friedman_sentence(test)}" for name, one in tests for test in one.omnibus],
+            fold="Friedman's tests of the published tables",
+        ),
+    ]
+
+
+def _failures(study: Study) -> list[Part]:
+    rows, remarks = failure_rows(study.frame), remark_rows(study.frame)
+    doubts = [
+        {"cell": cell, "remark": kind, "because": text}
+        for cell, found in study.remarks.items()
+        for kind, text in found.items()
+    ]
+    notes = [
+        "Diverged trials are results (the loss was not finite); failed ones are tried again by the next run."
+    ]
+    return [
+        Part(table=plain_table("Failed and diverged trials", rows, notes))
+        if rows
+        else Part(lines=["No trial failed or diverged."]),
+        *([_long(plain_table("Cells whose result is in doubt", doubts))] if doubts else []),
+        *([Part(table=plain_table("What befell trials that finished", remarks))] if remarks else []),
+    ]
+
+
+def _provenance(frame: pd.DataFrame, plan: Mapping[str, Any], store: Path) -> list[Part]:
+    return [
+        Part(facts=provenance_facts(frame, plan)),
+        Part(
+            note="On the same store, with the options of the first run, this runs what is missing:",
+            code=resume_command(plan["sweep"]["name"], store),
+        ),
+        Part(
+            table=plain_table("The command behind every cell", command_rows(plan)),
+            fold="The command behind every cell",
+        ),
+    ]
+
+
+def _render(study: Study, plan: Mapping[str, Any], sections: Sequence[Section]) -> str:
+    environment = Environment(
+        loader=PackageLoader("raypeft.analysis.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    numbers = iter(range(10_000))
+    # safe to embed: the SVG holds numbers and registered names, escaped by matplotlib
+    environment.filters["svg"] = lambda drawing: Markup(to_svg(drawing.figure, prefix=f"f{next(numbers)}-"))
+    environment.filters["html"] = to_html
+    committed = sum(row.status != "failed" for row in study.rows)
+    num_hopeless = sum("no usable rate" in found for found in study.remarks.values())
+    without_rate = num_hopeless * len(plan["sweep"]["final_seeds"])
+    return environment.get_template("report.html.j2").render(
+        sweep=plan["sweep"],
+        committed=committed,
+        planned=plan["trials"],
+        is_complete=committed + without_rate >= plan["trials"],
+        lead=lead(study),
+        subject=_subject(study),
+        sections=sections,
+    )
+
+
+def _subject(study: Study) -> str:
+    """What the page compares, in one sentence."""
+    what = "of generated images against" if metric_kind(study.metric).needs_equal_n else "on"
+    return (
+        f"Fine-tuning methods compared by {metric_label(study.metric)} {what} held-out test images; learning "
+        "rates chosen on validation images."
+    )
+
+
+def _export(sections: Sequence[Section], figures: Figures, folder: Path) -> None:
+    """Raises: StorageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for drawing in figures.all():
+            save(drawing, folder)
+        for section in sections:
+            for number, part in enumerate(section.parts):
+                if part.table is not None:
+                    name = f"{section.title.lower().replace(' ', '_')}_{number + 1}"
+                    for form, render in RENDERERS.items():
+                        path = folder / f"{name}.{SUFFIXES[form]}"
+                        path.write_text(str(render(part.table)), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder}: {error.strerror}; choose another --export") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Raises: StorageError; the earlier file then stays."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(whole(text))
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep colleagues from reading it
+            os.replace(temporary, path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StorageError(f"cannot write the report {path}: {error.strerror}; choose another -o") from error
