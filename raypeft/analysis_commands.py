@@ -12,7 +12,10 @@ TIES = ("average", "dense", "min")
 FORMS = ("text", "csv", "markdown", "latex", "html")
 
 Source = Annotated[
-    str, typer.Argument(metavar="STORE|CSV|dutt2024", help="A store, a long CSV, or the published tables.")
+    str,
+    typer.Argument(
+        metavar="STORE|CSV|dutt2024", help="A store, a long CSV, or the published tables; dutt2024:3 is one."
+    ),
 ]
 MetricName = Annotated[
     str | None, typer.Option("--metric", help="Column of scores; default: test macro F1, else FID.")

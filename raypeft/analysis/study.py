@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from raypeft.analysis.published.tables import NAME, load_published
+from raypeft.analysis.published.tables import NAME, published_tables
 from raypeft.analysis.questions.clinical import Clinical, SubgroupGap, describe_runs, subgroup_gaps
 from raypeft.analysis.ranking.inference import Inference, infer
 from raypeft.analysis.ranking.rank import Ties, pools_of
@@ -73,20 +73,20 @@ class Study:
 
 
 def open_study(source: str | Path, *, metric: str | None = None, ties: Ties = "average") -> list[Study]:
-    """A store's folder or a CSV file is one study, "dutt2024" one per published table.
+    """A store's folder or a CSV file is one study, "dutt2024:3" the paper's Table 3, "dutt2024" all four.
 
     A file whose columns are called otherwise is written csv:FILE(method='algorithm', ...).
 
     Without `metric`: macro F1 on test, or FID where only that is there. Raises: ConfigError for a source
     that is neither, or a metric that it does not have.
     """
-    if str(source) == NAME:
+    asked = parse_source(str(source))
+    if asked.kind == NAME:
         return [
             Study(table.frame, metric or table.metric, PredictionStore(None), ties)
-            for table in load_published()
+            for table in published_tables(asked.argument)
             if metric is None or metric in table.frame
         ]
-    asked = parse_source(str(source))
     is_table = asked.kind == "csv" and bool(asked.argument)
     path = Path(asked.argument) if is_table else Path(source)
     if is_table or path.is_file():

@@ -38,6 +38,16 @@ _TITLES = {
 }
 
 
+def published_tables(number: str = "") -> list[PublishedTable]:
+    """The table of a number, as in "dutt2024:3", or all of them. Raises: UnknownNameError."""
+    tables = [table for table in load_published() if number in ("", str(table.number))]
+    if not tables:
+        raise UnknownNameError(
+            f"no published table {NAME}:{number}; there are {', '.join(f'{NAME}:{one}' for one in _TITLES)}"
+        )
+    return tables
+
+
 def load_published(name: str = NAME) -> list[PublishedTable]:
     """Tables 2 to 5, with what the paper says of data and parameters as n_train, n_classes, trainable, total.
 

@@ -11,7 +11,7 @@ from rich import box
 from rich.text import Text
 
 from raypeft.analysis.report.tables import Row, Table
-from raypeft.core.terminal import Grid
+from raypeft.core.terminal import Grid, Terminal, stdout_width
 from raypeft.core.text import csv_cell, visible
 
 Form = Literal["text", "csv", "markdown", "latex", "html"]
@@ -31,6 +31,14 @@ def to_grid(table: Table) -> Grid:
         box=box.SIMPLE_HEAD,
         justify="right",
     )
+
+
+def show(*parts: Table | str | None) -> None:
+    """Print tables and lines on stdout; None prints nothing."""
+    terminal = Terminal(width=stdout_width())
+    for part in parts:
+        if part is not None:
+            terminal.print(to_grid(part) if isinstance(part, Table) else part)
 
 
 def _cell(row: Row, name: str) -> Text:

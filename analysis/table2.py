@@ -1,0 +1,32 @@
+#!/usr/bin/env python
+"""Which method is best on ResNet-50? Table 2 of Dutt et al. (MIDL 2024).
+
+Run: python analysis/table2.py runs/cnn_grid    the same cells beside the paper's
+     python analysis/table2.py                  the paper's own table, with the tests that it lacks
+"""
+
+import sys
+
+from raypeft.analysis.published.tables import load_published
+from raypeft.analysis.questions.against import cells_against
+from raypeft.analysis.ranking.verdict import sentences
+from raypeft.analysis.report.render import show
+from raypeft.analysis.report.sections import ranking_table
+from raypeft.analysis.report.tables import score_table
+from raypeft.analysis.study import open_study
+
+PAPER = "dutt2024:2"
+
+
+def main(source: str = PAPER) -> None:
+    """Print scores and mean ranks (dense ranks, as the paper's), how sure they are, and the paper's cells."""
+    for study in open_study(source, ties="dense"):
+        show(score_table(study.frame, study.metric, study.ties))
+        for one in study.inferences:
+            show(ranking_table(one), *sentences(one))
+        if source != PAPER:
+            show(cells_against(study.frame, study.metric, load_published()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
