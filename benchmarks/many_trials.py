@@ -19,8 +19,8 @@ from toy import slots, toy_plan, toy_state, toy_trial
 
 from raypeft.core.result import Result
 from raypeft.launch.demand import Resources
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.tuner import tune_cells
+from raypeft.store.ledger import Ledger
 
 CANDIDATES, SEEDS, EPOCHS = 8, 2, 2
 MIB = 2**20

@@ -22,9 +22,9 @@ from typing import Any
 from toy import slots, toy_plan, toy_state, toy_trial
 
 from raypeft.launch.demand import Resources
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.tuner import tune_cells
+from raypeft.store.ledger import Ledger
 
 SLOTS, CANDIDATES, SEEDS, EPOCHS = 4, 8, 3, 4
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.result import Result
-from raypeft.launch.ledger import Ledger
+from raypeft.store.ledger import Ledger
 
 RATES, CARRIED = 15, 5
 VAL, TEST = "val/f1_macro", "test/f1_macro"

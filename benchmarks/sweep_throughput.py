@@ -219,7 +219,7 @@ def raypeft_rows(store: Path) -> list[tuple[float, float | None]]:
     """When each trial was committed, and the test F1 of final runs."""
     from datetime import datetime
 
-    from raypeft.launch.ledger import Ledger
+    from raypeft.store.ledger import Ledger
 
     return [
         (datetime.fromisoformat(row.ended).timestamp(), row.metrics.get("test/f1_macro"))

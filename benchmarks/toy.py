@@ -14,10 +14,10 @@ from raypeft.core.result import Result
 from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.core.telemetry import switch_off
 from raypeft.launch.demand import Safety
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan, make_plan
 from raypeft.launch.quiet import QUIET
 from raypeft.launch.state import SweepState
+from raypeft.store.ledger import Ledger
 from raypeft.tasks import Classify
 
 METHODS = ("full", "linear", "attention", "bitfit", "lora", "ssf", "adaptformer", "layernorm")

@@ -104,8 +104,8 @@ def _state_line(found: "StoreStatus") -> str:
 @app.command()
 def stop(store: Path) -> None:
     """Ask a running sweep to save the state of its trials and end; the same command as before resumes it."""
-    from raypeft.launch.ledger import is_driven
     from raypeft.launch.stopping import ask_to_stop
+    from raypeft.store.lease import is_driven
 
     if not is_driven(store):
         raise ConfigError(f"no driver runs on {store}; see: raypeft status {store}")

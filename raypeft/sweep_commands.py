@@ -182,9 +182,9 @@ def _print_plan(
     from raypeft.launch.cautions import plan_warnings
     from raypeft.launch.decoding import ImageBar
     from raypeft.launch.estimate import estimate, read_paces
-    from raypeft.launch.ledger import Ledger
     from raypeft.launch.plan import check_plan, make_plan
     from raypeft.launch.preflight import check_space, check_store
+    from raypeft.store.ledger import Ledger
 
     check_store(store)
     paces = read_paces(rates) if rates else None

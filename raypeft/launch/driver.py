@@ -26,13 +26,14 @@ from raypeft.core.terminal import Terminal
 from raypeft.core.text import count
 from raypeft.launch.demand import Resources, Safety
 from raypeft.launch.failures import STORAGE_ERRORS, grouped
-from raypeft.launch.ledger import Lease, Ledger, sweep_up
 from raypeft.launch.plan import Plan
 from raypeft.launch.preflight import cannot_write, watch_space
 from raypeft.launch.signals import Signals, end_now
-from raypeft.launch.status_file import write_end, write_running
 from raypeft.launch.stopping import EVERYWHERE, GRACE_SECONDS, ask_to_stop, asked_to_stop, forget_stop
 from raypeft.launch.waits import Attended, Wait, Waits
+from raypeft.store.lease import Lease
+from raypeft.store.ledger import Ledger, sweep_up
+from raypeft.store.status import write_end, write_running
 
 TRACKER_SECONDS, TRACKER_SECONDS_STOPPING = 600.0, 20.0  # for the last rows to reach MLflow
 LOAD_SECONDS = 600.0  # for Ray's libraries, from a disk that may be far away

@@ -15,9 +15,9 @@ from raypeft.core.registry import parse_call
 from raypeft.core.remarks import has_no_rate
 from raypeft.core.result import Result
 from raypeft.core.spec import Cell, model_label
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.models import bind_model
+from raypeft.store.ledger import Ledger
 from raypeft.train.estimate import StepCost, step_cost
 from raypeft.train.frozen import is_frozen
 from raypeft.train.params import count_method

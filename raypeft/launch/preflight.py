@@ -13,10 +13,10 @@ from pathlib import Path
 from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError, StorageError, list_problems
 from raypeft.core.spec import Cell
 from raypeft.launch.filesystem import cannot_touch, check_places
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.methods import METHODS
 from raypeft.models import MODELS, bind_model, image_size_of
+from raypeft.store.ledger import Ledger
 
 MIB = 2**20
 MARGIN = 64 * MIB  # beside what a sweep is known to write

@@ -17,9 +17,9 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raypeft.core.result import SEARCHED_BY, Result, Score
 from raypeft.core.spec import Cell, Search, TrialSpec
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.models import bind_model
+from raypeft.store.ledger import Ledger
 
 GOLDEN_RATIO = 0.6180339887498949
 

@@ -23,12 +23,12 @@ from raypeft.launch.failures import (
     may_be_a_lost_machine,
     reason,
 )
-from raypeft.launch.history import History
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.preflight import cannot_write
 from raypeft.launch.search import CellSearch, open_searches
 from raypeft.launch.watchdog import keep_stacks
+from raypeft.store.history import History
+from raypeft.store.ledger import Ledger
 
 TOLD = 500  # characters, of the end of what Ray tells, that the history and failed rows keep
 MOST_BREAKS = 3  # of Tune in a row, with no trial committed in between

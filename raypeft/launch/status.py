@@ -12,10 +12,11 @@ from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, model_label, num_candidates
 from raypeft.launch.failures import grouped
-from raypeft.launch.ledger import Ledger, driven_since, is_driven
 from raypeft.launch.pace import hours_left, trials_per_hour
 from raypeft.launch.plan import read_plan
-from raypeft.launch.status_file import last_said
+from raypeft.store.lease import driven_since, is_driven
+from raypeft.store.ledger import Ledger
+from raypeft.store.status import last_said
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,14 @@ from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.demand import Resources, Safety, check_machine
 from raypeft.launch.driver import Driver, Outcome, Tracking
-from raypeft.launch.ledger import Lease, Ledger, sweep_up
 from raypeft.launch.plan import Plan, make_plan, settle_plan
 from raypeft.launch.preflight import changed_libraries, check_space, check_store, raise_open_files
 from raypeft.launch.quiet import quieten
 from raypeft.launch.signals import Signals
-from raypeft.launch.status_file import write_end
 from raypeft.launch.stopping import forget_stop
+from raypeft.store.lease import Lease
+from raypeft.store.ledger import Ledger, sweep_up
+from raypeft.store.status import write_end
 
 
 def run_sweep(

@@ -14,11 +14,12 @@ from raypeft.core.spec import Cell, Stage, num_candidates
 from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
-from raypeft.launch.history import read_history
-from raypeft.launch.ledger import Ledger, is_driven
 from raypeft.launch.plan import read_plan
-from raypeft.launch.status_file import last_said
 from raypeft.launch.tracking import ensure_database
+from raypeft.store.history import read_history
+from raypeft.store.lease import is_driven
+from raypeft.store.ledger import Ledger
+from raypeft.store.status import last_said
 
 TOLERANCE = 0.01  # of an accuracy: stored probabilities are float16, which can make or break a tie
 

@@ -18,9 +18,9 @@ from raypeft.core.spec import TrialSpec
 from raypeft.launch.demand import Demand
 from raypeft.launch.failures import cause_of, is_of_a_lost_peer
 from raypeft.launch.group import Group, train_in_group
-from raypeft.launch.ledger import lease_epoch
 from raypeft.launch.stopping import EVERYWHERE, asked_to_stop
 from raypeft.launch.watchdog import Watchdog, stack_file
+from raypeft.store.lease import lease_epoch
 from raypeft.train import run_trial
 from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.workers import Workers

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raypeft.launch.history import read_history
 from raypeft.launch.plan import make_plan, settle_plan
 from raypeft.launch.tracking import default_tracking_uri
 from raypeft.launch.verify import verify_store
+from raypeft.store.history import read_history
 
 INJECTED = Path(__file__).parent / "injected"
 SWEEP = """

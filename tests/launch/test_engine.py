@@ -15,11 +15,11 @@ from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.demand import Demand, Safety
 from raypeft.launch.failures import Breaker, cause_of, grouped
-from raypeft.launch.history import History, read_history
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.state import SweepState
 from raypeft.launch.watchdog import stack_file
+from raypeft.store.history import History, read_history
+from raypeft.store.ledger import Ledger
 
 SWEEP = Sweep(
     name="s",

@@ -12,8 +12,8 @@ from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result
 from raypeft.core.spec import Augmentation, Recipe, Search, Sweep, grid
 from raypeft.launch.estimate import ASSUMED_FLOPS, describe_basis, estimate, read_paces
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan, make_plan
+from raypeft.store.ledger import Ledger
 from raypeft.train.estimate import step_cost
 
 SWEEP = Sweep(

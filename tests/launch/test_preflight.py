@@ -7,19 +7,19 @@ import pytest
 
 from raypeft.core.errors import IncompatibleError
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import make_plan
 from raypeft.launch.preflight import check_space
 from raypeft.methods import METHODS
 from raypeft.methods.base import register_method
 from raypeft.models import bind_model
+from raypeft.store.ledger import Ledger
 from raypeft.train.params import count_method
 
 CHECKS = """
 import sys
 from pathlib import Path
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
-from raypeft.launch.ledger import Ledger
+from raypeft.store.ledger import Ledger
 from raypeft.launch.plan import make_plan
 from raypeft.launch.preflight import check_space
 

@@ -11,9 +11,9 @@ import pytest
 from raypeft.core.result import SEARCHED_BY, Result
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch, open_searches, suggest_rate
+from raypeft.store.ledger import Ledger
 
 OBJECTIVE = SEARCHED_BY["classify"]
 SEARCH = Search(trials=9, lr=LogUniform(low=1e-4, high=1e-1), lookback=3, grace_epochs=2, reduction_factor=3)

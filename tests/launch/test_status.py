@@ -8,9 +8,10 @@ import pytest
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result
 from raypeft.core.spec import Recipe, Search, Sweep, grid
-from raypeft.launch.ledger import Lease, Ledger
 from raypeft.launch.plan import make_plan, settle_plan
 from raypeft.launch.status import read_status
+from raypeft.store.lease import Lease
+from raypeft.store.ledger import Ledger
 
 SWEEP = Sweep(
     name="s",

@@ -12,10 +12,10 @@ import pytest
 
 from raypeft.core.errors import PlanDiffersError
 from raypeft.core.result import Result
-from raypeft.launch.history import History
-from raypeft.launch.ledger import Ledger
 from raypeft.launch.tracking import Tracker, default_tracking_uri
 from raypeft.launch.verify import verify_store
+from raypeft.store.history import History
+from raypeft.store.ledger import Ledger
 
 ROW = Result(
     trial_id="", sweep="s", stage="search", method="full", model="m", dataset="d", fraction=1.0, seed=0,

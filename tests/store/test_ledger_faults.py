@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from raypeft.core.errors import StorageError, StoreInUseError
 from raypeft.core.result import Result
-from raypeft.launch.ledger import Lease, Ledger, sweep_up
+from raypeft.store.lease import Lease
+from raypeft.store.ledger import Ledger, sweep_up
 from raypeft.train.checkpoint import Checkpoints
 
 ROW = Result(

@@ -11,7 +11,8 @@ import pytest
 
 from raypeft.core.errors import StorageError, StoreInUseError
 from raypeft.core.result import Result
-from raypeft.launch.ledger import Lease, Ledger
+from raypeft.store.lease import Lease
+from raypeft.store.ledger import Ledger
 
 
 def row(**changes: object) -> Result:
@@ -109,7 +110,7 @@ def test_of_many_writers_at_once_one_stands_and_no_file_is_torn(tmp_path):
 def test_a_second_driver_is_refused_and_told_who_drives(tmp_path):
     lease = Lease(tmp_path)
     code = (
-        "import sys, pathlib; from raypeft.launch.ledger import Lease\n"
+        "import sys, pathlib; from raypeft.store.lease import Lease\n"
         "from raypeft.core.errors import StoreInUseError\n"
         "try: Lease(pathlib.Path(sys.argv[1]))\n"
         "except StoreInUseError as error: print(error)"

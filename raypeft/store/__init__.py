@@ -1,0 +1,1 @@
+"""A store: where a sweep's plan and results lie, who drives it, and what happened."""
