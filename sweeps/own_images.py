@@ -4,7 +4,7 @@
 Run:      raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound
           (one folder per class; or csv:TABLE.csv with columns image,label[,group][,split])
 Cost:     14 minutes on two CPU cores for 780 images at 64 px
-Expected: README.md, "Real images" (measured with rates from 1e-4 to 1e-1)
+Expected: README.md, "Your own images" (measured with rates from 1e-4 to 1e-1)
 """
 
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
