@@ -1,0 +1,120 @@
+"""What a store, a CSV file or the published tables say, for notebooks and scripts: `raypeft.open(...)`."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from raypeft.analysis.ranking.verdict import headline, sentences
+from raypeft.analysis.read.load import load_rows, to_frame
+from raypeft.analysis.report.page import lead, write_report
+from raypeft.analysis.report.plots.ranks import draw_rank_intervals
+from raypeft.analysis.report.plots.style import styles_of
+from raypeft.analysis.study import Study, open_study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from raypeft.analysis.ranking.rank import Ties
+
+
+class Ranking:
+    """Methods in the order of their mean ranks, and how sure that order is. Draws itself in a notebook."""
+
+    def __init__(self, studies: Sequence[Study]) -> None:
+        """`studies`: what is ranked; models without methods in common are ranked apart."""
+        self._inferences = [one for study in studies for one in study.inferences]
+        self._lead = [line for study in studies for line in lead(study)]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per ranking and method, best mean rank first.
+
+        Columns: models, metric, method, mean_rank, rank_low and rank_high (95% interval; NaN where nothing
+        repeats), p_best, tier (1: tied with the best), n_blocks, mean_score, score_low, score_high,
+        interquartile_mean.
+        """
+        return pd.DataFrame(
+            [
+                {"models": ", ".join(one.pool.names), "metric": one.pool.metric} | asdict(method)
+                for one in self._inferences
+                for method in one.methods
+            ]
+        )
+
+    @property
+    def summary(self) -> str:
+        """The answer and its certainty in sentences, one a line, as `raypeft rank` prints them."""
+        return "\n".join([*self._lead, *(line for one in self._inferences for line in sentences(one))])
+
+    def plot(self, index: int = 0) -> Figure:
+        """Return mean ranks with 95% intervals as a matplotlib figure; `index` counts the rankings.
+
+        Raises: IndexError where there is no such ranking.
+        """
+        one = self._inferences[index]
+        return draw_rank_intervals(one, styles_of(one.pool.methods)).figure
+
+    def _repr_html_(self) -> str:
+        answer = html.escape(headline(self._inferences)) if self._inferences else "Nothing is finished yet."
+        return f"<p>{answer}</p>{self.table.to_html(index=False, float_format='{:.3g}'.format)}"
+
+    def __repr__(self) -> str:
+        return f"{self.table.to_string(index=False)}\n{self.summary}" if self._inferences else self.summary
+
+
+class Results:
+    """The trials of a store, and what follows from them. Reads the store anew at each call."""
+
+    def __init__(self, store: str | Path) -> None:
+        """Raises: ConfigError where there is no store."""
+        self.store = Path(store).expanduser()
+        load_rows(self.store)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per committed or failed trial, by trial id.
+
+        Columns: those of raypeft.Result, each metric as a column of its own, e.g. "test/f1_macro" (NaN where
+        a trial has none). `stage` is "search" or "final", `status` done, pruned, diverged or failed.
+        """
+        return to_frame(load_rows(self.store))
+
+    def rank(self, metric: str | None = None, *, ties: Ties = "average") -> Ranking:
+        """Rank the methods by `metric`; default: test macro F1, or FID where only that is there.
+
+        `ties`: what equal scores get: average, dense or min ranks.
+        Raises: ConfigError for a metric that no trial has.
+        """
+        return Ranking(open_study(self.store, metric=metric, ties=ties))
+
+    def report(self, path: str | Path | None = None, *, against: str | None = None) -> Path:
+        """Write one self-contained HTML file, STORE/report.html by default; returns its path.
+
+        `against`: "dutt2024" puts the published tables beside the store.
+        """
+        return write_report(self.store, Path(path or self.store / "report.html"), against=against)
+
+    def _repr_html_(self) -> str:
+        return self.rank()._repr_html_()
+
+    def __repr__(self) -> str:
+        frame = self.trials
+        counts = ", ".join(f"{number} {status}" for status, number in frame["status"].value_counts().items())
+        return f"Results('{self.store}'): {counts or 'no trial yet'}"
+
+
+def open_results(store: str | Path) -> Results:
+    """Open the results of a store. Raises: ConfigError where there is none."""
+    return Results(store)
+
+
+def rank(source: str | Path, *, metric: str | None = None, ties: Ties = "average") -> Ranking:
+    """Rank the methods of a store, a long CSV file (model, dataset, method, scores) or "dutt2024:3"."""
+    return Ranking(open_study(source, metric=metric, ties=ties))
