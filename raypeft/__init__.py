@@ -1,3 +1,66 @@
-"""raypeft: Ray Tune sweeps that benchmark parameter-efficient fine-tuning on medical images."""
+"""Compare methods of parameter-efficient fine-tuning on medical images.
+
+The names below are loaded when first used: `import raypeft as rp` imports neither torch nor Ray.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raypeft.core.spec import Augmentation as Augmentation
+    from raypeft.core.spec import Cell as Cell
+    from raypeft.core.spec import Generation as Generation
+    from raypeft.core.spec import LogUniform as LogUniform
+    from raypeft.core.spec import Recipe as Recipe
+    from raypeft.core.spec import Search as Search
+    from raypeft.core.spec import Sweep as Sweep
+    from raypeft.core.spec import grid as grid
+    from raypeft.datasets.base import Row as Row
+    from raypeft.datasets.base import Table as Table
+    from raypeft.datasets.base import make_table as make_table
+    from raypeft.datasets.base import register_dataset as register_dataset
+    from raypeft.methods.base import register_method as register_method
+    from raypeft.methods.base import remove_hook as remove_hook
+    from raypeft.methods.base import scale_rows as scale_rows
+    from raypeft.metrics.base import register_metric as register_metric
+    from raypeft.models.base import Model as Model
+    from raypeft.models.base import register_model as register_model
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Augmentation": "core.spec",
+    "Cell": "core.spec",
+    "Generation": "core.spec",
+    "LogUniform": "core.spec",
+    "Model": "models.base",
+    "Recipe": "core.spec",
+    "Row": "datasets.base",
+    "Search": "core.spec",
+    "Sweep": "core.spec",
+    "Table": "datasets.base",
+    "grid": "core.spec",
+    "make_table": "datasets.base",
+    "register_dataset": "datasets.base",
+    "register_method": "methods.base",
+    "register_metric": "metrics.base",
+    "register_model": "models.base",
+    "remove_hook": "methods.base",
+    "scale_rows": "methods.base",
+}
+"""Public name -> the module that defines it."""
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'raypeft' has no attribute '{name}'")
+    value = getattr(import_module(f"raypeft.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
