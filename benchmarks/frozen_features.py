@@ -15,6 +15,7 @@ import torch
 
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
+from raypeft.store import Store
 from raypeft.train import run_trial
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder)
-        plan = make_plan(sweep, store=store)
+        plan = make_plan(sweep, store=Store(store))
 
         def run(seed: int, *, cached: bool) -> tuple[float, float, float]:
             spec = plan.final_spec(sweep.cells[0], seed=seed, lr=3e-3)

@@ -16,6 +16,7 @@ from torch import nn
 from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
 from raypeft.metrics.generation import frechet_distance
+from raypeft.store import Store
 from raypeft.train import load_adapter, run_trial
 from raypeft.train.build import Trial, build_trial
 from raypeft.train.extractor import open_extractor
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     store = parser.parse_args().store
     torch.set_num_threads(1)
-    plan = make_plan(SWEEP, store=store)
+    plan = make_plan(SWEEP, store=Store(store))
     scores: dict[float, float] = {}
     print("| LoRA | validation noise MSE | FID | remarks |\n|---|---|---|---|")
     for rate in RATES:

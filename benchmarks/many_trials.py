@@ -20,6 +20,7 @@ from toy import slots, toy_plan, toy_state, toy_trial
 from raypeft.core.result import Result
 from raypeft.launch.demand import Resources
 from raypeft.launch.tuner import tune_cells
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 
 CANDIDATES, SEEDS, EPOCHS = 8, 2, 2
@@ -63,7 +64,7 @@ def main() -> None:
         cells = options.trials // (CANDIDATES + SEEDS)
         plan = toy_plan(Path(folder), cells=cells, candidates=CANDIDATES, seeds=SEEDS, epochs=EPOCHS)
         store = Path(folder) / "store"
-        ledger = Ledger(store)
+        ledger = Ledger(Store(store))
         marks = Marks(ledger, plan.num_trials)
         state = toy_state(plan, ledger, store, on_end=marks.trial_ended)
         with slots(options.slots, Path(folder)):

@@ -25,6 +25,7 @@ from raypeft.methods import METHODS, set_train_mode
 from raypeft.methods.base import register_method
 from raypeft.methods.decay import declare_weights
 from raypeft.methods.peft_layers import insert_adapters, linear_layers
+from raypeft.store import Store
 from raypeft.train import FitSettings, fit
 from raypeft.train.build import Trial, build_trial
 from raypeft.train.loop import _rate
@@ -138,7 +139,7 @@ def build(model: str, method: str, store: Path, change: Change) -> Trial:
             generation=Generation(num_images=20) if model == UNET else None,
         ),
     )
-    plan = make_plan(sweep, store=store)
+    plan = make_plan(sweep, store=Store(store))
     spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=1e-3)
     trial = build_trial(
         spec, cache_dir=store / "cache", device=CPU, workers=Workers(), micro_batch_size=BATCH

@@ -24,6 +24,7 @@ from toy import slots, toy_plan, toy_state, toy_trial
 from raypeft.launch.demand import Resources
 from raypeft.launch.plan import Plan
 from raypeft.launch.tuner import tune_cells
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 
 SLOTS, CANDIDATES, SEEDS, EPOCHS = 4, 8, 3, 4
@@ -70,9 +71,9 @@ def measure(plans: list[Plan], store: Path, toy: Any) -> Found:
     """Run the plans one after the other."""
     started = time.perf_counter()
     for plan in plans:
-        tune_cells(plan, toy_state(plan, Ledger(store), store), Resources(), trainable=toy)
+        tune_cells(plan, toy_state(plan, Ledger(Store(store)), store), Resources(), trainable=toy)
     wall = time.perf_counter() - started
-    rows = Ledger(store).rows()
+    rows = Store(store).rows()
     spans = sorted((stamp(row.started), stamp(row.ended)) for row in rows)
     covered = spans[0][0]
     idle = 0.0

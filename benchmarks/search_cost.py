@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.result import Result
-from raypeft.store.ledger import Ledger
+from raypeft.store import Store
 
 RATES, CARRIED = 15, 5
 VAL, TEST = "val/f1_macro", "test/f1_macro"
@@ -81,7 +81,7 @@ def run(folder: Path, settings: dict[str, Any]) -> tuple[float, list[Result]]:
     started = time.perf_counter()
     command = ["raypeft", "run", str(folder / "sweep.py"), "--store", str(folder / "store")]
     subprocess.run(command, check=True)
-    return time.perf_counter() - started, Ledger(folder / "store").rows()
+    return time.perf_counter() - started, Store(folder / "store").rows()
 
 
 def write(output: Path, found: dict[str, tuple[float, list[Result]]], asked: argparse.Namespace) -> None:

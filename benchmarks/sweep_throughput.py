@@ -219,11 +219,11 @@ def raypeft_rows(store: Path) -> list[tuple[float, float | None]]:
     """When each trial was committed, and the test F1 of final runs."""
     from datetime import datetime
 
-    from raypeft.store.ledger import Ledger
+    from raypeft.store import Store
 
     return [
         (datetime.fromisoformat(row.ended).timestamp(), row.metrics.get("test/f1_macro"))
-        for row in Ledger(store).rows()
+        for row in Store(store).rows()
     ]
 
 

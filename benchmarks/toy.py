@@ -17,6 +17,7 @@ from raypeft.launch.demand import Safety
 from raypeft.launch.plan import Plan, make_plan
 from raypeft.launch.quiet import QUIET
 from raypeft.launch.state import SweepState
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 from raypeft.tasks import Classify
 
@@ -56,7 +57,7 @@ def toy_plan(folder: Path, *, cells: int, candidates: int, seeds: int, epochs: i
         recipe=Recipe(epochs=epochs),
         final_seeds=tuple(range(seeds)),
     )
-    return make_plan(sweep, store=folder / "data")
+    return make_plan(sweep, store=Store(folder / "data"))
 
 
 def toy_state(plan: Plan, ledger: Ledger, store: Path, on_end: Any = lambda row: None) -> SweepState:
@@ -64,7 +65,7 @@ def toy_state(plan: Plan, ledger: Ledger, store: Path, on_end: Any = lambda row:
     return SweepState(
         plan,
         ledger,
-        store=store,
+        store=Store(store),
         safety=Safety(),
         on_end=on_end,
         on_event=lambda line: None,

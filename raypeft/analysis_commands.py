@@ -7,6 +7,7 @@ import typer
 
 from raypeft.core.errors import ConfigError
 from raypeft.output import AsJson, facts, print_json, print_rows, talk
+from raypeft.store import Store
 
 TIES = ("average", "dense", "min")
 FORMS = ("text", "csv", "markdown", "latex", "html")
@@ -105,7 +106,7 @@ def report(
     from raypeft.analysis.report.page import write_report
     from raypeft.analysis.study import open_study
 
-    path = write_report(store, output or store / "report.html", against=against, export=export)
+    path = write_report(store, output or Store(store).report, against=against, export=export)
     if not as_json:
         facts.print(str(path))
         return
@@ -148,11 +149,15 @@ def show_results(store: Path) -> None:
         return
     facts.print(to_grid(score_table(study.frame, study.metric)))
     _say(lead(study)[:1])
-    path = write_report(store, store / "report.html")
+    held = Store(store)
+    path = write_report(held, held.report)
     for what, where in (
         ("report", f"{path}"),
         ("MLflow", f"raypeft ui {store}"),
-        ("results", f"{store}/ledger (one JSON a trial), {store}/predictions, {store}/adapters"),
+        (
+            "results",
+            f"{held.ledger_folder} (one JSON a trial), {held.predictions_folder}, {held.adapters_folder}",
+        ),
     ):
         talk.print(f"{what:8s} {where}")
 

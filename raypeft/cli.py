@@ -38,6 +38,7 @@ from raypeft.output import (
     shown_problems,
     talk,
 )
+from raypeft.store import Store
 from raypeft.sweep_commands import plan, quickstart, run
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def status(store: Path, as_json: AsJson = False) -> None:
     """How far a store's sweep is: done, failed, rate, time left, and the best of each cell."""
     from raypeft.launch.status import read_status
 
-    found = read_status(store)
+    found = read_status(Store(store))
     if as_json:
         print_json(asdict(found))
         return
@@ -105,22 +106,20 @@ def _state_line(found: "StoreStatus") -> str:
 def stop(store: Path) -> None:
     """Ask a running sweep to save the state of its trials and end; the same command as before resumes it."""
     from raypeft.launch.stopping import ask_to_stop
-    from raypeft.store.lease import is_driven
 
-    if not is_driven(store):
+    if not Store(store).is_driven:
         raise ConfigError(f"no driver runs on {store}; see: raypeft status {store}")
-    ask_to_stop(store)
+    ask_to_stop(Store(store))
     facts.print("asked; its trials save their state and leave, within half a minute")
 
 
 @app.command()
 def sync(store: Path, tracking_uri: TrackingUri = None) -> None:
     """Bring MLflow up to date with the ledger."""
-    from raypeft.analysis.read.load import load_plan
     from raypeft.launch.tracking import Tracker, default_tracking_uri
 
-    name = load_plan(store)["sweep"]["name"]
-    counts = Tracker(store, tracking_uri or default_tracking_uri(store), name).sync()
+    held = Store.open(store)
+    counts = Tracker(held, tracking_uri or default_tracking_uri(held), held.sweep.name).sync()
     facts.print(f"synced {count(counts.synced, 'run')}, {counts.already} already there")
 
 
@@ -152,9 +151,10 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
     from raypeft.launch.tracking import default_tracking_uri
     from raypeft.launch.verify import verify_store
 
-    _must_hold_sweep(store)
-    own = default_tracking_uri(store) if (store / "mlflow.db").exists() else None
-    problems = verify_store(store, tracking_uri=tracking_uri or own)
+    held = Store(store)
+    held.require_plan()
+    own = default_tracking_uri(held) if held.mlflow_database.exists() else None
+    problems = verify_store(held, tracking_uri=tracking_uri or own)
     if as_json:
         print_json(problems)
     else:
@@ -183,14 +183,15 @@ def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ConfigError(f"port {port}: {error.strerror}; choose another with --port") from None
-    _must_hold_sweep(store)
-    uri = plain_uri(tracking_uri) if tracking_uri else default_tracking_uri(store)
-    ensure_database(store, uri)
-    page = experiment_page(store, uri, port=port)
+    held = Store(store)
+    held.require_plan()
+    uri = plain_uri(tracking_uri) if tracking_uri else default_tracking_uri(held)
+    ensure_database(held, uri)
+    page = experiment_page(held, uri, port=port)
     facts.print(f"{store}: {without_credentials(page, uri)}")
     if not is_remote(uri):
         open_when_up(page, port)
-    command = ui_command(store, uri, port=port)
+    command = ui_command(held, uri, port=port)
     os.chdir("/")  # MLflow's server looks for modules in its working directory; a store may be another's
     os.execvp(command[0], command)
 
@@ -350,8 +351,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 finish(2, f"raypeft: exit 2 ({EXITS[2]})")
             talk.print(traceback.format_exc().rstrip())
             finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
-
-
-def _must_hold_sweep(store: Path) -> None:
-    if not (store / "plan.json").is_file():
-        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help")

@@ -184,15 +184,17 @@ def _print_plan(
     from raypeft.launch.estimate import estimate, read_paces
     from raypeft.launch.plan import check_plan, make_plan
     from raypeft.launch.preflight import check_space, check_store
+    from raypeft.store import Store
     from raypeft.store.ledger import Ledger
 
-    check_store(store)
+    where = Store(store)
+    check_store(where)
     paces = read_paces(rates) if rates else None
     with ImageBar(talk) as bar:
-        plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
-    check_plan(plan, store=store)
-    ledger = Ledger(store)
-    check_space(plan, ledger, store=store)
+        plan = make_plan(sweep, store=where, shared_cache=cache, watch=bar)
+    check_plan(plan, store=where)
+    ledger = Ledger(where)
+    check_space(plan, ledger, store=where)
     check_batches(plan)
     cells, warnings = estimate(plan, ledger, paces), plan_warnings(plan)
     candidates = sum(map(plan.sweep.num_candidates, plan.sweep.cells))
@@ -207,7 +209,7 @@ def _print_plan(
         print_json(
             {"sweep": sweep.name, "store": str(store)}
             | counts
-            | {"warnings": warnings, "plan": plan.to_dict(), "subsets": plan.subset_cases()}
+            | {"warnings": warnings, "plan": plan.record().to_dict(), "subsets": plan.subset_cases()}
             | {"estimate": [asdict(cell) for cell in cells]}
         )
         return

@@ -20,6 +20,7 @@ from raypeft.core.errors import ConfigError
 from raypeft.core.remarks import Kind, cell_remarks
 from raypeft.core.result import Result
 from raypeft.core.sources import parse_source
+from raypeft.store import Store
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class Study:
                     yield key, runs
 
 
-def open_study(source: str | Path, *, metric: str | None = None, ties: Ties = "average") -> list[Study]:
+def open_study(
+    source: Store | str | Path, *, metric: str | None = None, ties: Ties = "average"
+) -> list[Study]:
     """A store's folder or a CSV file is one study, "dutt2024:3" the paper's Table 3, "dutt2024" all four.
 
     A file whose columns are called otherwise is written csv:FILE(method='algorithm', ...).
@@ -88,7 +91,7 @@ def open_study(source: str | Path, *, metric: str | None = None, ties: Ties = "a
             if metric is None or metric in table.frame
         ]
     is_table = asked.kind == "csv" and bool(asked.argument)
-    path = Path(asked.argument) if is_table else Path(source)
+    path = Path(asked.argument if is_table else str(source))
     if is_table or path.is_file():
         options = asked.bind(read_scores) if is_table else {}
         frame, found = read_scores(path, **({"metric": metric} | options))
@@ -97,9 +100,10 @@ def open_study(source: str | Path, *, metric: str | None = None, ties: Ties = "a
         raise ConfigError(
             f"no store, CSV file or published table {source}; give one, e.g. runs/quickstart or {NAME}"
         )
-    rows = tuple(load_rows(path))
+    store = Store.open(path)
+    rows = tuple(load_rows(store))
     frame = to_frame(rows)
-    return [Study(frame, metric or default_metric(frame), PredictionStore(path), ties, rows)]
+    return [Study(frame, metric or default_metric(frame), PredictionStore(store), ties, rows)]
 
 
 def default_metric(frame: pd.DataFrame) -> str:

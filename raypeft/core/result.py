@@ -1,12 +1,9 @@
 """One row of the ledger, and its columns in order."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from raypeft.core.errors import StorageError
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Stage, Task, TrialSpec, model_label
 
@@ -171,22 +168,3 @@ class Result:
         for name in ("curve", "classes", "remarks"):
             content[name] = tuple(content.get(name, ()))
         return cls(**content)
-
-
-def read_result(path: Path) -> Result:
-    """The row in a file, which is named after the trial: what it left lies under that name.
-
-    Raises: StorageError naming the file when it is damaged, too new, or of another name.
-    """
-    try:
-        content = json.loads(path.read_text())
-        if content["schema"] > SCHEMA:
-            raise StorageError(
-                f"{path}: row of schema {content['schema']}, raypeft here reads up to {SCHEMA}; update it"
-            )
-        row = Result.from_dict(content)
-        if row.trial_id != path.stem:  # in a store that was sent, it may lead to files outside
-            raise ValueError(f"of trial {row.trial_id!r}")
-        return row
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error

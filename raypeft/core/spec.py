@@ -371,6 +371,19 @@ class Sweep:
         plain: dict[str, Any] = json.loads(json.dumps(content))
         return plain
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Sweep":
+        """The inverse of to_dict, also after JSON."""
+        search = content["search"]
+        return cls(
+            **{
+                **content,
+                "cells": tuple(Cell(**cell) for cell in content["cells"]),
+                "search": Search(**{**search, "lr": LogUniform(**search["lr"])}),
+                "recipe": Recipe.from_dict(content["recipe"]),
+            }
+        )
+
 
 def donor(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
     """Among `cells` the same method, model and data set at the largest smaller fraction.

@@ -31,6 +31,7 @@ from raypeft.launch.preflight import cannot_write, watch_space
 from raypeft.launch.signals import Signals, end_now
 from raypeft.launch.stopping import EVERYWHERE, GRACE_SECONDS, ask_to_stop, asked_to_stop, forget_stop
 from raypeft.launch.waits import Attended, Wait, Waits
+from raypeft.store import Store
 from raypeft.store.lease import Lease
 from raypeft.store.ledger import Ledger, sweep_up
 from raypeft.store.status import write_end, write_running
@@ -67,7 +68,7 @@ class Driver:
         ledger: Ledger,
         lease: Lease,
         *,
-        store: Path,
+        store: Store,
         console: Terminal,
         safety: Safety,
         signals: Signals,
@@ -93,7 +94,7 @@ class Driver:
         self._draining: Wait | None = None
         self._place: Wait | None = None
         self._facts = {"planned": plan.num_trials, "pid": os.getpid(), "host": socket.gethostname()}
-        self._places = {"store": store}
+        self._places = {"store": store.path}
 
     def run(self, resources: Resources, tracking: Tracking, *, check: Callable[[], object]) -> Outcome:
         """Until nothing is left to run, or the sweep stops.

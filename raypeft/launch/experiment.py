@@ -10,23 +10,23 @@ from urllib.parse import unquote
 
 from raypeft.core.errors import StorageError
 from raypeft.core.files import write_file
+from raypeft.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
 STORE_TAG = "raypeft.store"
-STORE_ID = "store-id"  # a file of the store: its name wherever it lies
 
 
-def open_experiment(client: "MlflowClient", store: Path, uri: str, sweep: str) -> str:
+def open_experiment(client: "MlflowClient", store: Store, uri: str, sweep: str) -> str:
     """The id of the store's experiment, which is made where there is none: two stores never share one.
 
     Only under the lock of the database. Raises: StorageError when it was deleted.
     """
     found = find_experiment(client, store)
     if found is not None and not settle_artifacts(found, store, uri):
-        (store / STORE_ID).unlink()  # the store is a copy, and the one that it was copied from goes on
+        store.id_file.unlink()  # the store is a copy, and the one that it was copied from goes on
         found = None
     if found is None:
         return _create(client, store, uri, sweep)
@@ -38,7 +38,7 @@ def open_experiment(client: "MlflowClient", store: Path, uri: str, sweep: str) -
     return found.experiment_id
 
 
-def settle_artifacts(experiment: "Experiment", store: Path, uri: str) -> bool:
+def settle_artifacts(experiment: "Experiment", store: Store, uri: str) -> bool:
     """Have the experiment name the place where the store lies now, if it was moved.
 
     Whether it is the store's: not where that is a copy beside the one that it was copied from.
@@ -52,7 +52,7 @@ def settle_artifacts(experiment: "Experiment", store: Path, uri: str) -> bool:
     return True
 
 
-def find_experiment(client: "MlflowClient", store: Path) -> "Experiment | None":
+def find_experiment(client: "MlflowClient", store: Store) -> "Experiment | None":
     """The store's experiment, deleted or not, whatever it is called by now."""
     from mlflow.entities import ViewType
 
@@ -63,9 +63,9 @@ def find_experiment(client: "MlflowClient", store: Path) -> "Experiment | None":
     return found[0] if found else None
 
 
-def artifacts_of(store: Path) -> str:
+def artifacts_of(store: Store) -> str:
     """Where the artifacts of a store lie whose database no server guards."""
-    return (store.resolve() / "mlflow-artifacts").as_uri()
+    return store.mlflow_artifacts.resolve().as_uri()
 
 
 def is_remote(uri: str) -> bool:
@@ -86,11 +86,11 @@ def plain_uri(uri: str) -> str:
     return f"sqlite:///{os.path.abspath(os.path.expanduser(path))}{mark}{options}"
 
 
-def _create(client: "MlflowClient", store: Path, uri: str, sweep: str) -> str:
+def _create(client: "MlflowClient", store: Store, uri: str, sweep: str) -> str:
     name = _read_id(store)
     if name is None:
         name = uuid.uuid4().hex
-        write_file(store / STORE_ID, lambda file: file.write(name.encode()))
+        write_file(store.id_file, lambda file: file.write(name.encode()))
     taken = client.get_experiment_by_name(sweep) is not None
     return client.create_experiment(
         f"{sweep} ({name[:8]})" if taken else sweep,
@@ -99,17 +99,17 @@ def _create(client: "MlflowClient", store: Path, uri: str, sweep: str) -> str:
     )
 
 
-def _read_id(store: Path) -> str | None:
+def _read_id(store: Store) -> str | None:
     try:
-        return (store / STORE_ID).read_text().strip()
+        return store.id_file.read_text().strip()
     except FileNotFoundError:
         return None
 
 
-def _is_inside(uri: str, store: Path) -> bool:
+def _is_inside(uri: str, store: Store) -> bool:
     """Whether the database is the store's own, which was moved or copied with it."""
     database = sqlite_file(uri)
-    return database is not None and database.resolve().is_relative_to(store.resolve())
+    return database is not None and database.resolve().is_relative_to(store.path.resolve())
 
 
 def _folder(location: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from raypeft.core.fonts import families, spell_missing_letters
 from raypeft.core.remarks import cell_remarks
 from raypeft.core.result import RANKED_BY, Result
 from raypeft.launch import mirror
+from raypeft.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def send_grids(
     *,
     num_methods: int,
     num_final_seeds: int,
-    store: Path,
+    store: Store,
 ) -> None:
     """One grid per (model, dataset, fraction) whose cells are complete, in the run of each of its cells.
 
@@ -59,7 +59,7 @@ def send_grids(
             client.set_tag(run.info.run_id, GRID_TAG, FILE)
 
 
-def draw_grid(finals: Sequence[Result], *, store: Path, title: str) -> Figure:
+def draw_grid(finals: Sequence[Result], *, store: Store, title: str) -> Figure:
     """Rows of one block: real images where the data may be shown, then methods by their mean FID.
 
     Those that do not beat the untuned pipeline come last, without a place.
@@ -77,8 +77,8 @@ def draw_grid(finals: Sequence[Result], *, store: Path, title: str) -> Figure:
     for number, method in enumerate(sorted(means, key=lambda name: (doubted[name], means[name])), start=1):
         place = "nothing learned:" if doubted[method] else f"{number}."
         title_of = f"{place} {method}, FID {means[method]:.1f}"
-        strips[title_of] = strip_file(store, by_method[method][0].trial_id)
-    real = real_file(store, finals[0].data_digest)
+        strips[title_of] = store.samples(by_method[method][0].trial_id)
+    real = store.real_samples(finals[0].data_digest)
     shown = {name: path for name, path in {"real": real, **strips}.items() if path.exists()}
     figure = Figure(figsize=(9, 1.3 * len(shown) + 0.5), layout="constrained")
     text: dict[str, Any] = {"family": families(), "parse_math": False}
@@ -89,13 +89,3 @@ def draw_grid(finals: Sequence[Result], *, store: Path, title: str) -> Figure:
         axes.set_axis_off()
     spell_missing_letters(figure)
     return figure
-
-
-def strip_file(store: Path, trial_id: str) -> Path:
-    """Where a final run left some of its samples side by side."""
-    return store / "samples" / f"{trial_id}.png"
-
-
-def real_file(store: Path, data_digest: str) -> Path:
-    """Where real images lie in the same way; only of data that may be shown."""
-    return store / "samples" / f"real-{data_digest}.png"

@@ -11,8 +11,8 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 from ray.util.queue import Empty, Queue
 
-from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.launch.demand import Demand
+from raypeft.store import Store
 
 Metrics = dict[str, str]
 POLL_SECONDS = 1.0  # how often the trial looks whether its workers still live
@@ -59,7 +59,7 @@ def train_in_group(
     have given their places back before the exception goes on.
     Raises: ray.train.TrainingFailedError when a worker dies without a word.
     """
-    checkpoints = checkpoint_folder(Path(config["store"]), config["trial_id"])
+    checkpoints = Store(config["store"]).checkpoints(config["trial_id"])
     # Ray Train's own list, from before a death, may name checkpoints that are no longer kept: it would refuse
     # to start. Workers look for themselves.
     (checkpoints / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME).unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from raypeft.core.remarks import cell_remarks, has_no_rate
 from raypeft.core.result import Result
 from raypeft.core.spec import canonical_json
 from raypeft.core.text import csv_cell, shorten
+from raypeft.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +123,7 @@ def settle_cell(
 
 
 def send_trial(
-    client: "MlflowClient", experiment_id: str, row: Result, *, parent_id: str, store: Path
+    client: "MlflowClient", experiment_id: str, row: Result, *, parent_id: str, store: Store
 ) -> None:
     """Write one row as a child run, with its adapter and confusion matrix if it is a final one."""
     from mlflow.entities import Metric, Param
@@ -242,12 +243,12 @@ def _milliseconds(moment: str) -> int:
     return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
-def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Path) -> None:
+def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Store) -> None:
     """Adapter; confusion matrix as picture and table, or samples; raypeft.missing names what is not there."""
-    adapter = store / "adapters" / row.trial_id
-    predictions = store / "predictions" / f"{row.trial_id}.parquet"
+    adapter = store.adapter(row.trial_id)
+    predictions = store.predictions(row.trial_id)
     for path in (predictions, adapter, *adapter.rglob("*")):
-        if not path.resolve().is_relative_to(store.resolve()):  # in a store that was sent
+        if not path.resolve().is_relative_to(store.path.resolve()):  # in a store that was sent
             raise StorageError(f"{path} is a link out of the store, and is not sent; remove it")
     missing = [path.parent.name for path in (adapter, predictions) if not path.exists()]
     if missing:
@@ -255,7 +256,7 @@ def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Pat
     if adapter.exists():
         client.log_artifacts(run_id, str(adapter), "adapter")
     if row.task == "generate":
-        if (samples := store / "samples" / f"{row.trial_id}.png").exists():
+        if (samples := store.samples(row.trial_id)).exists():
             client.log_artifact(run_id, str(samples))
     elif predictions.exists():
         counts = confusion_matrix(predictions, row.classes)

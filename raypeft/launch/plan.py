@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
-from raypeft.core.files import write_file, write_json
+from raypeft.core.files import write_file
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import (
     FEWEST_IMAGES,
-    PROTOCOL,
     Cell,
     Search,
     Sweep,
@@ -25,11 +24,13 @@ from raypeft.core.spec import (
     canonical_json,
     model_label,
 )
-from raypeft.core.text import count, file_name
+from raypeft.core.text import count
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.methods import canonical_method, check_family
 from raypeft.models import bind_model, canonical_model, image_size_of, store_weights, weights_digest
+from raypeft.store import Store
+from raypeft.store.plan import DataRecord, PlanRecord, SubsetRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +78,15 @@ class Plan:
             data_digest=self.data[cell.dataset].digest,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """What `plan.json` holds."""
-        return {
-            "protocol": PROTOCOL,
-            "sweep": self.sweep.to_dict(),
-            "trials": self.num_trials,
-            "digests": {
-                "weights": {model_label(model): digest for model, digest in self.weights_digests.items()},
-                "data": {data.name: data.digest for data in self.data.values()},
-            },
-            "data": {data.name: self._data_facts(source) for source, data in self.data.items()},
-        }
+    def record(self) -> PlanRecord:
+        """What the store keeps of it."""
+        return PlanRecord(
+            sweep=self.sweep,
+            trials=self.num_trials,
+            weights_digests={model_label(model): digest for model, digest in self.weights_digests.items()},
+            data_digests={data.name: data.digest for data in self.data.values()},
+            data={data.name: self._data_record(source) for source, data in self.data.items()},
+        )
 
     def subsets(self, source: str) -> dict[tuple[float, int], np.ndarray]:
         """(fraction, seed) -> the training images that trials of a dataset see, as indices."""
@@ -110,22 +108,22 @@ class Plan:
             for source, data in self.data.items()
         }
 
-    def _data_facts(self, source: str) -> dict[str, Any]:
-        """Split, its images and those of every subset: the ids, file by file, are in `subsets/`."""
+    def _data_record(self, source: str) -> DataRecord:
+        """Split, its images and those of every subset: the ids, file by file, are in the store's subsets."""
         data = self.data[source]
-        return {
-            "split": data.split,
-            "images": {side: len(data.cases(side)) for side in ("train", "val", "test")},
-            "subsets": [
-                {
-                    "fraction": fraction,
-                    "seed": seed,
-                    "images": len(cases),
-                    "per_class": np.bincount(data.labels[cases], minlength=len(data.classes)).tolist(),
-                }
+        return DataRecord(
+            split=data.split,
+            images={side: len(data.cases(side)) for side in ("train", "val", "test")},
+            subsets=tuple(
+                SubsetRecord(
+                    fraction=fraction,
+                    seed=seed,
+                    images=len(cases),
+                    per_class=tuple(np.bincount(data.labels[cases], minlength=len(data.classes)).tolist()),
+                )
                 for (fraction, seed), cases in self.subsets(source).items()
-            ],
-        }
+            ),
+        )
 
 
 def check_names(sweep: Sweep) -> None:
@@ -174,7 +172,7 @@ def canonical_sweep(sweep: Sweep) -> Sweep:
 
 
 def make_plan(
-    sweep: Sweep, *, store: Path, shared_cache: Path | None = None, watch: Watch = no_watch
+    sweep: Sweep, *, store: Store, shared_cache: Path | None = None, watch: Watch = no_watch
 ) -> Plan:
     """Check names, weights and every image, and decode the images into the store's cache.
 
@@ -186,7 +184,7 @@ def make_plan(
     sweep = canonical_sweep(sweep)
     digests = {model: weights_digest(model) for model in dict.fromkeys(cell.model for cell in sweep.cells)}
     for model in digests:
-        store_weights(model, cache_dir=store / "cache")
+        store_weights(model, cache_dir=store.cache)
     data: dict[str, Prepared] = {}
     problems: list[RaypeftError] = []
     for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
@@ -198,7 +196,7 @@ def make_plan(
                 },
                 split=sweep.split,
                 split_seed=sweep.split_seed,
-                cache_dir=store / "cache",
+                cache_dir=store.cache,
                 shared_cache=shared_cache,
                 allow_leakage=sweep.allow_leakage,
                 watch=watch,
@@ -213,32 +211,23 @@ def make_plan(
     return plan
 
 
-def settle_plan(plan: Plan, *, store: Path) -> None:
-    """Write `plan.json` and `subsets/` in a new store.
+def settle_plan(plan: Plan, *, store: Store) -> None:
+    """Write the plan and the subsets in a new store.
 
     Raises: PlanDiffersError with a diff when it holds another plan.
     """
     check_plan(plan, store=store)
-    path = store / "plan.json"
-    if not path.exists():
-        asked = plan.to_dict()
+    if not store.has_plan:
         for source, data in plan.data.items():
-            _write_subsets(store / "subsets" / f"{file_name(data.name)}.parquet", plan, source)
-        write_json(path.with_suffix(".bak"), asked)
-        write_json(path, asked)
+            _write_subsets(store.subset(data.name), plan, source)
+        store.write_plan(plan.record())
 
 
-def check_plan(plan: Plan, *, store: Path) -> None:
+def check_plan(plan: Plan, *, store: Store) -> None:
     """Raises: PlanDiffersError with a diff when a store holds another plan, or one that is damaged."""
-    if not (store / "plan.json").exists():
+    if not store.has_plan:
         return
-    asked, held = plan.to_dict(), read_plan(store)
-    if held.get("protocol") != PROTOCOL:
-        raise PlanDiffersError(
-            f"store {store} was trained under protocol {held.get('protocol')}, and this version of raypeft "
-            f"trains under protocol {PROTOCOL}: their numbers do not compare (docs/CHANGELOG.md says what "
-            "moved); choose another --store, or go on with the version that wrote it"
-        )
+    asked, held = plan.record().to_dict(), store.plan.to_dict()
     if _without_places(held) != _without_places(asked):
         before, after = (
             json.dumps(_without_places(plan), indent=1, sort_keys=True).splitlines() for plan in (held, asked)
@@ -247,22 +236,6 @@ def check_plan(plan: Plan, *, store: Path) -> None:
         raise PlanDiffersError(
             f"store {store} holds another plan; run the sweep as it was, or choose another --store\n{diff}"
         )
-
-
-def read_plan(store: Path) -> dict[str, Any]:
-    """What `plan.json` holds. Raises: PlanDiffersError when it is damaged; ConfigError without one."""
-    path = store / "plan.json"
-    try:
-        held = json.loads(path.read_text())
-        if not isinstance(held, dict) or "sweep" not in held:
-            raise ValueError("no plan")
-    except FileNotFoundError:
-        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help") from None
-    except ValueError as error:
-        raise PlanDiffersError(
-            f"{path} is damaged ({error}); restore it with: cp {path.with_suffix('.bak')} {path}"
-        ) from None
-    return held
 
 
 def _check_distinct(plan: Plan) -> None:

@@ -16,6 +16,7 @@ from raypeft.launch.filesystem import cannot_touch, check_places
 from raypeft.launch.plan import Plan
 from raypeft.methods import METHODS
 from raypeft.models import MODELS, bind_model, image_size_of
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 
 MIB = 2**20
@@ -27,20 +28,20 @@ FEATURES = 2048  # numbers per image, of the largest extractor
 MOMENTS = 4  # a checkpoint holds the trained numbers, the best epoch's, and AdamW's two moments
 
 
-def check_store(store: Path) -> None:
+def check_store(store: Store) -> None:
     """What can be known of a store before anything is decoded.
 
     Raises: PreflightError when `store` cannot be made, takes no file or next to none, when files in it are
     another user's, and when its file system or that of the temporary folder is not fit.
     """
     _check_writable(store)
-    if (path := cannot_touch(store)) is not None:
+    if (path := cannot_touch(store.path)) is not None:
         raise PreflightError(
             f"store {store}: {path} belongs to {_owner(path)}, and this user may not write to it; have it "
             "made writable for both (chmod -R g+w), or choose another --store"
         )
     try:
-        check_places(store)
+        check_places(store.path)
     except OSError as error:
         raise PreflightError(f"{error.filename}: {error.strerror}; set TMPDIR to a folder of yours") from None
 
@@ -52,10 +53,10 @@ def _owner(path: Path) -> str:
         return f"user {path.stat().st_uid}"
 
 
-def _check_writable(store: Path) -> None:
+def _check_writable(store: Store) -> None:
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=store) as file:
+        store.path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store.path) as file:
             file.write(b"\0" * 4096)
             file.flush()
             os.fsync(file.fileno())
@@ -63,14 +64,14 @@ def _check_writable(store: Path) -> None:
         raise PreflightError(
             f"store {store} is not writable ({error.strerror}); mend that, or choose another --store"
         ) from None
-    if _free(store) < MARGIN:
+    if _free(store.path) < MARGIN:
         raise PreflightError(
-            f"store {store}: {_free_space(store)}, at least {MARGIN // MIB} MiB are needed; free some "
+            f"store {store}: {_free_space(store.path)}, at least {MARGIN // MIB} MiB are needed; free some "
             "space, or choose another --store"
         )
 
 
-def check_space(plan: Plan, ledger: Ledger, *, store: Path) -> None:
+def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
     """Raises: PreflightError when what is left of the plan needs more space than there is.
 
     Counted are the adapters and predictions of all final runs to come, and the checkpoints of the
@@ -80,14 +81,14 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Path) -> None:
     left = 1 - len(ledger) / plan.num_trials
     if all(_is_known(cell) for cell in plan.sweep.cells):
         outputs, checkpoints = _bytes_to_come(plan, left, trained=_at_most)
-        if _free(store) >= outputs + checkpoints + MARGIN:
+        if _free(store.path) >= outputs + checkpoints + MARGIN:
             return
     outputs, checkpoints = _bytes_to_come(plan, left, trained=functools.partial(_counted, plan))
     needed = outputs + checkpoints + MARGIN
-    if left > 0 and _free(store) < needed:
+    if left > 0 and _free(store.path) < needed:
         raise PreflightError(
             f"store {store}: about {_mib(needed)} are needed ({_mib(outputs)} for adapters and predictions, "
-            f"{_mib(checkpoints)} for checkpoints), {_free_space(store)}; free some space, or choose "
+            f"{_mib(checkpoints)} for checkpoints), {_free_space(store.path)}; free some space, or choose "
             "another --store"
         )
 
@@ -182,11 +183,11 @@ def changed_libraries(ledger: Ledger, *, strict: bool) -> list[str]:
     return changes
 
 
-def cannot_write(what: str, store: Path) -> StorageError:
+def cannot_write(what: str, store: Store) -> StorageError:
     """The end of a sweep whose files could not be written; `what` the system said."""
     return StorageError(
-        f"{what} ({_free_space(store)} at {store}); free some, or mend the disk, then run the same command "
-        "again: what is committed stays"
+        f"{what} ({_free_space(store.path)} at {store}); free some, or mend the disk, then run the same "
+        "command again: what is committed stays"
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from raypeft.core.checkpoints import checkpoint_folder, newest_step
+from raypeft.core.checkpoints import newest_step
 from raypeft.core.errors import BrokenError, DrainedError, LowSpaceError, RaypeftError, StorageError
 from raypeft.core.result import Failure, Result
 from raypeft.core.spec import Cell, TrialSpec
@@ -27,6 +26,7 @@ from raypeft.launch.plan import Plan
 from raypeft.launch.preflight import cannot_write
 from raypeft.launch.search import CellSearch, open_searches
 from raypeft.launch.watchdog import keep_stacks
+from raypeft.store import Store
 from raypeft.store.history import History
 from raypeft.store.ledger import Ledger
 
@@ -42,7 +42,7 @@ class SweepState:
         plan: Plan,
         ledger: Ledger,
         *,
-        store: Path,
+        store: Store,
         safety: Safety,
         on_end: Callable[[Result], None],
         on_event: Callable[[str], None],
@@ -223,7 +223,7 @@ class SweepState:
         return self.fatal is None
 
     def _step(self, trial_id: str) -> int:
-        return newest_step(checkpoint_folder(self._store, trial_id))
+        return newest_step(self._store.checkpoints(trial_id))
 
     def _attempt(self, trial_id: str) -> int:
         """The number of the trial's present or next attempt; within one it may be tried again."""
@@ -241,7 +241,7 @@ class SweepState:
             return self.give_up(cannot_write(str(error), self._store))
         except RaypeftError as error:
             return self.give_up(error)
-        shutil.rmtree(checkpoint_folder(self._store, row.trial_id), ignore_errors=True)
+        shutil.rmtree(self._store.checkpoints(row.trial_id), ignore_errors=True)
         self._breaker.succeeded()
         self.history.note("commit", trial_id=row.trial_id, status=row.status, step=row.resumed_step)
         self._on_end(row)

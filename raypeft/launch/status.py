@@ -4,18 +4,15 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from raypeft.core.remarks import Kind, cell_remarks
 from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Cell, model_label, num_candidates
+from raypeft.core.spec import Cell, Sweep, model_label
 from raypeft.launch.failures import grouped
 from raypeft.launch.pace import hours_left, trials_per_hour
-from raypeft.launch.plan import read_plan
-from raypeft.store.lease import driven_since, is_driven
-from raypeft.store.ledger import Ledger
+from raypeft.store import Store
+from raypeft.store.lease import driven_since
 from raypeft.store.status import last_said
 
 
@@ -60,37 +57,33 @@ class StoreStatus:
     failures: dict[str, int]  # by cause, the most frequent first
 
 
-def read_status(store: Path) -> StoreStatus:
+def read_status(store: Store) -> StoreStatus:
     """Raises: ConfigError for a folder without a sweep; PlanDiffersError for one whose plan is damaged."""
-    plan = read_plan(store)
-    ledger = Ledger(store)
-    rows = sorted(ledger.rows(), key=lambda row: row.ended)
-    since, is_running, sweep = driven_since(store), is_driven(store), plan["sweep"]
-    planned = [Cell(**cell) for cell in sweep["cells"]]
-    cells = tuple(_cell_status(cell, planned, sweep, rows) for cell in sweep["cells"])
-    without_rate = len(sweep["final_seeds"]) * sum("no usable rate" in cell.remarks for cell in cells)
-    left = plan["trials"] - len(rows) - without_rate
+    plan, failures = store.plan, store.failures()
+    rows = sorted(store.rows(), key=lambda row: row.ended)
+    since, is_running, sweep = driven_since(store), store.is_driven, plan.sweep
+    cells = tuple(_cell_status(cell, sweep, rows) for cell in sweep.cells)
+    without_rate = len(sweep.final_seeds) * sum("no usable rate" in cell.remarks for cell in cells)
+    left = plan.trials - len(rows) - without_rate
     return StoreStatus(
-        sweep=sweep["name"],
+        sweep=sweep.name,
         state="running" if is_running else "stopped" if left else "done",
         running=int(last_said(store).get("running", 0)) if is_running else 0,
-        planned=plan["trials"],
+        planned=plan.trials,
         committed=len(rows),
         by_status=dict(Counter(row.status for row in rows)),
-        failed=len(ledger.failures()),
+        failed=len(failures),
         without_rate=without_rate,
         trials_per_hour=trials_per_hour(rows, since=since),
         hours_left=hours_left(rows, left=left, since=since) if is_running else None,
-        finals_per_cell=len(sweep["final_seeds"]),
+        finals_per_cell=len(sweep.final_seeds),
         cells=cells,
-        failures={cause: number for cause, number, _ in grouped(ledger.failures())},
+        failures={cause: number for cause, number, _ in grouped(failures)},
     )
 
 
-def _cell_status(
-    cell: dict[str, Any], cells: Sequence[Cell], sweep: dict[str, Any], rows: Sequence[Result]
-) -> CellStatus:
-    names = cell["method"], model_label(cell["model"]), dataset_label(cell["dataset"]), cell["fraction"]
+def _cell_status(cell: Cell, sweep: Sweep, rows: Sequence[Result]) -> CellStatus:
+    names = cell.method, model_label(cell.model), dataset_label(cell.dataset), cell.fraction
     own = [row for row in rows if (row.method, row.model, row.dataset, row.fraction) == names]
     tried = [row for row in own if row.stage == "search" and row.status == "done"]
     searched, ranked = (by[own[0].task if own else "classify"] for by in (SEARCHED_BY, RANKED_BY))
@@ -102,12 +95,7 @@ def _cell_status(
         dataset=names[2],
         fraction=names[3],
         candidates=sum(row.stage == "search" for row in own),
-        candidates_planned=num_candidates(
-            Cell(**cell),
-            cells,
-            whole=sweep["search"]["trials"],
-            carried=sweep.get("carried_candidates"),
-        ),
+        candidates_planned=sweep.num_candidates(cell),
         finals=sum(row.stage == "final" for row in own),
         best_lr=best.lr if best else None,
         best_val=best.metrics[searched.name] if best else None,

@@ -18,6 +18,7 @@ from raypeft.launch.preflight import changed_libraries, check_space, check_store
 from raypeft.launch.quiet import quieten
 from raypeft.launch.signals import Signals
 from raypeft.launch.stopping import forget_stop
+from raypeft.store import Store
 from raypeft.store.lease import Lease
 from raypeft.store.ledger import Ledger, sweep_up
 from raypeft.store.status import write_end
@@ -26,7 +27,7 @@ from raypeft.store.status import write_end
 def run_sweep(
     sweep: Sweep,
     *,
-    store: Path,
+    store: str | Path,
     console: Terminal,
     resources: Resources | None = None,
     tracking: Tracking | None = None,
@@ -40,34 +41,34 @@ def run_sweep(
     Raises: ConfigError, PreflightError, PlanDiffersError, StoreInUseError, InterruptedBySignalError before
     any trial starts.
     """
-    store, safety = store.resolve(), safety or Safety()
+    where, safety = Store(Path(store).resolve()), safety or Safety()
     quieten()
     raise_open_files()
     check_machine(resources or Resources())
-    check_store(store)
+    check_store(where)
     with Signals() as signals:
-        lease = Lease(store, take_over=safety.take_over)
+        lease = Lease(where, take_over=safety.take_over)
         try:
-            ledger = Ledger(store, lease=lease)
+            ledger = Ledger(where, lease=lease)
             plan = _checked_plan(
-                sweep, ledger, store=store, console=console, cache=shared_cache, safety=safety
+                sweep, ledger, store=where, console=console, cache=shared_cache, safety=safety
             )
-            driver = Driver(plan, ledger, lease, store=store, console=console, safety=safety, signals=signals)
+            driver = Driver(plan, ledger, lease, store=where, console=console, safety=safety, signals=signals)
             with ThreadPoolExecutor(1) as pool:
                 # It may have to build networks, to count parameters: seconds in which Ray starts as well.
-                space = pool.submit(check_space, plan, ledger, store=store)
+                space = pool.submit(check_space, plan, ledger, store=where)
                 return driver.run(resources or Resources(), tracking or Tracking(), check=space.result)
         except StoreInUseError:  # the store's files are another driver's
             raise
         except BaseException as error:
-            write_end(store, exit_code=getattr(error, "exit_code", 1), summary=str(error))
+            write_end(where, exit_code=getattr(error, "exit_code", 1), summary=str(error))
             raise
         finally:
             lease.release()
 
 
 def _checked_plan(
-    sweep: Sweep, ledger: Ledger, *, store: Path, console: Terminal, cache: Path | None, safety: Safety
+    sweep: Sweep, ledger: Ledger, *, store: Store, console: Terminal, cache: Path | None, safety: Safety
 ) -> Plan:
     """The plan, once the store's is found to be the same; its images decoded."""
     sweep_up(store, ledger)

@@ -4,7 +4,6 @@ The ledger is the truth: what MLflow lacks, or lost, `raypeft sync` writes anew.
 what MLflow holds of a row; this file says when it is sent, and what happens when that fails.
 """
 
-import json
 import logging
 import os
 import shlex
@@ -16,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from raypeft.core.errors import PreflightError, StorageError
 from raypeft.core.files import locked
-from raypeft.core.result import Result, read_result
+from raypeft.core.result import Result
+from raypeft.core.spec import Sweep
 from raypeft.core.telemetry import switch_off
 from raypeft.core.text import count
 from raypeft.launch import mirror
@@ -36,6 +36,7 @@ from raypeft.launch.experiment import (
 )
 from raypeft.launch.grids import send_grids
 from raypeft.launch.waits import LOOK_SECONDS
+from raypeft.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,13 +68,13 @@ class SyncCount:
 class Tracker:
     """Copies a store's ledger to MLflow: `sync` here and now, or `start` ... `close` in a thread."""
 
-    def __init__(self, store: Path, tracking_uri: str, sweep: str) -> None:
-        """Quick, opens nothing. `store` holds plan.json and the ledger, `sweep` names the experiment.
+    def __init__(self, store: Store, tracking_uri: str, sweep: str) -> None:
+        """Quick, opens nothing. `sweep` names the experiment.
 
         Sets MLflow's environment variables for best effort (no retry, 5 s per request, no telemetry)
         where the user has not; MLflow reads them when the first sync imports it.
         """
-        self._store, self._uri, self._sweep = store.resolve(), plain_uri(tracking_uri), sweep
+        self._store, self._uri, self._sweep = Store(store.path.resolve()), plain_uri(tracking_uri), sweep
         self._rows: dict[str, Result] = {}  # a committed row never changes
         self._sent: set[str] = set()  # trial ids of rows that MLflow holds
         self._thread: threading.Thread | None = None
@@ -89,9 +90,9 @@ class Tracker:
         """
         try:
             self._read_ledger()
-            plan = json.loads((self._store / "plan.json").read_text())
+            sweep = self._store.sweep
             with locked(_lock_file(self._store, self._uri)):
-                return self._send_missing(plan["sweep"])
+                return self._send_missing(sweep)
         # a server, a database driver and a disk raise what they like: none of it may end a sweep
         except Exception as error:
             raise StorageError(self._explain(error)) from error
@@ -109,7 +110,7 @@ class Tracker:
         In a new store not before the first of them: MLflow takes seconds to import, while Ray starts.
         """
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
-        if any((self._store / "ledger").glob("*.json")):
+        if any(self._store.trial_ids()):
             self._wake.set()
         self._thread.start()
 
@@ -163,12 +164,12 @@ class Tracker:
         )
 
     def _read_ledger(self) -> None:
-        for path in (self._store / "ledger").glob("*.json"):
-            if path.stem not in self._rows:
-                self._rows[path.stem] = read_result(path)
+        for trial_id in self._store.trial_ids():
+            if trial_id not in self._rows:
+                self._rows[trial_id] = self._store.row(trial_id)
 
-    def _send_missing(self, sweep: dict[str, Any]) -> SyncCount:
-        num_final_seeds = len(sweep["final_seeds"])
+    def _send_missing(self, sweep: Sweep) -> SyncCount:
+        num_final_seeds = len(sweep.final_seeds)
         client, experiment_id = self._connect()
         present, cell_runs = _tidy(client, experiment_id)
         self._sent = present & self._rows.keys()
@@ -195,7 +196,7 @@ class Tracker:
             client,
             cell_runs,
             list(self._rows.values()),
-            num_methods=len({cell["method"] for cell in sweep["cells"]}),
+            num_methods=len({cell.method for cell in sweep.cells}),
             num_final_seeds=num_final_seeds,
             store=self._store,
         )
@@ -232,12 +233,12 @@ def probe(uri: str) -> None:
         raise StorageError(f"{without_credentials(uri, uri)}: {reason}") from error
 
 
-def default_tracking_uri(store: Path) -> str:
-    """A sqlite database in the store; its artifacts go to `<store>/mlflow-artifacts`."""
-    return f"sqlite:///{store.resolve() / 'mlflow.db'}"
+def default_tracking_uri(store: Store) -> str:
+    """A sqlite database in the store; its artifacts lie beside it."""
+    return f"sqlite:///{store.mlflow_database.resolve()}"
 
 
-def ensure_database(store: Path, tracking_uri: str) -> None:
+def ensure_database(store: Store, tracking_uri: str) -> None:
     """Make the sqlite database that MLflow's server opens: it would make one that it may leave half-made.
 
     Of a store that was moved, have it name the artifacts where they lie now.
@@ -247,13 +248,13 @@ def ensure_database(store: Path, tracking_uri: str) -> None:
         return
     from mlflow import MlflowClient
 
-    with locked(_lock_file(store.resolve(), tracking_uri)):
+    with locked(_lock_file(store, tracking_uri)):
         _create_database(tracking_uri)
         if (found := find_experiment(MlflowClient(tracking_uri), store)) is not None:
             settle_artifacts(found, store, tracking_uri)
 
 
-def experiment_page(store: Path, tracking_uri: str, *, port: int = 5000) -> str:
+def experiment_page(store: Store, tracking_uri: str, *, port: int = 5000) -> str:
     """The address of the sweep's own page; that of the whole server where it was never sent or is silent."""
     _prepare_mlflow()
     from mlflow import MlflowClient
@@ -267,7 +268,7 @@ def experiment_page(store: Path, tracking_uri: str, *, port: int = 5000) -> str:
     return f"{server.rstrip('/')}/#/experiments/{found.experiment_id}" if found else server
 
 
-def ui_command(store: Path, tracking_uri: str, *, port: int = 5000) -> list[str]:
+def ui_command(store: Store, tracking_uri: str, *, port: int = 5000) -> list[str]:
     """The command that shows the runs on http://127.0.0.1:`port`, or opens their page on the server."""
     if is_remote(tracking_uri):
         return [sys.executable, "-P", "-m", "webbrowser", experiment_page(store, tracking_uri)]
@@ -305,10 +306,10 @@ def without_credentials(text: str, uri: str) -> str:
     return text.replace(f"{user_info}@", "") if at else text
 
 
-def _lock_file(store: Path, uri: str) -> Path:
+def _lock_file(store: Store, uri: str) -> Path:
     """Beside a sqlite database: two processes that both migrate a fresh one destroy it."""
     database = sqlite_file(uri)
-    return database.with_name(f"{database.name}.lock") if database else store / "tracking.lock"
+    return database.with_name(f"{database.name}.lock") if database else store.tracking_lock
 
 
 def _create_database(uri: str) -> None:

@@ -3,45 +3,47 @@
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from raypeft.core.result import SEARCHED_BY, Result
-from raypeft.core.spec import Cell, Stage, num_candidates
+from raypeft.core.spec import Stage, Sweep
 from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
-from raypeft.launch.plan import read_plan
 from raypeft.launch.tracking import ensure_database
+from raypeft.store import Store
 from raypeft.store.history import read_history
-from raypeft.store.lease import is_driven
-from raypeft.store.ledger import Ledger
+from raypeft.store.plan import PlanRecord
 from raypeft.store.status import last_said
+
+Rows = Mapping[str, Result]
+"""Every committed row, by trial id."""
 
 TOLERANCE = 0.01  # of an accuracy: stored probabilities are float16, which can make or break a tie
 
 
-def verify_store(store: Path, *, tracking_uri: str | None = None) -> list[str]:
+def verify_store(store: Store, *, tracking_uri: str | None = None) -> list[str]:
     """Every broken promise, in words; empty for a sound store. A sweep may be unfinished.
 
     `tracking_uri`: also compare MLflow, which `raypeft sync` brings up to date.
     Raises: StorageError for a row that cannot be read.
     """
-    ledger = Ledger(store)
-    problems = [*_once(store, ledger), *_as_planned(store, ledger), *_went_on(store), *_rows(ledger)]
-    for row in ledger.rows():
+    rows = {row.trial_id: row for row in store.rows()}
+    problems = [*_once(store, rows), *_as_planned(store, rows), *_went_on(store, rows), *_rows(rows)]
+    for row in rows.values():
         problems += _left_by(row, store)
-    if not is_driven(store):
-        problems += _leftovers(store, ledger)
+    if not store.is_driven:
+        problems += _leftovers(store, rows)
     if tracking_uri is not None:
-        problems += _tracked(store, ledger, plain_uri(tracking_uri))
+        problems += _tracked(store, rows, plain_uri(tracking_uri))
     return problems
 
 
-def _once(store: Path, ledger: Ledger) -> Iterator[str]:
+def _once(store: Store, rows: Rows) -> Iterator[str]:
     """G1 and G2: one commit a trial, and no start after it."""
     committed: set[str] = set()
     for event in read_history(store):
@@ -51,17 +53,17 @@ def _once(store: Path, ledger: Ledger) -> Iterator[str]:
         if event["event"] == "commit":
             if trial_id in committed:
                 yield f"trial {trial_id} was committed twice"
-            if trial_id not in ledger:
+            if trial_id not in rows:
                 yield f"trial {trial_id} was committed and is gone from the ledger"
             committed.add(trial_id)
 
 
-def _as_planned(store: Path, ledger: Ledger) -> Iterator[str]:
+def _as_planned(store: Store, rows: Rows) -> Iterator[str]:
     """G1: of each planned candidate and final run one row, and no row beside them."""
-    plan = read_plan(store)
-    planned = _planned(plan["sweep"])
+    plan = store.plan
+    planned = _planned(plan.sweep)
     found: dict[_Run, list[str]] = {}
-    for row in ledger.rows():
+    for row in rows.values():
         if differs := _differing(row, plan):
             yield f"trial {row.trial_id} was trained with other {', '.join(differs)} than the plan's"
         number = row.seed if row.candidate is None else row.candidate
@@ -73,27 +75,22 @@ def _as_planned(store: Path, ledger: Ledger) -> Iterator[str]:
             yield f"committed {count(len(trial_ids), 'time')}: {run}: {', '.join(trial_ids)}"
     if last_said(store).get("exit_code") == 0:
         searched = {run.cell for run in found if run.stage == "search"}
-        with_rate = {row.cell for row in ledger.rows() if row.status == "done"}
+        with_rate = {row.cell for row in rows.values() if row.status == "done"}
         for run in sorted(planned - found.keys()):
             if run.stage == "search" or run.cell in with_rate or run.cell not in searched:
                 yield f"missing, though the sweep ended as complete: {run}"
 
 
-def _differing(row: Result, plan: dict[str, Any]) -> list[str]:
+def _differing(row: Result, plan: PlanRecord) -> list[str]:
     """What of the settings, images and weights of a row is not as planned."""
-    asked, had = plan["sweep"]["recipe"], row.spec["recipe"]
+    asked, had = plan.sweep.to_dict()["recipe"], row.spec["recipe"]
     by_model = {"generation", "image_size"}  # what a model cannot take, its rows have otherwise
     settings = [name for name in sorted({*asked, *had} - by_model) if asked.get(name) != had.get(name)]
     digests = {
-        "images": (row.data_digest, "data", row.dataset),
-        "weights": (row.weights_digest, "weights", row.model),
+        "images": (row.data_digest, plan.data_digests.get(row.dataset)),
+        "weights": (row.weights_digest, plan.weights_digests.get(row.model)),
     }
-    others = [
-        what
-        for what, (digest, kind, name) in digests.items()
-        if plan["digests"][kind].get(name, digest) != digest
-    ]
-    return settings + others
+    return settings + [what for what, (found, planned) in digests.items() if planned not in (None, found)]
 
 
 class _Run(NamedTuple):
@@ -107,22 +104,19 @@ class _Run(NamedTuple):
         return f"{self.cell} | {'candidate' if self.stage == 'search' else 'final seed'} {self.number}"
 
 
-def _planned(sweep: dict[str, Any]) -> set[_Run]:
+def _planned(sweep: Sweep) -> set[_Run]:
     """Every candidate and final run of a sweep."""
-    cells = [Cell(**cell) for cell in sweep["cells"]]
-    whole, carried = sweep["search"]["trials"], sweep.get("carried_candidates")
     runs: set[_Run] = set()
-    for cell in cells:
-        number = num_candidates(cell, cells, whole=whole, carried=carried)
-        runs |= {_Run(str(cell), "search", candidate) for candidate in range(number)}
-        runs |= {_Run(str(cell), "final", seed) for seed in sweep["final_seeds"]}
+    for cell in sweep.cells:
+        runs |= {_Run(str(cell), "search", candidate) for candidate in range(sweep.num_candidates(cell))}
+        runs |= {_Run(str(cell), "final", seed) for seed in sweep.final_seeds}
     return runs
 
 
-def _went_on(store: Path) -> Iterator[str]:
+def _went_on(store: Store, rows: Rows) -> Iterator[str]:
     """G2: a trial goes on from no earlier than where it was seen to have a checkpoint, damage apart."""
     reached: dict[str, int] = {}
-    damaged = {row.trial_id for row in Ledger(store).rows() if any("damaged" in text for text in row.remarks)}
+    damaged = {row.trial_id for row in rows.values() if any("damaged" in text for text in row.remarks)}
     for event in read_history(store):
         trial_id, step = str(event.get("trial_id")), int(event.get("step", 0))
         if event["event"] == "start" and step < reached.get(trial_id, 0) and trial_id not in damaged:
@@ -131,32 +125,32 @@ def _went_on(store: Path) -> Iterator[str]:
             reached[trial_id] = max(step, reached.get(trial_id, 0))
 
 
-def _rows(ledger: Ledger) -> Iterator[str]:
+def _rows(rows: Rows) -> Iterator[str]:
     """Final runs take the best rate of their cell's candidates; only they see test images."""
     cells: dict[str, list[Result]] = {}
-    for row in ledger.rows():
+    for row in rows.values():
         cells.setdefault(mirror.cell_key(row), []).append(row)
         if row.stage == "search" and any(name.startswith("test/") for name in row.metrics):
             yield f"trial {row.trial_id} of a search was scored on test images"
         if row.status == "failed":
             yield f"trial {row.trial_id} failed, which is no result"
-    for rows in cells.values():
-        tried = [row for row in rows if row.stage == "search" and row.status == "done"]
-        score = SEARCHED_BY[rows[0].task]
+    for own in cells.values():
+        tried = [row for row in own if row.stage == "search" and row.status == "done"]
+        score = SEARCHED_BY[own[0].task]
         best = score.best(tried)
         allowed = {row.lr for row in tried if best and row.metrics[score.name] == best.metrics[score.name]}
-        for row in rows:
+        for row in own:
             if row.stage == "final" and row.lr not in allowed:
                 yield f"trial {row.trial_id} took rate {row.lr:g}, not the best of its search"
 
 
-def _left_by(row: Result, store: Path) -> Iterator[str]:
+def _left_by(row: Result, store: Store) -> Iterator[str]:
     """Predictions from which the row's accuracy follows, and the adapter, byte for byte as long as said."""
     if row.stage != "final" or row.status != "done":
         return
     import pyarrow.parquet as pq
 
-    path = store / "predictions" / f"{row.trial_id}.parquet"
+    path = store.predictions(row.trial_id)
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
@@ -169,7 +163,7 @@ def _left_by(row: Result, store: Path) -> Iterator[str]:
         yield from _samples_differ(row, table, path)
     else:
         yield from _predictions_differ(row, table, path)
-    folder = store / "adapters" / row.trial_id
+    folder = store.adapter(row.trial_id)
     size = sum(file.stat().st_size for file in folder.glob("*"))
     if size != row.adapter_bytes:
         yield f"{folder}: {count(size, 'byte')}, the row says {row.adapter_bytes}"
@@ -201,16 +195,16 @@ def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
         yield f"{path}: FID {fid:.4f}, the row says {row.metrics['test/fid']:.4f}"
 
 
-def _leftovers(store: Path, ledger: Ledger) -> Iterator[str]:
+def _leftovers(store: Store, rows: Rows) -> Iterator[str]:
     """What no driver should leave behind."""
-    for path in (store / "checkpoints").glob("*"):
-        if path.name in ledger:
+    for path in store.checkpoints_folder.glob("*"):
+        if path.name in rows:
             yield f"{path}: of a committed trial"
-    if (store / "stop.json").exists():
-        yield f"{store / 'stop.json'}: nobody runs who could stop"
+    if store.stop_file.exists():
+        yield f"{store.stop_file}: nobody runs who could stop"
 
 
-def _tracked(store: Path, ledger: Ledger, uri: str) -> Iterator[str]:
+def _tracked(store: Store, rows: Rows, uri: str) -> Iterator[str]:
     """G5: one finished run for every committed trial, its curve once, its artifacts; and none that runs."""
     from mlflow import MlflowClient
 
@@ -220,30 +214,30 @@ def _tracked(store: Path, ledger: Ledger, uri: str) -> Iterator[str]:
     experiment = find_experiment(client, store)
     runs = mirror.all_runs(client, experiment.experiment_id) if experiment else []
     held = Counter(run.data.tags.get(mirror.TRIAL_TAG) for run in runs if run.info.status == "FINISHED")
-    for row in ledger.rows():
+    for row in rows.values():
         if held[row.trial_id] != 1:
             yield f"MLflow holds {held[row.trial_id]} finished runs of trial {row.trial_id}"
     for run in runs:
         trial_id: Any = run.data.tags.get(mirror.TRIAL_TAG)
         if run.info.status == "RUNNING":
             yield f"MLflow run {run.info.run_id} is left RUNNING"
-        if trial_id in ledger:
-            name = SEARCHED_BY[ledger[trial_id].task].name
+        if trial_id in rows:
+            name = SEARCHED_BY[rows[trial_id].task].name
             steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
-            expected = [int(numbers["epoch"]) for numbers in ledger[trial_id].curve]
+            expected = [int(numbers["epoch"]) for numbers in rows[trial_id].curve]
             if sorted(steps) != expected:
                 yield f"MLflow run of trial {trial_id} holds epochs {sorted(steps)}, the row {expected}"
             if run.info.status == "FINISHED":
-                yield from _artifacts_differ(client, run, ledger[trial_id], store)
+                yield from _artifacts_differ(client, run, rows[trial_id], store)
 
 
-def _artifacts_differ(client: Any, run: Any, row: Result, store: Path) -> Iterator[str]:
+def _artifacts_differ(client: Any, run: Any, row: Result, store: Store) -> Iterator[str]:
     """The adapter, file by file, and the confusion matrix, of final runs; unless the store had none."""
     missing = run.data.tags.get(mirror.MISSING_TAG, "").split(", ")
     if row.stage != "final" or row.status != "done":
         return
-    if "adapters" not in missing:
-        wanted = {path.name: path.stat().st_size for path in (store / "adapters" / row.trial_id).glob("*")}
+    if store.adapters_folder.name not in missing:
+        wanted = {path.name: path.stat().st_size for path in store.adapter(row.trial_id).glob("*")}
         files = client.list_artifacts(run.info.run_id, "adapter")
         found = {Path(file.path).name: file.file_size for file in files}
         if found != wanted:
@@ -251,7 +245,7 @@ def _artifacts_differ(client: Any, run: Any, row: Result, store: Path) -> Iterat
                 f"MLflow's adapter of trial {row.trial_id} is not the store's: {_sizes(found)} at "
                 f"{run.info.artifact_uri}; in the store {_sizes(wanted)}"
             )
-    if row.task == "classify" and "predictions" not in missing:
+    if row.task == "classify" and store.predictions_folder.name not in missing:
         names = {file.path for file in client.list_artifacts(run.info.run_id)}
         if lacking := {"confusion_matrix.csv", "confusion_matrix.png"} - names:
             what = ", ".join(sorted(lacking))

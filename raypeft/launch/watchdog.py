@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from raypeft.launch import guard
+from raypeft.store import Store
 
 REARM_SECONDS = 1.0  # the guard counts whole seconds: no line at each of a thousand steps a second
 
@@ -71,20 +72,10 @@ def _running_guard() -> "subprocess.Popen[bytes]":
     return _guards[0]
 
 
-def stacks_folder(store: Path) -> Path:
-    """Where the stacks of trials that stood still lie."""
-    return store / "stacks"
-
-
-def stack_file(store: Path, trial_id: str, rank: int) -> Path:
-    """What worker `rank` of a trial writes to."""
-    return stacks_folder(store) / f"{trial_id}.{rank}.txt"
-
-
-def keep_stacks(store: Path, trial_id: str, attempt: str) -> list[Path]:
+def keep_stacks(store: Store, trial_id: str, attempt: str) -> list[Path]:
     """Put aside what a dead trial's watchdogs wrote; empty when they wrote nothing."""
     kept = []
-    for path in sorted(stacks_folder(store).glob(f"{trial_id}.*.txt")):
+    for path in sorted(store.stacks_folder.glob(f"{trial_id}.*.txt")):
         if path.stat().st_size:
             kept.append(path.replace(path.with_name(f"{path.stem.replace('.', '-')}-attempt{attempt}.txt")))
         else:

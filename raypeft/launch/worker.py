@@ -11,7 +11,6 @@ import ray
 import torch
 from ray import tune
 
-from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DrainedError
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
@@ -19,7 +18,8 @@ from raypeft.launch.demand import Demand
 from raypeft.launch.failures import cause_of, is_of_a_lost_peer
 from raypeft.launch.group import Group, train_in_group
 from raypeft.launch.stopping import EVERYWHERE, asked_to_stop
-from raypeft.launch.watchdog import Watchdog, stack_file
+from raypeft.launch.watchdog import Watchdog
+from raypeft.store import Store
 from raypeft.store.lease import lease_epoch
 from raypeft.train import run_trial
 from raypeft.train.checkpoint import Checkpoints
@@ -73,7 +73,7 @@ def _run(
     saved: Callable[[Path | None], None] | None,
 ) -> Result:
     """The final row."""
-    spec, store = TrialSpec.from_dict(config["spec"]), Path(config["store"])
+    spec, store = TrialSpec.from_dict(config["spec"]), Store(config["store"])
     torch.set_num_threads(config["demand"]["cpus"])
     node = ray.get_runtime_context().get_node_id()
 
@@ -82,7 +82,7 @@ def _run(
             raise DrainedError("another driver took the store over")
         return not asked_to_stop(store).isdisjoint((EVERYWHERE, node))
 
-    stacks = stack_file(store, config["trial_id"], workers.rank)
+    stacks = store.stacks(config["trial_id"], workers.rank)
     try:
         with Watchdog(stacks, seconds=config["hang_seconds"]) as watchdog:
 
@@ -94,13 +94,13 @@ def _run(
             return run_trial(
                 spec,
                 sweep=config["sweep"],
-                store=store,
+                store=store.path,
                 device=_device(),
                 report=report_at_rest,
                 attempt=config["attempt"],
                 workers=workers,
                 checkpoints=Checkpoints(
-                    checkpoint_folder(store, config["trial_id"]),
+                    store.checkpoints(config["trial_id"]),
                     seconds=config["checkpoint_seconds"],
                     saved=saved,
                     drains=drains,

@@ -1,1 +1,5 @@
 """A store: where a sweep's plan and results lie, who drives it, and what happened."""
+
+from raypeft.store.store import Store
+
+__all__ = ["Store"]

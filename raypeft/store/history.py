@@ -8,10 +8,9 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
-EVENTS = "events.jsonl"
+from raypeft.store.store import Store
 
 Event = Literal["driver", "start", "commit", "fail", "retry", "leave", "end"]
 """A driver took the store; a trial started, was committed, failed for good, stands in line again, was told
@@ -21,8 +20,8 @@ to leave with its state saved; the driver ended."""
 class History:
     """Appends to the events of a store; several drivers in turn write to one file."""
 
-    def __init__(self, store: Path) -> None:
-        self._path = store / EVENTS
+    def __init__(self, store: Store) -> None:
+        self._path = store.events_file
 
     def note(self, event: Event, **facts: Any) -> None:
         """One line, in one write; a full disk costs the line, not the sweep."""
@@ -36,9 +35,9 @@ class History:
                 os.close(descriptor)
 
 
-def read_history(store: Path) -> Iterator[dict[str, Any]]:
+def read_history(store: Store) -> Iterator[dict[str, Any]]:
     """The events in their order; lines that a crash or a full disk cut are passed over."""
-    path = store / EVENTS
+    path = store.events_file
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
             yield json.loads(line)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import StoreInUseError
+from raypeft.store.store import Store
 
 
 class Lease:
@@ -20,10 +21,10 @@ class Lease:
     holds a file that no longer lies there may not commit.
     """
 
-    def __init__(self, store: Path, *, take_over: bool = False) -> None:
+    def __init__(self, store: Store, *, take_over: bool = False) -> None:
         """Raises: StoreInUseError naming the holder, unless it is to be taken over."""
-        store.mkdir(parents=True, exist_ok=True)
-        self._path, self._store = store / "lease.json", store
+        store.path.mkdir(parents=True, exist_ok=True)
+        self._path, self._store = store.lease_file, store
         held = _read_lease(self._path)
         self._file = self._path.open("a+")
         try:
@@ -95,27 +96,14 @@ def _describe_lease(held: dict[str, Any]) -> str:
     return f"pid {held['pid']} on {held.get('host')} since {held.get('since')}"
 
 
-def lease_epoch(store: Path) -> int:
+def lease_epoch(store: Store) -> int:
     """The number of the driver that holds the store, or held it last; 0 where that cannot be read."""
-    return int(_read_lease(store / "lease.json").get("epoch", 0))
+    return int(_read_lease(store.lease_file).get("epoch", 0))
 
 
-def driven_since(store: Path) -> datetime:
+def driven_since(store: Store) -> datetime:
     """When the driver that holds the store, or held it last, began; long ago where that cannot be read."""
     try:
-        return datetime.fromisoformat(_read_lease(store / "lease.json")["since"])
+        return datetime.fromisoformat(_read_lease(store.lease_file)["since"])
     except (KeyError, TypeError, ValueError):
         return datetime.min.replace(tzinfo=UTC)
-
-
-def is_driven(store: Path) -> bool:
-    """Whether a driver holds the store's lease now."""
-    path = store / "lease.json"
-    if not path.exists():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

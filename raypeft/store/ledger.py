@@ -3,38 +3,37 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 from raypeft.core.errors import StorageError
 from raypeft.core.files import sync, temporary_file, write_json
-from raypeft.core.result import Result, read_result
+from raypeft.core.result import Result
 from raypeft.store.lease import Lease
+from raypeft.store.store import Store
 
 
 class Ledger:
-    """One JSON file per committed trial under `<store>/ledger`, per crashed one under `<store>/failed`.
+    """Commits the rows of a store, and holds those that are committed.
 
     A committed row never changes. A crash is not a result: its row is kept beside the ledger, for
     the report, until a later run commits the trial.
     """
 
-    def __init__(self, store: Path, *, lease: Lease | None = None) -> None:
+    def __init__(self, store: Store, *, lease: Lease | None = None) -> None:
         """Opens the ledger, making its folders; a driver gives its `lease`, without which it may not commit.
 
         Raises: StorageError.
         """
-        self._lease = lease
-        self._rows_dir, self._failed_dir = store / "ledger", store / "failed"
+        self._store, self._lease = store, lease
         try:
-            for folder in (self._rows_dir, self._failed_dir):
+            for folder in (store.ledger_folder, store.failures_folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 if lease is not None:  # a row that was linked just before a crash may not be durable yet
                     sync(folder)
             if lease is not None:
-                sync(store)
+                sync(store.path)
         except OSError as error:
             raise StorageError(f"{store}: {error.strerror}; choose a writable --store") from error
-        self._rows = {path.stem: read_result(path) for path in sorted(self._rows_dir.glob("*.json"))}
+        self._rows = {row.trial_id: row for row in store.rows()}
 
     def __contains__(self, trial_id: str) -> bool:
         """Whether the trial is committed."""
@@ -56,7 +55,7 @@ class Ledger:
 
         Raises: StorageError; StoreInUseError when the lease is lost; the row is then not committed.
         """
-        path = self._rows_dir / f"{result.trial_id}.json"
+        path = self._store.row_file(result.trial_id)
         try:
             text = json.dumps(result.to_dict(), indent=1, allow_nan=False)
             with temporary_file(path, lambda file: file.write(text.encode())) as temporary:
@@ -64,10 +63,10 @@ class Ledger:
                 try:
                     os.link(temporary, path)  # atomic, and refuses to replace a row
                 except FileExistsError:
-                    result = read_result(path)
-            sync(self._rows_dir)
+                    result = self._store.row(result.trial_id)
+            sync(path.parent)
             self._rows[result.trial_id] = result
-            (self._failed_dir / path.name).unlink(missing_ok=True)
+            self._store.failure_file(result.trial_id).unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"cannot commit trial {result.trial_id}: {path}: {error.strerror}") from error
         return result
@@ -75,7 +74,7 @@ class Ledger:
     def record_failure(self, result: Result) -> None:
         """Keep the last crash of a trial for the report. Raises: as commit."""
         self.check_lease()
-        path = self._failed_dir / f"{result.trial_id}.json"
+        path = self._store.failure_file(result.trial_id)
         try:
             write_json(path, result.to_dict())
         except OSError as error:
@@ -93,25 +92,28 @@ class Ledger:
 
     def failures(self) -> list[Result]:
         """The last failure of each trial that has no result yet."""
-        return [read_result(path) for path in sorted(self._failed_dir.glob("*.json"))]
+        return self._store.failures()
 
     def num_failures(self, trial_id: str) -> int:
         """How often the trial crashed so far."""
-        path = self._failed_dir / f"{trial_id}.json"
-        return read_result(path).attempt if path.exists() else 0
+        failure = self._store.failure(trial_id)
+        return failure.attempt if failure else 0
 
 
-def sweep_up(store: Path, ledger: Ledger) -> None:
+def sweep_up(store: Store, ledger: Ledger) -> None:
     """Remove what drivers that were killed left behind: half-written files, checkpoints of committed trials.
 
     Only for the holder of the lease.
     """
-    for folder in ("ledger", "failed", "predictions", "adapters", "samples", "checkpoints/*", ""):
-        for path in store.glob(f"{folder}/.*.tmp" if folder else ".*.tmp"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for path in (store / "checkpoints").glob("*"):
+    written = (
+        *(store.path, store.ledger_folder, store.failures_folder, store.predictions_folder),
+        *(store.adapters_folder, store.samples_folder, *store.checkpoints_folder.glob("*")),
+    )
+    for path in (path for folder in written for path in folder.glob(".*.tmp")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in store.checkpoints_folder.glob("*"):
         if path.name in ledger:
             shutil.rmtree(path)
-    for path in (store / "stacks").glob("*"):
+    for path in store.stacks_folder.glob("*"):
         if not path.stat().st_size:
             path.unlink()

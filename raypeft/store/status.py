@@ -2,29 +2,27 @@
 
 import contextlib
 import json
-from pathlib import Path
 from typing import Any
 
 from raypeft.core.files import write_json
+from raypeft.store.store import Store
 
-NAME = "status.json"
 
-
-def write_running(store: Path, **content: object) -> None:
+def write_running(store: Store, **content: object) -> None:
     """Say that the driver runs. Raises: OSError."""
-    write_json(store / NAME, {"state": "running", **content})
+    write_json(store.status_file, {"state": "running", **content})
 
 
-def write_end(store: Path, **content: object) -> None:
+def write_end(store: Store, **content: object) -> None:
     """Say that the driver has ended, and how."""
     with contextlib.suppress(OSError):  # a full disk may be what it ended of
-        write_json(store / NAME, {"state": "ended", **content})
+        write_json(store.status_file, {"state": "ended", **content})
 
 
-def last_said(store: Path) -> dict[str, Any]:
+def last_said(store: Store) -> dict[str, Any]:
     """What was said last; nothing before a driver came, or where a crash damaged it."""
     try:
-        said: dict[str, Any] = json.loads((store / NAME).read_text())
+        said: dict[str, Any] = json.loads((store.status_file).read_text())
         return said
     except (FileNotFoundError, ValueError):
         return {}

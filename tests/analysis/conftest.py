@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import pytest
 
 from raypeft.core.result import Result
 from raypeft.core.spec import Cell, Recipe, Search, Sweep
+from raypeft.store import Store
+from raypeft.store.plan import DataRecord, PlanRecord
 
 PARAMETERS = {"full": 1000, "linear": 20, "bn": 60, "bias": 50, "bitfit": 50, "lora": 120}
 """Trainable parameters by method, of a model of 1,000."""
@@ -56,20 +57,15 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
             search=Search(trials=4),
             recipe=Recipe(epochs=10),
         )
-        plan = {
-            "protocol": 1,
-            "data": {
-                "digits": {
-                    "split": "grouped",
-                    "images": {"train": 1258, "val": 270, "test": 269},
-                    "subsets": [],
-                }
-            },
-            "sweep": asdict(sweep),
-            "trials": len(rows) if trials is None else trials,
-            "digests": {"weights": {"vit_nano": "w" * 64}, "data": {"digits": "d" * 64}},
-        }
-        (store / "plan.json").write_text(json.dumps(plan))
+        images = {"train": 1258, "val": 270, "test": 269}
+        plan = PlanRecord(
+            sweep=sweep,
+            trials=len(rows) if trials is None else trials,
+            weights_digests={"vit_nano": "w" * 64},
+            data_digests={"digits": "d" * 64},
+            data={"digits": DataRecord(split="grouped", images=images, subsets=())},
+        )
+        Store(store).write_plan(plan)
         return store
 
     return write

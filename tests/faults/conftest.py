@@ -18,6 +18,7 @@ import pytest
 from raypeft.launch.plan import make_plan, settle_plan
 from raypeft.launch.tracking import default_tracking_uri
 from raypeft.launch.verify import verify_store
+from raypeft.store import Store
 from raypeft.store.history import read_history
 
 INJECTED = Path(__file__).parent / "injected"
@@ -139,7 +140,7 @@ class Sweeps:
     def write_plan(self, store: Path) -> Path:
         """As a driver does before its first trial."""
         sweep = runpy.run_path(str(self.sweep))["SWEEP"]
-        settle_plan(make_plan(sweep, store=store), store=store)
+        settle_plan(make_plan(sweep, store=Store(store)), store=Store(store))
         return store / "plan.json"
 
     def sync(self, store: Path, tracking_uri: str) -> str:
@@ -154,7 +155,9 @@ class Sweeps:
         assert len(rows(store)) == NUM_TRIALS
         if self.golden:
             assert science(store) == science(self.golden())
-        assert verify_store(store, tracking_uri=tracking_uri or default_tracking_uri(store)) == []
+        assert (
+            verify_store(Store(store), tracking_uri=tracking_uri or default_tracking_uri(Store(store))) == []
+        )
         assert not [path for path in store.rglob("*.tmp")]
 
 
@@ -175,7 +178,7 @@ def saved(store: Path) -> dict[str, int]:
 
 
 def events(store: Path, *kinds: str) -> list[dict]:
-    return [event for event in read_history(store) if event["event"] in kinds]
+    return [event for event in read_history(Store(store)) if event["event"] in kinds]
 
 
 @pytest.fixture(scope="session")

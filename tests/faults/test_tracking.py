@@ -8,6 +8,7 @@ import time
 import pytest
 
 from raypeft.launch.verify import verify_store
+from raypeft.store import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -29,7 +30,7 @@ def test_mlflow_is_absent_for_the_whole_sweep(sweeps, look, mlflow_server, seen)
     first, second = sweeps.sync(run.store, uri), sweeps.sync(run.store, uri)
     assert first == "synced 8 runs, 0 already there"
     assert second == "synced 0 runs, 8 already there"
-    assert verify_store(run.store, tracking_uri=uri) == []
+    assert verify_store(Store(run.store), tracking_uri=uri) == []
     assert look.science(run.store) == look.science(sweeps.golden())
     seen(f"exit 0 with a warning, 4 where required; '{first}', then '{second}'")
 
@@ -46,7 +47,7 @@ def test_mlflow_is_killed_mid_run(sweeps, look, mlflow_server, seen):
     assert talk.count("warning: tracking server unreachable") <= 2
     mlflow_server.start()
     sweeps.sync(run.store, uri)
-    assert verify_store(run.store, tracking_uri=uri) == []
+    assert verify_store(Store(run.store), tracking_uri=uri) == []
     assert look.science(run.store) == look.science(sweeps.golden())
     seen("exit 0; after sync one finished run a trial")
 
@@ -113,5 +114,5 @@ def test_mlflow_flaps(sweeps, look, mlflow_server, seen):
     assert proxy.cuts > 3
     uri = mlflow_server.uri
     sweeps.sync(run.store, uri)
-    assert verify_store(run.store, tracking_uri=uri) == []
+    assert verify_store(Store(run.store), tracking_uri=uri) == []
     seen(f"exit 0; {proxy.cuts} connections cut; after sync one finished run a trial, each epoch once")

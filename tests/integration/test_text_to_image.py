@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from raypeft.launch.tracking import default_tracking_uri
 from raypeft.launch.verify import verify_store
+from raypeft.store import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -59,8 +60,8 @@ def test_a_sweep_killed_while_it_samples_goes_on_and_ends_in_grids(tmp_path):
     for row in finals:
         assert row["metrics"]["test/fid_num_images"] == 96
         assert (store / "samples" / f"{row['trial_id']}.png").is_file()
-    uri = default_tracking_uri(store)
-    assert verify_store(store, tracking_uri=uri) == []
+    uri = default_tracking_uri(Store(store))
+    assert verify_store(Store(store), tracking_uri=uri) == []
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("drawn")
     parents = [

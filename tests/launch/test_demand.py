@@ -8,6 +8,7 @@ from raypeft.core.errors import ConfigError
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 from raypeft.launch.demand import Demand, declared_resources, demands
 from raypeft.launch.plan import Plan, make_plan
+from raypeft.store import Store
 from raypeft.train.estimate import step_cost
 
 GIB = 2**30
@@ -22,7 +23,7 @@ SWEEP = Sweep(
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory) -> Plan:
-    return make_plan(SWEEP, store=tmp_path_factory.mktemp("store"))
+    return make_plan(SWEEP, store=Store(tmp_path_factory.mktemp("store")))
 
 
 def asked(plan, *, cpus=1, gpus=None, workers=None, num_gpus=8.0, gpu_bytes=80 * GIB) -> list[Demand]:

@@ -17,7 +17,7 @@ from raypeft.launch.demand import Demand, Safety
 from raypeft.launch.failures import Breaker, cause_of, grouped
 from raypeft.launch.plan import Plan
 from raypeft.launch.state import SweepState
-from raypeft.launch.watchdog import stack_file
+from raypeft.store import Store
 from raypeft.store.history import History, read_history
 from raypeft.store.ledger import Ledger
 
@@ -53,13 +53,13 @@ class Driver:
         plan: Plan = PLAN,
         **cluster: float,
     ):
-        self.ledger, self.machines = Ledger(store), {"a", "b"}
+        self.ledger, self.machines = Ledger(Store(store)), {"a", "b"}
         self.ended: list[Result] = []
         self.events: list[str] = []
         self.state = SweepState(
             plan,
             self.ledger,
-            store=store,
+            store=Store(store),
             safety=Safety(),
             on_end=self.ended.append,
             on_event=self.events.append,
@@ -197,7 +197,7 @@ def test_what_ray_tells_of_a_death_is_its_cause(told, cause, driver):
 def test_a_death_that_leaves_stacks_is_a_hang_and_they_are_kept(driver, tmp_path):
     for _ in range(2):
         tune_id, spec = driver.start()
-        path = stack_file(tmp_path, spec.trial_id, 0)
+        path = Store(tmp_path).stacks(spec.trial_id, 0)
         path.parent.mkdir(exist_ok=True)
         path.write_text("Timeout! Thread 1")
         driver.state.died(tune_id, "")
@@ -311,18 +311,21 @@ def test_the_history_tells_what_happened_in_order(driver, tmp_path):
     again, _ = driver.start()
     driver.state.started(again)
     driver.finish(again, spec)
-    told = [(event["event"], event["trial_id"]) for event in read_history(tmp_path)]
+    told = [(event["event"], event["trial_id"]) for event in read_history(Store(tmp_path))]
     assert told == [(name, spec.trial_id) for name in ("start", "retry", "start", "commit")]
-    assert [event["attempt"] for event in read_history(tmp_path) if event["event"] == "start"] == [1, 1]
+    assert [event["attempt"] for event in read_history(Store(tmp_path)) if event["event"] == "start"] == [
+        1,
+        1,
+    ]
 
 
 def test_a_torn_line_of_the_history_is_passed_over(tmp_path):
-    history = History(tmp_path)
+    history = History(Store(tmp_path))
     history.note("driver", pid=1)
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"event": "sta\n')
     history.note("end", exit_code=0)
-    assert [event["event"] for event in read_history(tmp_path)] == ["driver", "end"]
+    assert [event["event"] for event in read_history(Store(tmp_path))] == ["driver", "end"]
 
 
 OOM = "1 worker(s) were killed due to the node running low on memory."

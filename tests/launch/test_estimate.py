@@ -13,6 +13,7 @@ from raypeft.core.result import Result
 from raypeft.core.spec import Augmentation, Recipe, Search, Sweep, grid
 from raypeft.launch.estimate import ASSUMED_FLOPS, describe_basis, estimate, read_paces
 from raypeft.launch.plan import Plan, make_plan
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 from raypeft.train.estimate import step_cost
 
@@ -29,11 +30,11 @@ SWEEP = Sweep(
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory) -> Plan:
-    return make_plan(SWEEP, store=tmp_path_factory.mktemp("store"))
+    return make_plan(SWEEP, store=Store(tmp_path_factory.mktemp("store")))
 
 
 def test_without_a_gpu_a_trial_is_assumed_to_train_on_one_core_of_this_machine(plan, tmp_path):
-    full, *_ = estimate(plan, Ledger(tmp_path))
+    full, *_ = estimate(plan, Ledger(Store(tmp_path)))
     assert full.basis == "core"
     assert "one CPU core" in describe_basis([full])
     assert "nothing is measured in this store" in describe_basis([full])
@@ -56,7 +57,7 @@ def gpu(monkeypatch):
 
 
 def test_nothing_measured_is_counted_and_assumed(plan, tmp_path, gpu):
-    full, bitfit, linear = estimate(plan, Ledger(tmp_path))
+    full, bitfit, linear = estimate(plan, Ledger(Store(tmp_path)))
     data = plan.data["digits"]
     num_train = len(data.subset(fraction=0.5, seed=1000))
     num_val, num_test = len(data.cases("val")), len(data.cases("test"))
@@ -76,13 +77,13 @@ def test_linear_probes_take_one_forward_pass_of_each_image_for_all_fractions(pla
     both = replace(SWEEP, cells=grid(
         method=("linear",), model=("vit_nano",), dataset=("digits",), fraction=(0.5, 1.0),
     ))  # fmt: skip
-    first, second = estimate(replace(plan, sweep=both), Ledger(tmp_path))
+    first, second = estimate(replace(plan, sweep=both), Ledger(Store(tmp_path)))
     cost = step_cost("vit_nano", "linear", num_classes=10, image_size=None)
     assert first.flops == pytest.approx(1797 * cost.predict_flops)  # scikit-learn's digits
     assert (second.flops, second.trials_left) == (0, 3)
     assert first.basis == second.basis == "features"
     shifting = replace(both, recipe=replace(SWEEP.recipe, augmentation=Augmentation(hflip=0.5)))
-    moved, _ = estimate(replace(plan, sweep=shifting), Ledger(tmp_path))
+    moved, _ = estimate(replace(plan, sweep=shifting), Ledger(Store(tmp_path)))
     assert moved.flops > 3 * first.flops
     assert moved.basis == "assumed"
 
@@ -100,7 +101,7 @@ def test_a_committed_trial_is_no_longer_left_and_sets_the_pace(plan, tmp_path: P
         n_train=600,
         device_seconds=3 * 600 * cost.train_flops * pace,
     )
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Store(tmp_path))
     ledger.commit(replace(row, seconds=1e6))  # start-up and scoring do not count
     probe = plan.search_spec(SWEEP.cells[2], search=plan.sweep.search, candidate=0, lr=1e-3)
     ledger.commit(Result.of(probe, sweep="s", status="done", epochs=3, n_train=600, device_seconds=1e-3))
@@ -118,7 +119,7 @@ def test_what_the_store_has_not_measured_follows_a_benchmark(plan, tmp_path):
         "model,method,images_per_second,train_flops_per_image\n"
         "vit_nano,full,100,2e6\nvit_nano,full,200,2e6\nvit_base,lora,10,1e10\n"
     )
-    full, bitfit, _ = estimate(plan, Ledger(tmp_path), read_paces(table))
+    full, bitfit, _ = estimate(plan, Ledger(Store(tmp_path)), read_paces(table))
     assert (full.basis, bitfit.basis) == ("benchmark", "benchmark on other cells")
     assert full.device_hours == pytest.approx(full.flops / (200 * 2e6) / 3600)  # the fastest of its rows
     assert bitfit.device_hours == pytest.approx(bitfit.flops * (1 / 4e8 + 1 / 1e11) / 2 / 3600)

@@ -12,6 +12,7 @@ from raypeft.core.errors import PreflightError
 from raypeft.launch.doctor import examine
 from raypeft.launch.filesystem import unfit
 from raypeft.launch.preflight import check_store
+from raypeft.store import Store
 
 SWEEP = """
 from raypeft.core.spec import Recipe, Search, Sweep, grid
@@ -105,11 +106,11 @@ def test_a_store_with_files_of_another_user_is_refused_and_says_whose(open_folde
         path.write_text("{}")
         path.chmod(0o666)
     with another_user():
-        check_store(store)
+        check_store(Store(store))
     for path in (*folders[1:], *files):
         before = path.stat().st_mode
         path.chmod(0o555)
         told = re.escape(f"{path} belongs to user root, and this user may not write to it")
         with another_user(), pytest.raises(PreflightError, match=told):
-            check_store(store)
+            check_store(Store(store))
         path.chmod(before)

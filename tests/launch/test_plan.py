@@ -10,6 +10,7 @@ from PIL import Image
 from raypeft.core.errors import ConfigError, PlanDiffersError
 from raypeft.core.spec import PROTOCOL, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan, settle_plan
+from raypeft.store import Store
 
 
 def sweep(*, method=("lora",), model=("vit_nano",), dataset=("digits",), **changes) -> Sweep:
@@ -25,8 +26,8 @@ def store(tmp_path_factory):
 
 
 def ids(asked: Sweep, store) -> list[str]:
-    plan = make_plan(asked, store=store)
-    settle_plan(plan, store=store)
+    plan = make_plan(asked, store=Store(store))
+    settle_plan(plan, store=Store(store))
     return [plan.final_spec(cell, seed=0, lr=0.1).trial_id for cell in plan.sweep.cells]
 
 
@@ -48,7 +49,7 @@ def test_a_store_goes_on_when_seeds_and_cells_are_named_in_another_order(tmp_pat
 @pytest.mark.parametrize("methods", [("lora", "lora()"), ("lora(rank=16)", "lora"), ("linear", " linear")])
 def test_two_spellings_in_one_sweep_are_a_cell_named_twice(tmp_path, methods):
     with pytest.raises(ConfigError, match="names a cell twice: l"):
-        make_plan(sweep(method=methods), store=tmp_path)
+        make_plan(sweep(method=methods), store=Store(tmp_path))
 
 
 def test_a_folder_and_a_link_to_it_are_one_data_set(tmp_path):
@@ -61,11 +62,11 @@ def test_a_folder_and_a_link_to_it_are_one_data_set(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "scans")
     sources = tuple(f"folder:{tmp_path / name}" for name in ("scans", "link"))
     with pytest.raises(ConfigError, match=r"/ scans / .* and '.* / link / .*' are one cell: their images"):
-        make_plan(sweep(dataset=sources), store=tmp_path / "store")
+        make_plan(sweep(dataset=sources), store=Store(tmp_path / "store"))
 
 
 def test_plan_json_holds_the_one_spelling(store):
-    settle_plan(make_plan(sweep(method=("lora(rank=16)",)), store=store), store=store)
+    settle_plan(make_plan(sweep(method=("lora(rank=16)",)), store=Store(store)), store=Store(store))
     cell = json.loads((store / "plan.json").read_text())["sweep"]["cells"][0]
     assert (cell["method"], cell["fraction"]) == ("lora", 0.1)
 

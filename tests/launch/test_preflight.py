@@ -12,18 +12,19 @@ from raypeft.launch.preflight import check_space
 from raypeft.methods import METHODS
 from raypeft.methods.base import register_method
 from raypeft.models import bind_model
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 from raypeft.train.params import count_method
 
 CHECKS = """
 import sys
-from pathlib import Path
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 from raypeft.launch.plan import make_plan
 from raypeft.launch.preflight import check_space
 
-store = Path(sys.argv[1])
+store = Store(sys.argv[1])
 sweep = Sweep(
     name="space",
     cells=grid(method=(sys.argv[2],), model=("vit_nano",), dataset=("digits",), fraction=(0.1,)),
@@ -68,6 +69,6 @@ def test_a_method_of_ones_own_is_tried_before_any_trial_starts(tmp_path, monkeyp
         search=Search(trials=1, lr=LogUniform(low=1e-3, high=1e-2)),
         recipe=Recipe(epochs=1),
     )
-    plan = make_plan(sweep, store=tmp_path)
+    plan = make_plan(sweep, store=Store(tmp_path))
     with pytest.raises(IncompatibleError, match="'of_ones_own' finds nothing to train"):
-        check_space(plan, Ledger(tmp_path), store=tmp_path)
+        check_space(plan, Ledger(Store(tmp_path)), store=Store(tmp_path))

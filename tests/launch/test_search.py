@@ -13,6 +13,7 @@ from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch, open_searches, suggest_rate
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 
 OBJECTIVE = SEARCHED_BY["classify"]
@@ -54,10 +55,10 @@ class Cluster:
     def run(self) -> Ledger:
         while self._run_until_fault():
             pass
-        return Ledger(self.store)
+        return Ledger(Store(self.store))
 
     def _run_until_fault(self) -> bool:
-        ledger = Ledger(self.store)
+        ledger = Ledger(Store(self.store))
         cells = open_searches(self.plan, ledger)
         running: dict[str, tuple[CellSearch, TrialSpec, list]] = {}
         while True:
@@ -165,7 +166,7 @@ def test_a_carried_rate_near_the_end_of_the_range_stays_within():
 
 def test_a_donor_without_a_rate_leaves_the_whole_range(tmp_path):
     plan = replace(PLAN, sweep=CARRYING)
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Store(tmp_path))
     small = next(one for one in open_searches(plan, ledger) if one.cell.fraction == 0.1)
     while spec := small.peek():
         ledger.commit(Result.of(spec, sweep="s", status="diverged"))
@@ -187,7 +188,7 @@ def test_the_even_half_are_the_centres_of_equal_parts_of_the_range(trials, even)
 
 
 def test_at_most_lookback_candidates_are_handed_out_before_a_result(tmp_path):
-    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=Ledger(tmp_path), objective=OBJECTIVE)
+    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=Ledger(Store(tmp_path)), objective=OBJECTIVE)
     handed = []
     while spec := cell.peek():
         cell.start(spec)
@@ -196,7 +197,7 @@ def test_at_most_lookback_candidates_are_handed_out_before_a_result(tmp_path):
 
 
 def test_a_trial_that_was_given_back_stands_first_in_line(tmp_path):
-    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=Ledger(tmp_path), objective=OBJECTIVE)
+    cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=Ledger(Store(tmp_path)), objective=OBJECTIVE)
     first = cell.peek()
     cell.start(first)
     assert cell.peek() != first
@@ -218,7 +219,7 @@ def test_final_runs_take_the_first_best_rate_and_are_never_pruned(tmp_path, undi
 
 
 def test_a_cell_whose_candidates_all_diverged_has_no_final_runs(tmp_path):
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Store(tmp_path))
     cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
     while spec := cell.peek():
         assert spec.stage == "search"
@@ -236,7 +237,7 @@ def test_a_cell_whose_candidates_all_diverged_has_no_final_runs(tmp_path):
 
 def test_a_cell_is_not_finished_while_a_candidate_that_failed_may_be_tried_again(tmp_path):
     """All but one candidate diverged, and that one crashed: the next run tries it again."""
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Store(tmp_path))
     cell = CellSearch(SWEEP.cells[0], plan=PLAN, ledger=ledger, objective=OBJECTIVE)
     first = cell.peek()
     cell.start(first)

@@ -23,7 +23,7 @@ from raypeft.core.errors import StorageError
 from raypeft.core.remarks import run_remarks
 from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, TrialSpec
+from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, Sweep, TrialSpec
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.page import wait_for
@@ -35,6 +35,8 @@ from raypeft.launch.tracking import (
     experiment_page,
     ui_command,
 )
+from raypeft.store import Store
+from raypeft.store.plan import PlanRecord
 
 SWEEP = "two_cells"
 CLASSES = ("benign", "malignant, in situ", "normal")
@@ -125,10 +127,9 @@ def write_predictions(path: Path) -> None:
 
 
 def write_plan(store: Path) -> Path:
-    store.mkdir(exist_ok=True)
-    cells = [{"method": cell.method} for cell in (FULL, PART)]
-    sweep = {"name": SWEEP, "cells": cells, "final_seeds": [0, 1, 2]}
-    (store / "plan.json").write_text(json.dumps({"sweep": sweep}))
+    sweep = Sweep(name=SWEEP, cells=(FULL, PART))
+    plan = PlanRecord(sweep=sweep, trials=38, weights_digests={}, data_digests={}, data={})
+    Store(store).write_plan(plan)
     return store
 
 
@@ -148,14 +149,14 @@ def store(tmp_path_factory):
 
 
 def sync(store: Path) -> SyncCount:
-    return Tracker(store, default_tracking_uri(store), SWEEP).sync()
+    return Tracker(Store(store), default_tracking_uri(Store(store)), SWEEP).sync()
 
 
 @pytest.fixture(scope="module")
 def client(store):
     from mlflow import MlflowClient
 
-    return MlflowClient(default_tracking_uri(store))
+    return MlflowClient(default_tracking_uri(Store(store)))
 
 
 def all_runs(client):
@@ -343,7 +344,7 @@ def test_a_cell_is_scheduled_until_its_last_final_run_is_committed(store, client
     run = parents(client)[name]
     assert run.info.status == "SCHEDULED"
     assert run.data.metrics == {}
-    tracker = Tracker(store, default_tracking_uri(store), SWEEP)
+    tracker = Tracker(Store(store), default_tracking_uri(Store(store)), SWEEP)
     for seed, status in ((1, "SCHEDULED"), (2, "FINISHED")):
         commit(store, final(PART, seed))
         assert tracker.sync().synced == 1
@@ -359,7 +360,7 @@ def test_a_cell_without_a_usable_rate_is_finished_and_says_why(tmp_path):
     for candidate, lr in enumerate((1e36, 1e37, 1e38)):
         commit(store, make_row(FULL, candidate=candidate, lr=lr, status="diverged", error="loss is nan"))
     sync(store)
-    cell = parents(MlflowClient(default_tracking_uri(store)))["lora / vit_nano / busi / 0.1"]
+    cell = parents(MlflowClient(default_tracking_uri(Store(store))))["lora / vit_nano / busi / 0.1"]
     assert cell.info.status == "FINISHED"
     told = "no usable rate: all 3 candidates diverged, from 1.0e+36 to 1.0e+38"
     assert cell.data.tags["raypeft.remarks"] == told
@@ -376,7 +377,7 @@ def test_final_runs_that_learned_nothing_bear_the_mark(tmp_path):
         row = make_row(FULL, seed=seed, metrics=scores)
         commit(store, replace(row, remarks=run_remarks("classify", scores)))
     sync(store)
-    client = MlflowClient(default_tracking_uri(store))
+    client = MlflowClient(default_tracking_uri(Store(store)))
     told = "test macro F1 {} does not beat the 0.300 of the majority class"
     runs = children(client, "lora / vit_nano / busi / 0.1")
     assert [runs[f"final seed={seed}"].data.tags.get("raypeft.remarks") for seed in range(3)] == [
@@ -390,7 +391,7 @@ def test_final_runs_that_learned_nothing_bear_the_mark(tmp_path):
 
 
 def test_the_thread_sends_what_is_committed_while_it_runs(store, client):
-    tracker = Tracker(store, default_tracking_uri(store), SWEEP)
+    tracker = Tracker(Store(store), default_tracking_uri(Store(store)), SWEEP)
     tracker.start()
     row = make_row(PART, candidate=1, lr=3e-2)
     commit(store, row)
@@ -432,7 +433,7 @@ def artifacts(store: Path, uri: str) -> dict[str, set[Path]]:
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
-    experiment = find_experiment(client, store)
+    experiment = find_experiment(client, Store(store))
     found = {}
     for run in mirror.all_runs(client, experiment.experiment_id):
         names = [file.path for file in client.list_artifacts(run.info.run_id, "adapter")]
@@ -457,14 +458,16 @@ def test_a_store_that_was_moved_or_copied_keeps_its_artifacts(tmp_path, how):
     moved = tmp_path / "elsewhere" / "there"
     moved.parent.mkdir()
     how(store, moved)
-    ensure_database(moved, default_tracking_uri(moved))  # as `raypeft ui` and `raypeft verify` do
-    found = artifacts(moved, default_tracking_uri(moved))
+    ensure_database(
+        Store(moved), default_tracking_uri(Store(moved))
+    )  # as `raypeft ui` and `raypeft verify` do
+    found = artifacts(moved, default_tracking_uri(Store(moved)))
     assert len(found) == 2
     assert all(path.is_relative_to(moved) for paths in found.values() for path in paths)
     assert sync(moved) == SyncCount(synced=0, already=2)
     commit(moved, final(FULL, 2))
     assert sync(moved) == SyncCount(synced=1, already=2)
-    assert len(artifacts(moved, default_tracking_uri(moved))) == 3
+    assert len(artifacts(moved, default_tracking_uri(Store(moved)))) == 3
 
 
 def test_two_stores_of_one_sweep_share_a_database_and_nothing_else(tmp_path):
@@ -472,7 +475,7 @@ def test_two_stores_of_one_sweep_share_a_database_and_nothing_else(tmp_path):
     uri = f"sqlite:///{tmp_path / 'all.db'}"
     stores = [finals(tmp_path / name) for name in ("one", "two")]
     for store in stores:
-        assert Tracker(store, uri, SWEEP).sync() == SyncCount(synced=2, already=0)
+        assert Tracker(Store(store), uri, SWEEP).sync() == SyncCount(synced=2, already=0)
     for store in stores:
         found = artifacts(store, uri)
         assert len(found) == 2
@@ -484,13 +487,13 @@ def test_two_stores_of_one_sweep_share_a_database_and_nothing_else(tmp_path):
 def test_a_store_moves_and_a_copy_parts_from_the_original_in_a_shared_database(tmp_path):
     uri = f"sqlite:///{tmp_path / 'all.db'}"
     store = finals(tmp_path / "our first é")
-    Tracker(store, uri, SWEEP).sync()
+    Tracker(Store(store), uri, SWEEP).sync()
     copy = shutil.copytree(store, tmp_path / "copy")
     commit(copy, final(FULL, 2))
-    assert Tracker(copy, uri, SWEEP).sync() == SyncCount(synced=3, already=0)
+    assert Tracker(Store(copy), uri, SWEEP).sync() == SyncCount(synced=3, already=0)
     assert all(path.is_relative_to(copy) for paths in artifacts(copy, uri).values() for path in paths)
     moved = store.rename(tmp_path / "moved")
-    assert Tracker(moved, uri, SWEEP).sync() == SyncCount(synced=0, already=2)
+    assert Tracker(Store(moved), uri, SWEEP).sync() == SyncCount(synced=0, already=2)
     assert all(path.is_relative_to(moved) for paths in artifacts(moved, uri).values() for path in paths)
 
 
@@ -499,7 +502,7 @@ def test_an_experiment_that_was_renamed_in_the_viewer_is_found_again(tmp_path):
 
     store = finals(tmp_path / "one")
     sync(store)
-    client = MlflowClient(default_tracking_uri(store))
+    client = MlflowClient(default_tracking_uri(Store(store)))
     client.rename_experiment(client.get_experiment_by_name(SWEEP).experiment_id, "my thesis, chapter 4")
     assert sync(store) == SyncCount(synced=0, already=2)
 
@@ -518,7 +521,7 @@ def test_an_unreachable_server_costs_seconds_and_one_warning_that_hides_the_pass
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    tracker = Tracker(store, f"http://someone:pa55word@127.0.0.1:{port}", SWEEP)
+    tracker = Tracker(Store(store), f"http://someone:pa55word@127.0.0.1:{port}", SWEEP)
     started = time.monotonic()
     tracker.start()
     for _ in range(100):
@@ -536,7 +539,7 @@ def test_a_server_that_never_answers_does_not_hold_up_the_end_of_a_sweep(tmp_pat
     store = write_plan(tmp_path)
     commit(store, final(FULL, 0))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        tracker = Tracker(store, f"http://127.0.0.1:{silent.getsockname()[1]}", SWEEP)
+        tracker = Tracker(Store(store), f"http://127.0.0.1:{silent.getsockname()[1]}", SWEEP)
         tracker.start()
         started = time.monotonic()
         tracker.close(within(0.2))
@@ -548,8 +551,8 @@ def test_a_server_that_never_answers_does_not_hold_up_the_end_of_a_sweep(tmp_pat
 def test_two_sweeps_may_start_at_once_on_a_fresh_database(tmp_path):
     database = f"sqlite:///{tmp_path}/shared.db"
     code = (
-        "import sys, pathlib; from raypeft.launch.tracking import Tracker; "
-        "print(Tracker(pathlib.Path(sys.argv[1]), sys.argv[2], 'shared').sync())"
+        "import sys; from raypeft.launch.tracking import Tracker; from raypeft.store import Store; "
+        "print(Tracker(Store(sys.argv[1]), sys.argv[2], 'shared').sync())"
     )
     stores = [write_plan(tmp_path / name) for name in ("a", "b")]
     for seed, store in enumerate(stores):
@@ -569,16 +572,17 @@ def test_two_sweeps_may_start_at_once_on_a_fresh_database(tmp_path):
 
 
 DIES_IN_A_MIGRATION = """
-import os, pathlib, signal, sys
+import os, signal, sys
 from sqlalchemy import Engine, event
 from raypeft.launch.tracking import Tracker, default_tracking_uri
+from raypeft.store import Store
 
 @event.listens_for(Engine, "before_cursor_execute")
 def die(connection, cursor, statement, *_):
     if statement.startswith("INSERT INTO _alembic_tmp_"):  # a table's new form is made, and not filled
         os.kill(os.getpid(), signal.SIGKILL)
 
-store = pathlib.Path(sys.argv[1])
+store = Store(sys.argv[1])
 Tracker(store, default_tracking_uri(store), "killed").sync()
 """
 
@@ -592,13 +596,13 @@ def test_a_kill_while_mlflow_makes_its_tables_harms_no_later_sync(tmp_path):
 
 
 def test_the_viewer_listens_on_this_machine_only(tmp_path):
-    command = ui_command(tmp_path, default_tracking_uri(tmp_path), port=5001)
+    command = ui_command(Store(tmp_path), default_tracking_uri(Store(tmp_path)), port=5001)
     assert command[-4:] == ["--host", "127.0.0.1", "--port", "5001"]
     assert f"MLFLOW_BACKEND_STORE_URI=sqlite:///{tmp_path}/mlflow.db" in command
 
 
 def test_the_viewer_of_a_server_is_the_browser(tmp_path):
-    assert ui_command(tmp_path, "https://mlflow.example.org")[-1] == "https://mlflow.example.org"
+    assert ui_command(Store(tmp_path), "https://mlflow.example.org")[-1] == "https://mlflow.example.org"
 
 
 @pytest.mark.parametrize("classes", [41, 150, 1000])
@@ -624,10 +628,13 @@ def test_names_of_classes_stand_in_pictures_and_tables_as_text():
 def test_the_viewer_opens_the_page_of_the_sweep(store, client, tmp_path):
     """A server has many experiments; the first is an empty one."""
     number = client.get_experiment_by_name(SWEEP).experiment_id
-    page = experiment_page(store, default_tracking_uri(store), port=5001)
+    page = experiment_page(Store(store), default_tracking_uri(Store(store)), port=5001)
     assert page == f"http://127.0.0.1:5001/#/experiments/{number}"
-    ensure_database(tmp_path, default_tracking_uri(tmp_path))  # of a store that was never sent
-    assert experiment_page(tmp_path, default_tracking_uri(tmp_path), port=5) == "http://127.0.0.1:5"
+    ensure_database(Store(tmp_path), default_tracking_uri(Store(tmp_path)))  # of a store that was never sent
+    assert (
+        experiment_page(Store(tmp_path), default_tracking_uri(Store(tmp_path)), port=5)
+        == "http://127.0.0.1:5"
+    )
 
 
 def test_a_page_is_opened_once_its_server_listens():

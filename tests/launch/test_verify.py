@@ -12,17 +12,21 @@ import pytest
 
 from raypeft.core.errors import PlanDiffersError
 from raypeft.core.result import Result
+from raypeft.core.spec import Cell, Recipe, Search, Sweep
 from raypeft.launch.tracking import Tracker, default_tracking_uri
 from raypeft.launch.verify import verify_store
+from raypeft.store import Store
 from raypeft.store.history import History
 from raypeft.store.ledger import Ledger
+from raypeft.store.plan import PlanRecord
 
+RECIPE = Recipe(epochs=1)
 ROW = Result(
     trial_id="", sweep="s", stage="search", method="full", model="m", dataset="d", fraction=1.0, seed=0,
     lr=0.1, status="done", classes=("a", "b"), metrics={"val/f1_macro": 0.5},
     curve=({"epoch": 1, "train/loss": 1.0, "val/f1_macro": 0.5},),
     spec={
-        "cell": {"dataset": "d"}, "recipe": {"epochs": 1, "image_size": 32},
+        "cell": {"dataset": "d"}, "recipe": RECIPE.to_dict() | {"image_size": 32},
         "search": {"trials": 2, "lr": {"low": 1e-3, "high": 1.0}},
     }, data_digest="images", weights_digest="weights",
     started="2026-01-02T03:04:05.000+00:00", ended="2026-01-02T03:05:05.000+00:00",
@@ -50,13 +54,18 @@ def write_adapter(store: Path, content: str) -> None:
 @pytest.fixture
 def store(tmp_path) -> Path:
     """Two candidates, one of which went on from step 5, and a final run at the better one's rate."""
-    ledger, history = Ledger(tmp_path), History(tmp_path)
+    ledger, history = Ledger(Store(tmp_path)), History(Store(tmp_path))
     write_predictions(tmp_path, [0, 0, 0, 1])  # 3 of 4
     write_adapter(tmp_path, "{ }")
-    cell = {"method": "full", "model": "m", "dataset": "d", "fraction": 1.0}
-    sweep = {"cells": [cell], "final_seeds": [0], "search": {"trials": 2}, "recipe": {"epochs": 1}}
-    digests = {"data": {"d": "images"}, "weights": {"m": "weights"}}
-    (tmp_path / "plan.json").write_text(json.dumps({"sweep": sweep, "digests": digests}))
+    sweep = Sweep(
+        name="s",
+        cells=(Cell(method="full", model="m", dataset="d"),),
+        search=Search(trials=2),
+        recipe=RECIPE,
+        final_seeds=(0,),
+    )
+    digests = {"weights_digests": {"m": "weights"}, "data_digests": {"d": "images"}}
+    Store(tmp_path).write_plan(PlanRecord(sweep=sweep, trials=3, data={}, **digests))
     history.note("start", trial_id="best", step=0)
     history.note("retry", trial_id="best", step=5)
     for row in (WORSE, BEST, FINAL):
@@ -67,10 +76,10 @@ def store(tmp_path) -> Path:
 
 
 def test_a_sound_store_passes_with_mlflow_and_without(store):
-    assert verify_store(store) == []
-    uri = default_tracking_uri(store)
-    Tracker(store, uri, "s").sync()
-    assert verify_store(store, tracking_uri=uri) == []
+    assert verify_store(Store(store)) == []
+    uri = default_tracking_uri(Store(store))
+    Tracker(Store(store), uri, "s").sync()
+    assert verify_store(Store(store), tracking_uri=uri) == []
 
 
 def change_row(trial_id: str, **columns: object) -> Callable[[Path], object]:
@@ -82,7 +91,7 @@ def change_row(trial_id: str, **columns: object) -> Callable[[Path], object]:
 
 
 def note(event: str, **facts: object) -> Callable[[Path], object]:
-    return lambda store: History(store).note(event, **facts)
+    return lambda store: History(Store(store)).note(event, **facts)
 
 
 def lose_all(store: Path) -> None:
@@ -95,7 +104,7 @@ def lose_all(store: Path) -> None:
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lose_all, "missing, though the sweep ended as complete: full / m / d / 1 | final seed 0"),
     (
-        change_row("final", spec=dict(FINAL.spec) | {"recipe": {"epochs": 9, "image_size": 32}}),
+        change_row("final", spec=dict(FINAL.spec) | {"recipe": RECIPE.to_dict() | {"epochs": 9}}),
         "trial final was trained with other epochs than the plan's",
     ),
     (change_row("final", data_digest="x"), "trial final was trained with other images than the plan's"),
@@ -121,11 +130,11 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda store: (store / "checkpoints" / "best").mkdir(parents=True), "of a committed trial"),
     (lambda store: (store / "stop.json").write_text("{}"), "nobody runs who could stop"),
     (
-        lambda store: Ledger(store).commit(replace(FINAL, trial_id="twin")),
+        lambda store: Ledger(Store(store)).commit(replace(FINAL, trial_id="twin")),
         "committed 2 times: full / m / d / 1 | final seed 0: final, twin",
     ),
     (
-        lambda store: Ledger(store).commit(replace(FINAL, trial_id="extra", seed=7)),
+        lambda store: Ledger(Store(store)).commit(replace(FINAL, trial_id="extra", seed=7)),
         "trial extra is not in the plan: full / m / d / 1 | final seed 7",
     ),
     (change_row("worse", candidate=2), "trial worse is not in the plan: full / m / d / 1 | candidate 2"),
@@ -143,26 +152,26 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
 @pytest.mark.parametrize(("damage", "told"), BROKEN, ids=[told for _, told in BROKEN])
 def test_a_broken_promise_is_told(store, damage, told):
     damage(store)
-    assert any(told in problem for problem in verify_store(store))
+    assert any(told in problem for problem in verify_store(Store(store)))
 
 
 def test_artifacts_that_mlflow_has_lost_are_told(store):
-    uri = default_tracking_uri(store)
-    Tracker(store, uri, "s").sync()
+    uri = default_tracking_uri(Store(store))
+    Tracker(Store(store), uri, "s").sync()
     (config,) = (store / "mlflow-artifacts").rglob("adapter_config.json")
     config.write_text("{   }")
     (matrix,) = (store / "mlflow-artifacts").rglob("confusion_matrix.csv")
     matrix.unlink()
-    wrong, lacking = verify_store(store, tracking_uri=uri)
+    wrong, lacking = verify_store(Store(store), tracking_uri=uri)
     assert "MLflow's adapter of trial final is not the store's: adapter_config.json (5 bytes) at " in wrong
     assert wrong.endswith("; in the store adapter_config.json (3 bytes)")
     assert "MLflow lacks confusion_matrix.csv of trial final at " in lacking
 
 
 def test_a_renamed_store_is_sound(store, tmp_path):
-    Tracker(store, default_tracking_uri(store), "s").sync()
+    Tracker(Store(store), default_tracking_uri(Store(store)), "s").sync()
     renamed = store.rename(tmp_path.with_name(f"{tmp_path.name}-renamed"))
-    assert verify_store(renamed, tracking_uri=default_tracking_uri(renamed)) == []
+    assert verify_store(Store(renamed), tracking_uri=default_tracking_uri(Store(renamed))) == []
 
 
 def test_a_cell_without_a_usable_rate_breaks_no_promise(store):
@@ -172,14 +181,14 @@ def test_a_cell_without_a_usable_rate_breaks_no_promise(store):
     for path in ("ledger/final.json", "predictions/final.parquet", "events.jsonl"):
         (store / path).unlink()
     (store / "status.json").write_text(json.dumps({"state": "ended", "exit_code": 0}))
-    assert verify_store(store) == []
+    assert verify_store(Store(store)) == []
 
 
 def test_what_mlflow_holds_beside_the_ledger_is_told(store):
     from mlflow import MlflowClient
 
-    uri = default_tracking_uri(store)
-    Tracker(store, uri, "s").sync()
+    uri = default_tracking_uri(Store(store))
+    Tracker(Store(store), uri, "s").sync()
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("s").experiment_id
     runs = {
@@ -188,7 +197,7 @@ def test_what_mlflow_holds_beside_the_ledger_is_told(store):
     client.delete_run(runs["worse"])
     client.log_metric(runs["best"], "val/f1_macro", 0.5, step=1)
     left = client.create_run(experiment).info.run_id
-    assert sorted(verify_store(store, tracking_uri=uri)) == sorted(
+    assert sorted(verify_store(Store(store), tracking_uri=uri)) == sorted(
         [
             "MLflow holds 0 finished runs of trial worse",
             f"MLflow run {left} is left RUNNING",
@@ -199,7 +208,7 @@ def test_what_mlflow_holds_beside_the_ledger_is_told(store):
 
 def test_a_damaged_plan_is_told_with_its_copy_and_a_damaged_status_is_none(store):
     (store / "status.json").write_text("{")
-    assert verify_store(store) == []
+    assert verify_store(Store(store)) == []
     (store / "plan.json").write_text("{")
     with pytest.raises(PlanDiffersError, match=r"plan.json is damaged .*; restore it with: cp "):
-        verify_store(store)
+        verify_store(Store(store))

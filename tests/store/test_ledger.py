@@ -11,6 +11,7 @@ import pytest
 
 from raypeft.core.errors import StorageError, StoreInUseError
 from raypeft.core.result import Result
+from raypeft.store import Store
 from raypeft.store.lease import Lease
 from raypeft.store.ledger import Ledger
 
@@ -25,12 +26,12 @@ def row(**changes: object) -> Result:
 
 
 def test_a_committed_row_reads_back_equal(tmp_path):
-    Ledger(tmp_path).commit(row())
-    assert Ledger(tmp_path)["0123456789ab"] == row()
+    Ledger(Store(tmp_path)).commit(row())
+    assert Ledger(Store(tmp_path))["0123456789ab"] == row()
 
 
 def test_the_first_writer_wins(tmp_path):
-    first, second = Ledger(tmp_path), Ledger(tmp_path)
+    first, second = Ledger(Store(tmp_path)), Ledger(Store(tmp_path))
     first.commit(row())
     stands = second.commit(row(metrics={"test/f1_macro": 0.9}))
     assert stands == row()
@@ -38,62 +39,62 @@ def test_the_first_writer_wins(tmp_path):
 
 
 def test_a_commit_leaves_no_temporary_file(tmp_path):
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Store(tmp_path))
     ledger.commit(row())
     ledger.commit(row())
     assert [path.name for path in (tmp_path / "ledger").iterdir()] == ["0123456789ab.json"]
 
 
 def test_a_crash_is_no_result_and_vanishes_with_one(tmp_path):
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Store(tmp_path))
     ledger.record_failure(row(status="failed", attempt=2))
-    assert "0123456789ab" not in Ledger(tmp_path)
-    assert Ledger(tmp_path).num_failures("0123456789ab") == 2
+    assert "0123456789ab" not in Ledger(Store(tmp_path))
+    assert Ledger(Store(tmp_path)).num_failures("0123456789ab") == 2
     ledger.commit(row())
-    assert Ledger(tmp_path).num_failures("0123456789ab") == 0
+    assert Ledger(Store(tmp_path)).num_failures("0123456789ab") == 0
 
 
 def test_a_damaged_row_is_named(tmp_path):
-    Ledger(tmp_path).commit(row())
+    Ledger(Store(tmp_path)).commit(row())
     path = tmp_path / "ledger" / "0123456789ab.json"
     path.write_text(path.read_text()[:50])
     with pytest.raises(StorageError, match=r"0123456789ab\.json: not a ledger row"):
-        Ledger(tmp_path)
+        Ledger(Store(tmp_path))
 
 
 def test_a_row_that_lies_under_another_trial_s_name_is_refused(tmp_path):
     """What a trial left is looked for under its id: in a store that was sent, it might lead anywhere."""
-    Ledger(tmp_path).commit(row())
+    Ledger(Store(tmp_path)).commit(row())
     path = tmp_path / "ledger" / "0123456789ab.json"
     path.write_text(path.read_text().replace("0123456789ab", "../../home/someone"))
     with pytest.raises(StorageError, match=r"0123456789ab\.json: not a ledger row \(of trial '\.\./"):
-        Ledger(tmp_path)
+        Ledger(Store(tmp_path))
 
 
 def test_a_row_of_a_newer_schema_is_refused(tmp_path):
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Store(tmp_path))
     ledger.commit(row())
     path = tmp_path / "ledger" / "0123456789ab.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 99}))
     with pytest.raises(StorageError, match="schema 99"):
-        Ledger(tmp_path)
+        Ledger(Store(tmp_path))
 
 
 def test_a_row_of_an_older_schema_is_read(tmp_path):
     """Schema 2 knew the epoch after which a trial went on, here 12 steps in 3 epochs."""
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Store(tmp_path))
     ledger.commit(row(steps=12, epochs=3))
     path = tmp_path / "ledger" / "0123456789ab.json"
     old = json.loads(path.read_text())
     for column in ("failure", "remarks", "micro_batch_size", "resumed_step"):
         del old[column]
     path.write_text(json.dumps(old | {"schema": 2, "resumed_epoch": 2}))
-    found = Ledger(tmp_path)["0123456789ab"]
+    found = Ledger(Store(tmp_path))["0123456789ab"]
     assert (found.resumed_step, found.remarks, found.failure) == (8, (), None)
 
 
 def _commit_own(store: Path, number: int) -> None:
-    Ledger(store).commit(row(metrics={"test/f1_macro": number / 10}))
+    Ledger(Store(store)).commit(row(metrics={"test/f1_macro": number / 10}))
 
 
 def test_of_many_writers_at_once_one_stands_and_no_file_is_torn(tmp_path):
@@ -104,15 +105,17 @@ def test_of_many_writers_at_once_one_stands_and_no_file_is_torn(tmp_path):
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 8
-    assert Ledger(tmp_path)["0123456789ab"].metrics["test/f1_macro"] in [number / 10 for number in range(8)]
+    assert Ledger(Store(tmp_path))["0123456789ab"].metrics["test/f1_macro"] in [
+        number / 10 for number in range(8)
+    ]
 
 
 def test_a_second_driver_is_refused_and_told_who_drives(tmp_path):
-    lease = Lease(tmp_path)
+    lease = Lease(Store(tmp_path))
     code = (
-        "import sys, pathlib; from raypeft.store.lease import Lease\n"
+        "import sys; from raypeft.store import Store; from raypeft.store.lease import Lease\n"
         "from raypeft.core.errors import StoreInUseError\n"
-        "try: Lease(pathlib.Path(sys.argv[1]))\n"
+        "try: Lease(Store(sys.argv[1]))\n"
         "except StoreInUseError as error: print(error)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -123,7 +126,7 @@ def test_a_second_driver_is_refused_and_told_who_drives(tmp_path):
 
 
 def test_a_lease_in_the_same_process_is_refused_too(tmp_path):
-    lease = Lease(tmp_path)
+    lease = Lease(Store(tmp_path))
     with pytest.raises(StoreInUseError):
-        Lease(tmp_path)
+        Lease(Store(tmp_path))
     lease.release()

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from raypeft.core.errors import StorageError, StoreInUseError
 from raypeft.core.result import Result
+from raypeft.store import Store
 from raypeft.store.lease import Lease
 from raypeft.store.ledger import Ledger, sweep_up
 from raypeft.train.checkpoint import Checkpoints
@@ -128,17 +129,17 @@ def test_a_crash_at_every_call_of_a_commit_leaves_the_row_whole_or_none(tmp_path
     while not finished:
         due += 1
         store = tmp_path / str(due)
-        Ledger(store)
+        Ledger(Store(store))
         disk = FaultyDisk(store)
         try:
             disk.fail(due, "crash")
-            Ledger(store, lease=None).commit(ROW)
+            Ledger(Store(store), lease=None).commit(ROW)
             finished = True
         except PowerLostError:
             pass
         finally:
             disk.close()
-        found = Ledger(store)
+        found = Ledger(Store(store))
         assert len(found) in ((1,) if finished else (0, 1))
         assert all(row == ROW for row in found.rows())
     assert due > 4, "several calls were interrupted"
@@ -179,7 +180,7 @@ def test_power_lost_at_every_call_of_a_checkpoint_leaves_it_or_the_one_before(tm
 def test_an_error_at_any_call_of_a_commit_is_a_storage_error_and_the_next_commit_stands(tmp_path, fault):
     for due in range(1, 40):
         store = tmp_path / str(due)
-        ledger = Ledger(store)
+        ledger = Ledger(Store(store))
         disk = FaultyDisk(store)
         told = ""
         try:
@@ -192,8 +193,8 @@ def test_an_error_at_any_call_of_a_commit_is_a_storage_error_and_the_next_commit
         if not told:
             break
         assert "injected" in told
-        assert Ledger(store).commit(ROW) == ROW
-        assert len(Ledger(store)) == 1
+        assert Ledger(Store(store)).commit(ROW) == ROW
+        assert len(Ledger(Store(store))) == 1
     assert due > 4
 
 
@@ -214,9 +215,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def open(self, *, take_over: bool = False) -> None:
         if self.leases and not take_over:
             self.leases[-1].release()
-        self.leases.append(Lease(self.store, take_over=take_over))
-        self.ledger = Ledger(self.store, lease=self.leases[-1])
-        sweep_up(self.store, self.ledger)
+        self.leases.append(Lease(Store(self.store), take_over=take_over))
+        self.ledger = Ledger(Store(self.store), lease=self.leases[-1])
+        sweep_up(Store(self.store), self.ledger)
         for row in self.ledger.rows():  # seen by a driver, so it counts as done
             self.stands(row)
 
@@ -275,7 +276,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_was_committed_stays(self) -> None:
-        found = Ledger(self.store)
+        found = Ledger(Store(self.store))
         for trial_id, row in self.committed.items():
             assert found[trial_id] == row
 

@@ -7,6 +7,7 @@ import torch
 
 from raypeft.core.spec import Generation, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
+from raypeft.store import Store
 from raypeft.train import run_trial
 
 CPU = torch.device("cpu")
@@ -22,7 +23,7 @@ def test_gradient_checkpointing_changes_no_number(model, method, tmp_path):
         recipe=Recipe(epochs=2, batch_size=32, micro_batch_size=32, generation=generation),
         final_seeds=(0,),
     )
-    plan = make_plan(sweep, store=tmp_path)
+    plan = make_plan(sweep, store=Store(tmp_path))
     spec = plan.search_spec(sweep.cells[0], search=sweep.search, candidate=0, lr=1e-2)
     saving = replace(spec, recipe=replace(spec.recipe, gradient_checkpointing=True))
     assert saving.trial_id != spec.trial_id

@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
+from raypeft.store import Store
 from raypeft.train import run_trial
 
 
@@ -40,7 +41,7 @@ def plan(images, store):
         recipe=Recipe(epochs=4, batch_size=16, micro_batch_size=16, image_size=32),
         final_seeds=(0,),
     )
-    return make_plan(sweep, store=store)
+    return make_plan(sweep, store=Store(store))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from raypeft.core.spec import Augmentation, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
+from raypeft.store import Store
 from raypeft.train import run_trial
 from raypeft.train.build import build_trial
 from raypeft.train.workers import Workers
@@ -25,7 +26,7 @@ def sweep(model: str, method: str = "linear", **recipe: object) -> Sweep:
 
 
 def specs(asked: Sweep, store):
-    plan = make_plan(asked, store=store)
+    plan = make_plan(asked, store=Store(store))
     return [plan.final_spec(asked.cells[0], seed=seed, lr=3e-3) for seed in asked.final_seeds]
 
 
@@ -106,7 +107,7 @@ def test_views_are_computed_once_for_all_epochs_and_seeds(tmp_path, monkeypatch)
     before = [file.stat().st_mtime_ns for file in files]
     run(other, tmp_path)
     assert [file.stat().st_mtime_ns for file in files] == before
-    data = make_plan(asked, store=tmp_path).data["digits"]
+    data = make_plan(asked, store=Store(tmp_path)).data["digits"]
     num_train, num_val, num_test = (len(data.cases(side)) for side in ("train", "val", "test"))
     rows = sorted(len(load_file(file)["features"]) for file in files)
     assert rows == sorted([num_train + num_val, num_test, 2 * num_train])

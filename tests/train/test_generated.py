@@ -17,6 +17,7 @@ from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
 from raypeft.metrics.generation import frechet_distance
 from raypeft.models import MODELS
+from raypeft.store import Store
 from raypeft.train import load_adapter, run_trial
 from raypeft.train.build import build_trial
 from raypeft.train.checkpoint import Checkpoints
@@ -59,7 +60,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(store):
-    return make_plan(SWEEP, store=store)
+    return make_plan(SWEEP, store=Store(store))
 
 
 def spec_of(plan, method: str, *, seed: int = 0):
@@ -182,7 +183,7 @@ def test_a_pipeline_of_ones_own_is_read_from_the_store_wherever_a_worker_stands(
         dataset=("digits",),
         fraction=(0.1,),
     )
-    own = make_plan(replace(SWEEP, cells=cells), store=tmp_path / "store")
+    own = make_plan(replace(SWEEP, cells=cells), store=Store(tmp_path / "store"))
     shutil.rmtree(tmp_path / "mine")
     spec = own.search_spec(own.sweep.cells[0], search=own.sweep.search, candidate=0, lr=3e-3)
     sent = TrialSpec.from_dict(spec.to_dict())

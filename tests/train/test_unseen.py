@@ -8,6 +8,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from raypeft.core.spec import Augmentation, Generation, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
+from raypeft.store import Store
 from raypeft.train import run_trial
 from raypeft.train.build import build_trial
 from raypeft.train.workers import Workers
@@ -51,7 +52,7 @@ def num_seen(seen, images, cases) -> int:
 def planned(store, *, method="linear", model="vit_nano", **recipe):
     cells = grid(method=(method,), model=(model,), dataset=("digits",), fraction=(0.1,))
     recipe = {"epochs": 1, "batch_size": 64, **recipe}
-    return make_plan(Sweep(name="u", cells=cells, search=SEARCH, recipe=Recipe(**recipe)), store=store)
+    return make_plan(Sweep(name="u", cells=cells, search=SEARCH, recipe=Recipe(**recipe)), store=Store(store))
 
 
 def both_specs(plan):

@@ -1,14 +1,14 @@
-"""The stored predictions of final runs: the only reader of `predictions/` on the way to a claim."""
+"""The stored predictions of final runs: the only reader of predictions on the way to a claim."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypeft.core.errors import StorageError
+from raypeft.store import Store
 
 Array = np.ndarray
 FIXED = ("case_id", "group", "label")
@@ -31,12 +31,12 @@ class Predictions:
         return np.asarray(self.probabilities.argmax(axis=1))
 
 
-def read_predictions(store: Path, trial_id: str) -> Predictions | None:
+def read_predictions(store: Store, trial_id: str) -> Predictions | None:
     """None where the run stored no probabilities: text-to-image keeps features of images there.
 
     Raises: StorageError naming a file that is damaged.
     """
-    path = Path(store) / "predictions" / f"{trial_id}.parquet"
+    path = store.predictions(trial_id)
     if not path.is_file():
         return None
     try:
@@ -70,7 +70,7 @@ def read_predictions(store: Path, trial_id: str) -> Predictions | None:
 class PredictionStore:
     """Reads each run's predictions once."""
 
-    def __init__(self, store: Path | None) -> None:
+    def __init__(self, store: Store | None) -> None:
         """`store`: None for tables without predictions."""
         self._store = store
         self._read: dict[str, Predictions | None] = {}

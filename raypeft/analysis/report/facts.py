@@ -1,7 +1,8 @@
 """What a store says of its runs apart from scores: search, cost, failures, setup, provenance, commands."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from raypeft.analysis.metrics import NUM_IMAGES, RANKED_BY, format_score, higher
 from raypeft.analysis.read.scores import CELL, format_fraction
 from raypeft.analysis.report.tables import MISSING
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Cell, donor, model_label
+from raypeft.core.spec import Augmentation, Cell, Sweep, model_label
+from raypeft.store.plan import DataRecord, PlanRecord
 
 Facts = dict[str, str]
 
@@ -113,48 +115,47 @@ def remark_rows(frame: pd.DataFrame) -> list[Facts]:
     ]
 
 
-def setup_facts(plan: Mapping[str, Any]) -> Facts:
+def setup_facts(plan: PlanRecord) -> Facts:
     """What was asked for, from the plan."""
-    sweep = plan["sweep"]
-    search, recipe, rates = sweep["search"], sweep["recipe"], sweep["search"]["lr"]
-    final_seeds = ", ".join(map(str, sweep["final_seeds"]))
+    sweep = plan.sweep
+    search, recipe, rates = sweep.search, sweep.recipe, sweep.search.lr
+    final_seeds = ", ".join(map(str, sweep.final_seeds))
     return {
-        "datasets": _join(dataset_label(cell["dataset"]) for cell in sweep["cells"]),
+        "datasets": _join(dataset_label(cell.dataset) for cell in sweep.cells),
         "cells": (
-            f"{len(sweep['cells'])}, each {search['trials']} candidates "
-            f"and {len(sweep['final_seeds'])} final runs"
+            f"{len(sweep.cells)}, each {search.trials} candidates "
+            f"and {len(sweep.final_seeds)} final runs"
             + (
                 f"; {carried} candidates around the rate of the next smaller fraction where there is one"
-                if (carried := sweep.get("carried_candidates"))
+                if (carried := sweep.carried_candidates)
                 else ""
             )
         ),
-        "learning rate": f"{rates['low']:g} to {rates['high']:g}, log scale",
-        "pruning": f"from epoch {search['grace_epochs']}, keeping one in {search['reduction_factor']}",
-        "epochs": f"{recipe['epochs']}",
-        "batch size": f"{recipe['batch_size']} (micro-batches of {recipe['micro_batch_size']})",
-        "weight decay": f"{recipe['weight_decay']:g}",
-        "image size": f"{recipe['image_size']} px" if recipe["image_size"] else "the model's own",
-        "augmentation": _changes(recipe["augmentation"]),
-        "seeds": f"final {final_seeds}; search {search['seed']}; split {sweep['split_seed']}",
-        **{f"split of {dataset}": _split(facts) for dataset, facts in plan["data"].items()},
+        "learning rate": f"{rates.low:g} to {rates.high:g}, log scale",
+        "pruning": f"from epoch {search.grace_epochs}, keeping one in {search.reduction_factor}",
+        "epochs": f"{recipe.epochs}",
+        "batch size": f"{recipe.batch_size} (micro-batches of {recipe.micro_batch_size})",
+        "weight decay": f"{recipe.weight_decay:g}",
+        "image size": f"{recipe.image_size} px" if recipe.image_size else "the model's own",
+        "augmentation": _changes(recipe.augmentation),
+        "seeds": f"final {final_seeds}; search {search.seed}; split {sweep.split_seed}",
+        **{f"split of {dataset}": _split(facts) for dataset, facts in plan.data.items()},
     }
 
 
-def provenance_facts(frame: pd.DataFrame, plan: Mapping[str, Any]) -> Facts:
+def provenance_facts(frame: pd.DataFrame, plan: PlanRecord) -> Facts:
     """On what the rows were made; more than one value means that the sweep was continued elsewhere."""
     versions = frame["versions"].map(
         lambda found: ", ".join(f"{name} {v}" for name, v in sorted(found.items()))
     )
-    digests = plan["digests"]
     return {
         "commit": _join(frame["git"]),
         "versions": _join(versions, "; "),
         "hardware": _join(frame["hardware"], "; "),
         "precision": _join(frame["precision"]),
         **({"features": _join(frame["features"])} if "features" in frame and any(frame["features"]) else {}),
-        **{f"weights of {model}": digest for model, digest in sorted(digests.get("weights", {}).items())},
-        **{f"data of {dataset}": digest for dataset, digest in sorted(digests.get("data", {}).items())},
+        **{f"weights of {model}": digest for model, digest in sorted(plan.weights_digests.items())},
+        **{f"data of {dataset}": digest for dataset, digest in sorted(plan.data_digests.items())},
     }
 
 
@@ -166,51 +167,48 @@ def resume_command(sweep: str, store: Path) -> str:
     return f"raypeft run sweeps/{sweep}.py --store {where}"
 
 
-def command_rows(plan: Mapping[str, Any]) -> list[Facts]:
+def command_rows(sweep: Sweep) -> list[Facts]:
     """Per cell, the command that makes its row of the tables anew, in a store of its own.
 
     With the cells at smaller fractions whose rates it carries on. Where the images lie is not told: PATH
     stands for the folder.
     """
-    sweep = plan["sweep"]
-    recipe, search = sweep["recipe"], sweep["search"]
-    file = "raypeft/quickstart.py" if sweep["name"] == "quickstart" else f"sweeps/{sweep['name']}.py"
+    recipe, search = sweep.recipe, sweep.search
+    file = "raypeft/quickstart.py" if sweep.name == "quickstart" else f"sweeps/{sweep.name}.py"
     shared = [
-        f"--seeds {','.join(map(str, sweep['final_seeds']))}",
-        f"--candidates {search['trials']}",
-        f"--epochs {recipe['epochs']}",
-        f"--batch-size {recipe['batch_size']}",
-        *([f"--image-size {recipe['image_size']}"] if recipe["image_size"] else []),
-        *([f"--split {sweep['split']}"] if sweep["split"] != "auto" else []),
-        *(["--allow-leakage"] if sweep["allow_leakage"] else []),
+        f"--seeds {','.join(map(str, sweep.final_seeds))}",
+        f"--candidates {search.trials}",
+        f"--epochs {recipe.epochs}",
+        f"--batch-size {recipe.batch_size}",
+        *([f"--image-size {recipe.image_size}"] if recipe.image_size else []),
+        *([f"--split {sweep.split}"] if sweep.split != "auto" else []),
+        *(["--allow-leakage"] if sweep.allow_leakage else []),
         "--store runs/again",
     ]
     rows = []
-    for cell in sweep["cells"]:
-        dataset, model = dataset_label(cell["dataset"]), model_label(cell["model"])
+    for cell in sweep.cells:
         options = [
-            f"--methods {shlex.quote(cell['method'])}",
-            f"--models {shlex.quote(model)}",
-            f"--datasets {shlex.quote(_source(cell['dataset']))}",
+            f"--methods {shlex.quote(cell.method)}",
+            f"--models {shlex.quote(model_label(cell.model))}",
+            f"--datasets {shlex.quote(_source(cell.dataset))}",
             f"--fractions {','.join(f'{fraction:g}' for fraction in _needed(cell, sweep))}",
         ]
         rows.append(
             {
-                "cell": f"{cell['method']} / {model} / {dataset} / {cell['fraction']:g}",
+                "cell": str(cell),
                 "command": " ".join([f"raypeft run {file}", *options, *shared]),
             }
         )
     return sorted(rows, key=lambda row: row["cell"])
 
 
-def _needed(cell: Mapping[str, Any], sweep: Mapping[str, Any]) -> list[float]:
+def _needed(cell: Cell, sweep: Sweep) -> list[float]:
     """Its fraction, and those that its search follows from."""
-    one: Cell | None = Cell(**cell)
-    cells = [Cell(**other) for other in sweep["cells"]] if sweep.get("carried_candidates") else []
+    one: Cell | None = cell
     found = []
     while one is not None:
         found.append(one.fraction)
-        one = donor(one, cells)
+        one = sweep.donor(one)
     return found[::-1]
 
 
@@ -222,15 +220,16 @@ def _source(dataset: str) -> str:
     return f"{kind}:PATH/{where.rstrip('/').rpartition('/')[2]}"
 
 
-def _changes(augmentation: Mapping[str, Any] | None) -> str:
+def _changes(augmentation: Augmentation | None) -> str:
     """The settings that change an image."""
-    used = {name: value for name, value in (augmentation or {}).items() if value not in (0.0, [1.0, 1.0])}
+    settings = asdict(augmentation) if augmentation else {}
+    used = {name: value for name, value in settings.items() if value not in (None, 0.0, (1.0, 1.0))}
     return ", ".join(f"{name}={value}" for name, value in used.items()) or "none"
 
 
-def _split(facts: Mapping[str, Any]) -> str:
-    images = facts["images"]
-    return f"{facts['split']}: {images['train']:,} / {images['val']:,} / {images['test']:,} images"
+def _split(facts: DataRecord) -> str:
+    images = facts.images
+    return f"{facts.split}: {images['train']:,} / {images['val']:,} / {images['test']:,} images"
 
 
 def _cell_columns(key: Sequence[Any]) -> Facts:

@@ -1,7 +1,6 @@
 """All figures of a study, in the order of the report."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from raypeft.analysis.report.facts import search_objective
 from raypeft.analysis.report.plots.cases import draw_confusion, draw_reliability
@@ -16,6 +15,7 @@ from raypeft.analysis.report.plots.samples import data_samples, draw_samples
 from raypeft.analysis.report.plots.search import data_search, draw_search
 from raypeft.analysis.report.plots.style import Drawing, styles_of
 from raypeft.analysis.study import Study
+from raypeft.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class Figures:
         ]  # fmt: skip
 
 
-def draw_study(study: Study, store: Path) -> Figures:
+def draw_study(study: Study, store: Store) -> Figures:
     """`study`: of `store`; a method keeps its colour, marker and dash in all figures."""
     styles = styles_of(map(str, study.frame["method"].unique()))
     figures = Figures()

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,7 +25,6 @@ from raypeft.analysis.ranking.verdict import (
     sentences,
 )
 from raypeft.analysis.read.csv_scores import FIRST
-from raypeft.analysis.read.load import load_plan
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.report.facts import (
     command_rows,
@@ -56,6 +54,8 @@ from raypeft.analysis.study import Study, open_study
 from raypeft.core.errors import StorageError
 from raypeft.core.remarks import describe_remarks
 from raypeft.core.text import whole
+from raypeft.store import Store
+from raypeft.store.plan import PlanRecord
 
 MOST_LINES = 16
 MOST_GRIDS = 4
@@ -87,7 +87,7 @@ class Section:
 
 
 def write_report(
-    store: Path, output: Path, *, against: str | None = None, export: Path | None = None
+    store: Store | str | Path, output: str | Path, *, against: str | None = None, export: Path | None = None
 ) -> Path:
     """Replace `output` atomically by the report on `store`; returns it. The same ledger gives the same bytes.
 
@@ -96,10 +96,11 @@ def write_report(
     Raises: ConfigError when `store` holds no sweep; StorageError when a row cannot be read or a file not
     be written.
     """
-    plan = load_plan(store)
+    store = Store.open(store)
+    plan = store.plan
     (study,) = open_study(store)
-    figures = draw_study(study, Path(store)) if study.inferences else Figures()
-    sections = _sections(study, plan, Path(store), figures, against=against)
+    figures = draw_study(study, store) if study.inferences else Figures()
+    sections = _sections(study, plan, store, figures, against=against)
     _write(Path(output), _render(study, plan, sections))
     if export is not None:
         _export(sections, figures, Path(export))
@@ -126,7 +127,7 @@ def lead(study: Study) -> list[str]:
 
 
 def _sections(
-    study: Study, plan: Mapping[str, Any], store: Path, figures: Figures, *, against: str | None
+    study: Study, plan: PlanRecord, store: Store, figures: Figures, *, against: str | None
 ) -> list[Section]:
     """Everything below the headline, in order; sections without content are left out."""
     frame = study.frame
@@ -307,21 +308,21 @@ def _failures(study: Study) -> list[Part]:
     ]
 
 
-def _provenance(frame: pd.DataFrame, plan: Mapping[str, Any], store: Path) -> list[Part]:
+def _provenance(frame: pd.DataFrame, plan: PlanRecord, store: Store) -> list[Part]:
     return [
         Part(facts=provenance_facts(frame, plan)),
         Part(
             note="On the same store, with the options of the first run, this runs what is missing:",
-            code=resume_command(plan["sweep"]["name"], store),
+            code=resume_command(plan.sweep.name, store.path),
         ),
         Part(
-            table=plain_table("The command behind every cell", command_rows(plan)),
+            table=plain_table("The command behind every cell", command_rows(plan.sweep)),
             fold="The command behind every cell",
         ),
     ]
 
 
-def _render(study: Study, plan: Mapping[str, Any], sections: Sequence[Section]) -> str:
+def _render(study: Study, plan: PlanRecord, sections: Sequence[Section]) -> str:
     environment = Environment(
         loader=PackageLoader("raypeft.analysis.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -332,12 +333,12 @@ def _render(study: Study, plan: Mapping[str, Any], sections: Sequence[Section]) 
     environment.filters["html"] = to_html
     committed = sum(row.status != "failed" for row in study.rows)
     num_hopeless = sum("no usable rate" in found for found in study.remarks.values())
-    without_rate = num_hopeless * len(plan["sweep"]["final_seeds"])
+    without_rate = num_hopeless * len(plan.sweep.final_seeds)
     return environment.get_template("report.html.j2").render(
-        sweep=plan["sweep"],
+        sweep=plan.sweep,
         committed=committed,
-        planned=plan["trials"],
-        is_complete=committed + without_rate >= plan["trials"],
+        planned=plan.trials,
+        is_complete=committed + without_rate >= plan.trials,
         lead=lead(study),
         subject=_subject(study),
         sections=sections,

@@ -11,6 +11,7 @@ from raypeft.analysis.ranking.rank import pools_of
 from raypeft.analysis.read.load import load_results
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.metrics import score
+from raypeft.store import Store
 
 F1 = "test/f1_macro"
 
@@ -131,7 +132,7 @@ def test_methods_are_compared_with_full_tuning_on_the_same_cases(predicted_store
     store = predicted_store({"full": 1.0, "lora": 4.0, "linear": 1.0})
     frame = load_results(store)
     (pool,) = pools_of(frame, F1)
-    found = {row.method: row for row in compare(pool, PredictionStore(store))}
+    found = {row.method: row for row in compare(pool, PredictionStore(Store(store)))}
     assert set(found) == {"lora", "linear"}
     assert {row.reference for row in found.values()} == {"full"}
     means = frame.groupby("method")[F1].mean()
@@ -147,7 +148,7 @@ def test_methods_are_compared_with_full_tuning_on_the_same_cases(predicted_store
 def test_without_full_tuning_the_best_method_is_the_reference(predicted_store):
     store = predicted_store({"lora": 4.0, "linear": 1.0})
     (pool,) = pools_of(load_results(store), F1)
-    (row,) = compare(pool, PredictionStore(store))
+    (row,) = compare(pool, PredictionStore(Store(store)))
     assert (row.method, row.reference) == ("linear", "lora")
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from raypeft.analysis.read.load import load_plan, load_results
+from raypeft.analysis.read.load import load_results
 from raypeft.core.errors import ConfigError, StorageError
 
 
@@ -48,10 +48,9 @@ def test_half_written_files_are_not_rows(write_store, final_rows):
     assert len(load_results(store)) == 1
 
 
-@pytest.mark.parametrize("reader", [load_results, load_plan])
-def test_a_store_that_does_not_exist_is_a_configuration_error_that_names_it(reader, tmp_path):
+def test_a_store_that_does_not_exist_is_a_configuration_error_that_names_it(tmp_path):
     with pytest.raises(ConfigError, match="nowhere"):
-        reader(tmp_path / "nowhere")
+        load_results(tmp_path / "nowhere")
 
 
 def test_a_folder_without_a_ledger_is_a_configuration_error(tmp_path):
@@ -74,14 +73,3 @@ def test_a_row_of_a_newer_schema_is_refused_by_name(write_store, make_row):
     path.write_text(json.dumps(row.to_dict() | {"schema": 99}))
     with pytest.raises(StorageError, match=rf"{row.trial_id}\.json: row of schema 99"):
         load_results(store)
-
-
-def test_the_plan_is_read_and_a_missing_or_damaged_one_is_named(write_store, final_rows):
-    store = write_store(final_rows({"linear": [0.5]}), trials=120)
-    assert load_plan(store)["trials"] == 120
-    (store / "plan.json").write_text('{"trials": 3}')
-    with pytest.raises(StorageError, match=r"plan\.json: not a plan \(no sweep, digests\)"):
-        load_plan(store)
-    (store / "plan.json").unlink()
-    with pytest.raises(ConfigError, match=r"no plan\.json"):
-        load_plan(store)

@@ -8,6 +8,7 @@ from raypeft.analysis.read.predictions import PredictionStore, read_predictions
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.stats.confusion import confusion_matrices, f1_macro
 from raypeft.core.errors import StorageError
+from raypeft.store import Store
 
 F1 = "test/f1_macro"
 LABELS = np.array([0, 1, 0])
@@ -17,14 +18,14 @@ PROBABILITIES = np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
 def test_predictions_are_read_as_they_were_stored(write_store, write_predictions):
     store = write_store([])
     write_predictions(store, "abc", LABELS, PROBABILITIES, groups=["p", "q", "p"], sex=["f", "m", "f"])
-    found = read_predictions(store, "abc")
+    found = read_predictions(Store(store), "abc")
     assert found.units.tolist() == [0, 1, 0]
     assert found.labels.tolist() == [0, 1, 0]
     assert found.predicted.tolist() == [0, 0, 1]  # the first of equals
     assert found.probabilities.tolist() == PROBABILITIES.tolist()
     assert found.classes == ("akiec", "bcc")
     assert found.subgroups == {"sex": ("f", "m", "f")}
-    assert read_predictions(store, "none") is None
+    assert read_predictions(Store(store), "none") is None
 
 
 def test_a_damaged_file_is_named(write_store, write_predictions):
@@ -33,17 +34,17 @@ def test_a_damaged_file_is_named(write_store, write_predictions):
     path = store / "predictions" / "abc.parquet"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(StorageError, match=r"abc\.parquet: not a table of predictions"):
-        read_predictions(store, "abc")
+        read_predictions(Store(store), "abc")
     write_predictions(store, "abc", np.array([0, 1, 7]), PROBABILITIES)
     with pytest.raises(StorageError, match="labels 0 to 7 of 2 classes"):
-        read_predictions(store, "abc")
+        read_predictions(Store(store), "abc")
 
 
 def test_runs_on_other_cases_are_not_taken_together(write_store, write_predictions):
     store = write_store([])
     for trial_id, first in (("a", "x"), ("b", "x"), ("c", "y")):
         write_predictions(store, trial_id, LABELS, PROBABILITIES, case_ids=[first, "s", "t"])
-    predictions = PredictionStore(store)
+    predictions = PredictionStore(Store(store))
     assert len(predictions.of_runs(("a", "b"))) == 2
     assert predictions.of_runs(("a", "c")) is None
     assert predictions.of_runs(("a", "missing")) is None
@@ -53,7 +54,7 @@ def test_runs_on_other_cases_are_not_taken_together(write_store, write_predictio
 
 def test_scores_of_a_store_follow_from_its_predictions(predicted_store):
     store = predicted_store({"full": 2.0, "linear": 1.0})
-    predictions = PredictionStore(store)
+    predictions = PredictionStore(Store(store))
     for cell in cell_scores(load_results(store), F1):
         for score, run in zip(cell.scores, predictions.of_runs(cell.trial_ids), strict=True):
             once = np.ones((1, len(run.labels)))
@@ -64,7 +65,7 @@ def test_scores_of_a_store_follow_from_its_predictions(predicted_store):
 def test_test_cases_are_drawn_again_where_all_runs_have_predictions(predicted_store):
     store = predicted_store({"full": 2.0, "linear": 1.0})
     (pool,) = pools_of(load_results(store), F1)
-    found = replicate_cells(pool, PredictionStore(store))
+    found = replicate_cells(pool, PredictionStore(Store(store)))
     assert found.levels == ("seeds", "test cases")
     block = pool.blocks[0]
     assert found.means[block, "full"].shape == (REPLICATES,)
@@ -76,13 +77,13 @@ def test_test_cases_are_drawn_again_where_all_runs_have_predictions(predicted_st
     assert middle[0] > middle[1]
     # with one file gone they cannot be
     next((store / "predictions").iterdir()).unlink()
-    assert replicate_cells(pool, PredictionStore(store)).levels == ("seeds",)
+    assert replicate_cells(pool, PredictionStore(Store(store))).levels == ("seeds",)
 
 
 def test_the_same_seed_gives_the_same_replicates_whatever_else_is_in_the_store(predicted_store):
     store = predicted_store({"full": 2.0, "linear": 1.0})
     (pool,) = pools_of(load_results(store), F1)
-    one, other = (replicate_cells(pool, PredictionStore(store)) for _ in range(2))
+    one, other = (replicate_cells(pool, PredictionStore(Store(store))) for _ in range(2))
     for key, means in one.means.items():
         assert means.tolist() == other.means[key].tolist()
 

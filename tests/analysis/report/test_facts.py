@@ -1,9 +1,11 @@
 import re
+from dataclasses import replace
 
 import pytest
 
-from raypeft.analysis.read.load import load_plan, load_results
+from raypeft.analysis.read.load import load_results
 from raypeft.analysis.report.facts import command_rows, cost_rows, failure_rows, search_rows, wall_clock
+from raypeft.store import Store
 
 
 @pytest.fixture
@@ -79,20 +81,18 @@ def test_failures_with_a_cause_show_it(write_store, make_row):
 def test_every_cell_has_the_command_that_makes_it_again_without_telling_where_the_data_lie(
     write_store, final_rows
 ):
-    plan = load_plan(write_store(final_rows({"lora": [0.5]}, fraction=0.1)))
-    (row,) = command_rows(plan)
+    sweep = Store(write_store(final_rows({"lora": [0.5]}, fraction=0.1))).sweep
+    (row,) = command_rows(sweep)
     assert row["command"] == (
         "raypeft run sweeps/tiny.py --methods lora --models vit_nano --datasets folder:PATH/digits "
         "--fractions 0.1 --seeds 0,1,2 --candidates 4 --epochs 10 --batch-size 512 --store runs/again"
     )
-    plan["sweep"] |= {"split": "paper", "allow_leakage": True}
-    (row,) = command_rows(plan)
+    (row,) = command_rows(replace(sweep, split="paper", allow_leakage=True))
     assert "--split paper --allow-leakage --store" in row["command"]
 
 
 def test_a_cell_that_carries_on_a_rate_is_made_again_with_the_cells_before_it(write_store, final_rows):
     rows = [row for fraction in (1.0, 0.1, 0.3) for row in final_rows({"lora": [0.5]}, fraction=fraction)]
-    plan = load_plan(write_store(rows))
-    plan["sweep"]["carried_candidates"] = 3
-    fractions = [re.search(r"--fractions (\S+)", row["command"])[1] for row in command_rows(plan)]
+    sweep = replace(Store(write_store(rows)).sweep, carried_candidates=3)
+    fractions = [re.search(r"--fractions (\S+)", row["command"])[1] for row in command_rows(sweep)]
     assert fractions == ["0.1", "0.1,0.3", "0.1,0.3,1"]

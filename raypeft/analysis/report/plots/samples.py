@@ -17,6 +17,7 @@ from raypeft.analysis.read.scores import Block, format_fraction
 from raypeft.analysis.report.plots.style import RC, Drawing
 from raypeft.core.errors import StorageError
 from raypeft.core.text import file_name
+from raypeft.store import Store
 
 HEIGHT = 64
 """Pixels of an image in the page; larger ones are reduced to keep it small."""
@@ -30,10 +31,10 @@ class Strip:
     path: Path
 
 
-def data_samples(frame: pd.DataFrame, pool: Pool, store: Path) -> dict[Block, list[Strip]]:
+def data_samples(frame: pd.DataFrame, pool: Pool, store: Store) -> dict[Block, list[Strip]]:
     """By block: real images where the store has them, then the first seed of each method by its mean score.
 
-    Of the blocks that have samples: `samples/<trial_id>.png`, `samples/real-<data_digest>.png`.
+    Of the blocks that have samples.
     """
     found = {}
     for block in pool.blocks:
@@ -42,12 +43,12 @@ def data_samples(frame: pd.DataFrame, pool: Pool, store: Path) -> dict[Block, li
         strips = [
             Strip(
                 name=f"{cell.method}, {metric_label(pool.metric)} {format_score(cell.mean)}",
-                path=store / "samples" / f"{cell.trial_ids[0]}.png",
+                path=store.samples(cell.trial_ids[0]),
             )
             for cell in cells
         ]
         first = frame[frame["trial_id"] == cells[0].trial_ids[0]]
-        real = Strip(name="real", path=store / "samples" / f"real-{first['data_digest'].iloc[0]}.png")
+        real = Strip(name="real", path=store.real_samples(first["data_digest"].iloc[0]))
         if shown := [strip for strip in (real, *strips) if strip.path.is_file()]:
             found[block] = shown
     return found

@@ -1,0 +1,84 @@
+"""What `plan.json` holds: the sweep, and the facts that were found when it was planned."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raypeft.core.errors import PlanDiffersError
+from raypeft.core.spec import PROTOCOL, Sweep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubsetRecord:
+    """The training images that one seed sees at one fraction."""
+
+    fraction: float
+    seed: int
+    images: int
+    per_class: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataRecord:
+    """How a data set was split."""
+
+    split: str
+    images: Mapping[str, int]  # by side: train, val, test
+    subsets: tuple[SubsetRecord, ...]
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "DataRecord":
+        """Return the inverse of dataclasses.asdict, also after JSON."""
+        subsets = (
+            SubsetRecord(**{**one, "per_class": tuple(one["per_class"])}) for one in content["subsets"]
+        )
+        return cls(split=content["split"], images=content["images"], subsets=tuple(subsets))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanRecord:
+    """A sweep as it was planned."""
+
+    sweep: Sweep
+    trials: int
+    weights_digests: Mapping[str, str]  # by model, as tables name it
+    data_digests: Mapping[str, str]  # by data set, as tables name it
+    data: Mapping[str, DataRecord]
+    protocol: int = PROTOCOL
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "protocol": self.protocol,
+            "sweep": self.sweep.to_dict(),
+            "trials": self.trials,
+            "digests": {"weights": dict(self.weights_digests), "data": dict(self.data_digests)},
+            "data": {
+                name: {**asdict(facts), "subsets": [_plain(subset) for subset in facts.subsets]}
+                for name, facts in self.data.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], *, store: str) -> "PlanRecord":
+        """Return the inverse of to_dict, also after JSON; `store` is named in messages.
+
+        Raises: PlanDiffersError for another protocol; TypeError, KeyError, ConfigError for no plan.
+        """
+        if (protocol := content["protocol"]) != PROTOCOL:
+            raise PlanDiffersError(
+                f"store {store} was trained under protocol {protocol}, and this version of raypeft "
+                f"trains under protocol {PROTOCOL}: their numbers do not compare (docs/CHANGELOG.md says "
+                "what moved); choose another --store, or go on with the version that wrote it"
+            )
+        return cls(
+            sweep=Sweep.from_dict(content["sweep"]),
+            trials=content["trials"],
+            weights_digests=content["digests"]["weights"],
+            data_digests=content["digests"]["data"],
+            data={name: DataRecord.from_dict(facts) for name, facts in content["data"].items()},
+        )
+
+
+def _plain(subset: SubsetRecord) -> dict[str, Any]:
+    return {**asdict(subset), "per_class": list(subset.per_class)}

@@ -1,0 +1,287 @@
+"""The layout of a store: where its plan, its rows and all that its trials leave lie. Nobody else knows."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from raypeft.core.errors import ConfigError, PlanDiffersError, StorageError
+from raypeft.core.files import write_json
+from raypeft.core.result import SCHEMA, Result
+from raypeft.core.spec import Sweep
+from raypeft.core.text import file_name
+from raypeft.store.plan import PlanRecord
+
+
+class Store:
+    """A folder that holds one sweep. Nothing is read or made before it is asked for.
+
+    Paths are for the libraries that write into them; what raypeft itself reads, it reads by name.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Name a folder, which need not exist yet."""
+        self.path = Path(path)
+
+    @classmethod
+    def open(cls, path: "str | os.PathLike[str] | Store") -> "Store":
+        """Return the store of a sweep that was run. Raises: ConfigError for any other folder."""
+        store = path if isinstance(path, Store) else cls(path)
+        if not store.path.is_dir():
+            raise ConfigError(
+                f"no store {store}; name the folder that `raypeft run` printed, e.g. runs/quickstart"
+            )
+        if not store.ledger_folder.is_dir():
+            raise ConfigError(f"{store} holds no ledger; name the store of a sweep, e.g. runs/quickstart")
+        return store
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self)!r})"
+
+    # The plan
+
+    @property
+    def sweep(self) -> Sweep:
+        """The sweep that the store was made for. Raises: as plan."""
+        return self.plan.sweep
+
+    @property
+    def plan(self) -> PlanRecord:
+        """The sweep and what was planned for it.
+
+        Raises: ConfigError without one; PlanDiffersError when it is damaged or of another protocol.
+        """
+        self.require_plan()
+        try:
+            return PlanRecord.from_dict(json.loads(self.plan_file.read_text()), store=str(self))
+        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise PlanDiffersError(
+                f"{self.plan_file} is damaged ({error}); restore it with: "
+                f"cp {self._plan_copy} {self.plan_file}"
+            ) from None
+
+    def require_plan(self) -> None:
+        """Raises: ConfigError for a folder without a sweep."""
+        if not self.has_plan:
+            raise ConfigError(f"{self} holds no sweep (no {self.plan_file.name}); see: raypeft run --help")
+
+    @property
+    def has_plan(self) -> bool:
+        """True if a sweep was begun in this folder."""
+        return self.plan_file.is_file()
+
+    def write_plan(self, plan: PlanRecord) -> None:
+        """Write the plan, and a copy to restore it from. Raises: OSError."""
+        content = plan.to_dict()
+        write_json(self._plan_copy, content)
+        write_json(self.plan_file, content)
+
+    # Rows
+
+    def trial_ids(self) -> Iterator[str]:
+        """Yield the id of every committed trial, in their order."""
+        return _stems(self.ledger_folder)
+
+    def row(self, trial_id: str) -> Result:
+        """Return the committed row of a trial. Raises: StorageError; FileNotFoundError without one."""
+        return _read_row(self.row_file(trial_id))
+
+    def rows(self) -> list[Result]:
+        """Return every committed row, by trial id. Raises: StorageError naming one that cannot be read."""
+        return [self.row(trial_id) for trial_id in self.trial_ids()]
+
+    def failures(self) -> list[Result]:
+        """Return the last failure of each trial that has no result yet, by trial id. Raises: as rows.
+
+        A driver that dies between a commit and its clean-up leaves a failure beside the later result.
+        """
+        committed = set(self.trial_ids())
+        waiting = [trial_id for trial_id in _stems(self.failures_folder) if trial_id not in committed]
+        return [row for row in map(self.failure, waiting) if row is not None]
+
+    def failure(self, trial_id: str) -> Result | None:
+        """Return the last failure of a trial, None where there is none. Raises: StorageError."""
+        try:
+            return _read_row(self.failure_file(trial_id))
+        except FileNotFoundError:  # committed meanwhile
+            return None
+
+    def row_file(self, trial_id: str) -> Path:
+        """Return where a committed row lies."""
+        return self.ledger_folder / f"{trial_id}.json"
+
+    def failure_file(self, trial_id: str) -> Path:
+        """Return where the last failure of a trial lies."""
+        return self.failures_folder / f"{trial_id}.json"
+
+    # What a trial leaves
+
+    def predictions(self, trial_id: str) -> Path:
+        """Return the table of what a final run said of every test case."""
+        return self.predictions_folder / f"{trial_id}.parquet"
+
+    def adapter(self, trial_id: str) -> Path:
+        """Return the folder of what a final run trained."""
+        return self.adapters_folder / trial_id
+
+    def checkpoints(self, trial_id: str) -> Path:
+        """Return the folder of a trial's checkpoints, which is removed when it is committed."""
+        return self.checkpoints_folder / trial_id
+
+    def samples(self, trial_id: str) -> Path:
+        """Return the picture of some images that a final run generated, side by side."""
+        return self.samples_folder / f"{trial_id}.png"
+
+    def real_samples(self, data_digest: str) -> Path:
+        """Return the picture of real images in the same form; only of data that may be shown."""
+        return self.samples_folder / f"real-{data_digest}.png"
+
+    def stacks(self, trial_id: str, rank: int) -> Path:
+        """Return where a trial's worker writes its stacks when it stands still."""
+        return self.stacks_folder / f"{trial_id}.{rank}.txt"
+
+    def subset(self, dataset: str) -> Path:
+        """Return the table of which images of a data set, by its label, each seed and fraction sees."""
+        return self.subsets_folder / f"{file_name(dataset)}.parquet"
+
+    # Its driver
+
+    @property
+    def is_driven(self) -> bool:
+        """True if a driver holds the lease now."""
+        if not self.lease_file.exists():
+            return False
+        with self.lease_file.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    # Names
+
+    @property
+    def ledger_folder(self) -> Path:
+        """Committed rows, one JSON file each."""
+        return self.path / "ledger"
+
+    @property
+    def failures_folder(self) -> Path:
+        """Trials that failed and have no result yet, one JSON file each."""
+        return self.path / "failed"
+
+    @property
+    def predictions_folder(self) -> Path:
+        """One Parquet file per final run."""
+        return self.path / "predictions"
+
+    @property
+    def adapters_folder(self) -> Path:
+        """One folder per final run."""
+        return self.path / "adapters"
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """One folder per trial that is not committed yet."""
+        return self.path / "checkpoints"
+
+    @property
+    def samples_folder(self) -> Path:
+        """Pictures of generated images."""
+        return self.path / "samples"
+
+    @property
+    def stacks_folder(self) -> Path:
+        """Stacks of trials that stood still."""
+        return self.path / "stacks"
+
+    @property
+    def subsets_folder(self) -> Path:
+        """Which images each trial sees, a table per data set."""
+        return self.path / "subsets"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images, features and weights; anything in it can be made again."""
+        return self.path / "cache"
+
+    @property
+    def plan_file(self) -> Path:
+        """The plan, as JSON."""
+        return self.path / "plan.json"
+
+    @property
+    def _plan_copy(self) -> Path:
+        return self.path / "plan.bak"
+
+    @property
+    def lease_file(self) -> Path:
+        """Who drives; locked while that process lives."""
+        return self.path / "lease.json"
+
+    @property
+    def status_file(self) -> Path:
+        """What the driver says of itself."""
+        return self.path / "status.json"
+
+    @property
+    def events_file(self) -> Path:
+        """What happened, a line an event."""
+        return self.path / "events.jsonl"
+
+    @property
+    def stop_file(self) -> Path:
+        """What its trials are asked to leave."""
+        return self.path / "stop.json"
+
+    @property
+    def id_file(self) -> Path:
+        """The store's own name, wherever it lies."""
+        return self.path / "store-id"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's own, where no server is named."""
+        return self.path / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """What runs in that database keep as files."""
+        return self.path / "mlflow-artifacts"
+
+    @property
+    def tracking_lock(self) -> Path:
+        """Held by who sends to a tracking server."""
+        return self.path / "tracking.lock"
+
+    @property
+    def report(self) -> Path:
+        """The report, unless it is written elsewhere."""
+        return self.path / "report.html"
+
+
+def _stems(folder: Path) -> Iterator[str]:
+    return (path.stem for path in sorted(folder.glob("*.json")))
+
+
+def _read_row(path: Path) -> Result:
+    """Read the row in a file, which is named after the trial: what it left lies under that name.
+
+    Raises: StorageError naming the file when it is damaged, too new, or of another name.
+    """
+    try:
+        content = json.loads(path.read_text())
+        if content["schema"] > SCHEMA:
+            raise StorageError(
+                f"{path}: row of schema {content['schema']}, raypeft here reads up to {SCHEMA}; update it"
+            )
+        row = Result.from_dict(content)
+        if row.trial_id != path.stem:  # in a store that was sent, it may lead to files outside
+            raise ValueError(f"of trial {row.trial_id!r}")
+        return row
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error
