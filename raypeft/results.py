@@ -17,6 +17,7 @@ from raypeft.analysis.report.page import lead, write_report
 from raypeft.analysis.report.plots.ranks import draw_rank_intervals
 from raypeft.analysis.report.plots.style import styles_of
 from raypeft.analysis.study import Study, open_study
+from raypeft.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +75,7 @@ class Results:
 
     def __init__(self, store: str | Path) -> None:
         """Raises: ConfigError where there is no store."""
-        self.store = Path(store).expanduser()
+        self.store = Store.open(Path(store).expanduser())
         load_rows(self.store)
 
     @property
@@ -99,7 +100,7 @@ class Results:
 
         `against`: "dutt2024" puts the published tables beside the store.
         """
-        return write_report(self.store, Path(path or self.store / "report.html"), against=against)
+        return write_report(self.store, path or self.store.report, against=against)
 
     def _repr_html_(self) -> str:
         return self.rank()._repr_html_()
