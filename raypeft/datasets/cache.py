@@ -21,12 +21,15 @@ from raypeft.core.files import link_or_copy, locked, temporary_file, write_file
 from raypeft.core.machine import usable_cores
 from raypeft.core.text import count
 from raypeft.datasets.base import Table
-from raypeft.datasets.decoder import decode_files, resized, why
+from raypeft.datasets.decoder import decode_files, decode_into, resized, why
 from raypeft.datasets.images import Fingerprint, fingerprint
-from raypeft.datasets.pixels import Picture
+from raypeft.datasets.pixels import Display, Picture
 
 DECODING = 3
 """Version of how files become pixels: raised by every change that moves one."""
+
+DISPLAY = b"display"
+"""Under which the file says how deep images are shown."""
 
 Watch = Callable[[str, int, int], object]
 """Called with what is done, the number of images done, and of how many."""
@@ -45,6 +48,7 @@ class Decoded:
 
     images: np.ndarray  # uint8 (n, image_size, image_size, 3), RGB: a read-only view of the file's pages
     fingerprints: tuple[Fingerprint, ...]
+    display: Display  # how deep images are shown
 
 
 def content_digests(table: Table) -> list[str]:
@@ -137,9 +141,10 @@ def open_images(path: Path) -> Decoded:
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
         images = batch.column("image").to_numpy_ndarray()
         columns = [batch.column(name).to_pylist() for name in ("pixels", "phash", "featureless", "notes")]
+        display = Display.from_dict(json.loads((batch.schema.metadata or {})[DISPLAY]))
     except PermissionError as error:  # Arrow's names neither the file nor the reason
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
-    except (OSError, pa.ArrowException, KeyError, IndexError) as error:
+    except (OSError, pa.ArrowException, KeyError, IndexError, ValueError, TypeError) as error:
         raise DataError(f"{path}: damaged or truncated decoded images ({error})") from error
     return Decoded(
         images=images,
@@ -147,6 +152,7 @@ def open_images(path: Path) -> Decoded:
             Fingerprint(pixels=pixels, phash=phash, featureless=featureless, notes=tuple(notes))
             for pixels, phash, featureless, notes in zip(*columns, strict=True)
         ),
+        display=display,
     )
 
 
@@ -166,29 +172,29 @@ def _build(table: Table, path: Path, *, image_size: int, interpolation: str, wat
     for left_behind in path.parent.glob(f".{path.stem}.raw.*.tmp"):  # by a process that was killed
         left_behind.unlink()
     with temporary_file(path.with_suffix(".raw"), lambda file: file.truncate(int(np.prod(shape)))) as raw:
-        found = _fill(table, raw, shape=shape, interpolation=interpolation, watch=watch)
-        _write(path, np.memmap(raw, dtype=np.uint8, mode="r", shape=shape), found)
+        found, display = _fill(table, raw, shape=shape, interpolation=interpolation, watch=watch)
+        _write(path, np.memmap(raw, dtype=np.uint8, mode="r", shape=shape), found, display)
 
 
 def _fill(
     table: Table, raw: Path, *, shape: tuple[int, ...], interpolation: str, watch: Watch
-) -> list[Fingerprint]:
+) -> tuple[list[Fingerprint], Display]:
     if table.paths is None:
         target = np.memmap(raw, dtype=np.uint8, mode="r+", shape=shape)
         resample = Image.Resampling[interpolation.upper()]
         for index, picture in enumerate(_pictures(table)):
             target[index] = np.asarray(resized(picture.image, shape[1], resample))
         target.flush()
-        return [fingerprint(picture) for picture in _pictures(table)]
-    results = decode_files(
+        return [fingerprint(picture) for picture in _pictures(table)], Display()
+    results, display = decode_into(
+        raw,
         table.paths,
-        pixels=raw,
         image_size=shape[1],
         interpolation=interpolation,
         watch=lambda done: watch(f"decoding {table.name} at {shape[1]} px", done, len(table)),
     )
     raise_problems(table, [result if isinstance(result, str) else None for result in results])
-    return [result for result in results if not isinstance(result, str)]
+    return [result for result in results if not isinstance(result, str)], display
 
 
 def _pictures(table: Table) -> Iterator[Picture]:
@@ -197,7 +203,7 @@ def _pictures(table: Table) -> Iterator[Picture]:
     return (Picture(image=Image.fromarray(image).convert("RGB")) for image in table.images)
 
 
-def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint]) -> None:
+def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint], display: Display) -> None:
     """One record batch, so that all images are one piece of memory."""
     batch = pa.record_batch(
         {
@@ -206,7 +212,8 @@ def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint]) -> None
             "phash": pa.array([one.phash for one in found], pa.binary(32)),
             "featureless": pa.array([one.featureless for one in found], pa.string()),
             "notes": pa.array([one.notes for one in found], pa.list_(pa.string())),
-        }
+        },
+        metadata={DISPLAY: json.dumps(display.to_dict())},
     )
 
     def fill(file: object) -> None:

@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from raypeft.core.machine import usable_cores
 from raypeft.datasets.images import Fingerprint, LargeImageError, fingerprint, read_image
-from raypeft.datasets.pixels import Choice, Deep, Survey, common_choices, shown
+from raypeft.datasets.pixels import Choice, Deep, Display, Survey, shown
 
 TIMEOUT_SECONDS = 60.0  # per image; a healthy one takes milliseconds
 KILLED_SECONDS = 5.0  # for a killed decoder to be gone
@@ -59,18 +59,37 @@ def decode_files(
     None: fingerprints alone. `watch` is called with the number of images done.
     """
     arguments = [str(pixels or ""), str(len(paths)), str(image_size), interpolation]
-    crew = _Crew(paths, arguments, watch, timeout_seconds)
-    crew.ask(range(len(paths)))
+    return _decode(_Crew(paths, arguments, watch, timeout_seconds), None)[0]
+
+
+def decode_into(
+    pixels: Path,
+    paths: Sequence[Path],
+    *,
+    image_size: int,
+    interpolation: str,
+    display: Display | None = None,
+    watch: Callable[[int], object] = lambda done: None,
+) -> tuple[list[Fingerprint | str], Display]:
+    """As decode_files, and the decision on deep images: `display`, or what all of them together decide."""
+    arguments = [str(pixels), str(len(paths)), str(image_size), interpolation]
+    return _decode(_Crew(paths, arguments, watch, TIMEOUT_SECONDS), display)
+
+
+def _decode(crew: "_Crew", display: Display | None) -> tuple[list[Fingerprint | str], Display]:
+    crew.ask(range(len(crew.paths)))
     large = {index for index, one in enumerate(crew.replies) if one is None}
     crew.ask(large, is_alone=True)
     deep = {index: one for index, one in enumerate(crew.replies) if isinstance(one, Survey)}
-    choices = dict(zip(deep, common_choices(list(deep.values())), strict=True))
+    display = Display.of(list(deep.values())) if display is None else display
+    choices = {index: display.choice(one) for index, one in deep.items()}
     crew.ask([index for index in deep if index not in large], choices=choices)
     crew.ask([index for index in deep if index in large], choices=choices, is_alone=True)
-    return [
+    found = [
         one if isinstance(one, Fingerprint | str) else f"{path}: it changed while it was read"
-        for path, one in zip(paths, crew.replies, strict=True)
+        for path, one in zip(crew.paths, crew.replies, strict=True)
     ]
+    return found, display
 
 
 class _Crew:
@@ -84,7 +103,7 @@ class _Crew:
         timeout_seconds: float,
     ) -> None:
         self.replies: list[Reply] = [None] * len(paths)
-        self._paths, self._arguments, self._watch = paths, arguments, watch
+        self.paths, self._arguments, self._watch = paths, arguments, watch
         self._timeout_seconds = timeout_seconds
         self._lock, self._num_done = threading.Lock(), 0
         self._errors: list[Exception] = []  # of the threads: none of an image, which is a reply
@@ -131,7 +150,7 @@ class _Crew:
         try:
             while True:
                 index = waiting.get_nowait()
-                reply = decoder.ask(index, self._paths[index], choices.get(index), is_alone)
+                reply = decoder.ask(index, self.paths[index], choices.get(index), is_alone)
                 self.replies[index] = reply
                 if isinstance(reply, Fingerprint | str):
                     with self._lock:

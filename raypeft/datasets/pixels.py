@@ -3,8 +3,9 @@ a window is used, so that images stay comparable.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -113,21 +114,45 @@ def full_scale(values: np.ndarray) -> Span:
     return 0.0, float(2 ** next(bits for bits in DEPTHS if bits >= needed) - 1)
 
 
-def common_choices(surveys: Sequence[Survey]) -> list[Choice]:
-    """Of each image of a data set: in the first window that does not hide most images which state it.
+@dataclass(frozen=True, kw_only=True)
+class Display:
+    """What a data set decided on its deep images. Later images are shown alike; empty without deep images."""
 
-    Images without such a window share, within their kind, the lowest and the highest end of their spans.
-    """
-    stated = Counter(name for one in surveys for name in dict(one.windows))
-    hidden = Counter(name for one in surveys for name, hides in dict(one.windows).items() if hides)
-    windows = [
-        next((name for name, _ in one.windows if 2 * hidden[name] <= stated[name]), "") for one in surveys
-    ]
-    spans = _common_spans(one for one, window in zip(surveys, windows, strict=True) if not window)
-    return [
-        Choice(kind=one.kind, window=window, span=spans.get(one.kind, one.span))
-        for one, window in zip(surveys, windows, strict=True)
-    ]
+    windows: Mapping[str, bool] = field(default_factory=dict)  # by name: used, or taken as absent
+    spans: Mapping[str, Span] = field(default_factory=dict)  # by kind, of images without a used window
+
+    @classmethod
+    def of(cls, surveys: Sequence[Survey]) -> "Display":
+        """Of all deep images of a data set: a window is used unless it hides most images that state it.
+
+        Images without such a window share, within their kind, the lowest and the highest end of their spans.
+        """
+        stated = Counter(name for one in surveys for name in dict(one.windows))
+        hidden = Counter(name for one in surveys for name, hides in dict(one.windows).items() if hides)
+        windows = {name: 2 * hidden[name] <= number for name, number in stated.items()}
+        decided = cls(windows=windows)
+        return cls(windows=windows, spans=_common_spans(one for one in surveys if not decided.window(one)))
+
+    def window(self, one: Survey) -> str:
+        """The name of the window in which an image is shown, or nothing.
+
+        A window that the data set did not have is used unless it hides this image.
+        """
+        return next((name for name, hides in one.windows if self.windows.get(name, not hides)), "")
+
+    def choice(self, one: Survey) -> Choice:
+        """How an image is shown. One of a kind that the data set did not have is shown on its own span."""
+        return Choice(kind=one.kind, window=self.window(one), span=self.spans.get(one.kind, one.span))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Display":
+        """The inverse of to_dict, also after JSON. Raises: ValueError; TypeError; KeyError."""
+        spans = {str(kind): (float(low), float(high)) for kind, (low, high) in content["spans"].items()}
+        return cls(windows={str(name): bool(used) for name, used in content["windows"].items()}, spans=spans)
 
 
 def _common_spans(surveys: Iterable[Survey]) -> dict[str, Span]:
@@ -142,7 +167,10 @@ def shown(read: Picture | Deep, choice: Choice | None = None) -> Picture:
     """A deep image as chosen, or as a data set of this image alone would have it."""
     if isinstance(read, Picture):
         return read
-    return read.shown(choice or common_choices([read.survey()])[0])
+    if choice is None:
+        survey = read.survey()
+        choice = Display.of([survey]).choice(survey)
+    return read.shown(choice)
 
 
 def stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from raypeft.datasets.cache import (
 from raypeft.datasets.duplicates import find_units
 from raypeft.datasets.images import Fingerprint
 from raypeft.datasets.looks import decisions, featureless, refuse_featureless_classes, window_shortcut
+from raypeft.datasets.pixels import Display
 from raypeft.datasets.splits import leaks, resolve_split, split_table, subset
 
 _logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Prepared:
     subgroups: Mapping[str, tuple[str, ...]]  # `source` among them where several are mixed
     prompts: tuple[str, ...] | None = None  # content, as pixels are: they leave the cache as little
     is_public: bool = False  # as of the table
+    display: Display = field(default_factory=Display)  # follows from the images, and is in no digest
 
     def cases(self, side: str) -> np.ndarray:
         """Indices of one side's images, int64, ascending."""
@@ -111,7 +113,7 @@ def prepare(
     units = find_units(table, decoded.fingerprints, similar=dataset.similar if dataset else None)
     sides = split_table(table, units, split=resolved, seed=split_seed)
     check_leakage(table, units, sides, split=resolved, allow_leakage=allow_leakage)
-    prepared = _prepared(table, contents, units, sides, split=resolved)
+    prepared = replace(_prepared(table, contents, units, sides, split=resolved), display=decoded.display)
     _write(cache_dir / f"{prepared.digest}.parquet", prepared)
     return prepared
 
@@ -216,6 +218,7 @@ def _write(path: Path, prepared: Prepared) -> None:
         columns["prompt"] = prepared.prompts
     about: dict[str, object] = {"name": prepared.name, "classes": prepared.classes, "split": prepared.split}
     about |= {"images_digest": prepared.images_digest, "is_public": prepared.is_public}
+    about |= {"display": prepared.display.to_dict()}
     table = pa.table(columns).replace_schema_metadata({"raypeft": json.dumps(about)})
     write_file(path, lambda file: pq.write_table(table, file))
 
@@ -238,5 +241,6 @@ def _read(content: pa.Table) -> Prepared:
             if name.startswith("subgroup/")
         },
         prompts=tuple(columns["prompt"]) if "prompt" in columns else None,
-        is_public=about.get("is_public", False),
+        is_public=about["is_public"],
+        display=Display.from_dict(about["display"]),
     )

@@ -15,7 +15,7 @@ from raypeft.datasets import images
 from raypeft.datasets.check import check_dataset
 from raypeft.datasets.decoder import decode_files
 from raypeft.datasets.images import is_image_file, read_image, to_rgb
-from raypeft.datasets.pixels import ABSENT, KEPT, WINDOWED, common_choices, shown
+from raypeft.datasets.pixels import ABSENT, KEPT, WINDOWED, Display, shown
 from raypeft.datasets.prepared import prepare
 
 
@@ -278,7 +278,9 @@ def test_images_without_a_window_share_one_range_within_a_kind(tmp_path):
             ("other scanner", RAMP * 4, 14),
         )
     ]
-    choices = common_choices([one.survey() for one in deep])
+    surveys = [one.survey() for one in deep]
+    display = Display.of(surveys)
+    choices = [display.choice(one) for one in surveys]
     brightest = [
         int(np.asarray(shown(one, choice).image).max()) for one, choice in zip(deep, choices, strict=True)
     ]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from raypeft.datasets import images
 from raypeft.datasets.images import fingerprint, is_image_file, read_image, to_rgb
-from raypeft.datasets.pixels import Picture, common_choices, shown
+from raypeft.datasets.pixels import Display, Picture, shown
 
 
 def test_transparency_is_laid_on_black(tmp_path):
@@ -33,7 +33,9 @@ def test_images_of_one_data_set_stay_as_dark_or_bright_as_they_are(tmp_path):
     for name, value in (("dark", 400), ("bright", 4000)):
         Image.fromarray(np.array([[0, value]], np.uint16)).save(tmp_path / f"{name}.png")
         deep.append(read_image(tmp_path / f"{name}.png"))
-    choices = common_choices([one.survey() for one in deep])
+    surveys = [one.survey() for one in deep]
+    display = Display.of(surveys)
+    choices = [display.choice(one) for one in surveys]
     assert [choice.span for choice in choices] == [(0, 4095), (0, 4095)]
     shades = [
         np.asarray(shown(one, choice).image)[0, 1, 0] for one, choice in zip(deep, choices, strict=True)
