@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from raypeft.metrics.base import register_metric as register_metric
     from raypeft.models.base import Model as Model
     from raypeft.models.base import register_model as register_model
+    from raypeft.train.predict import load_model as load_model
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ _HOMES = {
     "Sweep": "core.spec",
     "Table": "datasets.base",
     "grid": "core.spec",
+    "load_model": "train.predict",
     "make_table": "datasets.base",
     "register_dataset": "datasets.base",
     "register_method": "methods.base",

@@ -27,6 +27,7 @@ from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import TerminalLog, safe_streams
 from raypeft.core.text import count
 from raypeft.data_commands import data_app
+from raypeft.model_commands import adapter, predict
 from raypeft.output import (
     AsJson,
     TrackingUri,
@@ -34,6 +35,7 @@ from raypeft.output import (
     finish,
     print_json,
     print_rows,
+    say_version,
     show_first_problems,
     shown_problems,
     talk,
@@ -45,13 +47,14 @@ if TYPE_CHECKING:
     from raypeft.launch.status import CellStatus, StoreStatus
 
 app = typer.Typer(
+    callback=say_version,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     help="Which fine-tuning method should I use? Sweeps that benchmark PEFT on medical images.",
 )
 app.add_typer(data_app, name="data")
-for command in (quickstart, run, plan, rank, table, report, recommend):
+for command in (quickstart, run, plan, rank, table, report, recommend, predict, adapter):
     app.command()(command)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.text import Text
 
+from raypeft import __version__
 from raypeft.core.errors import ConfigError, first_problems
 from raypeft.core.plain import plain
 from raypeft.core.sources import split_commas
@@ -43,6 +44,20 @@ def _show_all(asked: bool) -> None:
 AllProblems = Annotated[
     bool, typer.Option("--all", callback=_show_all, help=f"List every problem, not the first {SHOWN}.")
 ]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"raypeft {__version__}")
+        raise typer.Exit
+
+
+def say_version(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which one this is.")
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 def show_first_problems() -> None:

@@ -59,6 +59,19 @@ def temporary_file(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[P
 
 
 @contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `path` at the end, or is removed after an error. Raises: OSError."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def locked(
     path: Path, *, waiting: Callable[[], object] = lambda: None, limit_seconds: float = LOCK_SECONDS
 ) -> Iterator[None]:

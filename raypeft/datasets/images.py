@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 
 from raypeft.datasets.deep import read_deep, upright
 from raypeft.datasets.dicom import DIRECTORY, is_dicom, read_dicom
-from raypeft.datasets.pixels import Deep, Picture, shown
+from raypeft.datasets.pixels import Deep, Display, Picture, shown
 
 NEARLY_ALL = 0.95  # of the pixels of an image
 BLACK, WHITE = 3, 253  # grey levels below the one, and from the other on
@@ -98,6 +98,19 @@ class LargeImageError(Exception):
 def to_rgb(path: Path) -> Image.Image:
     """One image as RGB: see `read_image`; what a data set decides, for this one alone."""
     return shown(read_image(path)).image
+
+
+def to_picture(image: Image.Image, display: Display) -> Picture:
+    """An opened image as `read_image` reads its file, shown as a data set decided.
+
+    Raises: ValueError for pixels that are no 8-bit or 16-bit numbers, and for more pixels than MOST_PIXELS.
+    """
+    factor = _factor(image.size)
+    with unlimited_pil():
+        read = read_deep(image, factor)
+        if read is None:
+            return Picture(image=_eight_bits(image.copy(), factor))
+    return read.shown(display.choice(read.survey()))
 
 
 def read_image(path: Path, *, is_alone: bool = True) -> Picture | Deep:

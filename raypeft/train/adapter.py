@@ -14,33 +14,47 @@ from raypeft.core.errors import WeightsError
 from raypeft.core.files import sync
 from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import TrialSpec
+from raypeft.datasets.pixels import Display
 from raypeft.methods import apply_method, bind_method
 from raypeft.methods.base import classifier
 from raypeft.models import bind_model, build_model, check_weights, read_weights, stored_model
 
 PREFIX = "base_model.model."  # as `peft` names the tensors of a wrapped model
 TENSORS, CONFIG, ABOUT = "adapter_model.safetensors", "adapter_config.json", "raypeft.json"
+CARD = "README.md"
 
 
-def save_adapter(folder: Path, model: nn.Module, *, spec: TrialSpec, classes: tuple[str, ...]) -> int:
+def save_adapter(
+    folder: Path,
+    model: nn.Module,
+    *,
+    spec: TrialSpec,
+    classes: tuple[str, ...],
+    display: Display | None = None,
+    card: str = "",
+) -> int:
     """Write the tensors, head included, `peft`'s configuration and raypeft.json; returns their bytes.
 
+    `display`: how the data set shows deep images. `card`: the text of README.md, which is not counted.
     The folder appears at once or not at all.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_tensors(temporary / TENSORS, model, method=spec.cell.method)
-    for name, content in ((CONFIG, _config(spec, model)), (ABOUT, _about(spec, classes))):
+    for name, content in ((CONFIG, _config(spec, model)), (ABOUT, _about(spec, classes, display))):
         (temporary / name).write_text(json.dumps(content, indent=1))
     if bind_model(spec.cell.model).family == "unet" and bind_method(spec.cell.method).method.peft_config:
         _save_for_diffusers(temporary, model, spec=spec)
+    size = sum(path.stat().st_size for path in temporary.iterdir())
+    if card:
+        (temporary / CARD).write_text(card, encoding="utf-8")
     for written in (*temporary.iterdir(), temporary):
         sync(written)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
     sync(folder.parent)
-    return sum(path.stat().st_size for path in folder.iterdir())
+    return size
 
 
 def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
@@ -143,9 +157,10 @@ def _config(spec: TrialSpec, model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _about(spec: TrialSpec, classes: tuple[str, ...]) -> dict[str, Any]:
+def _about(spec: TrialSpec, classes: tuple[str, ...], display: Display | None) -> dict[str, Any]:
     preprocessing = spec.preprocessing
     content = spec.to_dict()
+    shown = {"display": display.to_dict()} if display and display != Display() else {}
     return {
         "trial_id": spec.trial_id,
         "method": spec.cell.method,
@@ -156,4 +171,4 @@ def _about(spec: TrialSpec, classes: tuple[str, ...]) -> dict[str, Any]:
         "std": preprocessing.std,
         "interpolation": preprocessing.interpolation,
         "spec": content,
-    }
+    } | shown

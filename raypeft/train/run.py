@@ -160,7 +160,11 @@ def _score(
         model = whole_model(spec, trial, cache_dir=store / "cache")
         if workers.is_first:
             columns["adapter_bytes"] = save_adapter(
-                store / "adapters" / spec.trial_id, model, spec=spec, classes=trial.data.classes
+                store / "adapters" / spec.trial_id,
+                model,
+                spec=spec,
+                classes=trial.data.classes,
+                display=trial.data.display,
             )
     return columns
 

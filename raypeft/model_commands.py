@@ -1,0 +1,139 @@
+"""The commands that use what was trained: predict, adapter, rerun."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.text import count, csv_cell, visible
+from raypeft.output import AllProblems, facts, talk
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from raypeft.analysis.questions.choose import Wanted
+
+ABOUT = "raypeft.json"  # what a folder holds that is an adapter
+
+LocalWeights = Annotated[
+    Path | None, typer.Option(help="The backbone's file, of an adapter outside its store.")
+]
+
+
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="STORE|ADAPTER", help="A store, or one adapter of it.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, and folders of files.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A CSV file; default: stdout.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Default: the one that ranks first.")] = None,
+    model: Annotated[str | None, typer.Option(help="Default: the one with the best score.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Needed where the store has several.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of the data; default: the largest.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the first.")] = None,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Average the seeds' probabilities.")] = False,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="List images that cannot be read, and go on.")
+    ] = False,
+    weights: LocalWeights = None,
+    _all: AllProblems = False,
+) -> None:
+    """Write file name, predicted class and probabilities of new images, read as in training.
+
+    raypeft predict runs/busi new/*.png -o predictions.csv --ensemble
+    """
+    from raypeft.analysis.questions.choose import Wanted
+
+    wanted = Wanted(method=method, model=model, dataset=dataset, fraction=fraction, seed=seed)
+    if ensemble and seed is not None:
+        raise ConfigError("--ensemble averages all seeds; leave --seed out")
+    adapters = _adapters(source, wanted, all_seeds=ensemble)
+    frame = _predictions(adapters, images, skip_unreadable=skip_unreadable, weights=weights)
+    if output is None:
+        _write_csv(frame, sys.stdout)
+        return
+    try:
+        with output.open("w", newline="", encoding="utf-8") as file:
+            _write_csv(frame, file)
+    except OSError as error:
+        raise ConfigError(f"{output}: {error.strerror}; choose another -o") from None
+    talk.print(f"{output}: {count(len(frame), 'image')}")
+
+
+def adapter(
+    trial: Annotated[Path, typer.Argument(metavar="TRIAL", help="STORE/TRIAL_ID, or the adapter's folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
+    merged: Annotated[
+        bool, typer.Option("--merged", help="As plain weights, which timm loads without raypeft.")
+    ] = False,
+    weights: LocalWeights = None,
+) -> None:
+    """Copy one adapter out of its store, or write it merged into its backbone.
+
+    raypeft adapter runs/busi/0123456789ab --merged -o model
+    """
+    from raypeft.train.merged import copy_adapter, write_merged
+
+    folder = _find_adapter(trial)
+    if merged:
+        write_merged(folder, output, weights=weights)
+        facts.print(f'{output}: timm.create_model("local-dir:{output}", pretrained=True)')
+    else:
+        copy_adapter(folder, output)
+        facts.print(str(output))
+
+
+def _find_adapter(trial: Path) -> Path:
+    """Raises: ConfigError."""
+    for folder in (trial, trial.parent / "adapters" / trial.name):
+        if (folder / ABOUT).is_file():
+            return folder
+    raise ConfigError(
+        f"{trial}: no adapter; give STORE/TRIAL_ID of a finished final run, or a folder that holds {ABOUT}"
+    )
+
+
+def _adapters(source: Path, wanted: "Wanted", *, all_seeds: bool) -> list[Path]:
+    """The folder itself, or those of the store's runs that are wanted, which are named."""
+    from raypeft.analysis.questions.choose import Wanted, choose_runs
+    from raypeft.analysis.study import open_study
+
+    if (source / ABOUT).is_file():
+        if wanted != Wanted() or all_seeds:
+            raise ConfigError(f"{source} is one adapter: options that choose a run need a store")
+        return [source]
+    if not source.is_dir():
+        raise ConfigError(f"{source}: no such folder; give a store or an adapter")
+    (study,) = open_study(source)
+    chosen = choose_runs(study, wanted)
+    chosen = chosen if all_seeds else chosen[:1]
+    seeds = ", ".join(str(row.seed) for row in chosen)
+    talk.print(f"{chosen[0].cell}, seed {seeds} (trial {', '.join(row.trial_id for row in chosen)})")
+    return [_find_adapter(source / row.trial_id) for row in chosen]
+
+
+def _predictions(
+    adapters: Sequence[Path], images: Sequence[str], *, skip_unreadable: bool, weights: Path | None
+) -> "pd.DataFrame":
+    """The mean over the adapters, which are of one cell: the images are read once."""
+    from raypeft.train.predict import load_model, to_table
+
+    models = [load_model(folder, weights=weights) for folder in adapters]
+    inputs = models[0].read(list(images), skip_unreadable=skip_unreadable)
+    for problem in inputs.unreadable.values():
+        talk.print(f"skipped: {problem}")
+    together = sum(model.probabilities(inputs) for model in models) / len(models)
+    return to_table(inputs, models[0].classes, together)
+
+
+def _write_csv(frame: "pd.DataFrame", file: Any) -> None:
+    """Of what could not be read the cells are empty."""
+    writer = csv.writer(file)
+    writer.writerow(map(csv_cell, frame.columns))
+    for name, predicted, *probabilities in frame.itertuples(index=False):
+        numbers = ("" if value != value else f"{value:.6g}" for value in probabilities)
+        writer.writerow([csv_cell(visible(name)), csv_cell(predicted), *numbers])

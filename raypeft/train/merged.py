@@ -1,0 +1,106 @@
+"""Write a fine-tuned classifier as plain weights, which timm loads without raypeft."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from raypeft.core.errors import ConfigError, IncompatibleError
+from raypeft.core.files import whole_folder
+from raypeft.methods import merge_method
+from raypeft.models import Model, bind_model
+from raypeft.train.predict import TrainedModel, load_model
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+TOLERANCE = 1e-5  # of logits, as a share of the largest where that is above 1
+NUM_IMAGES = 4  # random ones, on which logits are compared
+
+
+def copy_adapter(adapter: Path, folder: Path) -> None:
+    """Copy an adapter to `folder`, which must not exist. Raises: ConfigError."""
+    with whole_folder(_free(folder)) as temporary:
+        shutil.copytree(adapter, temporary, dirs_exist_ok=True)
+
+
+def write_merged(adapter: Path, folder: Path, *, weights: Path | None = None) -> None:
+    """Fold an adapter into its backbone and write model.safetensors and timm's config.json to `folder`.
+
+    `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it. Before the folder appears its logits
+    are compared with those of the adapter. Raises: ConfigError where `folder` exists; IncompatibleError for
+    a method that cannot be merged or a network that timm does not build; WeightsError as load_model.
+    """
+    import timm  # takes seconds to import
+
+    _free(folder)
+    model = load_model(adapter, weights=weights, device="cpu")
+    entry, config = bind_model(model.trial.cell.model), _config(model)
+    images = torch.randn(NUM_IMAGES, 3, model.image_size, model.image_size, generator=_generator())
+    with torch.inference_mode():
+        wanted = model.network(images)
+    merge_method(model.trial.cell.method, model.network)
+    state = {name: tensor.contiguous().clone() for name, tensor in model.network.state_dict().items()}
+    with whole_folder(folder) as temporary:
+        save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
+        (temporary / CONFIG).write_text(json.dumps(config, indent=1))
+        plain = timm.create_model(f"local-dir:{temporary}", pretrained=True).eval()
+        with torch.inference_mode():
+            error = float((plain(images) - wanted).abs().max())
+        if not error <= TOLERANCE * max(1.0, float(wanted.abs().max())):
+            raise IncompatibleError(
+                f"{adapter}: merged into {entry.name}, the logits differ by {error:.1e}; keep the adapter"
+            )
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _config(model: TrainedModel) -> dict[str, Any]:
+    """As timm writes to the Hugging Face Hub. Raises: IncompatibleError."""
+    entry, preprocessing = bind_model(model.trial.cell.model), model.preprocessing
+    architecture, arguments = _architecture(entry, model.network)
+    return {
+        "architecture": architecture,
+        "num_classes": len(model.classes),
+        "model_args": arguments,
+        "label_names": list(model.classes),
+        "pretrained_cfg": {
+            "input_size": [3, model.image_size, model.image_size],
+            "fixed_input_size": entry.fixed_size,
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+        },
+    }
+
+
+def _architecture(entry: Model, network: nn.Module) -> tuple[str, dict[str, Any]]:
+    """The function of timm that builds the network, and its arguments."""
+    import timm
+    from timm.models import VisionTransformer
+
+    name = entry.architecture.partition(".")[0]
+    if timm.is_model(name):
+        return name, {}
+    if not isinstance(network, VisionTransformer):
+        raise IncompatibleError(f"timm has no network '{entry.architecture}'; keep the adapter")
+    patches: Any = network.patch_embed
+    return "vit_tiny_patch16_224", {  # a plain one, whose every size is an argument
+        "img_size": patches.img_size[0],
+        "patch_size": patches.patch_size[0],
+        "embed_dim": network.embed_dim,
+        "depth": len(network.blocks),
+        "num_heads": network.blocks[0].attn.num_heads,
+    }
+
+
+def _free(folder: Path) -> Path:
+    if folder.exists():
+        raise ConfigError(f"{folder} exists; give a folder that does not")
+    return folder
