@@ -27,7 +27,7 @@ from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import TerminalLog, safe_streams
 from raypeft.core.text import count
 from raypeft.data_commands import data_app
-from raypeft.model_commands import adapter, predict
+from raypeft.model_commands import MODEL_COMMANDS
 from raypeft.output import (
     AsJson,
     TrackingUri,
@@ -41,6 +41,7 @@ from raypeft.output import (
     talk,
 )
 from raypeft.store import Store
+from raypeft.store_commands import STORE_COMMANDS
 from raypeft.sweep_commands import plan, quickstart, run
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ app = typer.Typer(
     help="Which fine-tuning method should I use? Sweeps that benchmark PEFT on medical images.",
 )
 app.add_typer(data_app, name="data")
-for command in (quickstart, run, plan, rank, table, report, recommend, predict, adapter):
+for command in (quickstart, run, plan, rank, table, report, recommend, *MODEL_COMMANDS, *STORE_COMMANDS):
     app.command()(command)
 
 

@@ -3,14 +3,16 @@
 import csv
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.text import count, csv_cell, visible
-from raypeft.output import AllProblems, facts, talk
+from raypeft.output import AllProblems, AsJson, facts, finish, print_json, print_rows, talk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +89,43 @@ def adapter(
         facts.print(str(output))
 
 
+def rerun(
+    trial: Annotated[Path, typer.Argument(metavar="TRIAL", help="STORE/TRIAL_ID of a committed trial.")],
+    as_json: AsJson = False,
+) -> None:
+    """Train one committed trial again, in this process and without Ray, and compare the scores.
+
+    The store's results stay as they are. Exit 3 when the scores differ, as they may on other hardware.
+    """
+    import torch
+
+    from raypeft.core.result import read_result
+    from raypeft.train.rerun import differences, rerun_trial
+
+    store, path = trial.parent, trial.parent / "ledger" / f"{trial.name}.json"
+    if not path.is_file():
+        raise ConfigError(f"{trial}: no committed trial; give STORE/TRIAL_ID, as the ledger names it")
+    row, device = read_result(path), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    talk.print(f"{row.cell} | {row.stage}, seed {row.seed}, rate {row.lr:.1e}")
+    again = rerun_trial(
+        store, row, device=device, watch=lambda now: talk.print(f"epoch {len(now.curve)} of {row.epochs}")
+    )
+    found = differences(row, again)
+    if as_json:
+        print_json(
+            {"trial_id": row.trial_id, "equal": not found, "differences": [asdict(one) for one in found]}
+        )
+    elif not found:
+        facts.print(f"{row.trial_id}: equal to the last digit")
+    else:
+        print_rows([asdict(one) for one in found], as_json=False)
+    if found:
+        finish(3, f"raypeft: exit 3 ({count(len(found), 'number')} differ; committed on {row.hardware})")
+
+
+MODEL_COMMANDS = predict, adapter, rerun
+
+
 def _find_adapter(trial: Path) -> Path:
     """Raises: ConfigError."""
     for folder in (trial, trial.parent / "adapters" / trial.name):
@@ -126,7 +165,7 @@ def _predictions(
     inputs = models[0].read(list(images), skip_unreadable=skip_unreadable)
     for problem in inputs.unreadable.values():
         talk.print(f"skipped: {problem}")
-    together = sum(model.probabilities(inputs) for model in models) / len(models)
+    together = np.mean([model.probabilities(inputs) for model in models], axis=0)
     return to_table(inputs, models[0].classes, together)
 
 

@@ -91,12 +91,13 @@ def _architecture(entry: Model, network: nn.Module) -> tuple[str, dict[str, Any]
     if not isinstance(network, VisionTransformer):
         raise IncompatibleError(f"timm has no network '{entry.architecture}'; keep the adapter")
     patches: Any = network.patch_embed
+    attention: Any = network.blocks[0].attn
     return "vit_tiny_patch16_224", {  # a plain one, whose every size is an argument
         "img_size": patches.img_size[0],
         "patch_size": patches.patch_size[0],
         "embed_dim": network.embed_dim,
         "depth": len(network.blocks),
-        "num_heads": network.blocks[0].attn.num_heads,
+        "num_heads": attention.num_heads,
     }
 
 

@@ -86,8 +86,8 @@ class TrainedModel:
 
     def read(self, images: ImageSource | Sequence[ImageSource], *, skip_unreadable: bool = False) -> Inputs:
         """Return the images as training would have decoded them. Raises: as predict."""
-        is_one = isinstance(images, str | os.PathLike | Image.Image)
-        found = list(find_images([images] if is_one else images))
+        several = [images] if isinstance(images, str | os.PathLike | Image.Image) else images
+        found = list(find_images(several))
         if not found:
             raise ConfigError("no images to predict; give files, folders or PIL images")
         inputs = _read(

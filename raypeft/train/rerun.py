@@ -1,0 +1,81 @@
+"""Train a committed trial again in this process, and compare the two rows."""
+
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from raypeft.core.result import Result
+from raypeft.core.spec import TrialSpec
+from raypeft.train.run import run_trial
+
+COMPARED = ("status", "n_train", "n_val", "n_test", "trainable", "best_epoch", "epochs", "steps")
+"""Columns that are compared beside the scores and the curve."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A score, or another column, that came out otherwise."""
+
+    name: str
+    committed: object
+    again: object
+
+
+class _EnoughError(Exception):
+    """Out of a trial that was stopped early the first time too."""
+
+
+def rerun_trial(
+    store: Path, row: Result, *, device: torch.device, watch: Callable[[Result], object]
+) -> Result:
+    """Return the row of a second run of a trial that `store` holds; nothing but its cache is written to.
+
+    A trial that was pruned is stopped after as many epochs. `watch` is called with the row after each epoch.
+    Raises: DataError or WeightsError where the cache no longer holds what the plan prepared.
+    """
+    seen: list[Result] = []
+
+    def report(so_far: Result) -> None:
+        seen.append(so_far)
+        watch(so_far)
+        if row.status == "pruned" and len(so_far.curve) == len(row.curve):
+            raise _EnoughError
+
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch, "cache").symlink_to((store / "cache").resolve())
+        try:
+            torch.set_num_threads(_threads_of(row) or threads)
+            spec = TrialSpec.from_dict(row.spec)
+            return run_trial(spec, sweep=row.sweep, store=Path(scratch), device=device, report=report)
+        except _EnoughError:
+            return seen[-1]
+        finally:
+            torch.set_num_threads(threads)
+
+
+def differences(row: Result, again: Result) -> list[Difference]:
+    """Return what differs between a row and that of a second run, to the last digit."""
+    pairs = {name: (getattr(row, name), getattr(again, name)) for name in COMPARED}
+    if row.status == "pruned":  # its columns are those of the epoch in which it was stopped
+        pairs = {"epochs": (row.epochs, again.epochs)}
+    else:
+        names = sorted({*row.metrics, *again.metrics})
+        pairs |= {name: (row.metrics.get(name), again.metrics.get(name)) for name in names}
+    for number, (one, other) in enumerate(zip(row.curve, again.curve, strict=False), start=1):
+        pairs |= {f"epoch {number}: {name}": (value, other.get(name)) for name, value in one.items()}
+    return [
+        Difference(name=name, committed=one, again=other)
+        for name, (one, other) in pairs.items()
+        if one != other
+    ]
+
+
+def _threads_of(row: Result) -> int:
+    """How many the trial computed with, which decides the last digits; 0 where that is not known."""
+    found = re.search(r"(\d+) threads$", row.hardware)
+    return int(found[1]) if found else 0
