@@ -168,7 +168,12 @@ def open_prepared(
         content = pq.read_table(cache_dir / f"{digest}.parquet")
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"prepared data {digest} cannot be read: {error}; run the sweep again") from error
-    prepared = _read(content)
+    try:
+        prepared = _read(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"prepared data {digest}: written by another version of raypeft ({error}); run the sweep again"
+        ) from error
     path = image_file(cache_dir, prepared.images_digest, image_size=image_size, interpolation=interpolation)
     return prepared, open_images(path).images
 
