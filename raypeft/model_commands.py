@@ -13,6 +13,7 @@ import typer
 from raypeft.core.errors import ConfigError
 from raypeft.core.text import count, csv_cell, visible
 from raypeft.output import AllProblems, AsJson, facts, finish, print_json, print_rows, talk
+from raypeft.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,13 +100,12 @@ def rerun(
     """
     import torch
 
-    from raypeft.core.result import read_result
     from raypeft.train.rerun import differences, rerun_trial
 
-    store, path = trial.parent, trial.parent / "ledger" / f"{trial.name}.json"
-    if not path.is_file():
+    store = Store(trial.parent)
+    if trial.name not in store.trial_ids():
         raise ConfigError(f"{trial}: no committed trial; give STORE/TRIAL_ID, as the ledger names it")
-    row, device = read_result(path), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    row, device = store.row(trial.name), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     talk.print(f"{row.cell} | {row.stage}, seed {row.seed}, rate {row.lr:.1e}")
     again = rerun_trial(
         store, row, device=device, watch=lambda now: talk.print(f"epoch {len(now.curve)} of {row.epochs}")
@@ -128,7 +128,7 @@ MODEL_COMMANDS = predict, adapter, rerun
 
 def _find_adapter(trial: Path) -> Path:
     """Raises: ConfigError."""
-    for folder in (trial, trial.parent / "adapters" / trial.name):
+    for folder in (trial, Store(trial.parent).adapter(trial.name)):
         if (folder / ABOUT).is_file():
             return folder
     raise ConfigError(

@@ -8,6 +8,7 @@ import typer
 
 from raypeft.core.text import count
 from raypeft.output import AsJson, facts, print_json, print_rows, split_list, talk
+from raypeft.store import Store
 
 
 def clean(
@@ -18,9 +19,10 @@ def clean(
     """List what each part of a store takes; with --yes remove checkpoints and caches, never results."""
     from raypeft.store.parts import clean_store, measure_store
 
-    sizes = measure_store(store)
+    held = Store(store)
+    sizes = measure_store(held)
     if yes:
-        clean_store(store)
+        clean_store(held)
     if as_json:
         print_json([asdict(size) for size in sizes])
         return
@@ -57,7 +59,7 @@ def export(
     """
     from raypeft.analysis.report.pack import pack_store
 
-    names = pack_store(store, output, methods=split_list(adapters, str) or [])
+    names = pack_store(Store(store), output, methods=split_list(adapters, str) or [])
     facts.print(str(output))
     talk.print(f"{count(len(names), 'file')}, {output.stat().st_size / 1e6:,.1f} MB")
 

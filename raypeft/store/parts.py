@@ -2,24 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raypeft.core.errors import ConfigError
 from raypeft.store.lease import Lease
-
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "ledger": ("ledger", "failed", "plan.json", "plan.bak", "events.jsonl", "status.json", "store-id"),
-    "predictions": ("predictions", "subsets"),
-    "adapters": ("adapters",),
-    "samples": ("samples",),
-    "checkpoints": ("checkpoints",),
-    "cache": ("cache",),
-    "mlflow": ("mlflow.db", "mlflow-artifacts"),
-    "report": ("report.html",),
-}
-"""Part -> its files and folders; what else lies in a store is "other"."""
+from raypeft.store.store import Store
 
 REMOVABLE = ("checkpoints", "cache")
 KEPT_CACHE = "weights"
@@ -36,15 +24,35 @@ class PartSize:
     removable: int  # bytes that clean_store gives back
 
 
-def measure_store(store: Path) -> list[PartSize]:
+def measure_store(store: Store) -> list[PartSize]:
     """Return the size of each part that there is. Raises: ConfigError for a folder that holds no sweep."""
-    if not (store / "plan.json").is_file():
-        raise ConfigError(f"{store} holds no sweep (no plan.json); see: raypeft run --help")
-    part_of = {name: part for part, names in PARTS.items() for name in names}
-    entries: dict[str, list[Path]] = {}
-    for entry in sorted(store.iterdir()):
-        entries.setdefault(part_of.get(entry.name, "other"), []).append(entry)
-    return [_measured(part, entries[part]) for part in (*PARTS, "other") if part in entries]
+    store.require_plan()
+    parts = _parts(store)
+    named = {path for paths in parts.values() for path in paths}
+    parts["other"] = [path for path in sorted(store.path.iterdir()) if path not in named]
+    entries = {part: [path for path in paths if os.path.lexists(path)] for part, paths in parts.items()}
+    return [_measured(part, found) for part, found in entries.items() if found]
+
+
+def _parts(store: Store) -> dict[str, list[Path]]:
+    """Part -> its files and folders, there or not."""
+    return {
+        "ledger": [
+            store.ledger_folder,
+            store.failures_folder,
+            store.plan_file,
+            store.events_file,
+            store.status_file,
+            store.id_file,
+        ],
+        "predictions": [store.predictions_folder, store.subsets_folder],
+        "adapters": [store.adapters_folder],
+        "samples": [store.samples_folder],
+        "checkpoints": [store.checkpoints_folder],
+        "cache": [store.cache],
+        "mlflow": [store.mlflow_database, store.mlflow_artifacts],
+        "report": [store.report],
+    }
 
 
 def _measured(part: str, entries: Sequence[Path]) -> PartSize:
@@ -57,7 +65,7 @@ def _size(files: Sequence[Path]) -> int:
     return sum(path.lstat().st_size for path in files)
 
 
-def clean_store(store: Path) -> None:
+def clean_store(store: Store) -> None:
     """Remove checkpoints and caches, never results: trials that had not ended start from their beginning.
 
     Copies of the user's own weights stay. Holds the lease meanwhile. Raises: StoreInUseError; OSError.
@@ -65,8 +73,8 @@ def clean_store(store: Path) -> None:
     lease = Lease(store)
     try:
         for part in REMOVABLE:
-            for name in PARTS[part]:
-                for path in _removable(store / name, part):
+            for entry in _parts(store)[part]:
+                for path in _removable(entry, part):
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     finally:
         lease.release()

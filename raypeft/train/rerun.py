@@ -10,6 +10,7 @@ import torch
 
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
+from raypeft.store import Store
 from raypeft.train.run import run_trial
 
 COMPARED = ("status", "n_train", "n_val", "n_test", "trainable", "best_epoch", "epochs", "steps")
@@ -30,7 +31,7 @@ class _EnoughError(Exception):
 
 
 def rerun_trial(
-    store: Path, row: Result, *, device: torch.device, watch: Callable[[Result], object]
+    store: Store, row: Result, *, device: torch.device, watch: Callable[[Result], object]
 ) -> Result:
     """Return the row of a second run of a trial that `store` holds; nothing but its cache is written to.
 
@@ -47,7 +48,7 @@ def rerun_trial(
 
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as scratch:
-        Path(scratch, "cache").symlink_to((store / "cache").resolve())
+        Store(scratch).cache.symlink_to(store.cache.resolve())
         try:
             torch.set_num_threads(_threads_of(row) or threads)
             spec = TrialSpec.from_dict(row.spec)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from raypeft.store import Store
 from raypeft.store.lease import Lease
 
 SIZES = {
@@ -60,7 +61,7 @@ def test_checkpoints_and_caches_go_but_no_result_and_no_weights_of_the_user(stor
 
 
 def test_a_store_that_is_driven_is_left_alone(store, cli):
-    before, lease = files(store), Lease(store)
+    before, lease = files(store), Lease(Store(store))
     try:
         code, _, talk = cli("clean", store, "--yes")
     finally:

@@ -18,6 +18,7 @@ from raypeft.datasets import open_dataset
 from raypeft.datasets.cache import content_digests
 from raypeft.datasets.prepared import case_pseudonyms
 from raypeft.launch.plan import make_plan
+from raypeft.store import Store
 from raypeft.train import run_trial
 from raypeft.train.predict import load_model
 
@@ -77,7 +78,7 @@ def trained(images, tmp_path_factory):
         recipe=Recipe(epochs=2, batch_size=8, micro_batch_size=8),
         final_seeds=(0,),
     )
-    plan = make_plan(sweep, store=store)
+    plan = make_plan(sweep, store=Store(store))
     spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=3e-3)
     row = run_trial(spec, sweep="p", store=store, device=torch.device("cpu"), report=lambda row: None)
     table = open_dataset(f"folder:{images}")

@@ -4,71 +4,73 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from raypeft.analysis.read.load import load_plan, load_rows
 from raypeft.analysis.report.page import write_report
 from raypeft.core.errors import ConfigError
-from raypeft.core.files import write_file, write_json
-from raypeft.core.result import Result
+from raypeft.core.files import write_file
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import model_label
+from raypeft.store import Store
+from raypeft.store.plan import PlanRecord
 
-COPIED = ("ledger", "failed", "predictions")
+TABLES = "tables"
 OLDEST = (1980, 1, 1, 0, 0, 0)
 """The time of every file in a package, the first that the format has: equal stores give equal bytes."""
 
 
-def pack_store(store: Path, output: Path, *, methods: Iterable[str] = ()) -> list[str]:
+def pack_store(store: Store, output: Path, *, methods: Iterable[str] = ()) -> list[str]:
     """Write a zip file of one folder, which every command that reads a store opens; return its names.
 
     It holds the ledger, the predictions, the plan, a report, its tables as CSV, and the adapters of the final
     runs of `methods`. Raises: ConfigError for a folder without a sweep, a method without a final run or an
     `output` that exists.
     """
-    plan = load_plan(store)
+    plan = store.plan
     if output.exists():
         raise ConfigError(f"{output} exists; give a file that does not")
-    adapters = _adapters(store, load_rows(store), list(methods))
+    adapters = _adapters(store, list(methods))
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, output.stem)
-        for name in COPIED:
-            _copy(store / name, folder / name)
-        for adapter in adapters:
-            _copy(adapter, folder / "adapters" / adapter.name)
-        write_json(folder / "plan.json", _without_places(plan))
-        report = write_report(folder, folder / "report.html", export=folder / "tables")
+        copy = Store(Path(temporary, output.stem))
+        _copy(store.ledger_folder, copy.ledger_folder)
+        _copy(store.failures_folder, copy.failures_folder)
+        _copy(store.predictions_folder, copy.predictions_folder)
+        for trial_id in adapters:
+            _copy(store.adapter(trial_id), copy.adapter(trial_id))
+        copy.write_plan(_without_places(plan))
+        tables = copy.path / TABLES
+        report = write_report(copy, copy.report, export=tables)
         report.write_text(report.read_text().replace(f"{temporary}{os.sep}", ""))  # in the command it shows
-        for path in (folder / "tables").iterdir():
+        for path in tables.iterdir():
             if path.suffix != ".csv":
                 path.unlink()
-        names = sorted(path for path in folder.rglob("*") if path.is_file())
+        names = sorted(path for path in copy.path.rglob("*") if path.is_file())
         write_file(output, lambda file: _zip(file, names, Path(temporary)))
         return [str(path.relative_to(temporary)) for path in names]
 
 
-def _without_places(plan: dict[str, Any]) -> dict[str, Any]:
+def _without_places(plan: PlanRecord) -> PlanRecord:
     """The plan with data sets and models by their labels: where files lie is nobody else's business."""
-    cells = [
-        cell | {"dataset": dataset_label(cell["dataset"]), "model": model_label(cell["model"])}
-        for cell in plan["sweep"]["cells"]
-    ]
-    return plan | {"sweep": plan["sweep"] | {"cells": cells}}
+    cells = tuple(
+        replace(cell, dataset=dataset_label(cell.dataset), model=model_label(cell.model))
+        for cell in plan.sweep.cells
+    )
+    return replace(plan, sweep=replace(plan.sweep, cells=cells))
 
 
-def _adapters(store: Path, rows: Iterable[Result], methods: list[str]) -> list[Path]:
-    """Raises: ConfigError."""
-    folders = []
-    finals = [row for row in rows if (row.stage, row.status) == ("final", "done")]
+def _adapters(store: Store, methods: Sequence[str]) -> list[str]:
+    """The trials of the methods that have an adapter. Raises: ConfigError."""
+    finals = [row for row in store.rows() if (row.stage, row.status) == ("final", "done")]
     for method in methods:
-        own = [store / "adapters" / row.trial_id for row in finals if row.method == method]
-        if not own:
-            known = ", ".join(sorted({row.method for row in finals})) or "none"
-            raise ConfigError(f"--adapters {method}: no finished final run of it; there are {known}")
-        folders += [folder for folder in own if folder.is_dir()]
-    return folders
+        if method not in (known := sorted({row.method for row in finals})):
+            raise ConfigError(
+                f"--adapters {method}: no finished final run of it; there are {', '.join(known) or 'none'}"
+            )
+    own = [row.trial_id for row in finals if row.method in methods]
+    return [trial_id for trial_id in own if store.adapter(trial_id).is_dir()]
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from raypeft.analysis.report.pack import pack_store
 from raypeft.core.errors import ConfigError
-from raypeft.core.result import read_result
+from raypeft.store import Store
 
 SKILLS = {"full": 1.0, "linear": 0.5, "lora": 1.5}
 
@@ -15,11 +15,10 @@ SKILLS = {"full": 1.0, "linear": 0.5, "lora": 1.5}
 def store(predicted_store):
     """With what an export holds, and what it must not hold."""
     found = predicted_store(SKILLS)
-    for path in (found / "ledger").glob("*.json"):
-        if (row := read_result(path)).stage == "final":
-            folder = found / "adapters" / row.trial_id
-            folder.mkdir(parents=True)
-            (folder / "raypeft.json").write_text(row.method)
+    for row in Store(found).rows():
+        folder = found / "adapters" / row.trial_id
+        folder.mkdir(parents=True)
+        (folder / "raypeft.json").write_text(row.method)
     for name in ("cache/images.arrow", "checkpoints/a/b", "samples/a.png", "mlflow.db", "predictions/.a.tmp"):
         (found / name).parent.mkdir(parents=True, exist_ok=True)
         (found / name).write_text("x")
@@ -45,10 +44,10 @@ def test_every_command_that_reads_a_store_says_the_same_of_what_was_packed(store
 
 
 def test_a_package_holds_report_tables_ledger_and_predictions_and_the_adapters_asked_for(store, tmp_path):
-    names = pack_store(store, tmp_path / "busi.zip", methods=["lora"])
+    names = pack_store(Store(store), tmp_path / "busi.zip", methods=["lora"])
     copy = unpacked(tmp_path / "busi.zip", tmp_path / "there")
     assert {name.split("/")[1] for name in names} == {
-        "ledger", "predictions", "plan.json", "report.html", "tables", "adapters",
+        "ledger", "predictions", "plan.json", "plan.bak", "report.html", "tables", "adapters",
     }  # fmt: skip
     assert {path.suffix for path in (copy / "tables").iterdir()} == {".csv"}
     assert [path.read_text() for path in (copy / "adapters").glob("*/raypeft.json")] == ["lora"] * 3
@@ -57,7 +56,7 @@ def test_a_package_holds_report_tables_ledger_and_predictions_and_the_adapters_a
 
 def test_where_data_and_store_lie_is_not_told_and_equal_stores_give_equal_bytes(store, tmp_path):
     for number in range(2):
-        pack_store(store, tmp_path / f"{number}" / "busi.zip")
+        pack_store(Store(store), tmp_path / f"{number}" / "busi.zip")
     first, second = (tmp_path / f"{number}" / "busi.zip" for number in range(2))
     assert first.read_bytes() == second.read_bytes()
     copy = unpacked(first, tmp_path / "there")
@@ -69,9 +68,9 @@ def test_where_data_and_store_lie_is_not_told_and_equal_stores_give_equal_bytes(
 def test_nothing_is_replaced_and_a_method_that_was_not_run_is_named(store, tmp_path):
     (tmp_path / "there.zip").write_text("mine")
     with pytest.raises(ConfigError, match="exists"):
-        pack_store(store, tmp_path / "there.zip")
+        pack_store(Store(store), tmp_path / "there.zip")
     assert (tmp_path / "there.zip").read_text() == "mine"
     with pytest.raises(ConfigError, match=r"--adapters tsa.*full, linear, lora"):
-        pack_store(store, tmp_path / "busi.zip", methods=["tsa"])
+        pack_store(Store(store), tmp_path / "busi.zip", methods=["tsa"])
     with pytest.raises(ConfigError):
-        pack_store(tmp_path / "absent", tmp_path / "busi.zip")
+        pack_store(Store(tmp_path / "absent"), tmp_path / "busi.zip")
