@@ -18,7 +18,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from raypeft.datasets import Prepared, open_prepared, prepare
-from raypeft.metrics import frechet_distance, frechet_interval, kernel_distance, memorised_share
+from raypeft.metrics.torch.generation import (
+    frechet_distance,
+    frechet_interval,
+    kernel_distance,
+    memorised_share,
+)
 from raypeft.train.extractor import Extractor, open_extractor
 
 SIZES, DRAWS, CPU = (50, 100, 200, 500), 5, torch.device("cpu")

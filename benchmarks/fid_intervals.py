@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from raypeft.metrics import frechet_distance, frechet_interval
+from raypeft.metrics.torch.generation import frechet_distance, frechet_interval
 
 WIDTH, CLASSES, RESAMPLES = 128, 10, 40
 Draw = Callable[[np.random.Generator, int], torch.Tensor]

@@ -15,7 +15,7 @@ from torch import nn
 
 from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
-from raypeft.metrics.generation import frechet_distance
+from raypeft.metrics.torch.generation import frechet_distance
 from raypeft.store import Store
 from raypeft.train import load_adapter, run_trial
 from raypeft.train.build import Trial, build_trial

@@ -11,21 +11,28 @@ true mean rank is that of a new data set with as many seeds (with one data set: 
 """
 
 import argparse
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from raypeft.analysis.ranking.rank import rank_within
 from raypeft.analysis.stats.bootstrap import bootstrap_mean_ranks, interval, redraw_means
-from raypeft.analysis.stats.confusion import confusion_matrices, draw_weights, f1_macro
+from raypeft.analysis.stats.confusion import confusion_matrices, draw_weights
 from raypeft.analysis.stats.friedman import friedman, nemenyi
 from raypeft.analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
 from raypeft.analysis.stats.pairwise import wilcoxon_holm
+from raypeft.metrics import score_confusion
 
 METHODS, SEEDS, REPLICATES, DRAWS = 6, 3, 500, 1000
 EFFECTS = {"equal": np.zeros(METHODS), "spread": np.linspace(0.05, 0.0, METHODS)}
 INTERACTION, NOISE = 0.03, 0.015
 Array = np.ndarray
+
+
+def f1_macro(*counted: Any) -> np.ndarray:
+    """`counted`: the arguments of confusion_matrices."""
+    return score_confusion("f1_macro", confusion_matrices(*counted))
 
 
 def main() -> None:
@@ -145,8 +152,7 @@ def case_coverage(*, cases: int, experiments: int) -> list[float]:
         drawn = []
         for runs in predicted:
             scores, again = (
-                np.stack([f1_macro(confusion_matrices(w, units, labels, run, 3)) for run in runs])
-                for w in (once, weights)
+                np.stack([f1_macro(w, units, labels, run, 3) for run in runs]) for w in (once, weights)
             )
             drawn.append(redraw_means(again, scores[:, 0], rng))
         means = np.stack(drawn, axis=-1)
@@ -158,10 +164,7 @@ def case_coverage(*, cases: int, experiments: int) -> list[float]:
 def _ranks_and_scores(labels: Array, predicted: Array, units: Array, once: Array) -> Array:
     """(2, methods)."""
     scores = np.array(
-        [
-            np.mean([f1_macro(confusion_matrices(once, units, labels, run, 3))[0] for run in runs])
-            for runs in predicted
-        ]
+        [np.mean([f1_macro(once, units, labels, run, 3)[0] for run in runs]) for runs in predicted]
     )
     return np.stack([rank_within(scores), scores])
 
@@ -202,7 +205,7 @@ def paired_type_one(*, cases: int, experiments: int) -> list[float]:
             said = one.argmax(axis=1)
             drawn.append(replicate_scores("f1_macro", weights=weights, units=units, labels=labels,
                                           predicted=said, classes=2)[None])  # fmt: skip
-            points.append(f1_macro(confusion_matrices(np.ones((1, cases)), units, labels, said, 2)))
+            points.append(f1_macro(np.ones((1, cases)), units, labels, said, 2))
         found += [
             all(areas) and delong([areas[0]], [areas[1]], units).p < 0.05,
             paired_bootstrap(drawn[0], drawn[1], *points, rng=rng).p < 0.05,

@@ -22,11 +22,11 @@ from raypeft.analysis_commands import rank, recommend, report, table
 from raypeft.core.errors import EXITS, ConfigError, RaypeftError
 from raypeft.core.foreign import described, place_of
 from raypeft.core.machine import limit_threads
-from raypeft.core.remarks import describe_remarks
 from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import TerminalLog, safe_streams
 from raypeft.core.text import count
 from raypeft.data_commands import data_app
+from raypeft.metrics.remarks import describe_remarks
 from raypeft.model_commands import MODEL_COMMANDS
 from raypeft.output import (
     AsJson,

@@ -17,9 +17,9 @@ from raypeft.analysis.read.load import load_rows, to_frame
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.analysis.read.scores import Block
 from raypeft.core.errors import ConfigError
-from raypeft.core.remarks import Kind, cell_remarks
 from raypeft.core.result import Result
 from raypeft.core.sources import parse_source
+from raypeft.metrics.remarks import Kind, cell_remarks
 from raypeft.store import Store
 
 

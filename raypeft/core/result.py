@@ -1,6 +1,6 @@
 """One row of the ledger, and its columns in order."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -13,55 +13,6 @@ Failure = Literal["error", "gpu_memory", "host_memory", "crashed", "hung", "stor
 """Why a trial failed: an exception; memory of the GPU, or of the machine; its process died, or stood
 still; its files could not be written."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A score that decides something, by its name in rows and curves; `mode` as Ray Tune spells it."""
-
-    name: str
-    mode: Literal["max", "min"]
-    title: str  # what a person reads
-
-    def is_better(self, value: float, other: float) -> bool:
-        """Whether `value` beats `other`; neither does if they are equal."""
-        return value > other if self.mode == "max" else value < other
-
-    def best(self, rows: Iterable["Result"]) -> "Result | None":
-        """The best of rows that have the score, the first of equals; None without rows."""
-        pick = max if self.mode == "max" else min
-        return pick(rows, key=lambda row: row.metrics[self.name], default=None)
-
-
-SEARCHED_BY: Mapping[Task, Score] = {
-    "classify": Score(name="val/f1_macro", mode="max", title="val macro F1"),
-    "generate": Score(name="val/noise_mse", mode="min", title="val noise MSE"),
-}
-"""Chooses a run's best epoch and a cell's learning rate."""
-
-RANKED_BY: Mapping[Task, Score] = {
-    "classify": Score(name="test/f1_macro", mode="max", title="test macro F1"),
-    "generate": Score(name="test/fid", mode="min", title="test FID"),
-}
-"""What final runs are compared by."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """What has learned nothing of the task, scored on the same test images as a final run."""
-
-    suffix: str
-    title: str  # what a person reads
-
-    def of(self, score: str) -> str:
-        """Under which name its value stands beside a score in rows: "test/f1_macro_majority"."""
-        return score + self.suffix
-
-
-REFERENCES: Mapping[Task, Reference] = {
-    "classify": Reference(suffix="_majority", title="majority class"),  # of the training images
-    "generate": Reference(suffix="_untuned", title="untuned pipeline"),
-}
-"""A final run that does not beat it is marked, and is never named first."""
 
 SCHEMA = 4
 """Version of the row; a reader refuses a newer one."""

@@ -20,7 +20,6 @@ from raypeft.core.errors import (
     StorageError,
     StoreInUseError,
 )
-from raypeft.core.remarks import cell_remarks, describe_remarks
 from raypeft.core.result import Result
 from raypeft.core.terminal import Terminal
 from raypeft.core.text import count
@@ -31,6 +30,7 @@ from raypeft.launch.preflight import cannot_write, watch_space
 from raypeft.launch.signals import Signals, end_now
 from raypeft.launch.stopping import EVERYWHERE, GRACE_SECONDS, ask_to_stop, asked_to_stop, forget_stop
 from raypeft.launch.waits import Attended, Wait, Waits
+from raypeft.metrics.remarks import cell_remarks, describe_remarks
 from raypeft.store import Store
 from raypeft.store.lease import Lease
 from raypeft.store.ledger import Ledger, sweep_up

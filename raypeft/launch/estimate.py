@@ -12,10 +12,10 @@ import torch
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_call
-from raypeft.core.remarks import has_no_rate
 from raypeft.core.result import Result
 from raypeft.core.spec import Cell, model_label
 from raypeft.launch.plan import Plan
+from raypeft.metrics.remarks import has_no_rate
 from raypeft.models import bind_model
 from raypeft.store.ledger import Ledger
 from raypeft.train.estimate import StepCost, step_cost

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from raypeft.core.fonts import families, spell_missing_letters
-from raypeft.core.remarks import cell_remarks
-from raypeft.core.result import RANKED_BY, Result
+from raypeft.core.result import Result
 from raypeft.launch import mirror
+from raypeft.metrics import RANKED_BY
+from raypeft.metrics.remarks import cell_remarks
 from raypeft.store import Store
 
 if TYPE_CHECKING:

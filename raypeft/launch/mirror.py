@@ -22,10 +22,11 @@ import numpy as np
 
 from raypeft.core.errors import StorageError
 from raypeft.core.fonts import families, spell_missing_letters
-from raypeft.core.remarks import cell_remarks, has_no_rate
 from raypeft.core.result import Result
 from raypeft.core.spec import canonical_json
 from raypeft.core.text import csv_cell, shorten
+from raypeft.metrics import confusion_matrix
+from raypeft.metrics.remarks import cell_remarks, has_no_rate
 from raypeft.store import Store
 
 if TYPE_CHECKING:
@@ -145,16 +146,14 @@ def send_trial(
     client.set_terminated(run_id, status="FINISHED", end_time=ended)
 
 
-def confusion_matrix(predictions: Path, classes: Sequence[str]) -> np.ndarray:
+def confusion_counts(predictions: Path, classes: Sequence[str]) -> np.ndarray:
     """Counts, int64 (classes, classes): row = true class, column = the likeliest one."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(predictions, columns=["label", *(f"prob/{name}" for name in classes)])
     labels = table.column("label").to_numpy()
     predicted = np.stack([table.column(f"prob/{name}").to_numpy() for name in classes]).argmax(0)
-    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(counts, (labels, predicted), 1)
-    return counts
+    return confusion_matrix(labels, predicted, len(classes))
 
 
 def _trial_name(row: Result) -> str:
@@ -259,7 +258,7 @@ def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Sto
         if (samples := store.samples(row.trial_id)).exists():
             client.log_artifact(run_id, str(samples))
     elif predictions.exists():
-        counts = confusion_matrix(predictions, row.classes)
+        counts = confusion_counts(predictions, row.classes)
         client.log_text(run_id, matrix_csv(counts, row.classes), "confusion_matrix.csv")
         figure = draw_matrix(counts, row.classes, title=f"{row.cell}, seed {row.seed}")
         client.log_figure(run_id, figure, "confusion_matrix.png")

@@ -10,14 +10,15 @@ from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.text import Text
 
-from raypeft.core.remarks import cell_remarks
-from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
+from raypeft.core.result import Result
 from raypeft.core.terminal import Grid, Terminal
 from raypeft.core.text import count, visible
 from raypeft.launch.pace import duration, hours_left
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch
 from raypeft.launch.waits import Wait
+from raypeft.metrics import RANKED_BY, SEARCHED_BY
+from raypeft.metrics.remarks import cell_remarks
 
 SILENT_SECONDS = 30.0  # in a log, after which it says what goes on
 

@@ -15,9 +15,10 @@ from optuna.distributions import FloatDistribution
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raypeft.core.result import SEARCHED_BY, Result, Score
+from raypeft.core.result import Result
 from raypeft.core.spec import Cell, Search, TrialSpec
 from raypeft.launch.plan import Plan
+from raypeft.metrics import SEARCHED_BY, Score
 from raypeft.models import bind_model
 from raypeft.store.ledger import Ledger
 

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raypeft.core.remarks import Kind, cell_remarks
-from raypeft.core.result import RANKED_BY, SEARCHED_BY, Result
+from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Sweep, model_label
 from raypeft.launch.failures import grouped
 from raypeft.launch.pace import hours_left, trials_per_hour
+from raypeft.metrics import RANKED_BY, SEARCHED_BY
+from raypeft.metrics.remarks import Kind, cell_remarks
 from raypeft.store import Store
 from raypeft.store.lease import driven_since
 from raypeft.store.status import last_said

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raypeft.core.result import SEARCHED_BY, Result
+from raypeft.core.result import Result
 from raypeft.core.spec import Stage, Sweep
 from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.tracking import ensure_database
+from raypeft.metrics import SEARCHED_BY
 from raypeft.store import Store
 from raypeft.store.history import read_history
 from raypeft.store.plan import PlanRecord
@@ -182,7 +183,7 @@ def _predictions_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
 def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
     import torch  # takes seconds to import
 
-    from raypeft.metrics.generation import frechet_distance
+    from raypeft.metrics.torch.generation import frechet_distance
 
     features = torch.from_numpy(np.stack(table["features"].to_numpy()).astype(np.float32))
     generated = torch.from_numpy(table["generated"].to_numpy(zero_copy_only=False))

@@ -1,31 +1,30 @@
-"""Scores: of predictions, registered on import of this room; of generated images, from their features."""
+"""One metric per file; importing this package registers every file in it."""
 
-from raypeft.metrics import accuracy, auroc, calibration, f1
-from raypeft.metrics.base import METRICS, Metric, register_metric, score
-from raypeft.metrics.generation import (
-    KernelDistance,
-    frechet_distance,
-    frechet_interval,
-    kernel_distance,
-    kernel_interval,
-    memorised_share,
-    nearest_distances,
+from raypeft.core.foreign import import_room
+from raypeft.metrics.base import (
+    METRICS,
+    NUM_IMAGES,
+    Metric,
+    confusion_matrix,
+    register_metric,
+    score_all,
+    score_confusion,
 )
+from raypeft.metrics.objective import RANKED_BY, REFERENCES, SEARCHED_BY, Reference, Score
+
+import_room(__name__, __path__)
 
 __all__ = [
     "METRICS",
-    "KernelDistance",
+    "NUM_IMAGES",
+    "RANKED_BY",
+    "REFERENCES",
+    "SEARCHED_BY",
     "Metric",
-    "accuracy",
-    "auroc",
-    "calibration",
-    "f1",
-    "frechet_distance",
-    "frechet_interval",
-    "kernel_distance",
-    "kernel_interval",
-    "memorised_share",
-    "nearest_distances",
+    "Reference",
+    "Score",
+    "confusion_matrix",
     "register_metric",
-    "score",
+    "score_all",
+    "score_confusion",
 ]

@@ -2,13 +2,26 @@
 
 from typing import Literal
 
-from torch import Tensor
+import numpy as np
 
-from raypeft.metrics.base import register_metric
+from raypeft.metrics.base import Array, register_metric
 
 
-@register_metric("f1_macro", higher_is_better=True)
-def f1_macro(labels: Tensor, probabilities: Tensor) -> float:
+def f1_macro_from_confusion(matrices: Array) -> Array:
+    """(..., classes, classes) -> (...): mean of per-class F1; a class absent from both sides is left out."""
+    f1, true, predicted = _f1_by_class(matrices)
+    present = (true + predicted) > 0
+    return np.asarray(f1.sum(-1) / np.maximum(present.sum(-1), 1))
+
+
+def f1_weighted_from_confusion(matrices: Array) -> Array:
+    """(..., classes, classes) -> (...): mean of per-class F1, weighted by the class's share of the labels."""
+    f1, true, _ = _f1_by_class(matrices)
+    return np.asarray((f1 * true).sum(-1) / np.maximum(true.sum(-1), 1))
+
+
+@register_metric("f1_macro", label="macro F1", higher_is_better=True, from_confusion=f1_macro_from_confusion)
+def f1_macro(labels: Array, probabilities: Array) -> float:
     """Mean of the per-class F1, in [0, 1], higher is better.
 
     A class absent from labels and predictions is left out of the mean; one absent from the labels
@@ -17,8 +30,10 @@ def f1_macro(labels: Tensor, probabilities: Tensor) -> float:
     return _f1(labels, probabilities, average="macro")
 
 
-@register_metric("f1_weighted", higher_is_better=True)
-def f1_weighted(labels: Tensor, probabilities: Tensor) -> float:
+@register_metric(
+    "f1_weighted", label="weighted F1", higher_is_better=True, from_confusion=f1_weighted_from_confusion
+)
+def f1_weighted(labels: Array, probabilities: Array) -> float:
     """Mean of the per-class F1 weighted by the class's share of the labels, in [0, 1], higher is better.
 
     A class absent from the labels has no weight, predicted or not.
@@ -26,9 +41,21 @@ def f1_weighted(labels: Tensor, probabilities: Tensor) -> float:
     return _f1(labels, probabilities, average="weighted")
 
 
-def _f1(labels: Tensor, probabilities: Tensor, *, average: Literal["macro", "weighted"]) -> float:
+def _f1_by_class(matrices: Array) -> tuple[Array, Array, Array]:
+    """F1, number of true and number of predicted cases per class; F1 is 0 where both numbers are."""
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
+    true, predicted = matrices.sum(-1), matrices.sum(-2)
+    return 2 * hits / np.where(true + predicted > 0, true + predicted, 1), true, predicted
+
+
+def _f1(labels: Array, probabilities: Array, *, average: Literal["macro", "weighted"]) -> float:
+    import torch
     from torchmetrics.functional.classification import multiclass_f1_score
 
     return multiclass_f1_score(
-        probabilities, labels, num_classes=probabilities.shape[1], average=average, validate_args=False
+        torch.from_numpy(probabilities),
+        torch.from_numpy(labels),
+        num_classes=probabilities.shape[1],
+        average=average,
+        validate_args=False,
     ).item()

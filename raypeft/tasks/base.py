@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.result import Score
+from raypeft.metrics import Score
 
 
 def rows_of(cases: np.ndarray, *, num_cases: int) -> np.ndarray:

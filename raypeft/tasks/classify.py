@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.result import SEARCHED_BY, Score
-from raypeft.metrics import METRICS
+from raypeft.metrics import METRICS, SEARCHED_BY, Score
 from raypeft.tasks.augment import Augmenter
 from raypeft.tasks.base import Task, rows_of
 
@@ -71,8 +70,9 @@ class Classify(Task):
 
     def score(self, predictions: torch.Tensor, cases: np.ndarray) -> float:
         """Macro F1 over `cases`."""
-        value = METRICS["f1_macro"].compute(self._labels[cases].cpu(), predictions)
-        assert value is not None, "macro F1 is defined for every set of cases"
+        compute = METRICS[self.objective.metric].compute
+        value = compute(self._labels[cases].cpu().numpy(), predictions.numpy()) if compute else None
+        assert value is not None, "the objective is defined for every set of cases"
         return value
 
     def predict(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:

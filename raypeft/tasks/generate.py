@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from raypeft.core.result import SEARCHED_BY, Score
 from raypeft.core.spec import Generation
+from raypeft.metrics import SEARCHED_BY, Score
 from raypeft.tasks.base import Task
 
 SCORED_STEPS = 4  # timesteps at which a case's noise is predicted for its score

@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 import torch
 
 from raypeft.core.files import write_file
-from raypeft.core.remarks import NUM_PREDICTED
-from raypeft.core.result import REFERENCES
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared
-from raypeft.metrics import METRICS, score
+from raypeft.metrics import METRICS, REFERENCES, score_all
+from raypeft.metrics.remarks import NUM_PREDICTED
 from raypeft.tasks import Classify
 from raypeft.train.build import Trial
 from raypeft.train.workers import Workers
@@ -59,8 +58,8 @@ def write_predictions(path: Path, *, data: Prepared, cases: np.ndarray, probabil
 
 
 def _scores(split: str, trial: Trial, cases: np.ndarray, probabilities: torch.Tensor) -> Mapping[str, float]:
-    labels = torch.from_numpy(trial.data.labels[cases])
-    return {f"{split}/{name}": value for name, value in score(labels, probabilities).items()}
+    scores = score_all(trial.data.labels[cases], probabilities.numpy())
+    return {f"{split}/{name}": value for name, value in scores.items()}
 
 
 def _majority_scores(trial: Trial) -> Mapping[str, float]:

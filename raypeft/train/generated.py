@@ -18,9 +18,9 @@ from torch import nn
 from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DivergedError, DrainedError
 from raypeft.core.files import write_file
-from raypeft.core.result import REFERENCES
 from raypeft.core.spec import TrialSpec
-from raypeft.metrics.generation import (
+from raypeft.metrics import REFERENCES
+from raypeft.metrics.torch.generation import (
     frechet_distance,
     frechet_interval,
     kernel_distance,

@@ -15,10 +15,10 @@ import torch
 from raypeft.core.commit import source_commit
 from raypeft.core.errors import DivergedError, GpuMemoryError, RaypeftError
 from raypeft.core.machine import usable_cores
-from raypeft.core.remarks import run_remarks
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.methods import set_train_mode, trains_batch_norm
+from raypeft.metrics.remarks import run_remarks
 from raypeft.models import stored_model
 from raypeft.tasks import Classify
 from raypeft.train.adapter import save_adapter

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raypeft.analysis.metrics import METRICS, direction_words, higher_is_better, is_known_metric, metric_label
+from raypeft.analysis.metrics import direction_words, higher_is_better, is_known_metric, metric_label
 from raypeft.analysis.published.tables import load_published
 from raypeft.analysis.questions.against import cells_against, ranks_against
 from raypeft.analysis.questions.claims import check_claims
@@ -25,7 +25,6 @@ from raypeft.analysis.report.render import to_csv
 from raypeft.analysis.report.tables import score_table
 from raypeft.analysis.study import open_study
 from raypeft.core.errors import StorageError
-from raypeft.core.result import RANKED_BY, SEARCHED_BY
 
 FID = "test/fid"
 BIAS = 4  # the claim on generation
@@ -306,19 +305,6 @@ def test_a_csv_tells_numbers_of_images_apart_too(tmp_path, cli):
     path.write_text("model,dataset,method,fid,fid_num_images\nsd_unet,d,a,20,many\n")
     code, _, err = cli("rank", path)
     assert (code, "fid.csv:2: fid_num_images='many' is not a number" in err) == (2, True)
-
-
-def test_directions_are_those_of_the_registered_metrics():
-    from raypeft.metrics import METRICS as REGISTERED
-
-    assert set(REGISTERED) <= set(METRICS)
-    for name, metric in REGISTERED.items():
-        assert higher_is_better(f"test/{name}") == metric.higher_is_better
-
-
-def test_rankings_look_the_way_that_searches_and_comparisons_do():
-    for chosen_by in (*SEARCHED_BY.values(), *RANKED_BY.values()):
-        assert higher_is_better(chosen_by.name) == (chosen_by.mode == "max")
 
 
 def test_metrics_on_other_features_keep_their_direction_and_unknown_ones_say_it_is_a_guess():

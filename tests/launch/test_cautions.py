@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raypeft.core.result import SEARCHED_BY, Result
+from raypeft.core.result import Result
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import _bracket, _stops
+from raypeft.metrics import SEARCHED_BY
 
 SEARCH = Search(trials=6, lookback=2, grace_epochs=2)
 SWEEP = Sweep(

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raypeft.core.result import SEARCHED_BY, Result
+from raypeft.core.result import Result
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch, open_searches, suggest_rate
+from raypeft.metrics import SEARCHED_BY
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 

@@ -20,7 +20,6 @@ import pytest
 from PIL import Image
 
 from raypeft.core.errors import StorageError
-from raypeft.core.remarks import run_remarks
 from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, Sweep, TrialSpec
@@ -35,6 +34,7 @@ from raypeft.launch.tracking import (
     experiment_page,
     ui_command,
 )
+from raypeft.metrics.remarks import run_remarks
 from raypeft.store import Store
 from raypeft.store.plan import PlanRecord
 

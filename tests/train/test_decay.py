@@ -12,9 +12,9 @@ from peft import IA3Config, LoraConfig, get_peft_model
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
-from raypeft.core.result import Score
 from raypeft.methods import METHODS, apply_method
 from raypeft.methods.decay import decayed_names
+from raypeft.metrics import Score
 from raypeft.tasks import Task
 from raypeft.train import FitSettings, fit
 from raypeft.train.subjects import Subject
@@ -40,7 +40,7 @@ PAIRS = [(name, family) for name, method in METHODS.items() for family in sorted
 class Images(Task):
     """Cross-entropy on random images; each epoch scores better than the one before, so the last is kept."""
 
-    objective = Score(name="val/fit", mode="max", title="fit")
+    objective = Score(split="val", metric="accuracy")
     batch_size = 12
 
     def __init__(self, *, weight: float = 1.0) -> None:

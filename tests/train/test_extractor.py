@@ -17,7 +17,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
 from raypeft.datasets import Prepared, open_prepared, prepare
-from raypeft.metrics import frechet_distance
+from raypeft.metrics.torch.generation import frechet_distance
 from raypeft.train.extractor import Extractor, check_extractor, open_extractor
 from raypeft.train.public_encoders import INCEPTION_FILE, INCEPTION_VARIABLE, XRAY_VARIABLE
 

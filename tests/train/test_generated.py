@@ -15,7 +15,7 @@ from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DrainedError
 from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
-from raypeft.metrics.generation import frechet_distance
+from raypeft.metrics.torch.generation import frechet_distance
 from raypeft.models import MODELS
 from raypeft.store import Store
 from raypeft.train import load_adapter, run_trial

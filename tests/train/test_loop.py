@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from raypeft.core.errors import DivergedError
-from raypeft.core.result import Score
+from raypeft.metrics import Score
 from raypeft.tasks import Task
 from raypeft.train import FitSettings, fit
 from raypeft.train.loop import trained_state
@@ -22,7 +22,7 @@ SETTINGS = FitSettings(epochs=3, batch_size=8, micro_batch_size=8, lr=0.05, weig
 class Lines(Task):
     """Least squares on y = 2 x - 1, scored by minus the error."""
 
-    objective = Score(name="val/fit", mode="max", title="fit")
+    objective = Score(split="val", metric="accuracy")
     batch_size = 40
 
     def __init__(self, scores: list[float] | None = None) -> None:
@@ -99,13 +99,13 @@ def test_the_model_ends_with_the_weights_of_the_first_best_epoch():
         )
     fitted = train(whole, Lines(scores=[0.1, 0.7, 0.7]))
     assert fitted.best_epoch == 2
-    assert fitted.best["val/fit"] == 0.7
+    assert fitted.best["val/accuracy"] == 0.7
     assert torch.equal(whole.weight, stopped.weight)
 
 
 def test_a_score_of_mode_min_is_best_when_lowest():
     class Errors(Lines):
-        objective = Score(name="val/error", mode="min", title="error")
+        objective = Score(split="val", metric="noise_mse")
 
     assert train(line(), Errors(scores=[0.7, 0.2, 0.4])).best_epoch == 2
 

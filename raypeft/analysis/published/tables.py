@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from raypeft.analysis.metrics import NUM_IMAGES, metric_kind
+from raypeft.analysis.metrics import metric_of
 from raypeft.analysis.read.csv_scores import read_scores
 from raypeft.core.errors import UnknownNameError
+from raypeft.metrics import NUM_IMAGES
 
 FOLDER = Path(__file__).parent
 NAME = "dutt2024"
@@ -69,7 +70,7 @@ def load_published(name: str = NAME) -> list[PublishedTable]:
             trainable=[counts.get(key, 0) for key in keys],
             total=[counts.get((model, "full"), 0) for model in backbones],
         )
-        if metric_kind(metric).needs_equal_n:
+        if metric_of(metric).needs_equal_n:
             frame = frame.assign(**{metric + NUM_IMAGES: GENERATED})
         tables.append(PublishedTable(number=number, title=title, metric=metric, frame=frame))
     return tables

@@ -8,14 +8,9 @@ import numpy as np
 
 from raypeft.analysis.read.predictions import Predictions
 from raypeft.analysis.stats.bootstrap import LEVEL
-from raypeft.analysis.stats.confusion import (
-    accuracy,
-    balanced_accuracy,
-    confusion_matrices,
-    draw_weights,
-    f1_macro,
-)
-from raypeft.analysis.stats.paired import auroc
+from raypeft.analysis.stats.confusion import draw_weights
+from raypeft.analysis.stats.paired import auroc, replicate_scores
+from raypeft.metrics import confusion_matrix, score_confusion
 
 Array = np.ndarray
 NUM_BINS = 15  # of ECE, as the metric `ece` has them
@@ -68,9 +63,10 @@ def describe_runs(runs: Sequence[Predictions]) -> Clinical:
     areas = [area.area for run in runs if (area := auroc(run.labels, run.probabilities))]
     return Clinical(
         scores={
-            "f1_macro": float(f1_macro(matrices).mean()),
-            "accuracy": float(accuracy(matrices).mean()),
-            "balanced_accuracy": float(balanced_accuracy(matrices).mean()),
+            **{
+                name: float(score_confusion(name, matrices).mean())
+                for name in ("f1_macro", "accuracy", "balanced_accuracy")
+            },
             "auroc": float(np.mean(areas)) if areas else math.nan,
             "ece": float(np.mean([ece(run.labels, run.probabilities) for run in runs])),
         },
@@ -152,11 +148,8 @@ def subgroup_gaps(runs: Sequence[Predictions], *, replicates: int = 1000, seed: 
 
 def _matrix(run: Predictions, chosen: Array | None = None) -> Array:
     """(classes, classes) counts of the chosen cases."""
-    k = len(run.classes)
-    labels, predicted = run.labels, run.predicted
-    if chosen is not None:
-        labels, predicted = labels[chosen], predicted[chosen]
-    return np.asarray(np.bincount(labels * k + predicted, minlength=k * k).reshape(k, k).astype(float))
+    some = slice(None) if chosen is None else chosen
+    return confusion_matrix(run.labels[some], run.predicted[some], len(run.classes))
 
 
 def _bin_of(confidence: Array) -> Array:
@@ -206,7 +199,7 @@ def _is_usable(labels: Array, all_labels: Array) -> bool:
 
 
 def _group_score(runs: Sequence[Predictions], chosen: Array) -> float:
-    return float(np.mean([balanced_accuracy(_matrix(run, chosen)) for run in runs]))
+    return float(np.mean([score_confusion("balanced_accuracy", _matrix(run, chosen)) for run in runs]))
 
 
 def _draw_group(
@@ -216,11 +209,9 @@ def _draw_group(
     units = np.unique(runs[0].units[chosen], return_inverse=True)[1]
     weights = draw_weights(units, replicates, rng)
     drawn = [
-        balanced_accuracy(
-            confusion_matrices(
-                weights, units, run.labels[chosen], run.predicted[chosen],
-                len(run.classes),
-            )
+        replicate_scores(
+            "balanced_accuracy", weights=weights, units=units, labels=run.labels[chosen],
+            predicted=run.predicted[chosen], classes=len(run.classes),
         )
         for run in runs
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from raypeft.analysis.ranking.rank import Pool
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.analysis.read.scores import Block, CellScore
-from raypeft.analysis.stats.confusion import confusion_matrices, draw_weights, f1_macro
+from raypeft.analysis.stats.confusion import draw_weights
 from raypeft.analysis.stats.paired import Auroc, PairedTest, auroc, delong, paired_bootstrap, replicate_scores
 from raypeft.analysis.stats.pairwise import holm
 
@@ -94,7 +94,7 @@ def _f1(runs: list[Predictions], weights: np.ndarray) -> tuple[np.ndarray, np.nd
     for run in runs:
         arrays = {"units": run.units, "labels": run.labels, "predicted": run.predicted}
         classes = len(run.classes)
-        scores.append(f1_macro(confusion_matrices(once, **arrays, classes=classes))[0])
+        scores.append(replicate_scores("f1_macro", weights=once, **arrays, classes=classes)[0])
         replicates.append(replicate_scores("f1_macro", weights=weights, **arrays, classes=classes))
     return np.array(scores), np.stack(replicates)
 

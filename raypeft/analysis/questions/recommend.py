@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from raypeft.analysis.metrics import metric_kind, metric_label
+from raypeft.analysis.metrics import metric_label, metric_of
 from raypeft.analysis.ranking.inference import Inference, MethodRank, infer
 from raypeft.analysis.ranking.rank import Pool, pools_of
 from raypeft.analysis.ranking.resample import replicate_cells
@@ -233,8 +233,8 @@ def _expect(pool: Pool, method: str, sizes: Mapping[Block, float], images: int) 
     if n < 2 or math.isnan(spread):
         return expected, math.nan, math.nan
     reach = float(t.ppf((1 + LEVEL) / 2, n - 1)) * spread * math.sqrt(1 + 1 / n)
-    kind = metric_kind(pool.metric)
-    return expected, max(kind.low, expected - reach), min(kind.high, expected + reach)
+    lowest, highest = metric_of(pool.metric).bounds
+    return expected, max(lowest, expected - reach), min(highest, expected + reach)
 
 
 def _minutes(runs: pd.DataFrame, images: int) -> float:

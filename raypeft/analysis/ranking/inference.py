@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raypeft.analysis.metrics import metric_kind
+from raypeft.analysis.metrics import metric_of
 from raypeft.analysis.ranking.rank import Pool, Ties, dataset_ranks, dataset_scores, rank_table
 from raypeft.analysis.ranking.resample import Replicates
 from raypeft.analysis.stats.bootstrap import bootstrap_mean_ranks, draw_means, interval
@@ -181,8 +181,7 @@ def _method_ranks(
     )  # fmt: skip
     scores = draw_means(replicates.scores_by_dataset(pool), draws=DRAWS, rng=rng)
     ends = np.stack(interval(pool.sign * scores, boot.units))
-    kind = metric_kind(pool.metric)
-    ends = ends.clip(kind.low, kind.high)
+    ends = ends.clip(*metric_of(pool.metric).bounds)
     is_drawn = boot.units > 1 or bool(replicates.levels)
     found = []
     for index in order:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raypeft.analysis.metrics import metric_of
 from raypeft.analysis.ranking.rank import DIVERGED, Pool, Ties, rank_within
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.analysis.read.scores import Block, CellScore
 from raypeft.analysis.stats.bootstrap import redraw_means
-from raypeft.analysis.stats.confusion import FROM_CONFUSION, draw_weights
+from raypeft.analysis.stats.confusion import draw_weights
 from raypeft.analysis.stats.paired import replicate_scores
 
 Array = np.ndarray
@@ -87,8 +88,8 @@ def _redraw_cases(
     rng: np.random.Generator,
 ) -> dict[tuple[Block, str], Array]:
     """(seeds, replicates) scores by cell; empty where cases cannot be redrawn."""
-    name = metric.rpartition("/")[2]
-    if name not in FROM_CONFUSION:
+    known = metric_of(metric)
+    if known.from_confusion is None:
         return {}
     found: dict[tuple[Block, str], list[Predictions]] = {}
     for key, cell in cells.items():
@@ -104,7 +105,7 @@ def _redraw_cases(
         key: np.stack(
             [
                 replicate_scores(
-                    name, weights=weights, units=run.units, labels=run.labels,
+                    known.name, weights=weights, units=run.units, labels=run.labels,
                     predicted=run.predicted, classes=len(run.classes),
                 )
                 for run in runs

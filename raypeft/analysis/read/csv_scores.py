@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from raypeft.analysis.metrics import NUM_IMAGES, RANKED_BY, is_known_metric
+from raypeft.analysis.metrics import is_known_metric
 from raypeft.analysis.read.scores import CELL
 from raypeft.core.delimited import read_delimited
 from raypeft.core.errors import ConfigError, DataError, list_problems
-from raypeft.core.result import REFERENCES
 from raypeft.core.spelling import alike, is_missing, plain_number
 from raypeft.core.text import count, visible
+from raypeft.metrics import NUM_IMAGES, RANKED_BY, REFERENCES
 
-FIRST = tuple(split + name for name in RANKED_BY for split in ("test/", ""))
+FIRST = tuple(name for score in RANKED_BY.values() for name in (score.name, score.metric))
 """Columns that are ranked by where nothing else is asked for: the first of these that there is."""
 
 OPTIONAL = frozenset(("fraction", "seed", "stage", "status", "std_points"))

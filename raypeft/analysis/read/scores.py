@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from raypeft.analysis.metrics import NUM_IMAGES, format_score, higher_is_better, metric_kind
+from raypeft.analysis.metrics import format_score, higher_is_better, metric_of
 from raypeft.core.errors import ConfigError
-from raypeft.core.remarks import has_no_rate
-from raypeft.core.result import REFERENCES
+from raypeft.metrics import NUM_IMAGES, REFERENCES
+from raypeft.metrics.remarks import has_no_rate
 
 Block = tuple[str, str, float]
 """(model, dataset, fraction): what is the same for methods that are compared."""
@@ -125,7 +125,7 @@ def comparable(cells: Iterable[CellScore]) -> dict[int, list[CellScore]]:
 
 def sample_words(metric: str, num_images: int) -> str:
     """ "1,000 generated images"; "" for a metric that does not depend on it."""
-    if not metric_kind(metric).needs_equal_n:
+    if not metric_of(metric).needs_equal_n:
         return ""
     return f"{num_images:,} generated images" if num_images else "number of generated images not recorded"
 
@@ -179,14 +179,14 @@ def _num_without_rate(rows: pd.DataFrame) -> int:
 def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":
     """Of every row; 0 where it does not matter or is not recorded."""
     column = metric + NUM_IMAGES
-    if not metric_kind(metric).needs_equal_n or column not in frame:
+    if not metric_of(metric).needs_equal_n or column not in frame:
         return pd.Series(0, index=frame.index)
     return pd.to_numeric(frame[column], errors="coerce").fillna(0).astype(int)
 
 
 def _check_features(scored: pd.DataFrame, metric: str) -> None:
     """Raises: ConfigError."""
-    if not metric_kind(metric).needs_equal_features or "features" not in scored:
+    if not metric_of(metric).needs_equal_features or "features" not in scored:
         return
     for dataset, names in scored.groupby("dataset")["features"]:
         if len(found := sorted(set(map(str, names)))) > 1:

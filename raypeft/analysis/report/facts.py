@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from raypeft.analysis.metrics import NUM_IMAGES, RANKED_BY, format_score, higher_is_better, metric_label
+from raypeft.analysis.metrics import format_score, higher_is_better, metric_label
 from raypeft.analysis.read.scores import CELL, format_fraction
 from raypeft.analysis.report.tables import MISSING
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Augmentation, Cell, Sweep, model_label
+from raypeft.metrics import NUM_IMAGES, RANKED_BY
 from raypeft.store.plan import DataRecord, PlanRecord
 
 Facts = dict[str, str]
@@ -23,7 +24,7 @@ def search_objective(frame: pd.DataFrame) -> str:
     """What the searches of a store chose rates by: the score on validation that their curves have."""
     found = {name for curve in frame["curve"] for epoch in curve or () for name in epoch}
     found |= {name for name in frame.columns if name.startswith("val/") and frame[name].notna().any()}
-    usual = [f"val/{name}" for name in RANKED_BY]
+    usual = [f"val/{score.metric}" for score in RANKED_BY.values()]
     others = sorted(n for n in found if n.startswith("val/") and not n.endswith(NUM_IMAGES))
     return next((name for name in (*usual, *others) if name in found), usual[0])
 

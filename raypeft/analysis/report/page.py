@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from raypeft.analysis.metrics import higher_is_better, metric_kind, metric_label
+from raypeft.analysis.metrics import higher_is_better, metric_label, metric_of
 from raypeft.analysis.published.tables import CITATION, load_published
 from raypeft.analysis.questions.against import cells_against, ranks_against
 from raypeft.analysis.questions.claims import check_claims
@@ -52,8 +52,8 @@ from raypeft.analysis.report.sections import (
 from raypeft.analysis.report.tables import Table, parameter_table, plain_table, score_table
 from raypeft.analysis.study import Study, open_study
 from raypeft.core.errors import StorageError
-from raypeft.core.remarks import describe_remarks
 from raypeft.core.text import whole
+from raypeft.metrics.remarks import describe_remarks
 from raypeft.store import Store
 from raypeft.store.plan import PlanRecord
 
@@ -347,7 +347,7 @@ def _render(study: Study, plan: PlanRecord, sections: Sequence[Section]) -> str:
 
 def _subject(study: Study) -> str:
     """What the page compares, in one sentence."""
-    what = "of generated images against" if metric_kind(study.metric).needs_equal_n else "on"
+    what = "of generated images against" if metric_of(study.metric).needs_equal_n else "on"
     return (
         f"Fine-tuning methods compared by {metric_label(study.metric)} {what} held-out test images; learning "
         "rates chosen on validation images."

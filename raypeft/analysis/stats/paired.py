@@ -8,7 +8,8 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from raypeft.analysis.stats.bootstrap import LEVEL, redraw_means
-from raypeft.analysis.stats.confusion import FROM_CONFUSION, confusion_matrices
+from raypeft.analysis.stats.confusion import confusion_matrices
+from raypeft.metrics import score_confusion
 
 Array = np.ndarray
 
@@ -76,8 +77,8 @@ def delong(a: Sequence[Auroc], b: Sequence[Auroc], units: Array) -> PairedTest:
 def replicate_scores(
     metric: str, *, weights: Array, units: Array, labels: Array, predicted: Array, classes: int
 ) -> Array:
-    """(replicates,) scores of one run's predictions under redrawn cases; `metric`: of FROM_CONFUSION."""
-    return FROM_CONFUSION[metric](confusion_matrices(weights, units, labels, predicted, classes))
+    """(replicates,) scores of one run under redrawn cases, by a `metric` that has from_confusion."""
+    return score_confusion(metric, confusion_matrices(weights, units, labels, predicted, classes))
 
 
 def paired_bootstrap(

@@ -3,14 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 import sklearn.metrics
-import torch
 
 from raypeft.analysis.questions.clinical import describe_runs, ece, sensitivity_at, subgroup_gaps
 from raypeft.analysis.questions.comparisons import compare
 from raypeft.analysis.ranking.rank import pools_of
 from raypeft.analysis.read.load import load_results
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
-from raypeft.metrics import score
+from raypeft.metrics import score_all
 from raypeft.store import Store
 
 F1 = "test/f1_macro"
@@ -38,7 +37,7 @@ def random_run(seed=0, cases=200, classes=4, skill=1.0, **subgroups):
 
 def test_clinical_scores_are_the_metrics_that_the_training_stored():
     run = random_run()
-    stored = score(torch.tensor(run.labels), torch.tensor(run.probabilities, dtype=torch.float32))
+    stored = score_all(run.labels, run.probabilities.astype(np.float32))
     found = describe_runs([run]).scores
     for name in ("f1_macro", "accuracy", "balanced_accuracy", "auroc", "ece"):
         assert found[name] == pytest.approx(stored[name], abs=1e-6), name

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from raypeft.analysis.metrics import format_score, metric_kind, metric_label
+from raypeft.analysis.metrics import format_score, metric_label, metric_of
 from raypeft.analysis.ranking.rank import Pool
 from raypeft.analysis.ranking.resample import Replicates
 from raypeft.analysis.read.scores import format_fraction, sample_words
@@ -123,7 +123,7 @@ def draw_fraction(panel: FractionPanel, metric: str, styles: Mapping[str, Style]
         reach = max(0.05, float(means.max() - means.min()))
         axes.set(xscale="log", xlabel="share of the training data", ylabel=metric_label(metric))
         # a few seeds can have an interval of any width; the means must stay legible
-        lowest = max(metric_kind(metric).low, float(means.min()) - 0.4 * reach)
+        lowest = max(metric_of(metric).bounds[0], float(means.min()) - 0.4 * reach)
         axes.set_ylim(lowest, float(means.max()) + 0.4 * reach)
         axes.set_xticks(fractions)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_fraction(round(x, 6))))

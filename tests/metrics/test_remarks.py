@@ -2,8 +2,8 @@
 
 import pytest
 
-from raypeft.core.remarks import cell_remarks, describe_remarks, has_no_rate, run_remarks
 from raypeft.core.result import Result
+from raypeft.metrics.remarks import cell_remarks, describe_remarks, has_no_rate, run_remarks
 
 COLUMNS = {"sweep": "s", "method": "lora", "model": "m", "dataset": "d", "fraction": 1.0}
 

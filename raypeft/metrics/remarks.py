@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from raypeft.core.result import RANKED_BY, REFERENCES, SEARCHED_BY, Result
+from raypeft.core.result import Result
 from raypeft.core.spec import Task
 from raypeft.core.text import count
+from raypeft.metrics.objective import RANKED_BY, REFERENCES, SEARCHED_BY
 
 NUM_PREDICTED = "test/num_predicted_classes"
 """How many classes a classifier names on the test images."""

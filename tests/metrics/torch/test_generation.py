@@ -10,7 +10,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from raypeft.core.errors import DataError
-from raypeft.metrics import (
+from raypeft.metrics.torch.generation import (
     frechet_distance,
     frechet_interval,
     kernel_distance,
