@@ -7,6 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raypeft.api import CheckedSweep as CheckedSweep
+    from raypeft.api import UnfinishedError as UnfinishedError
+    from raypeft.api import plan as plan
+    from raypeft.api import run as run
+    from raypeft.core.errors import RaypeftError as RaypeftError
     from raypeft.core.spec import Augmentation as Augmentation
     from raypeft.core.spec import Cell as Cell
     from raypeft.core.spec import Generation as Generation
@@ -25,6 +30,10 @@ if TYPE_CHECKING:
     from raypeft.metrics.base import register_metric as register_metric
     from raypeft.models.base import Model as Model
     from raypeft.models.base import register_model as register_model
+    from raypeft.results import Ranking as Ranking
+    from raypeft.results import Results as Results
+    from raypeft.results import open_results as open  # noqa: F401
+    from raypeft.results import rank as rank
     from raypeft.train.predict import load_model as load_model
 
 __version__ = "0.1.0"
@@ -32,25 +41,34 @@ __version__ = "0.1.0"
 _HOMES = {
     "Augmentation": "core.spec",
     "Cell": "core.spec",
+    "CheckedSweep": "api",
     "Generation": "core.spec",
     "LogUniform": "core.spec",
     "Model": "models.base",
+    "Ranking": "results",
+    "RaypeftError": "core.errors",
     "Recipe": "core.spec",
+    "Results": "results",
     "Row": "datasets.base",
     "Search": "core.spec",
     "Sweep": "core.spec",
     "Table": "datasets.base",
+    "UnfinishedError": "api",
     "grid": "core.spec",
     "load_model": "train.predict",
     "make_table": "datasets.base",
+    "open": "results:open_results",
+    "plan": "api",
+    "rank": "results",
     "register_dataset": "datasets.base",
     "register_method": "methods.base",
     "register_metric": "metrics.base",
     "register_model": "models.base",
     "remove_hook": "methods.base",
+    "run": "api",
     "scale_rows": "methods.base",
 }
-"""Public name -> the module that defines it."""
+"""Public name -> the module that defines it, and after a colon its name there if it is another."""
 
 __all__ = list(_HOMES)
 
@@ -59,7 +77,8 @@ def __getattr__(name: str) -> Any:
     """Load a public name from the module that defines it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'raypeft' has no attribute '{name}'")
-    value = getattr(import_module(f"raypeft.{_HOMES[name]}"), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(f"raypeft.{module}"), attribute or name)
     globals()[name] = value
     return value
 

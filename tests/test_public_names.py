@@ -42,7 +42,7 @@ def test_every_public_name_resolves_once_every_module_was_imported():
     for name in rp.__all__:
         value = getattr(rp, name)
         assert callable(value), name
-        assert value.__name__ == name
+        assert value.__name__ == {"open": "open_results"}.get(name, name)
         assert value.__module__.startswith("raypeft."), name
 
 

@@ -1,0 +1,147 @@
+"""Plan and run sweeps from Python, in a notebook or a script."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from raypeft.core.errors import ConfigError, RaypeftError
+from raypeft.core.sources import dataset_label
+from raypeft.core.spec import Cell, Sweep, TrialSpec, model_label
+from raypeft.core.terminal import Terminal
+from raypeft.core.text import count
+from raypeft.launch.checked import Checked, check_sweep
+from raypeft.launch.demand import Resources, Safety
+from raypeft.launch.driver import Tracking
+from raypeft.launch.sweep import run_sweep
+from raypeft.results import Results
+
+FAILED_TRIALS = 3
+"""Exit status of a sweep that came to its end with failed trials."""
+
+
+class UnfinishedError(RaypeftError):
+    """A sweep ended before every trial was committed; the same call resumes it."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        """`exit_code`: what `raypeft run` would have exited with."""
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class CheckedSweep:
+    """A sweep whose names, weights and images were checked. Shows itself in a notebook."""
+
+    def __init__(self, checked: Checked, store: Path) -> None:
+        """`store`: where a run of it would write."""
+        self._checked, self.store = checked, store
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """One row per cell: method, model, dataset, fraction, trials_left, flops, device_hours, memory_bytes.
+
+        Hours count every candidate to its end; `basis` says what they rest on. Memory is of one trial.
+        """
+        return pd.DataFrame([asdict(one.cell) | _facts(asdict(one)) for one in self._checked.cells])
+
+    @property
+    def summary(self) -> str:
+        """Cells, trials, hours, and warnings, one a line."""
+        cells = self._checked.cells
+        left = sum(one.trials_left for one in cells)
+        hours = sum(one.device_hours for one in cells)
+        counted = f"{count(len(cells), 'cell')}, {count(self._checked.plan.num_trials, 'trial')}"
+        told = f"{counted}: {self._checked.num_committed} committed, {left} left, {hours:.2g} device hours"
+        return "\n".join([told, *(f"warning: {text}" for text in self._checked.warnings)])
+
+    def final(self, *, seed: int, lr: float, **cell: str | float) -> TrialSpec:
+        """Return the spec of one final run, for raypeft.run_trial.
+
+        `cell`: method, model, dataset and fraction, as far as the sweep has several of them.
+        Raises: ConfigError where no cell fits, or more than one.
+        """
+        found = [one for one in self._checked.plan.sweep.cells if _fits(one, cell)]
+        if len(found) != 1:
+            asked = ", ".join(f"{name}={value!r}" for name, value in cell.items())
+            named = "; ".join(map(str, found or self._checked.plan.sweep.cells))
+            raise ConfigError(
+                f"{count(len(found), 'cell')} with {asked or 'no condition'}; name one of: {named}"
+            )
+        return self._checked.plan.final_spec(found[0], seed=seed, lr=lr)
+
+    def __repr__(self) -> str:
+        return f"{self.cells.to_string(index=False)}\n{self.summary}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.cells.to_html(index=False)}<pre>{self.summary}</pre>"
+
+
+def plan(sweep: Sweep, store: str | Path | None = None, *, cache: str | Path | None = None) -> CheckedSweep:
+    """Check names, weights and every image of a sweep, and estimate what is left of it. Starts no trial.
+
+    `store`: default $RAYPEFT_RUNS/NAME, else runs/NAME. `cache`: a folder of decoded images that several
+    stores share; default $RAYPEFT_CACHE.
+    Raises: RaypeftError, whose text says what is wrong, where, and how to fix it.
+    """
+    where = default_store(sweep, store)
+    return CheckedSweep(check_sweep(sweep, store=where, console=_console(), cache=_cache(cache)), where)
+
+
+def run(
+    sweep: Sweep,
+    store: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    tracking_uri: str | None = None,
+    gpus_per_trial: float | None = None,
+    workers_per_trial: int | None = None,
+) -> Results:
+    """Run what the sweep's store does not hold yet; the same call resumes after any interruption.
+
+    Runs on this machine, or on the cluster that RAY_ADDRESS names. `store` and `cache` as in plan;
+    `tracking_uri`: MLflow's, default sqlite in the store; `gpus_per_trial` and `workers_per_trial`: of each
+    trial, default as its memory needs. Failed trials give a warning; Results.trials names them.
+    Raises: RaypeftError before the first trial; UnfinishedError where the sweep ended early, e.g. on Ctrl-C.
+    """
+    where = default_store(sweep, store)
+    resources = Resources(gpus_per_trial=gpus_per_trial, workers_per_trial=workers_per_trial)
+    outcome = run_sweep(
+        sweep,
+        store=where,
+        console=_console(),
+        resources=resources,
+        tracking=Tracking(uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")),
+        shared_cache=_cache(cache),
+        safety=Safety(),
+    )
+    if outcome.exit_code == FAILED_TRIALS:
+        warnings.warn(outcome.summary, stacklevel=2)
+    elif outcome.exit_code:
+        raise UnfinishedError(outcome.summary, outcome.exit_code)
+    return Results(where)
+
+
+def default_store(sweep: Sweep, store: str | Path | None) -> Path:
+    """Where a sweep writes."""
+    return Path(store or Path(os.environ.get("RAYPEFT_RUNS", "runs")) / sweep.name).expanduser()
+
+
+def _cache(folder: str | Path | None) -> Path | None:
+    folder = folder or os.environ.get("RAYPEFT_CACHE")
+    return Path(folder).expanduser() if folder else None
+
+
+def _console() -> Terminal:
+    return Terminal(stderr=True)
+
+
+def _facts(estimate: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in estimate.items() if name != "cell"}
+
+
+def _fits(cell: Cell, wanted: Mapping[str, str | float]) -> bool:
+    names = {"model": model_label(cell.model), "dataset": dataset_label(cell.dataset)}
+    return all(value in (getattr(cell, name), names.get(name)) for name, value in wanted.items())

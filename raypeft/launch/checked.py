@@ -1,0 +1,47 @@
+"""A sweep checked and estimated, nothing started: what `raypeft plan` prints and `raypeft.plan` returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from raypeft.core.spec import Sweep
+from raypeft.core.terminal import Terminal
+from raypeft.launch.batches import check_batches
+from raypeft.launch.cautions import plan_warnings
+from raypeft.launch.decoding import ImageBar
+from raypeft.launch.estimate import CellEstimate, Paces, estimate
+from raypeft.launch.plan import Plan, check_plan, make_plan
+from raypeft.launch.preflight import check_space, check_store
+from raypeft.store.ledger import Ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A plan that may run in its store, and what is left of it."""
+
+    plan: Plan
+    cells: Sequence[CellEstimate]
+    warnings: Sequence[str]  # what may not be as the plan's author expects
+    num_committed: int
+
+
+def check_sweep(
+    sweep: Sweep, *, store: Path, console: Terminal, cache: Path | None = None, paces: Paces | None = None
+) -> Checked:
+    """Check names, weights, every image, the store and its disk; `paces`: of a benchmark.
+
+    Raises: ConfigError, PreflightError, PlanDiffersError, DataError.
+    """
+    check_store(store)
+    with ImageBar(console) as bar:
+        plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
+    check_plan(plan, store=store)
+    ledger = Ledger(store)
+    check_space(plan, ledger, store=store)
+    check_batches(plan)
+    return Checked(
+        plan=plan,
+        cells=estimate(plan, ledger, paces),
+        warnings=plan_warnings(plan),
+        num_committed=len(ledger),
+    )

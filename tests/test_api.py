@@ -1,0 +1,49 @@
+"""A sweep is planned and run from Python; what cannot run is an error before anything starts."""
+
+import pytest
+
+import raypeft as rp
+
+
+@pytest.fixture
+def sweep():
+    return rp.Sweep(
+        name="small",
+        cells=rp.grid(
+            method=["linear", "bias"], model=["efficientnet_lite0"], dataset=["digits"], fraction=[0.05]
+        ),
+        search=rp.Search(trials=3, grace_epochs=1),
+        recipe=rp.Recipe(epochs=2, batch_size=16, micro_batch_size=16, image_size=40),
+        final_seeds=[0, 1],
+    )
+
+
+def test_a_plan_counts_what_is_left_and_starts_nothing(sweep, tmp_path):
+    plan = rp.plan(sweep, str(tmp_path / "store"))
+    assert list(plan.cells["method"]) == ["linear", "bias"]
+    assert list(plan.cells["trials_left"]) == [5, 5]  # three candidates and two seeds
+    assert "2 cells, 10 trials: 0 committed, 10 left" in plan.summary
+    assert not list((tmp_path / "store" / "ledger").iterdir())
+
+
+def test_a_final_run_is_named_by_what_tells_its_cell_apart(sweep, tmp_path):
+    plan = rp.plan(sweep, tmp_path / "store")
+    spec = plan.final(method="bias", seed=7, lr=1e-3)
+    assert (spec.cell.method, spec.seed, spec.lr, spec.stage) == ("bias", 7, 1e-3, "final")
+    with pytest.raises(rp.RaypeftError, match="2 cells with model='efficientnet_lite0'"):
+        plan.final(model="efficientnet_lite0", seed=7, lr=1e-3)
+    with pytest.raises(rp.RaypeftError, match="0 cells with method='lora'"):
+        plan.final(method="lora", seed=7, lr=1e-3)
+
+
+def test_a_sweep_that_cannot_run_is_refused_with_what_to_do(sweep, tmp_path):
+    wrong = rp.Sweep(
+        name="wrong", cells=rp.grid(method=["lroa"], model=["vit_nano"], dataset=["digits"], fraction=[1.0])
+    )
+    with pytest.raises(rp.RaypeftError, match="did you mean 'lora'"):
+        rp.plan(wrong, tmp_path / "store")
+
+
+def test_the_store_lies_where_the_environment_says_unless_one_names_it(sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYPEFT_RUNS", str(tmp_path / "elsewhere"))
+    assert rp.plan(sweep).store == tmp_path / "elsewhere" / "small"
