@@ -178,32 +178,19 @@ def _finish_sweep(outcome: Any, store: Path) -> NoReturn:
 def _print_plan(
     sweep: Sweep, store: Path, cache: Path | None, *, rates: Path | None = None, as_json: bool
 ) -> None:
-    from raypeft.launch.batches import check_batches
-    from raypeft.launch.cautions import plan_warnings
-    from raypeft.launch.decoding import ImageBar
-    from raypeft.launch.estimate import estimate, read_paces
-    from raypeft.launch.plan import check_plan, make_plan
-    from raypeft.launch.preflight import check_space, check_store
-    from raypeft.store import Store
-    from raypeft.store.ledger import Ledger
+    from raypeft.launch.checked import check_sweep
+    from raypeft.launch.estimate import read_paces
 
-    where = Store(store)
-    check_store(where)
     paces = read_paces(rates) if rates else None
-    with ImageBar(talk) as bar:
-        plan = make_plan(sweep, store=where, shared_cache=cache, watch=bar)
-    check_plan(plan, store=where)
-    ledger = Ledger(where)
-    check_space(plan, ledger, store=where)
-    check_batches(plan)
-    cells, warnings = estimate(plan, ledger, paces), plan_warnings(plan)
+    checked = check_sweep(sweep, store=store, console=talk, cache=cache, paces=paces)
+    plan, cells, warnings = checked.plan, checked.cells, checked.warnings
     candidates = sum(map(plan.sweep.num_candidates, plan.sweep.cells))
     counts = {
         "cells": len(plan.sweep.cells),
         "candidates": candidates,
         "final_runs": plan.num_trials - candidates,
         "trials": plan.num_trials,
-        "committed": len(ledger),
+        "committed": checked.num_committed,
     }
     if as_json:
         print_json(

@@ -12,6 +12,7 @@ from raypeft.launch.decoding import ImageBar
 from raypeft.launch.estimate import CellEstimate, Paces, estimate
 from raypeft.launch.plan import Plan, check_plan, make_plan
 from raypeft.launch.preflight import check_space, check_store
+from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 
 
@@ -26,18 +27,24 @@ class Checked:
 
 
 def check_sweep(
-    sweep: Sweep, *, store: Path, console: Terminal, cache: Path | None = None, paces: Paces | None = None
+    sweep: Sweep,
+    *,
+    store: str | Path,
+    console: Terminal,
+    cache: Path | None = None,
+    paces: Paces | None = None,
 ) -> Checked:
     """Check names, weights, every image, the store and its disk; `paces`: of a benchmark.
 
     Raises: ConfigError, PreflightError, PlanDiffersError, DataError.
     """
-    check_store(store)
+    where = Store(store)
+    check_store(where)
     with ImageBar(console) as bar:
-        plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
-    check_plan(plan, store=store)
-    ledger = Ledger(store)
-    check_space(plan, ledger, store=store)
+        plan = make_plan(sweep, store=where, shared_cache=cache, watch=bar)
+    check_plan(plan, store=where)
+    ledger = Ledger(where)
+    check_space(plan, ledger, store=where)
     check_batches(plan)
     return Checked(
         plan=plan,
