@@ -18,11 +18,11 @@ from scipy.stats import rankdata
 
 from raypeft.analysis.ranking.rank import rank_within
 from raypeft.analysis.stats.bootstrap import bootstrap_mean_ranks, interval, redraw_means
-from raypeft.analysis.stats.confusion import confusion_matrices, draw_weights
 from raypeft.analysis.stats.friedman import friedman, nemenyi
 from raypeft.analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
 from raypeft.analysis.stats.pairwise import wilcoxon_holm
 from raypeft.metrics import score_confusion
+from raypeft.metrics.resamples import confusion_matrices, draw_weights
 
 METHODS, SEEDS, REPLICATES, DRAWS = 6, 3, 500, 1000
 EFFECTS = {"equal": np.zeros(METHODS), "spread": np.linspace(0.05, 0.0, METHODS)}

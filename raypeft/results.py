@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from raypeft.analysis.questions.choose import Wanted, choose_runs
 from raypeft.analysis.ranking.verdict import headline, sentences
 from raypeft.analysis.read.load import load_rows, to_frame
 from raypeft.analysis.report.page import lead, write_report
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from raypeft.analysis.ranking.rank import Ties
+    from raypeft.train.predict import TrainedModel
 
 
 class Ranking:
@@ -101,6 +103,27 @@ class Results:
         `against`: "dutt2024" puts the published tables beside the store.
         """
         return write_report(self.store, path or self.store.report, against=against)
+
+    def load_model(
+        self,
+        *,
+        method: str | None = None,
+        model: str | None = None,
+        dataset: str | None = None,
+        fraction: float | None = None,
+        seed: int | None = None,
+    ) -> TrainedModel:
+        """Load what a final run trained, to predict new images with.
+
+        What is not asked for is chosen: the method that ranks first, the model with the best mean score, the
+        largest share of the data, the first seed. Raises: ConfigError where there is no such run, or where a
+        store has several data sets and `dataset` names none.
+        """
+        from raypeft.train.predict import load_model  # torch takes seconds to import
+
+        wanted = Wanted(method=method, model=model, dataset=dataset, fraction=fraction, seed=seed)
+        (study,) = open_study(self.store)
+        return load_model(self.store.adapter(choose_runs(study, wanted)[0].trial_id))
 
     def _repr_html_(self) -> str:
         return self.rank()._repr_html_()

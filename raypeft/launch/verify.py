@@ -164,10 +164,8 @@ def _left_by(row: Result, store: Store) -> Iterator[str]:
         yield from _samples_differ(row, table, path)
     else:
         yield from _predictions_differ(row, table, path)
-    folder = store.adapter(row.trial_id)
-    size = sum(file.stat().st_size for file in folder.glob("*"))
-    if size != row.adapter_bytes:
-        yield f"{folder}: {count(size, 'byte')}, the row says {row.adapter_bytes}"
+    if (size := store.adapter_bytes(row.trial_id)) != row.adapter_bytes:
+        yield f"{store.adapter(row.trial_id)}: {count(size, 'byte')}, the row says {row.adapter_bytes}"
 
 
 def _predictions_differ(row: Result, table: Any, path: Path) -> Iterator[str]:

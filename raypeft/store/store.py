@@ -13,6 +13,14 @@ from raypeft.core.spec import Sweep
 from raypeft.core.text import file_name
 from raypeft.store.plan import PlanRecord
 
+CARD = "README.md"
+"""The model card in the folder of an adapter."""
+
+
+def bytes_of_adapter(folder: Path) -> int:
+    """Return the size of what was trained and of how it is loaded: of all files but the model card."""
+    return sum(path.stat().st_size for path in folder.glob("*") if path.name != CARD)
+
 
 class Store:
     """A folder that holds one sweep. Nothing is read or made before it is asked for.
@@ -127,6 +135,10 @@ class Store:
     def adapter(self, trial_id: str) -> Path:
         """Return the folder of what a final run trained."""
         return self.adapters_folder / trial_id
+
+    def adapter_bytes(self, trial_id: str) -> int:
+        """Return the size of an adapter, without its model card."""
+        return bytes_of_adapter(self.adapter(trial_id))
 
     def checkpoints(self, trial_id: str) -> Path:
         """Return the folder of a trial's checkpoints, which is removed when it is committed."""

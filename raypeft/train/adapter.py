@@ -18,10 +18,10 @@ from raypeft.datasets.pixels import Display
 from raypeft.methods import apply_method, bind_method
 from raypeft.methods.base import classifier
 from raypeft.models import bind_model, build_model, check_weights, read_weights, stored_model
+from raypeft.store.store import CARD, bytes_of_adapter
 
 PREFIX = "base_model.model."  # as `peft` names the tensors of a wrapped model
 TENSORS, CONFIG, ABOUT = "adapter_model.safetensors", "adapter_config.json", "raypeft.json"
-CARD = "README.md"
 
 
 def save_adapter(
@@ -46,7 +46,6 @@ def save_adapter(
         (temporary / name).write_text(json.dumps(content, indent=1))
     if bind_model(spec.cell.model).family == "unet" and bind_method(spec.cell.method).method.peft_config:
         _save_for_diffusers(temporary, model, spec=spec)
-    size = sum(path.stat().st_size for path in temporary.iterdir())
     if card:
         (temporary / CARD).write_text(card, encoding="utf-8")
     for written in (*temporary.iterdir(), temporary):
@@ -54,7 +53,7 @@ def save_adapter(
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
     sync(folder.parent)
-    return size
+    return bytes_of_adapter(folder)
 
 
 def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -20,9 +20,11 @@ from raypeft.core.spec import TrialSpec
 from raypeft.methods import set_train_mode, trains_batch_norm
 from raypeft.metrics.remarks import run_remarks
 from raypeft.models import stored_model
+from raypeft.store import Store
 from raypeft.tasks import Classify
 from raypeft.train.adapter import save_adapter
 from raypeft.train.build import Trial, build_trial, whole_model
+from raypeft.train.card import model_card, read_tested
 from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.classified import score_predictions
 from raypeft.train.cost import PeakMemory
@@ -165,8 +167,14 @@ def _score(
                 spec=spec,
                 classes=trial.data.classes,
                 display=trial.data.display,
+                card=_card(spec, trial, metrics, store=store),
             )
     return columns
+
+
+def _card(spec: TrialSpec, trial: Trial, metrics: Mapping[str, float], *, store: Path) -> str:
+    tested = read_tested(Store(store).predictions(spec.trial_id)) if spec.task == "classify" else None
+    return model_card(spec, trial.data, n_train=len(trial.train), metrics=metrics, tested=tested)
 
 
 def _too_large(

@@ -8,9 +8,9 @@ import numpy as np
 
 from raypeft.analysis.read.predictions import Predictions
 from raypeft.analysis.stats.bootstrap import LEVEL
-from raypeft.analysis.stats.confusion import draw_weights
 from raypeft.analysis.stats.paired import auroc, replicate_scores
 from raypeft.metrics import confusion_matrix, score_confusion
+from raypeft.metrics.resamples import draw_weights
 
 Array = np.ndarray
 NUM_BINS = 15  # of ECE, as the metric `ece` has them

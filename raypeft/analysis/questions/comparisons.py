@@ -8,9 +8,9 @@ import numpy as np
 from raypeft.analysis.ranking.rank import Pool
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.analysis.read.scores import Block, CellScore
-from raypeft.analysis.stats.confusion import draw_weights
 from raypeft.analysis.stats.paired import Auroc, PairedTest, auroc, delong, paired_bootstrap, replicate_scores
 from raypeft.analysis.stats.pairwise import holm
+from raypeft.metrics.resamples import draw_weights
 
 LEAST_REPLICATES, MOST_REPLICATES = 2_000, 20_000
 """Of test cases. Between them 100 a comparison, so that the bootstrap's smallest p survives Holm's factor."""

@@ -11,8 +11,8 @@ from raypeft.analysis.ranking.rank import DIVERGED, Pool, Ties, rank_within
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.analysis.read.scores import Block, CellScore
 from raypeft.analysis.stats.bootstrap import redraw_means
-from raypeft.analysis.stats.confusion import draw_weights
 from raypeft.analysis.stats.paired import replicate_scores
+from raypeft.metrics.resamples import draw_weights
 
 Array = np.ndarray
 REPLICATES = 2000

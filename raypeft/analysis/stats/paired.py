@@ -8,8 +8,8 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from raypeft.analysis.stats.bootstrap import LEVEL, redraw_means
-from raypeft.analysis.stats.confusion import confusion_matrices
 from raypeft.metrics import score_confusion
+from raypeft.metrics.resamples import confusion_matrices
 
 Array = np.ndarray
 

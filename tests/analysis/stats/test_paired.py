@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from raypeft.analysis.stats.confusion import confusion_matrices, draw_weights
 from raypeft.analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
+from raypeft.metrics.resamples import confusion_matrices, draw_weights
 
 
 def two_models(seed=0, cases=40, ties=False):

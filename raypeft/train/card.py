@@ -1,0 +1,196 @@
+"""The model card of an adapter: README.md with a YAML header, as on the Hugging Face Hub.
+
+It says what one trial knows of itself. Names of data sets and classes come from files of others: they are
+escaped, and end neither a line nor the header.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from raypeft.core.registry import parse_call
+from raypeft.core.spec import TrialSpec, model_label
+from raypeft.core.text import count, visible
+from raypeft.datasets import Prepared
+from raypeft.metrics import METRICS, REFERENCES
+from raypeft.metrics.resamples import confusion_matrices, draw_weights
+from raypeft.models import bind_model
+
+REPLICATES = 1000
+LEVEL = 0.95
+LIMITS = (
+    "Not a medical device. Not for diagnosis, or for any decision about a patient.",
+    "Trained and tested on one data set. How it does on images of other devices, hospitals or populations is "
+    "not known.",
+    "One seed. Other seeds score differently: see the report of the store.",
+    "Every image gets one of the classes below, images that show none of them too.",
+    "The probabilities were not calibrated.",
+)
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """What a classifier said of the test images."""
+
+    labels: Array  # int64 (n,)
+    probabilities: Array  # float32 (n, classes)
+    groups: tuple[str, ...]  # the patient, lesion or image that each case belongs to
+
+
+def read_tested(path: Path) -> Answers | None:
+    """What write_predictions wrote; None where there is no such file."""
+    if not path.is_file():
+        return None
+    table = pq.read_table(path)
+    names = [name for name in table.column_names if name.startswith("prob/")]
+    return Answers(
+        labels=table["label"].to_numpy(),
+        probabilities=np.stack([table[name].to_numpy() for name in names], axis=1).astype(np.float32),
+        groups=tuple(table["group"].to_pylist()),
+    )
+
+
+def model_card(
+    spec: TrialSpec, data: Prepared, *, n_train: int, metrics: Mapping[str, float], tested: Answers | None
+) -> str:
+    """The text of README.md. `n_train`: images of the fraction; `tested`: None of a text-to-image model."""
+    known = {name: metrics[f"test/{name}"] for name in METRICS if f"test/{name}" in metrics}
+    reference = REFERENCES[spec.task]
+    untrained = {name: metrics[key] for name in known if (key := reference.of(f"test/{name}")) in metrics}
+    intervals = case_intervals(tested) if tested is not None else {}
+    lines = ["---", *_header(spec, data, known), "---", "", f"# {_escaped(str(spec.cell))}", ""]
+    lines += [
+        f"{_escaped(model_label(spec.cell.model))} fine-tuned on {_escaped(data.name)} with the method "
+        f"{_escaped(spec.cell.method)}: trial {spec.trial_id} of raypeft, seed {spec.seed}.",
+        "",
+    ]
+    lines += [*_data(spec, data, n_train), *_scores(known, intervals, untrained, reference.title)]
+    if tested is not None:
+        units = len(set(tested.groups))
+        lines += [
+            f"Intervals: bootstrap over {units:,} patients, lesions or images, {REPLICATES:,} draws.",
+            "",
+        ]
+    lines += ["## Limitations", ""]
+    lines += [*(f"- {limit}" for limit in LIMITS), "", *_backbone(spec), *_loading(spec)]
+    return "\n".join(lines) + "\n"
+
+
+def case_intervals(tested: Answers) -> dict[str, tuple[float, float]]:
+    """95% bootstrap intervals of the metrics that follow from predicted classes, by name.
+
+    Test cases are drawn again, those of one patient together: percentiles of 1,000 draws, always the same.
+    """
+    units = np.unique(tested.groups, return_inverse=True)[1]
+    weights = draw_weights(units, REPLICATES, np.random.default_rng(0))
+    predicted, classes = tested.probabilities.argmax(1), tested.probabilities.shape[1]
+    matrices = confusion_matrices(weights, units, tested.labels, predicted, classes)
+    tails = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    found = {}
+    for name, metric in METRICS.items():
+        if metric.from_confusion is not None:
+            low, high = np.quantile(metric.from_confusion(matrices), tails)
+            found[name] = float(low), float(high)
+    return found
+
+
+def _header(spec: TrialSpec, data: Prepared, scores: Mapping[str, float]) -> Iterator[str]:
+    """YAML; JSON's texts are YAML's too."""
+    task = "image-classification" if spec.task == "classify" else "text-to-image"
+    yield f"pipeline_tag: {task}"
+    yield f"tags: {_yaml(['raypeft', 'medical', visible(spec.cell.method)])}"
+    if "weights" not in parse_call(spec.cell.model, kind="model")[1]:
+        yield f"base_model: {_yaml(visible(bind_model(spec.cell.model).architecture))}"
+    results = [
+        {
+            "task": {"type": task},
+            "dataset": {"name": visible(data.name), "type": "other", "split": "test"},
+            "metrics": [{"type": name, "value": round(value, 4)} for name, value in scores.items()],
+        }
+    ]
+    yield f"model-index: {_yaml([{'name': spec.trial_id, 'results': results}])}"
+
+
+def _data(spec: TrialSpec, data: Prepared, n_train: int) -> Iterator[str]:
+    yield "## Data"
+    yield ""
+    counts = {side: len(data.cases(side)) for side in ("train", "val", "test")}
+    yield f"- Data set: {_escaped(data.name)}"
+    yield (
+        f"- Split: {data.split} (seed {spec.split_seed}); {count(counts['train'], 'training image')}, of "
+        f"which {spec.cell.fraction:.0%} were used ({n_train:,}); "
+        f"{count(counts['val'], 'validation image')}; {count(counts['test'], 'test image')}"
+    )
+    if len(data.classes) > 1:
+        numbers = np.bincount(data.labels, minlength=len(data.classes)).tolist()
+        named = [f"{_escaped(name)} ({number:,})" for name, number in zip(data.classes, numbers, strict=True)]
+        yield f"- {count(len(named), 'class', 'classes')}, with images of all splits: {', '.join(named)}"
+    yield f"- Images: the whole image as a square of {spec.recipe.image_size} px"
+    yield ""
+
+
+def _scores(
+    scores: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    untrained: Mapping[str, float],
+    title: str,
+) -> Iterator[str]:
+    """`untrained`: what the reference, called `title`, scores."""
+    yield "## Scores on test images"
+    yield ""
+    yield f"| score | value | 95% interval | {title} |"
+    yield "|---|---|---|---|"
+    for name, value in scores.items():
+        span = "{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else ""
+        beside = f"{untrained[name]:.3f}" if name in untrained else ""
+        yield f"| {_escaped(METRICS[name].label)} | {value:.3f} | {span} | {beside} |"
+    yield ""
+
+
+def _backbone(spec: TrialSpec) -> Iterator[str]:
+    weights = parse_call(spec.cell.model, kind="model")[1].get("weights")
+    if weights is None:
+        source = bind_model(spec.cell.model).source
+    elif weights == "random":
+        source = "random, not pre-trained"
+    else:
+        source = "from a file of the user's own, whose source and licence raypeft does not know"
+    yield "## Backbone"
+    yield ""
+    yield f"- Model: {_escaped(model_label(spec.cell.model))}"
+    yield f"- Weights: {_escaped(source)}; digest {spec.weights_digest}"
+    yield "- The licence of the backbone and the terms of the data hold for what was trained from them."
+    yield ""
+
+
+def _loading(spec: TrialSpec) -> Iterator[str]:
+    yield "## Use"
+    yield ""
+    yield "```python"
+    if spec.task == "classify":
+        yield "import raypeft as rp"
+        yield ""
+        yield 'model = rp.load_model("THIS FOLDER")'
+        yield 'model.predict(["image.png"])  # a DataFrame: file, predicted class, probabilities'
+    else:
+        yield "from raypeft.train import load_adapter"
+        yield ""
+        yield 'pipeline.unet, _ = load_adapter(Path("THIS FOLDER"))'
+    yield "```"
+
+
+def _yaml(content: object) -> str:
+    """JSON, which is YAML too: but not where it writes one character as two halves."""
+    return json.dumps(content, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", visible(text))
