@@ -15,6 +15,7 @@ from raypeft.datasets import open_dataset
 from raypeft.datasets.cache import content_digests
 from raypeft.datasets.prepared import case_pseudonyms
 from raypeft.launch.plan import make_plan
+from raypeft.results import open_results
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 from raypeft.train import run_trial
@@ -140,3 +141,12 @@ def test_a_second_run_of_a_trial_is_equal_or_its_differences_are_named(cli, stor
     code, out, _ = cli("rerun", other.path / trial_id, "--json")
     assert code == 3
     assert [one["name"] for one in json.loads(out)["differences"]] == ["test/accuracy"]
+
+
+def test_a_notebook_loads_the_model_that_ranks_first(store, runs):
+    trial_id, stored = runs["bitfit", 0]
+    model = open_results(store.path).load_model()
+    assert model.trial.trial_id == trial_id
+    found = model.predict(list(stored.index))
+    np.testing.assert_allclose(found[stored.columns].to_numpy(), stored.to_numpy(np.float32), atol=2**-11)
+    assert open_results(store.path).load_model(method="linear", seed=1).trial.trial_id == runs["linear", 1][0]

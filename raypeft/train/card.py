@@ -21,7 +21,7 @@ from raypeft.metrics import METRICS, REFERENCES
 from raypeft.metrics.resamples import confusion_matrices, draw_weights
 from raypeft.models import bind_model
 
-REPLICATES = 1000
+REPLICATES, PART = 1000, 100
 LEVEL = 0.95
 LIMITS = (
     "Not a medical device. Not for diagnosis, or for any decision about a patient.",
@@ -89,9 +89,13 @@ def case_intervals(tested: Answers) -> dict[str, tuple[float, float]]:
     Test cases are drawn again, those of one patient together: percentiles of 1,000 draws, always the same.
     """
     units = np.unique(tested.groups, return_inverse=True)[1]
-    weights = draw_weights(units, REPLICATES, np.random.default_rng(0))
     predicted, classes = tested.probabilities.argmax(1), tested.probabilities.shape[1]
-    matrices = confusion_matrices(weights, units, tested.labels, predicted, classes)
+    rng = np.random.default_rng(0)
+    parts = [  # in parts: the draws of 100,000 images at once would take a gigabyte
+        confusion_matrices(draw_weights(units, PART, rng), units, tested.labels, predicted, classes)
+        for _ in range(REPLICATES // PART)
+    ]
+    matrices = np.concatenate(parts)
     tails = (1 - LEVEL) / 2, (1 + LEVEL) / 2
     found = {}
     for name, metric in METRICS.items():
