@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from raypeft.api import plan as plan
     from raypeft.api import run as run
     from raypeft.core.errors import RaypeftError as RaypeftError
+    from raypeft.core.plugins import load_plugins as load_plugins
     from raypeft.core.spec import Augmentation as Augmentation
     from raypeft.core.spec import Cell as Cell
     from raypeft.core.spec import Generation as Generation
@@ -56,6 +57,7 @@ _HOMES = {
     "UnfinishedError": "api",
     "grid": "core.spec",
     "load_model": "train.predict",
+    "load_plugins": "core.plugins",
     "make_table": "datasets.base",
     "open": "results:open_results",
     "plan": "api",

@@ -28,6 +28,7 @@ from raypeft.core.text import count
 from raypeft.data_commands import data_app
 from raypeft.metrics.remarks import describe_remarks
 from raypeft.model_commands import MODEL_COMMANDS
+from raypeft.options import Plugins, use_plugins
 from raypeft.output import (
     AsJson,
     TrackingUri,
@@ -204,12 +205,14 @@ def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
 def params(
     model: Annotated[str | None, typer.Option(help="One backbone; default: the paper's.")] = None,
     classes: Annotated[int, typer.Option(help="Classes of the head.")] = 3,
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Trainable parameters of every method, in seconds and without weights, beside what the paper prints."""
     from raypeft.analysis.published.counts import read_paper_counts
     from raypeft.train import count_trainable
 
+    use_plugins(plugins)
     paper = read_paper_counts()
     names = [model] if model else list(dict.fromkeys(name for name, _ in paper))
     counts = count_trainable(names, num_classes=classes)
@@ -241,10 +244,11 @@ app.add_typer(methods_app, name="methods")
 
 
 @methods_app.callback()
-def methods(context: typer.Context, as_json: AsJson = False) -> None:
+def methods(context: typer.Context, plugins: Plugins = None, as_json: AsJson = False) -> None:
     """The fine-tuning methods, the model families that each fits, and their sources."""
     from raypeft.methods import METHODS
 
+    use_plugins(plugins)
     if context.invoked_subcommand:
         return
     rows = [
@@ -263,6 +267,7 @@ def methods(context: typer.Context, as_json: AsJson = False) -> None:
 @methods_app.command("check")
 def methods_check(
     name: Annotated[str, typer.Argument(help="A method, or a .py file that registers some.")],
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a method through the conformance kit: counts, freezing, saving, merging, DDP, compile.
@@ -270,14 +275,16 @@ def methods_check(
     raypeft methods check "lora(rank=4)"; raypeft methods check my_method.py
     """
     from raypeft.train.conformance import check_methods
-    from raypeft.train.subjects import import_methods
 
-    path = Path(name)
-    if path.suffix == ".py" and not path.is_file():
-        raise ConfigError(f"no file {path}; give a method's name or a .py file that registers one")
-    names = import_methods([path.resolve()]) if path.suffix == ".py" else [name]
-    if not names:
-        raise ConfigError(f"{path} registers no method; decorate a function with @register_method(...)")
+    names = [name]
+    if name.endswith(".py") or Path(name).is_dir():
+        own = Path(name).resolve()
+        found = next(one for one in use_plugins([name, *(plugins or ())]) if one.path == str(own))
+        names = [registered for kind, registered in found.names if kind == "method"]
+        if not names:
+            raise ConfigError(f"{name} registers no method; decorate a function with @register_method(...)")
+    else:
+        use_plugins(plugins)
     findings = check_methods(names)
     rows = [asdict(finding) for finding in findings]
     words = {True: "passed", False: "FAILED", None: "does not apply"}
@@ -288,10 +295,11 @@ def methods_check(
 
 
 @app.command()
-def models(as_json: AsJson = False) -> None:
+def models(plugins: Plugins = None, as_json: AsJson = False) -> None:
     """The backbones: family, input size, source of the weights."""
     from raypeft.models import MODELS
 
+    use_plugins(plugins)
     rows = [
         {"model": m.name, "family": m.family, "input_size": m.input_size, "source": m.source}
         for m in MODELS.values()
@@ -300,10 +308,11 @@ def models(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def datasets(as_json: AsJson = False) -> None:
+def datasets(plugins: Plugins = None, as_json: AsJson = False) -> None:
     """The data sets: source, licence, access and size, and the forms that your own images can have."""
     from raypeft.datasets import describe_datasets
 
+    use_plugins(plugins)
     rows = describe_datasets()
     if as_json:
         print_json(rows)

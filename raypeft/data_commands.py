@@ -12,7 +12,7 @@ import typer
 from raypeft.core.errors import EXITS
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count, csv_cell
-from raypeft.options import SourceOptions, with_options
+from raypeft.options import Plugins, SourceOptions, use_plugins, with_options
 from raypeft.output import (
     CACHE,
     AllProblems,
@@ -42,6 +42,7 @@ def data_check(
     source: Source,
     options: SourceOptions,
     split: Annotated[SplitRule, typer.Option(help="How a sweep would split it.")] = "auto",
+    plugins: Plugins = None,
     as_json: AsJson = False,
     _all: AllProblems = False,
 ) -> None:
@@ -52,6 +53,7 @@ def data_check(
     from raypeft.datasets.check import check_dataset
     from raypeft.launch.decoding import ImageBar
 
+    use_plugins(plugins)
     with ImageBar(talk) as bar:
         report = check_dataset(options.apply(source), split=split, watch=bar)
     if as_json:
@@ -72,6 +74,7 @@ def data_prepare(
     options: SourceOptions,
     models: Annotated[str, typer.Option(metavar="A,B,...", help="At the sizes of these.")] = "vit_base",
     image_size: Annotated[int | None, typer.Option(help="Pixels, of models that take any size.")] = None,
+    plugins: Plugins = None,
     _all: AllProblems = False,
 ) -> None:
     """Decode a data set once, for every sweep that runs with the same --cache.
@@ -83,6 +86,7 @@ def data_prepare(
     from raypeft.launch.decoding import ImageBar
     from raypeft.models import bind_model, image_size_of
 
+    use_plugins(plugins)
     names = split_list(models, str) or []
     sizes = {(image_size_of(name, image_size), bind_model(name).interpolation) for name in names}
     table = open_dataset(options.apply(source))
@@ -97,7 +101,7 @@ def data_prepare(
 
 @data_app.command("cases")
 @with_options
-def data_cases(source: Source, options: SourceOptions) -> None:
+def data_cases(source: Source, options: SourceOptions, plugins: Plugins = None) -> None:
     """Which image each case id of the predictions is, as CSV on stdout: case_id,image,label.
 
     Case ids are pseudonyms; only who holds the images can make this table.
@@ -106,6 +110,7 @@ def data_cases(source: Source, options: SourceOptions) -> None:
     from raypeft.datasets.cache import content_digests
     from raypeft.datasets.prepared import case_pseudonyms
 
+    use_plugins(plugins)
     table = open_dataset(options.apply(source))
     writer = csv.writer(sys.stdout)
     writer.writerow(["case_id", "image", "label"])

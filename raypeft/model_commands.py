@@ -12,6 +12,7 @@ import typer
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.text import count, csv_cell, visible
+from raypeft.options import Plugins, use_plugins
 from raypeft.output import AllProblems, AsJson, facts, finish, print_json, print_rows, talk
 from raypeft.store import Store
 
@@ -43,6 +44,7 @@ def predict(
         bool, typer.Option("--skip-unreadable", help="List images that cannot be read, and go on.")
     ] = False,
     weights: LocalWeights = None,
+    plugins: Plugins = None,
     _all: AllProblems = False,
 ) -> None:
     """Write file name, predicted class and probabilities of new images, read as in training.
@@ -54,6 +56,7 @@ def predict(
     wanted = Wanted(method=method, model=model, dataset=dataset, fraction=fraction, seed=seed)
     if ensemble and seed is not None:
         raise ConfigError("--ensemble averages all seeds; leave --seed out")
+    use_plugins(plugins)
     adapters = _adapters(source, wanted, all_seeds=ensemble)
     frame = _predictions(adapters, images, skip_unreadable=skip_unreadable, weights=weights)
     if output is None:
@@ -74,6 +77,7 @@ def adapter(
         bool, typer.Option("--merged", help="As plain weights, which timm loads without raypeft.")
     ] = False,
     weights: LocalWeights = None,
+    plugins: Plugins = None,
 ) -> None:
     """Copy one adapter out of its store, or write it merged into its backbone.
 
@@ -81,6 +85,7 @@ def adapter(
     """
     from raypeft.train.merged import copy_adapter, write_merged
 
+    use_plugins(plugins)
     folder = _find_adapter(trial)
     if merged:
         write_merged(folder, output, weights=weights)
@@ -92,6 +97,7 @@ def adapter(
 
 def rerun(
     trial: Annotated[Path, typer.Argument(metavar="TRIAL", help="STORE/TRIAL_ID of a committed trial.")],
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one committed trial again, in this process and without Ray, and compare the scores.
@@ -105,6 +111,7 @@ def rerun(
     store = Store(trial.parent)
     if trial.name not in store.trial_ids():
         raise ConfigError(f"{trial}: no committed trial; give STORE/TRIAL_ID, as the ledger names it")
+    use_plugins(plugins)
     row, device = store.row(trial.name), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     talk.print(f"{row.cell} | {row.stage}, seed {row.seed}, rate {row.lr:.1e}")
     again = rerun_trial(

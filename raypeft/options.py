@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.plugins import Plugin, load_plugins
 from raypeft.core.sources import OWN_DATA, parse_source, split_sources
 from raypeft.core.spec import SplitRule, Sweep
 from raypeft.output import split_list
@@ -18,6 +19,21 @@ from raypeft.output import split_list
 _logger = logging.getLogger(__name__)
 
 Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="A .py file, a folder or a module that registers your own methods, models, data sets or "
+        "metrics; may be repeated.",
+    ),
+]
+
+
+def use_plugins(plugins: Plugins) -> tuple[Plugin, ...]:
+    """Import the plug-ins that a command line names, and the installed ones. Raises: ConfigError."""
+    return load_plugins(plugins or ())
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -136,6 +152,7 @@ class Overrides:
     allow_leakage: Annotated[
         bool, typer.Option("--allow-leakage", help="Go on with an official split that leaks.")
     ] = False
+    plugins: Plugins = None
     small: Annotated[
         bool, typer.Option("--smoke", help="Every method once, on small models and built-in images.")
     ] = False
@@ -164,7 +181,9 @@ class Overrides:
             final_seeds=sweep.final_seeds if seeds is None else tuple(seeds),
             split=self.split or sweep.split,
             allow_leakage=self.allow_leakage or sweep.allow_leakage,
+            plugins=(*sweep.plugins, *(self.plugins or ())),
         )
+        load_plugins(asked.plugins)
         asked = sources.apply_to_sweep(asked)
         if self.small:
             from raypeft.launch.smoke import smoke  # imports torch

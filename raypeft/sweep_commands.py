@@ -3,7 +3,7 @@
 import os
 import runpy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,6 +13,7 @@ from raypeft.analysis_commands import show_results
 from raypeft.core.errors import ConfigError
 from raypeft.core.foreign import foreign_code
 from raypeft.core.machine import CPUS
+from raypeft.core.registry import SWEEP_MODULE
 from raypeft.core.spec import Sweep
 from raypeft.core.text import count
 from raypeft.options import Overrides, SourceOptions, with_options
@@ -159,10 +160,25 @@ def _load(path: Path) -> Sweep:
     if not path.is_file():
         raise ConfigError(f"no sweep file {path}; shipped ones lie in sweeps/")
     with foreign_code(str(path)):
-        sweep = runpy.run_path(str(path), run_name="raypeft_sweep").get("SWEEP")
+        sweep = runpy.run_path(str(path), run_name=SWEEP_MODULE).get("SWEEP")
     if not isinstance(sweep, Sweep):
         raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
-    return sweep
+    return replace(sweep, plugins=tuple(_beside(path, plugin) for plugin in sweep.plugins))
+
+
+def _beside(sweep: Path, plugin: str) -> str:
+    """Return where a plug-in lies that a sweep file names: beside the file if there is one.
+
+    Raises: ConfigError for the sweep file itself, whose every change would give new trial ids.
+    """
+    beside = sweep.parent / Path(plugin).expanduser()
+    found = str(beside) if beside.exists() else plugin
+    if os.path.realpath(found) == os.path.realpath(sweep):
+        raise ConfigError(
+            f"{sweep} names itself as a plug-in; put what it registers into a file of its own, so that a "
+            "change of the sweep leaves the trials as they are"
+        )
+    return found
 
 
 def _default_store(sweep: Sweep) -> Path:

@@ -15,6 +15,7 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from raypeft.cli import main
+from raypeft.core.plugins import forget_plugin, loaded_plugins
 
 # The same examples in every run, so that a failure is due to the change that is tested. To look for new ones:
 # pytest --hypothesis-profile=default
@@ -38,6 +39,16 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, out, err
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def own_plugins() -> Iterator[None]:
+    """What a test registers from files of its own is gone after it."""
+    before = loaded_plugins()
+    yield
+    for plugin in loaded_plugins():
+        if plugin not in before:
+            forget_plugin(plugin)
 
 
 @pytest.fixture

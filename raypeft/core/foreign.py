@@ -11,6 +11,9 @@ from traceback import extract_tb
 from raypeft.core.environment import SOURCE
 from raypeft.core.errors import ConfigError, RaypeftError
 
+PLUGIN_FILES: set[str] = set()
+"""Names of files whose code came to this process as text: they need not exist on this machine."""
+
 _PATHS = sysconfig.get_paths()
 _LIBRARIES = tuple(
     os.path.realpath(folder) + os.sep
@@ -65,4 +68,5 @@ def described(error: BaseException) -> str:
 
 def _is_foreign(file: str, also: str) -> bool:
     """Compiled code names files that are not there: `python/ray/_raylet.pyx`, `<frozen runpy>`."""
-    return file == also or (os.path.isfile(file) and not os.path.realpath(file).startswith(_LIBRARIES))
+    is_named = file == also or file in PLUGIN_FILES
+    return is_named or (os.path.isfile(file) and not os.path.realpath(file).startswith(_LIBRARIES))

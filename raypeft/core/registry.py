@@ -1,28 +1,68 @@
-"""A dict of plug-ins that refuses duplicates and answers typos; names that carry options."""
+"""A dict of named things that refuses duplicates and answers typos; names that carry options."""
 
 import ast
 import difflib
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from raypeft.core.errors import ConfigError, DuplicateNameError, UnknownNameError
 
 T = TypeVar("T")
 
+SWEEP_MODULE = "raypeft_sweep"
+"""The name under which a sweep file runs."""
+
+REGISTRIES: "list[Registry[Any]]" = []
+"""Every registry there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """Who registered a name."""
+
+    module: str
+    place: str  # FILE:LINE
+
+    @property
+    def is_builtin(self) -> bool:
+        """True if the name comes with raypeft."""
+        return self.module.startswith("raypeft.")
+
+    @property
+    def is_loose(self) -> bool:
+        """True for a notebook, a script and a sweep file: no other process can import them by name."""
+        return self.module in ("", "__main__", SWEEP_MODULE)
+
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Names to plug-ins of one kind, in the order of registration."""
+    """Names to things of one kind, in the order of registration."""
 
     def __init__(self, kind: str) -> None:
         """`kind` is the singular noun that messages use, e.g. "method"."""
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._registrations: dict[str, Registration] = {}
+        REGISTRIES.append(self)
 
     def add(self, name: str, entry: T) -> None:
-        """Register `entry`. Raises: DuplicateNameError."""
-        if name in self._entries:
-            raise DuplicateNameError(f"{self.kind} '{name}' is registered twice; choose another name")
-        self._entries[name] = entry
+        """Register `entry`; a cell of a notebook may do so again. Raises: DuplicateNameError."""
+        new, old = _registration(), self.registration(name)
+        if old is not None and not (new.is_loose and old.is_loose):
+            where = "it comes with raypeft" if old.is_builtin else f"at {old.place} and at {new.place}"
+            raise DuplicateNameError(
+                f"{self.kind} '{name}' is registered twice: {where}; choose another name"
+            )
+        self._entries[name], self._registrations[name] = entry, new
+
+    def remove(self, name: str) -> None:
+        """Forget a name."""
+        del self._entries[name], self._registrations[name]
+
+    def registration(self, name: str) -> Registration | None:
+        """Return who registered `name`; None for a name that nobody has."""
+        return self._registrations[name] if name in self._entries else None
 
     def __getitem__(self, name: str) -> T:
         """The plug-in called `name`. Raises: UnknownNameError with the nearest name."""
@@ -32,7 +72,8 @@ class Registry(Mapping[str, T], Generic[T]):
         hint = f" did you mean '{near[0]}'?" if near else ""
         known = ", ".join(self._entries)
         raise UnknownNameError(
-            f"no {self.kind} named '{name}';{hint} known: {known} (see: raypeft {self.kind}s)"
+            f"no {self.kind} named '{name}';{hint} known: {known} "
+            f"(see: raypeft {self.kind}s; one of your own: --plugin FILE)"
         )
 
     def __contains__(self, name: object) -> bool:
@@ -44,6 +85,18 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _registration() -> Registration:
+    """Return who called a decorator: the innermost frame that runs a module or is not raypeft's."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_name != "<module>":
+        if not frame.f_globals.get("__name__", "").startswith("raypeft."):
+            break
+        frame = frame.f_back
+    return Registration(
+        module=frame.f_globals.get("__name__", ""), place=f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    )
 
 
 def parse_call(text: str, *, kind: str) -> tuple[str, dict[str, Any]]:

@@ -3,8 +3,9 @@
 import hashlib
 import itertools
 import json
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal, get_args
@@ -259,6 +260,7 @@ class TrialSpec:
     data_digest: str
     search: Search | None = None  # stage search only: pruning depends on it
     candidate: int | None = None  # stage search only: 0 .. search.trials - 1
+    plugins: tuple[str, ...] = ()  # digests of those that registered a name that the trial uses
     protocol: int = PROTOCOL
 
     def __post_init__(self) -> None:
@@ -281,10 +283,9 @@ class TrialSpec:
         Data and weights are named by their digests, not by where they lie: a moved folder keeps its
         results.
         """
-        content = asdict(self)
+        content = self.to_dict()
         del content["cell"]["dataset"]
         content["cell"]["model"] = parse_call(self.cell.model, kind="model")[0]
-        content["recipe"] = self.recipe.to_dict()
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
@@ -293,6 +294,8 @@ class TrialSpec:
         content["cell"]["dataset"] = dataset_label(self.cell.dataset)
         content["cell"]["model"] = model_label(self.cell.model)
         content["recipe"] = self.recipe.to_dict()
+        if not self.plugins:
+            del content["plugins"]
         return content
 
     @classmethod
@@ -326,9 +329,14 @@ class Sweep:
     split: SplitRule = "auto"
     split_seed: int = 0
     allow_leakage: bool = False  # go on where an official split has one patient or image on two sides
+    # What registers your own methods, models, data sets and metrics: files, folders with an __init__.py, or
+    # installed modules. A path is relative to the sweep file, or else to the working directory.
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
+        if isinstance(self.plugins, Iterable) and not isinstance(self.plugins, str):
+            object.__setattr__(self, "plugins", tuple(map(_path_text, self.plugins)))
         settle_fields(self)
         if self.split not in get_args(SplitRule):
             raise ConfigError(f"split='{self.split}': allowed are {', '.join(get_args(SplitRule))}")
@@ -368,6 +376,8 @@ class Sweep:
         content = asdict(self) | {"recipe": self.recipe.to_dict()}
         if self.carried_candidates is None:
             del content["carried_candidates"]
+        if plugins := content.pop("plugins"):
+            content["plugins"] = [PurePath(plugin).name for plugin in plugins]  # not where they lie
         plain: dict[str, Any] = json.loads(json.dumps(content))
         return plain
 
@@ -428,6 +438,10 @@ def model_label(model: str) -> str:
 def canonical_json(content: object) -> str:
     """One text per value: sorted keys, no spaces, no NaN."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def _path_text(path: object) -> object:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 def _at_least(name: str, value: int, least: int) -> None:

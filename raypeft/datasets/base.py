@@ -201,7 +201,8 @@ def find_dataset(source: str) -> Dataset | None:
         return DATASETS[asked.kind]
     known = ", ".join([*DATASETS, *(f"{kind}:..." for kind in SOURCES)])
     raise UnknownNameError(
-        f"no dataset named '{source}';{_nearest(source)} known: {known} (see: raypeft datasets)"
+        f"no dataset named '{source}';{_nearest(source)} known: {known} (see: raypeft datasets; "
+        "one of your own: --plugin FILE)"
     )
 
 

@@ -7,7 +7,7 @@ import functools
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from raypeft.core.errors import (
     StorageError,
     StoreInUseError,
 )
+from raypeft.core.plugins import Plugin
 from raypeft.core.result import Result
 from raypeft.core.terminal import Terminal
 from raypeft.core.text import count
@@ -150,7 +151,7 @@ class Driver:
                 self._plan,
                 self._state,
                 resources,
-                trainable=_train_trial,
+                trainable=_training(self._plan.plugins),
                 watch=Watch(
                     ray_started=functools.partial(self._ray_started, check),
                     beat=self._beat,
@@ -310,8 +311,16 @@ class Driver:
         )
 
 
-def _train_trial(config: dict[str, Any]) -> None:
-    """Imports what trains where it runs: the driver needs none of it, and starts Ray seconds earlier."""
-    from raypeft.launch.worker import train_trial
+def _training(plugins: Sequence[Plugin]) -> Callable[[dict[str, Any]], None]:
+    """Return what trains a trial: a function that Ray sends to each worker once, with the plug-ins' text.
 
-    train_trial(config)
+    It imports what trains where it runs: the driver needs none of it, and starts Ray seconds earlier.
+    """
+    carried = [plugin.to_dict() for plugin in plugins]
+
+    def train(config: dict[str, Any]) -> None:
+        from raypeft.launch.worker import train_trial
+
+        train_trial(config | {"plugins": carried})
+
+    return train

@@ -3,7 +3,6 @@
 import difflib
 import functools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError, list_problems
+from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError
 from raypeft.core.files import write_file
+from raypeft.core.fresh_process import check_in_fresh_process
+from raypeft.core.plugins import Plugin, load_plugins, plugins_of
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import (
     FEWEST_IMAGES,
     Cell,
     Search,
+    Stage,
     Sweep,
     TrialSpec,
     canonical_json,
@@ -27,8 +29,8 @@ from raypeft.core.spec import (
 from raypeft.core.text import count
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
-from raypeft.methods import canonical_method, check_family
-from raypeft.models import bind_model, canonical_model, image_size_of, store_weights, weights_digest
+from raypeft.launch.names import canonical_sweep, check_names, registered_names
+from raypeft.models import bind_model, image_size_of, store_weights, weights_digest
 from raypeft.store import Store
 from raypeft.store.plan import DataRecord, PlanRecord, SubsetRecord
 
@@ -40,6 +42,7 @@ class Plan:
     sweep: Sweep
     weights_digests: dict[str, str]  # by model
     data: dict[str, Prepared]  # by dataset source
+    plugins: tuple[Plugin, ...] = ()  # those that the sweep names, and the installed ones
 
     @functools.cached_property
     def num_trials(self) -> int:
@@ -52,8 +55,13 @@ class Plan:
 
     def search_spec(self, cell: Cell, *, search: Search, candidate: int, lr: float) -> TrialSpec:
         """Candidate number `candidate` of a cell's `search`."""
+        spec = self._spec(cell, seed=search.seed, lr=lr)
         return replace(
-            self._spec(cell, seed=search.seed, lr=lr), stage="search", search=search, candidate=candidate
+            spec,
+            stage="search",
+            search=search,
+            candidate=candidate,
+            plugins=self._plugin_digests(cell, stage="search"),
         )
 
     def final_spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
@@ -76,7 +84,26 @@ class Plan:
             split_seed=self.sweep.split_seed,
             weights_digest=self.weights_digests[cell.model],
             data_digest=self.data[cell.dataset].digest,
+            plugins=self._plugin_digests(cell, stage="final"),
         )
+
+    def _plugin_digests(self, cell: Cell, *, stage: Stage) -> tuple[str, ...]:
+        """Return the digests of the plug-ins that a trial's result depends on, sorted.
+
+        The row of a final run holds every metric, so each plug-in with one counts there.
+        """
+        used = plugins_of(registered_names(cell), among=self.plugins)
+        if stage == "final" and bind_model(cell.model).task == "classify":
+            used += tuple(one for one in self.plugins if "metric" in dict(one.names))
+        return tuple(sorted({plugin.digest for plugin in used}))
+
+    @property
+    def used_plugins(self) -> dict[str, str]:
+        """Name -> digest of the plug-ins that any trial's result depends on."""
+        digests = {
+            digest for cell in self.sweep.cells for digest in self._plugin_digests(cell, stage="final")
+        }
+        return {plugin.name: plugin.digest for plugin in self.plugins if plugin.digest in digests}
 
     def record(self) -> PlanRecord:
         """What the store keeps of it."""
@@ -85,6 +112,7 @@ class Plan:
             trials=self.num_trials,
             weights_digests={model_label(model): digest for model, digest in self.weights_digests.items()},
             data_digests={data.name: data.digest for data in self.data.values()},
+            plugin_digests=self.used_plugins,
             data={data.name: self._data_record(source) for source, data in self.data.items()},
         )
 
@@ -126,51 +154,6 @@ class Plan:
         )
 
 
-def check_names(sweep: Sweep) -> None:
-    """Raises: ConfigError listing every unknown name, unfit pair and wrong image size of the sweep."""
-    problems: dict[str, None] = {}
-
-    def check(test: Callable[[], object]) -> None:
-        try:
-            test()
-        except ConfigError as error:
-            problems[str(error)] = None
-
-    for cell in sweep.cells:
-        check(lambda cell=cell: _check_cell(cell, sweep))  # type: ignore[misc]
-        check(lambda cell=cell: image_size_of(cell.model, sweep.recipe.image_size))  # type: ignore[misc]
-    models = {cell.model for cell in sweep.cells}
-    if not problems and sweep.recipe.image_size and all(bind_model(name).fixed_size for name in models):
-        problems[
-            f"image_size={sweep.recipe.image_size} has no effect: {', '.join(sorted(models))} of fixed size; "
-            "leave it out"
-        ] = None
-    for what, label in (("dataset", dataset_label), ("model", model_label)):
-        labels: dict[str, str] = {}
-        for source in dict.fromkeys(getattr(cell, what) for cell in sweep.cells):
-            if (other := labels.setdefault(label(source), source)) != source:
-                problems[
-                    f"{what}s '{other}' and '{source}' would both be called '{label(source)}' in the "
-                    "tables; rename one of the files or folders"
-                    + (f", or name it: {other.partition('(')[0]}(name='...')" if what == "dataset" else "")
-                ] = None
-    if problems:
-        raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
-
-
-def canonical_sweep(sweep: Sweep) -> Sweep:
-    """The sweep with one spelling of each method and model. Raises: ConfigError for a cell named twice."""
-    cells = tuple(
-        replace(
-            cell,
-            method=canonical_method(cell.method, family=bind_model(cell.model).family),
-            model=canonical_model(cell.model),
-        )
-        for cell in sweep.cells
-    )
-    return replace(sweep, cells=cells)
-
-
 def make_plan(
     sweep: Sweep, *, store: Store, shared_cache: Path | None = None, watch: Watch = no_watch
 ) -> Plan:
@@ -180,7 +163,9 @@ def make_plan(
 
     Raises: ConfigError, WeightsError, DataError (all data sets' problems at once).
     """
-    check_names(sweep)
+    plugins = load_plugins(sweep.plugins)
+    check_in_fresh_process(plugins)
+    check_names(sweep, plugins)
     sweep = canonical_sweep(sweep)
     digests = {model: weights_digest(model) for model in dict.fromkeys(cell.model for cell in sweep.cells)}
     for model in digests:
@@ -206,7 +191,7 @@ def make_plan(
             problems.append(error)
     if problems:
         raise DataError("\n".join(str(problem) for problem in problems))
-    plan = Plan(sweep=sweep, weights_digests=digests, data=data)
+    plan = Plan(sweep=sweep, weights_digests=digests, data=data, plugins=plugins)
     _check_distinct(plan)
     return plan
 
@@ -264,15 +249,6 @@ def _write_subsets(path: Path, plan: Plan, source: str) -> None:
     write_file(path, lambda file: pq.write_table(pa.table(columns), file))
 
 
-def _check_cell(cell: Cell, sweep: Sweep) -> None:
-    model = bind_model(cell.model)
-    check_family(cell.method, model=cell.model, family=model.family)
-    if model.task == "generate" and sweep.recipe.augmentation is not None:
-        raise ConfigError(
-            f"augmentation does not reach {cell.model}, whose images are encoded once; leave it out"
-        )
-
-
 def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
     """Raises: ConfigError, DataError, WeightsError where models cannot be scored on `data`."""
     models = {cell.model for cell in sweep.cells if cell.dataset == source}
@@ -309,4 +285,6 @@ def _without_places(plan: dict[str, Any]) -> dict[str, Any]:
     plan["sweep"]["final_seeds"].sort()
     for facts in plan["data"].values():
         facts["subsets"].sort(key=canonical_json)
+    plan["sweep"].pop("plugins", None)
+    plan["digests"]["plugins"] = sorted(plan["digests"].get("plugins", {}).values())
     return plan

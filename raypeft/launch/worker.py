@@ -12,6 +12,7 @@ import torch
 from ray import tune
 
 from raypeft.core.errors import DrainedError
+from raypeft.core.plugins import import_carried
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.launch.demand import Demand
@@ -84,6 +85,7 @@ def _run(
 
     stacks = store.stacks(config["trial_id"], workers.rank)
     try:
+        import_carried(config["plugins"])  # before any name is looked up
         with Watchdog(stacks, seconds=config["hang_seconds"]) as watchdog:
 
             def report_at_rest(row: Result) -> None:

@@ -1,7 +1,7 @@
 """What `plan.json` holds: the sweep, and the facts that were found when it was planned."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raypeft.core.errors import PlanDiffersError
@@ -44,15 +44,19 @@ class PlanRecord:
     weights_digests: Mapping[str, str]  # by model, as tables name it
     data_digests: Mapping[str, str]  # by data set, as tables name it
     data: Mapping[str, DataRecord]
+    plugin_digests: Mapping[str, str] = field(default_factory=dict)  # by file, of those that trials use
     protocol: int = PROTOCOL
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
+        digests = {"weights": dict(self.weights_digests), "data": dict(self.data_digests)}
+        if self.plugin_digests:
+            digests["plugins"] = dict(self.plugin_digests)
         return {
             "protocol": self.protocol,
             "sweep": self.sweep.to_dict(),
             "trials": self.trials,
-            "digests": {"weights": dict(self.weights_digests), "data": dict(self.data_digests)},
+            "digests": digests,
             "data": {
                 name: {**asdict(facts), "subsets": [_plain(subset) for subset in facts.subsets]}
                 for name, facts in self.data.items()
@@ -76,6 +80,7 @@ class PlanRecord:
             trials=content["trials"],
             weights_digests=content["digests"]["weights"],
             data_digests=content["digests"]["data"],
+            plugin_digests=content["digests"].get("plugins", {}),
             data={name: DataRecord.from_dict(facts) for name, facts in content["data"].items()},
         )
 

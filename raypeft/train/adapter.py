@@ -12,6 +12,7 @@ from torch import nn
 
 from raypeft.core.errors import WeightsError
 from raypeft.core.files import sync
+from raypeft.core.plugins import check_trained_with, names_in
 from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets.pixels import Display
@@ -68,6 +69,8 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
         about = json.loads((folder / ABOUT).read_text())
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder} holds no raypeft adapter: {error}") from error
+    names = names_in(method=about["method"], model=about["model"])
+    check_trained_with(names, digests=about["spec"].get("plugins", ()))
     model = build_model(_backbone(folder, about, weights), num_classes=len(about["classes"]))
     apply_method(about["method"], model)
     load_tensors(folder / TENSORS, model, method=about["method"])

@@ -23,12 +23,13 @@ from torch import nn
 
 from raypeft.core.errors import IncompatibleError
 from raypeft.core.foreign import described, place_of
-from raypeft.methods import METHODS, apply_method, bind_method, merge_method, set_train_mode
+from raypeft.core.plugins import check_origin, import_carried, loaded_plugins, plugins_of
+from raypeft.methods import apply_method, bind_method, merge_method, set_train_mode
 from raypeft.methods.base import Family, classifier
 from raypeft.methods.decay import decayed_names
 from raypeft.models import enable_gradient_checkpointing
 from raypeft.train.adapter import load_tensors, save_tensors
-from raypeft.train.subjects import BATCH, FAMILIES, STEPS, Subject, descend, import_methods
+from raypeft.train.subjects import BATCH, FAMILIES, STEPS, Subject, descend
 
 
 class NotConformingError(Exception):
@@ -49,8 +50,9 @@ class Finding:
 def check_methods(methods: Sequence[str]) -> list[Finding]:
     """Every check of every method on every family that it fits.
 
-    Raises: UnknownNameError, ConfigError.
+    Raises: UnknownNameError; ConfigError, also for a method that other processes could not import.
     """
+    check_origin([("method", bind_method(method).method.name) for method in methods], among=loaded_plugins())
     subjects = [
         Subject(method=method, family=family)
         for method in methods
@@ -231,9 +233,12 @@ def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproc
             save_file({"output": subject.output(model).detach().contiguous()}, root / f"{number}.output")
         except Exception as error:  # reported by the check that finds no file
             (root / f"{number}.error").write_text(f"{type(error).__name__}: {error}")
-    registered = [METHODS[bind_method(subject.method).method.name] for subject in subjects]
-    sources = sorted({method.apply.__code__.co_filename for method in registered})
-    job = {"subjects": [[subject.method, subject.family] for subject in subjects], "sources": sources}
+    names = [("method", bind_method(subject.method).method.name) for subject in subjects]
+    plugins = plugins_of(names, among=loaded_plugins())
+    job = {
+        "subjects": [[subject.method, subject.family] for subject in subjects],
+        "plugins": [plugin.to_dict() for plugin in plugins],
+    }
     (root / "job.json").write_text(json.dumps(job))
     return {
         role: subprocess.Popen(
@@ -310,7 +315,7 @@ def _trains_in_parallel(subject: Subject, rank: int) -> None:
 def _work(role: str, root: Path) -> None:
     """One of the processes: `load`, or the rank of a data-parallel one."""
     job: dict[str, Any] = json.loads((root / "job.json").read_text())
-    import_methods([Path(source) for source in job["sources"]])
+    import_carried(job["plugins"])
     if role != "load":
         torch.distributed.init_process_group(
             "gloo",

@@ -102,6 +102,7 @@ class _Backbone:
             self.device.type,
             what,
             augmentation and asdict(augmentation),
+            *spec.plugins,  # a model of a plug-in may change under one name
         )
         parts = [
             functools.partial(self._compute, cases[some], epoch)

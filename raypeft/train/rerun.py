@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from raypeft.core.plugins import check_trained_with, names_in
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.store import Store
@@ -52,6 +53,8 @@ def rerun_trial(
         try:
             torch.set_num_threads(_threads_of(row) or threads)
             spec = TrialSpec.from_dict(row.spec)
+            names = names_in(method=spec.cell.method, model=spec.cell.model)
+            check_trained_with(names, digests=spec.plugins)
             return run_trial(spec, sweep=row.sweep, store=Path(scratch), device=device, report=report)
         except _EnoughError:
             return seen[-1]

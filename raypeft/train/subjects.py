@@ -1,17 +1,12 @@
 """What the conformance kit trains: a method on small networks that are the same in every process."""
 
-import importlib.util
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
-import raypeft.methods as room
-from raypeft.core.foreign import foreign_code
-from raypeft.methods import METHODS, apply_method, set_train_mode
+from raypeft.methods import apply_method, set_train_mode
 from raypeft.methods.base import Family
 
 CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
@@ -73,23 +68,6 @@ class Subject:
             return noise
         logits: torch.Tensor = model(torch.randn(BATCH, 3, 32, 32, generator=_generator(1))[part])
         return logits
-
-
-def import_methods(sources: Sequence[Path]) -> list[str]:
-    """Run files that register methods, but those of this package; the names that are new."""
-    before = set(METHODS)
-    for source in sources:
-        if source.parent == Path(room.__file__).parent:
-            continue
-        name = f"raypeft_method_{source.stem}"
-        spec = importlib.util.spec_from_file_location(name, source)
-        assert spec is not None, "a path ending in .py"
-        assert spec.loader is not None, "a path ending in .py"
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # so that the methods' hooks can be copied and pickled
-        with foreign_code(str(source)):
-            spec.loader.exec_module(module)
-    return [name for name in METHODS if name not in before]
 
 
 def descend(model: nn.Module) -> None:

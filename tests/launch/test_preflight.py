@@ -10,7 +10,6 @@ from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.launch.preflight import check_space
 from raypeft.methods import METHODS
-from raypeft.methods.base import register_method
 from raypeft.models import bind_model
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
@@ -56,18 +55,23 @@ def test_no_method_trains_more_than_four_times_the_weights(model):
         assert 4 * count_method(model, name, num_classes=1000).total_trainable <= 4 * size, name
 
 
-def test_a_method_of_ones_own_is_tried_before_any_trial_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))  # forgets the one below
+OF_ONES_OWN = """
+import raypeft as rp
 
-    @register_method("of_ones_own", families={"vit"}, paper="none", count=lambda model: 0)
-    def apply(model):
-        """Trains nothing."""
+@rp.register_method("of_ones_own", families={"vit"}, paper="none", count=lambda model: 0)
+def apply(model):
+    pass
+"""
 
+
+def test_a_method_of_ones_own_is_tried_before_any_trial_starts(tmp_path):
+    (tmp_path / "own.py").write_text(OF_ONES_OWN)
     sweep = Sweep(
         name="space",
         cells=grid(method=("of_ones_own",), model=("vit_nano",), dataset=("digits",), fraction=(0.1,)),
         search=Search(trials=1, lr=LogUniform(low=1e-3, high=1e-2)),
         recipe=Recipe(epochs=1),
+        plugins=(str(tmp_path / "own.py"),),
     )
     plan = make_plan(sweep, store=Store(tmp_path))
     with pytest.raises(IncompatibleError, match="'of_ones_own' finds nothing to train"):

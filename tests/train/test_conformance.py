@@ -1,18 +1,18 @@
 """Every registered method through the conformance kit; and the kit against methods that are wrong."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from raypeft.core.plugins import forget_plugin, load_plugins
 from raypeft.methods import METHODS, bind_method
 from raypeft.train.conformance import CHECKS, LOADS, PARALLEL, check_methods
-from raypeft.train.subjects import import_methods
 
-DOCS = Path(__file__).parents[2] / "docs" / "adding.md"
+ROOT = Path(__file__).parents[2]
+DOCS, EXAMPLE = ROOT / "docs" / "adding.md", ROOT / "examples" / "own_method.py"
 NOT_MERGED = {"adaptformer", "vpt"}
 OPTIONS = (  # those that make another network or another start; defaults are checked by the plain names
     "bn(statistics='frozen')",
@@ -127,10 +127,10 @@ register("decays", hook(scale), decays={"gate"})
 def broken(tmp_path_factory):
     path = tmp_path_factory.mktemp("methods") / "broken.py"
     path.write_text(BROKEN)
-    names = import_methods([path])
+    (plugin,) = load_plugins([str(path)])
+    names = [name for _, name in plugin.names]
     yield {(found.method, found.check): found for found in check_methods(names)}
-    for name in names:
-        del METHODS._entries[name]
+    forget_plugin(plugin)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,9 @@ def test_a_broken_method_fails_the_check_that_is_meant_for_it(broken, fault, che
     assert broken[f"broken_{fault}", check].passed is False
 
 
-def test_the_example_of_the_documentation_passes_from_the_command_line(tmp_path):
-    example = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    (tmp_path / "gate.py").write_text(example[1])
+def test_the_example_passes_from_the_command_line():
     output = subprocess.run(
-        [sys.executable, "-m", "raypeft", "methods", "check", str(tmp_path / "gate.py"), "--json"],
+        [sys.executable, "-m", "raypeft", "methods", "check", str(EXAMPLE), "--json"],
         capture_output=True,
         text=True,
         check=True,
@@ -163,3 +161,8 @@ def test_the_example_of_the_documentation_passes_from_the_command_line(tmp_path)
     found = json.loads(output)
     assert {row["method"] for row in found} == {"gate"}
     assert all(row["passed"] for row in found)
+
+
+def test_the_documentation_shows_the_example():
+    code = EXAMPLE.read_text().partition('"""\n\nimport')[2]
+    assert code in DOCS.read_text()

@@ -1,0 +1,72 @@
+"""The names in a sweep: known, of this sweep's plug-ins, fit for each other, each in one spelling."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from raypeft.core.errors import ConfigError, list_problems
+from raypeft.core.plugins import Name, Plugin, check_origin, names_in
+from raypeft.core.sources import dataset_label, parse_source
+from raypeft.core.spec import Cell, Sweep, model_label
+from raypeft.methods import canonical_method, check_family
+from raypeft.models import bind_model, canonical_model, image_size_of
+
+
+def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
+    """Raises: ConfigError listing every unknown name, unfit pair and wrong image size of the sweep."""
+    problems: dict[str, None] = {}
+
+    def check(test: Callable[[], object]) -> None:
+        try:
+            test()
+        except ConfigError as error:
+            problems[str(error)] = None
+
+    for cell in sweep.cells:
+        check(lambda cell=cell: check_origin(registered_names(cell), among=plugins))  # type: ignore[misc]
+        check(lambda cell=cell: _check_cell(cell, sweep))  # type: ignore[misc]
+        check(lambda cell=cell: image_size_of(cell.model, sweep.recipe.image_size))  # type: ignore[misc]
+    models = {cell.model for cell in sweep.cells}
+    if not problems and sweep.recipe.image_size and all(bind_model(name).fixed_size for name in models):
+        problems[
+            f"image_size={sweep.recipe.image_size} has no effect: {', '.join(sorted(models))} of fixed size; "
+            "leave it out"
+        ] = None
+    for what, label in (("dataset", dataset_label), ("model", model_label)):
+        labels: dict[str, str] = {}
+        for source in dict.fromkeys(getattr(cell, what) for cell in sweep.cells):
+            if (other := labels.setdefault(label(source), source)) != source:
+                problems[
+                    f"{what}s '{other}' and '{source}' would both be called '{label(source)}' in the "
+                    "tables; rename one of the files or folders"
+                    + (f", or name it: {other.partition('(')[0]}(name='...')" if what == "dataset" else "")
+                ] = None
+    if problems:
+        raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
+
+
+def canonical_sweep(sweep: Sweep) -> Sweep:
+    """The sweep with one spelling of each method and model. Raises: ConfigError for a cell named twice."""
+    cells = tuple(
+        replace(
+            cell,
+            method=canonical_method(cell.method, family=bind_model(cell.model).family),
+            model=canonical_model(cell.model),
+        )
+        for cell in sweep.cells
+    )
+    return replace(sweep, cells=cells)
+
+
+def registered_names(cell: Cell) -> list[Name]:
+    """Return the registered names that a cell uses."""
+    dataset = ("dataset", parse_source(cell.dataset).kind)
+    return [*names_in(method=cell.method, model=cell.model), dataset]
+
+
+def _check_cell(cell: Cell, sweep: Sweep) -> None:
+    model = bind_model(cell.model)
+    check_family(cell.method, model=cell.model, family=model.family)
+    if model.task == "generate" and sweep.recipe.augmentation is not None:
+        raise ConfigError(
+            f"augmentation does not reach {cell.model}, whose images are encoded once; leave it out"
+        )
