@@ -14,8 +14,8 @@ Failure = Literal["error", "gpu_memory", "host_memory", "crashed", "hung", "stor
 still; its files could not be written."""
 
 
-SCHEMA = 4
-"""Version of the row; a reader refuses a newer one."""
+SCHEMA = 5
+"""Version of the row's columns; a reader refuses any other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,10 +112,6 @@ class Result:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Result":
-        """The inverse of to_dict. Raises: TypeError for an unknown column."""
-        content = dict(content)
-        if (epoch := content.pop("resumed_epoch", None)) is not None:  # schema 2
-            content["resumed_step"] = round(epoch * content["steps"] / max(1, content["epochs"]))
-        for name in ("curve", "classes", "remarks"):
-            content[name] = tuple(content.get(name, ()))
-        return cls(**content)
+        """The inverse of to_dict. Raises: KeyError, TypeError for a missing or unknown column."""
+        lists = {name: tuple(content[name]) for name in ("curve", "classes", "remarks")}
+        return cls(**{**content, **lists})

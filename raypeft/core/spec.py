@@ -23,7 +23,7 @@ Extractor = Literal["classifier", "inception", "torchxrayvision"]
 FEWEST_IMAGES = 20
 """Generated, and real to compare them with: below, FID has no interval."""
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the training semantics: raised by every change that moves a number."""
 
 
@@ -208,17 +208,10 @@ class Recipe:
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ConfigError(f"ema_decay={self.ema_decay}: must lie between 0 and 1, as 0.999")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types. Settings that came later are left out where unused: no trial's id changes."""
-        content = asdict(self)
-        if self.augmentation is not None and self.augmentation.views is None:
-            del content["augmentation"]["views"]
-        return {name: value for name, value in content.items() if value or name not in _LATER_SETTINGS}
-
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Recipe":
-        """The inverse of to_dict, also after JSON."""
-        augmentation, generation = content["augmentation"], content.get("generation")
+        """Return the recipe whose fields, as plain JSON types, are `content`."""
+        augmentation, generation = content["augmentation"], content["generation"]
         return cls(
             **{
                 **content,
@@ -226,9 +219,6 @@ class Recipe:
                 "generation": generation and Generation(**generation),
             }
         )
-
-
-_LATER_SETTINGS = ("ema_decay", "gradient_checkpointing", "generation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -293,9 +283,6 @@ class TrialSpec:
         content = asdict(self)
         content["cell"]["dataset"] = dataset_label(self.cell.dataset)
         content["cell"]["model"] = model_label(self.cell.model)
-        content["recipe"] = self.recipe.to_dict()
-        if not self.plugins:
-            del content["plugins"]
         return content
 
     @classmethod
@@ -372,13 +359,9 @@ class Sweep:
         return num_candidates(cell, self.cells, whole=self.search.trials, carried=self.carried_candidates)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types. What came later is left out where unused: a store goes on under it."""
-        content = asdict(self) | {"recipe": self.recipe.to_dict()}
-        if self.carried_candidates is None:
-            del content["carried_candidates"]
-        if plugins := content.pop("plugins"):
-            content["plugins"] = [PurePath(plugin).name for plugin in plugins]  # not where they lie
-        plain: dict[str, Any] = json.loads(json.dumps(content))
+        """Return plain JSON types."""
+        names = [PurePath(plugin).name for plugin in self.plugins]  # not where they lie
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self) | {"plugins": names}))
         return plain
 
     @classmethod

@@ -283,13 +283,14 @@ def _stems(folder: Path) -> Iterator[str]:
 def _read_row(path: Path) -> Result:
     """Read the row in a file, which is named after the trial: what it left lies under that name.
 
-    Raises: StorageError naming the file when it is damaged, too new, or of another name.
+    Raises: StorageError naming the file when it is damaged, of another schema, or of another name.
     """
     try:
         content = json.loads(path.read_text())
-        if content["schema"] > SCHEMA:
+        if content["schema"] != SCHEMA:
             raise StorageError(
-                f"{path}: row of schema {content['schema']}, raypeft here reads up to {SCHEMA}; update it"
+                f"{path}: row of schema {content['schema']}, but this raypeft reads schema {SCHEMA}; "
+                "use the version that wrote it"
             )
         row = Result.from_dict(content)
         if row.trial_id != path.stem:  # in a store that was sent, it may lead to files outside

@@ -107,21 +107,6 @@ def test_trial_ids_are_twelve_hex_digits(seed, lr):
     int(trial_id, 16)
 
 
-def test_settings_that_came_later_leave_the_ids_of_stores_alone():
-    """The id that commit d4e2c55, which had none of them, gave to this spec under its protocol."""
-    recipe = Recipe(epochs=2, image_size=32, augmentation=Augmentation(hflip=0.5))
-    cell = Cell(method="lora", model="vit_nano", dataset="digits", fraction=0.1)
-    assert spec(cell=cell, seed=1, recipe=recipe, protocol=2).trial_id == "bd9cc592191c"
-    for later in (
-        {"ema_decay": 0.99},
-        {"gradient_checkpointing": True},
-        {"generation": Generation()},
-        {"augmentation": Augmentation(hflip=0.5, views=10)},
-    ):
-        changed = replace(recipe, **later)
-        assert spec(cell=cell, seed=1, recipe=changed, protocol=2).trial_id != "bd9cc592191c"
-
-
 def test_prompts_are_made_of_the_class_names():
     assert Generation(prompt="an X-ray of {class}, frontal").prompt_of("no finding") == (
         "an X-ray of no finding, frontal"

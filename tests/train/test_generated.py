@@ -91,7 +91,7 @@ def test_scores_follow_from_what_is_kept(lora_row, store):
     assert metrics["test/fid_num_images"] == 150
     assert metrics["test/fid_low"] < metrics["test/fid"] < metrics["test/fid_high"]
     assert lora_row.features.startswith("classifier:vit_nano:")
-    assert (lora_row.task, lora_row.schema) == ("generate", 4)
+    assert (lora_row.task, lora_row.schema) == ("generate", 5)
     assert set(lora_row.curve[-1]) == {"epoch", "train/loss", "val/noise_mse"}
     strip = Image.open(store / "samples" / f"{lora_row.trial_id}.png")
     assert strip.size == (8 * 32, 32)

@@ -8,12 +8,12 @@ import numpy as np
 
 from raypeft.analysis.read.predictions import Predictions
 from raypeft.analysis.stats.bootstrap import LEVEL
-from raypeft.analysis.stats.paired import auroc, replicate_scores
-from raypeft.metrics import confusion_matrix, score_confusion
+from raypeft.analysis.stats.paired import replicate_scores
+from raypeft.metrics import confusion_matrix, score_all, score_confusion
+from raypeft.metrics.calibration import bins_of
 from raypeft.metrics.resamples import draw_weights
 
 Array = np.ndarray
-NUM_BINS = 15  # of ECE, as the metric `ece` has them
 SPECIFICITY = 0.9
 LEAST_CASES = 10  # of a subgroup; below, a rate says next to nothing
 MOST_GROUPS = 12  # a column with more values is no subgroup
@@ -25,7 +25,7 @@ UNKNOWN = ("unknown", "", "None", "nan")
 class Clinical:
     """Of one cell: means over its seeds, all on the same test cases."""
 
-    scores: Mapping[str, float]  # f1_macro, accuracy, balanced_accuracy, auroc (NaN where undefined), ece
+    scores: Mapping[str, float]  # every metric of classification that is defined for these labels
     sensitivity: Mapping[str, float]  # by class, against all others, at SPECIFICITY
     confusion: Array  # (classes, classes) mean counts, true class first
     reliability: tuple["Bin", ...]
@@ -60,16 +60,9 @@ def describe_runs(runs: Sequence[Predictions]) -> Clinical:
     """`runs`: the seeds of one cell, on the same cases."""
     one = runs[0]
     matrices = np.stack([_matrix(run) for run in runs])
-    areas = [area.area for run in runs if (area := auroc(run.labels, run.probabilities))]
+    scores = [score_all(run.labels, run.probabilities) for run in runs]
     return Clinical(
-        scores={
-            **{
-                name: float(score_confusion(name, matrices).mean())
-                for name in ("f1_macro", "accuracy", "balanced_accuracy")
-            },
-            "auroc": float(np.mean(areas)) if areas else math.nan,
-            "ece": float(np.mean([ece(run.labels, run.probabilities) for run in runs])),
-        },
+        scores={name: float(np.mean([one[name] for one in scores])) for name in scores[0]},
         sensitivity={
             name: float(np.mean([sensitivity_at(run.labels == i, run.probabilities[:, i]) for run in runs]))
             for i, name in enumerate(one.classes)
@@ -78,17 +71,6 @@ def describe_runs(runs: Sequence[Predictions]) -> Clinical:
         reliability=_bins(runs),
         classes=one.classes,
     )
-
-
-def ece(labels: Array, probabilities: Array) -> float:
-    """Expected calibration error of the top class over 15 equal bins, in [0, 1] (Guo et al., 2017, eq. 3).
-
-    A confidence on an edge belongs to the bin above, and 1 to the last bin.
-    """
-    confidence, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    bins = _bin_of(confidence)
-    gaps = np.bincount(bins, weights=is_right - confidence, minlength=NUM_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
 
 
 def sensitivity_at(is_case: Array, scores: Array, specificity: float = SPECIFICITY) -> float:
@@ -152,14 +134,10 @@ def _matrix(run: Predictions, chosen: Array | None = None) -> Array:
     return confusion_matrix(run.labels[some], run.predicted[some], len(run.classes))
 
 
-def _bin_of(confidence: Array) -> Array:
-    return np.asarray(np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1))
-
-
 def _bins(runs: Sequence[Predictions]) -> tuple[Bin, ...]:
     confidence = np.concatenate([run.probabilities.max(axis=1) for run in runs])
     is_right = np.concatenate([run.predicted == run.labels for run in runs])
-    bins = _bin_of(confidence)
+    bins = bins_of(confidence)
     return tuple(
         Bin(
             confidence=float(confidence[bins == i].mean()),

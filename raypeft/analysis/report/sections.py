@@ -176,7 +176,7 @@ def clinical_table(found: Mapping[Block, Mapping[str, Clinical]]) -> Table:
                     group=_block(block),
                     texts={
                         "method": method,
-                        "AUROC": _number(c.scores["auroc"], 3),
+                        "AUROC": _number(c.scores.get("auroc", math.nan), 3),
                         "balanced accuracy": _number(c.scores["balanced_accuracy"], 3),
                         "ECE": _number(c.scores["ece"], 3),
                         "mean sensitivity": _number(
