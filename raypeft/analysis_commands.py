@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from raypeft.core.errors import ConfigError
-from raypeft.output import AsJson, facts, print_json, print_rows, talk
+from raypeft.output import AsJson, Plugins, facts, print_json, print_rows, talk, use_plugins
 from raypeft.store import Store
 
 TIES = ("average", "dense", "min")
@@ -29,6 +29,7 @@ def rank(
         str, typer.Option(help="What equal scores get: average, dense or min ranks.")
     ] = "average",
     metric: MetricName = None,
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Rank the methods, and say how sure the ranking is.
@@ -43,6 +44,7 @@ def rank(
     from raypeft.analysis.report.sections import ranking_table
     from raypeft.analysis.study import open_study
 
+    use_plugins(plugins)
     found = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
     if as_json:
         print_json([rank_facts(study) for study in found] if len(found) > 1 else rank_facts(found[0]))
@@ -64,6 +66,7 @@ def table(
     parameters: Annotated[
         bool, typer.Option("--parameters", help="Trainable parameters in place of scores.")
     ] = False,
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Print scores in the form of the paper's tables: mean ± sd, best in bold, mean score, mean rank."""
@@ -72,6 +75,7 @@ def table(
     from raypeft.analysis.report.tables import parameter_table, score_table
     from raypeft.analysis.study import open_study
 
+    use_plugins(plugins)
     chosen = _choice("--form", form, FORMS)
     studies = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
     if parameters:
@@ -98,6 +102,7 @@ def report(
         Path | None,
         typer.Option(help="Folder for tables (CSV, Markdown, LaTeX, HTML) and figures (PNG, SVG)."),
     ] = None,
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML file: answer, ranking, tables, figures, tests, costs, provenance."""
@@ -106,6 +111,7 @@ def report(
     from raypeft.analysis.report.page import write_report
     from raypeft.analysis.study import open_study
 
+    use_plugins(plugins)
     path = write_report(store, output or Store(store).report, against=against, export=export)
     if not as_json:
         facts.print(str(path))

@@ -28,9 +28,9 @@ from raypeft.core.text import count
 from raypeft.data_commands import data_app
 from raypeft.metrics.remarks import describe_remarks
 from raypeft.model_commands import MODEL_COMMANDS
-from raypeft.options import Plugins, use_plugins
 from raypeft.output import (
     AsJson,
+    Plugins,
     TrackingUri,
     facts,
     finish,
@@ -40,6 +40,7 @@ from raypeft.output import (
     show_first_problems,
     shown_problems,
     talk,
+    use_plugins,
 )
 from raypeft.store import Store
 from raypeft.store_commands import STORE_COMMANDS

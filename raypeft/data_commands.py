@@ -12,11 +12,12 @@ import typer
 from raypeft.core.errors import EXITS
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count, csv_cell
-from raypeft.options import Plugins, SourceOptions, use_plugins, with_options
+from raypeft.options import SourceOptions, with_options
 from raypeft.output import (
     CACHE,
     AllProblems,
     AsJson,
+    Plugins,
     facts,
     finish,
     num_shown,
@@ -25,6 +26,7 @@ from raypeft.output import (
     shown_problems,
     split_list,
     talk,
+    use_plugins,
 )
 
 if TYPE_CHECKING:

@@ -12,8 +12,17 @@ import typer
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.text import count, csv_cell, visible
-from raypeft.options import Plugins, use_plugins
-from raypeft.output import AllProblems, AsJson, facts, finish, print_json, print_rows, talk
+from raypeft.output import (
+    AllProblems,
+    AsJson,
+    Plugins,
+    facts,
+    finish,
+    print_json,
+    print_rows,
+    talk,
+    use_plugins,
+)
 from raypeft.store import Store
 
 if TYPE_CHECKING:

@@ -11,29 +11,14 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from raypeft.core.errors import ConfigError
-from raypeft.core.plugins import Plugin, load_plugins
+from raypeft.core.plugins import load_plugins
 from raypeft.core.sources import OWN_DATA, parse_source, split_sources
 from raypeft.core.spec import SplitRule, Sweep
-from raypeft.output import split_list
+from raypeft.output import Plugins, split_list
 
 _logger = logging.getLogger(__name__)
 
 Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
-
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE",
-        help="A .py file, a folder or a module that registers your own methods, models, data sets or "
-        "metrics; may be repeated.",
-    ),
-]
-
-
-def use_plugins(plugins: Plugins) -> tuple[Plugin, ...]:
-    """Import the plug-ins that a command line names, and the installed ones. Raises: ConfigError."""
-    return load_plugins(plugins or ())
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -13,6 +13,7 @@ from rich.text import Text
 from raypeft import __version__
 from raypeft.core.errors import ConfigError, first_problems
 from raypeft.core.plain import plain
+from raypeft.core.plugins import Plugin, load_plugins
 from raypeft.core.sources import split_commas
 from raypeft.core.terminal import Grid, Terminal, stdout_width
 from raypeft.core.text import visible
@@ -32,6 +33,16 @@ TrackingUri = Annotated[
     str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow; default: sqlite in the store.")
 ]
 
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="A .py file, a folder or a module that registers your own methods, models, data sets or "
+        "metrics; may be repeated.",
+    ),
+]
+
 SHOWN = 10  # problems of a list, for people; JSON holds them all
 _shown: ContextVar[int] = ContextVar("problems that are shown", default=SHOWN)
 
@@ -39,6 +50,11 @@ _shown: ContextVar[int] = ContextVar("problems that are shown", default=SHOWN)
 def _show_all(asked: bool) -> None:
     if asked:
         _shown.set(sys.maxsize)
+
+
+def use_plugins(plugins: Plugins) -> tuple[Plugin, ...]:
+    """Import the plug-ins that a command line names, and the installed ones. Raises: ConfigError."""
+    return load_plugins(plugins or ())
 
 
 AllProblems = Annotated[

@@ -192,3 +192,21 @@ def test_data_check_takes_a_data_set_from_a_plugin(cli):
     code, out, err = cli("data", "check", "stripes", "--plugin", own, "--json")
     assert code == 0, err
     assert json.loads(out)["classes"] == {"across": 120, "down": 120}
+
+
+ERRORS = """
+import raypeft as rp
+
+@rp.register_metric("missed", label="share missed", higher_is_better=False)
+def missed(labels, probabilities):
+    return float((probabilities.argmax(1) != labels).mean())
+"""
+
+
+def test_a_ranking_by_an_own_metric_knows_its_direction(cli, write):
+    scores = write("model,dataset,method,missed\nm,d,lora,0.1\nm,d,full,0.4\n", "scores.csv")
+    assert "higher is better (assumed" in cli("rank", scores, "--metric", "missed")[1]
+    code, out, err = cli("rank", scores, "--metric", "missed", "--plugin", write(ERRORS))
+    assert code == 0, err
+    assert out.index("lora") < out.index("full")
+    assert "assumed" not in out
