@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -150,3 +151,17 @@ def test_a_notebook_loads_the_model_that_ranks_first(store, runs):
     found = model.predict(list(stored.index))
     np.testing.assert_allclose(found[stored.columns].to_numpy(), stored.to_numpy(np.float32), atol=2**-11)
     assert open_results(store.path).load_model(method="linear", seed=1).trial.trial_id == runs["linear", 1][0]
+
+
+def test_what_was_exported_is_verified_and_predicts_with_the_adapters_in_it(cli, store, runs, tmp_path):
+    problems = json.loads(cli("verify", store, "--json")[1])  # no search ran in it
+    assert cli("export", store, "-o", tmp_path / "busi.zip", "--adapters", "bitfit")[0] == 0
+    with zipfile.ZipFile(tmp_path / "busi.zip") as archive:
+        archive.extractall(tmp_path)
+    assert json.loads(cli("verify", tmp_path / "busi", "--json")[1]) == problems
+    _, stored = runs["bitfit", 1]
+    _, out, _ = cli("predict", tmp_path / "busi", *stored.index, "--seed", 1)
+    np.testing.assert_allclose(table_of(out)[1], stored.to_numpy(float), atol=2**-11)
+    (tmp_path / "busi" / "adapters" / runs["bitfit", 0][0] / "raypeft.json").write_text("{}")
+    (new,) = set(json.loads(cli("verify", tmp_path / "busi", "--json")[1])) - set(problems)
+    assert runs["bitfit", 0][0] in new

@@ -164,6 +164,8 @@ def _left_by(row: Result, store: Store) -> Iterator[str]:
         yield from _samples_differ(row, table, path)
     else:
         yield from _predictions_differ(row, table, path)
+    if store.package_file.exists() and not store.adapter(row.trial_id).exists():
+        return
     if (size := store.adapter_bytes(row.trial_id)) != row.adapter_bytes:
         yield f"{store.adapter(row.trial_id)}: {count(size, 'byte')}, the row says {row.adapter_bytes}"
 

@@ -271,6 +271,11 @@ class Store:
         return self.path / "tracking.lock"
 
     @property
+    def package_file(self) -> Path:
+        """Says, in what was exported, that adapters may be left out."""
+        return self.path / "package.json"
+
+    @property
     def report(self) -> Path:
         """The report, unless it is written elsewhere."""
         return self.path / "report.html"

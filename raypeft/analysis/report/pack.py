@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from raypeft.analysis.report.page import write_report
 from raypeft.core.errors import ConfigError
-from raypeft.core.files import write_file
+from raypeft.core.files import write_file, write_json
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import model_label
 from raypeft.store import Store
@@ -41,6 +41,7 @@ def pack_store(store: Store, output: Path, *, methods: Iterable[str] = ()) -> li
         for trial_id in adapters:
             _copy(store.adapter(trial_id), copy.adapter(trial_id))
         copy.write_plan(_without_places(plan))
+        write_json(copy.package_file, {"adapters": adapters})
         tables = copy.path / TABLES
         report = write_report(copy, copy.report, export=tables)
         report.write_text(report.read_text().replace(f"{temporary}{os.sep}", ""))  # in the command it shows

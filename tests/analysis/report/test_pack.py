@@ -47,7 +47,7 @@ def test_a_package_holds_report_tables_ledger_and_predictions_and_the_adapters_a
     names = pack_store(Store(store), tmp_path / "busi.zip", methods=["lora"])
     copy = unpacked(tmp_path / "busi.zip", tmp_path / "there")
     assert {name.split("/")[1] for name in names} == {
-        "ledger", "predictions", "plan.json", "plan.bak", "report.html", "tables", "adapters",
+        "ledger", "predictions", "plan.json", "plan.bak", "package.json", "report.html", "tables", "adapters",
     }  # fmt: skip
     assert {path.suffix for path in (copy / "tables").iterdir()} == {".csv"}
     assert [path.read_text() for path in (copy / "adapters").glob("*/raypeft.json")] == ["lora"] * 3
