@@ -16,7 +16,7 @@ import torch
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
-from raypeft.train import run_trial
+from raypeft.train import Context, run_trial
 
 
 def main() -> None:
@@ -50,9 +50,7 @@ def main() -> None:
         def run(seed: int, *, cached: bool) -> tuple[float, float, float]:
             spec = plan.final_spec(sweep.cells[0], seed=seed, lr=3e-3)
             with mock.patch("raypeft.train.build.is_frozen", return_value=cached):
-                row = run_trial(
-                    spec, sweep="frozen", store=store, device=torch.device("cpu"), report=lambda row: None
-                )
+                row = run_trial(spec, Context(store=Store(store)), lambda row: None)
             return row.device_seconds, row.seconds, row.metrics["test/f1_macro"]
 
         first = run(options.rounds, cached=True)

@@ -17,11 +17,10 @@ from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
 from raypeft.metrics.torch.generation import frechet_distance
 from raypeft.store import Store
-from raypeft.train import load_adapter, run_trial
+from raypeft.train import Context, load_adapter, run_trial
 from raypeft.train.build import Trial, build_trial
 from raypeft.train.extractor import open_extractor
 from raypeft.train.generated import prompted_cases
-from raypeft.train.workers import Workers
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 METHOD, CPU = "lora", torch.device("cpu")
@@ -52,7 +51,7 @@ def main() -> None:
     print("| LoRA | validation noise MSE | FID | remarks |\n|---|---|---|---|")
     for rate in RATES:
         spec = plan.final_spec(SWEEP.cells[0], seed=0, lr=rate)
-        row = run_trial(spec, sweep=SWEEP.name, store=store, device=CPU, report=lambda row: None)
+        row = run_trial(spec, Context(store=Store(store)), lambda row: None)
         if row.status != "done":
             print(f"| rate {rate:g} | {row.status}: {row.error} | | |", flush=True)
             continue
@@ -61,7 +60,7 @@ def main() -> None:
         error = row.metrics["val/noise_mse"]
         print(f"| rate {rate:g} | {error:.4f} | {scores[rate]:.1f} | {'; '.join(row.remarks)} |", flush=True)
     best = plan.final_spec(SWEEP.cells[0], seed=0, lr=min(scores, key=scores.__getitem__))
-    trial = build_trial(best, cache_dir=store / "cache", device=CPU, workers=Workers(), micro_batch_size=32)
+    trial = build_trial(best, Context(store=Store(store)))
     for name, spoil in (
         ("never loaded", lambda model: scale(model, 0.0)),
         ("scaled by alpha, not alpha / r (r = 4)", lambda model: scale(model, 4.0)),

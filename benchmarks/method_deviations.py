@@ -26,10 +26,9 @@ from raypeft.methods.base import register_method
 from raypeft.methods.decay import declare_weights
 from raypeft.methods.peft_layers import insert_adapters, linear_layers
 from raypeft.store import Store
-from raypeft.train import FitSettings, fit
+from raypeft.train import Context, FitSettings, fit
 from raypeft.train.build import Trial, build_trial
 from raypeft.train.loop import _rate
-from raypeft.train.workers import Workers
 
 CPU = torch.device("cpu")
 STEPS, BATCH, OTHERS = 20, 32, 64
@@ -141,9 +140,7 @@ def build(model: str, method: str, store: Path, change: Change) -> Trial:
     )
     plan = make_plan(sweep, store=Store(store))
     spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=1e-3)
-    trial = build_trial(
-        spec, cache_dir=store / "cache", device=CPU, workers=Workers(), micro_batch_size=BATCH
-    )
+    trial = build_trial(spec, Context(store=Store(store), micro_batch_size=BATCH))
     change(trial.model)
     return trial
 

@@ -126,18 +126,16 @@ def _ranks() -> dict[str, int]:
 
 def walk_of_a_trial(store: Path) -> Walk:
     """From run_trial to its row."""
-    import torch
 
     from raypeft.launch.plan import make_plan
-    from raypeft.train import run_trial
+    from raypeft.store import Store
+    from raypeft.train import Context, run_trial
 
-    plan = make_plan(SWEEP, store=store)
+    plan = make_plan(SWEEP, store=Store(store))
     spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=1e-3)
 
     def trial() -> None:
-        row = run_trial(
-            spec, sweep=SWEEP.name, store=store, device=torch.device("cpu"), report=lambda row: None
-        )
+        row = run_trial(spec, Context(store=Store(store)), lambda row: None)
         assert row.status == "done", row.error
 
     trial()  # once for what is imported and computed on first use

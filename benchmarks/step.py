@@ -33,7 +33,7 @@ from raypeft.methods import METHODS, apply_method, set_train_mode
 from raypeft.models import bind_model, build_model, image_size_of
 from raypeft.train.cost import PeakMemory
 from raypeft.train.estimate import KeptBytes, step_cost
-from raypeft.train.state import autocast_dtype, compile_blocks, prepare_network
+from raypeft.train.state import AUTOCAST, compile_blocks, prepare_network
 
 CLASSES = 3
 COMMIT = subprocess.run(
@@ -244,7 +244,7 @@ class Step:
         return (kept[1] - kept[0]) / 2
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        dtype = autocast_dtype(self._case.precision)
+        dtype = AUTOCAST[self._case.precision]
         with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
             logits: torch.Tensor = self._network(images)
         return logits.float()
@@ -258,7 +258,7 @@ class Step:
 
 def _peak_flops(device: torch.device, precision: str) -> float:
     side = LARGE[device.type]
-    matrix = torch.randn(side, side, device=device, dtype=autocast_dtype(precision) or torch.float32)
+    matrix = torch.randn(side, side, device=device, dtype=AUTOCAST[precision] or torch.float32)
     seconds = []
     for _ in range(4):
         if device.type == "cuda":

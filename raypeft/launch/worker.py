@@ -24,6 +24,7 @@ from raypeft.store import Store
 from raypeft.store.lease import lease_epoch
 from raypeft.train import run_trial
 from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.context import Context
 from raypeft.train.workers import Workers
 
 
@@ -93,13 +94,9 @@ def _run(
                 report(row)
                 watchdog.beat()
 
-            return run_trial(
-                spec,
-                sweep=config["sweep"],
-                store=store.path,
+            context = Context(
+                store=store,
                 device=_device(),
-                report=report_at_rest,
-                attempt=config["attempt"],
                 workers=workers,
                 checkpoints=Checkpoints(
                     store.checkpoints(config["trial_id"]),
@@ -107,10 +104,13 @@ def _run(
                     saved=saved,
                     drains=drains,
                 ),
-                micro_batch_size=config["micro_batch_size"],
-                remarks=tuple(config["remarks"]),
                 beat=watchdog.beat,
+                micro_batch_size=config["micro_batch_size"],
+                sweep=config["sweep"],
+                attempt=config["attempt"],
+                remarks=tuple(config["remarks"]),
             )
+            return run_trial(spec, context, report_at_rest)
     except DrainedError:
         raise
     except Exception as error:

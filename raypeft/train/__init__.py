@@ -1,11 +1,13 @@
 """One trial in one process; never Ray."""
 
 from raypeft.train.adapter import load_adapter, save_adapter
+from raypeft.train.context import Context
 from raypeft.train.loop import Fit, FitSettings, fit
 from raypeft.train.params import count_trainable
 from raypeft.train.run import run_trial
 
 __all__ = [
+    "Context",
     "Fit",
     "FitSettings",
     "count_trainable",

@@ -12,25 +12,22 @@ import pyarrow.parquet as pq
 import torch
 
 from raypeft.core.files import write_file
-from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared
 from raypeft.metrics import METRICS, REFERENCES, score_all
 from raypeft.metrics.remarks import NUM_PREDICTED
 from raypeft.tasks import Classify
 from raypeft.train.build import Trial
-from raypeft.train.workers import Workers
 
 
-def score_predictions(
-    spec: TrialSpec, trial: Trial, task: Classify, *, store: Path, workers: Workers
-) -> dict[str, float]:
+def score_predictions(trial: Trial, task: Classify) -> dict[str, float]:
     """Every registered metric of both splits, keyed "<split>/<metric>"; the first worker writes.
 
     Of the test images also what the majority class alone would score, and how many classes are predicted.
     """
+    store, workers = trial.context.store, trial.context.workers
     val, test = (workers.predict(task, trial.trained, cases) for cases in (trial.val, trial.test))
     if workers.is_first:
-        path = store / "predictions" / f"{spec.trial_id}.parquet"
+        path = store.predictions(trial.spec.trial_id)
         write_predictions(path, data=trial.data, cases=trial.test, probabilities=test.numpy())
     return {
         **_scores("val", trial, trial.val, val),

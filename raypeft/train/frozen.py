@@ -1,9 +1,8 @@
 """Features of a backbone that does not train: once per store, for all candidates, seeds and fractions."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from raypeft.core.spec import Augmentation, Recipe, Task, TrialSpec
 from raypeft.methods.base import classifier
 from raypeft.models import bind_model
 from raypeft.tasks import Classify
+from raypeft.train.context import Context
 from raypeft.train.tensors import cache_path, cut, divided_tensors
 
 FEATURES, VIEWS = "features", "views"
@@ -47,22 +47,18 @@ def is_frozen(task: Task, recipe: Recipe, trained_backbone: int) -> bool:
 
 def take_frozen_features(
     spec: TrialSpec,
+    context: Context,
     model: nn.Module,
     task: Classify,
     *,
     sides: Mapping[str, np.ndarray],
     train: np.ndarray,
-    precision: str,
-    cache_dir: Path,
-    device: torch.device,
-    beat: Callable[[], object],
 ) -> None:
     """Give `task` what `model` gives its head for the cases of `sides`, and for the views of `train`.
 
-    From the cache, each side on its own: processes that want the same divide the images; `beat` is called
-    all the while.
+    From the cache, each side on its own: processes that want the same divide the images.
     """
-    backbone = _Backbone(spec, model, task, precision, cache_dir, device, beat)
+    backbone = _Backbone(spec, context, model, task)
     found = [backbone.features(side, [(cases, None)]) for side, cases in sides.items()]
     views, num_views = None, spec.recipe.num_views
     if num_views:
@@ -76,12 +72,9 @@ class _Backbone:
     """What does not train, where it computes, and where its features are kept."""
 
     spec: TrialSpec
+    context: Context
     model: nn.Module
     task: Classify
-    precision: str
-    cache_dir: Path
-    device: torch.device
-    beat: Callable[[], object]
 
     def features(
         self,
@@ -90,16 +83,16 @@ class _Backbone:
         augmentation: Augmentation | None = None,
     ) -> torch.Tensor:
         """Of one set of cases after another, as they are or as an epoch has them; computed once per store."""
-        spec = self.spec
+        spec, context = self.spec, self.context
         path = cache_path(
-            self.cache_dir / FEATURES,
+            context.cache_dir / FEATURES,
             bind_model(spec.cell.model).architecture,  # random weights have one digest, whatever the network
             spec.weights_digest,
             spec.data_digest,
             spec.recipe.image_size,
             spec.preprocessing.interpolation,
-            self.precision,
-            self.device.type,
+            context.precision,
+            context.device.type,
             what,
             augmentation and asdict(augmentation),
             *spec.plugins,  # a model of a plug-in may change under one name
@@ -109,13 +102,13 @@ class _Backbone:
             for cases, epoch in wanted
             for some in cut(len(cases), LEAST_IMAGES)
         ]
-        return divided_tensors(path, parts, waiting=self.beat)[FEATURES].to(self.device)
+        return divided_tensors(path, parts, waiting=context.beat)[FEATURES].to(context.device)
 
     def _compute(self, cases: np.ndarray, epoch: int | None) -> dict[str, torch.Tensor]:
         self.model.eval()
         found = []
         for start in range(0, len(cases), self.task.batch_size):
-            self.beat()
+            self.context.beat()
             some = cases[start : start + self.task.batch_size]
             found.append(self.task.features(self.model, some, epoch=epoch))
         return {FEATURES: torch.cat(found)}

@@ -15,10 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DivergedError, DrainedError
 from raypeft.core.files import write_file
-from raypeft.core.spec import TrialSpec
 from raypeft.metrics import REFERENCES
 from raypeft.metrics.torch.generation import (
     frechet_distance,
@@ -29,10 +27,9 @@ from raypeft.metrics.torch.generation import (
 from raypeft.models import build_model
 from raypeft.tasks import Generate
 from raypeft.train.build import Trial
-from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.context import Context
 from raypeft.train.extractor import BATCH_SIZE, Extractor, open_extractor
 from raypeft.train.tensors import cache_path, cached_tensors, cut, divided_tensors
-from raypeft.train.workers import Workers
 
 THUMBNAIL = 32  # pixels
 SHOWN = 8  # samples in the strip that reports show
@@ -62,30 +59,17 @@ class Scored:
     features: str
 
 
-def score_samples(
-    spec: TrialSpec,
-    trial: Trial,
-    task: Generate,
-    *,
-    store: Path,
-    workers: Workers,
-    checkpoints: Checkpoints | None,
-    beat: Callable[[], object],
-) -> Scored:
+def score_samples(trial: Trial, task: Generate) -> Scored:
     """Sample for the test split's prompts, and compare with its images; a broken-off run keeps its samples.
 
     test/fid (with test/fid_low and test/fid_high, a 95% interval over images), test/kid, test/kid_sd,
     test/fid_num_images, test/fid_untuned and test/kid_untuned (the same prompts and noise without tuning),
     test/memorised and test/memorised_pixels (by features, and by grey thumbnails), val/noise_mse,
     test/noise_mse.
-    Raises: DrainedError when `checkpoints` asks to end; DivergedError for samples that are all alike.
+    Raises: DrainedError when the checkpoints ask to end; DivergedError for samples that are all alike.
     """
-    device, num_images = next(trial.model.parameters()).device, spec.recipe.generates_by.num_images
-
-    def leave() -> None:
-        beat()
-        if checkpoints is not None and workers.any(checkpoints.is_draining, device=device):
-            raise DrainedError("its samples so far are saved")
+    spec, store, workers = trial.spec, trial.context.store, trial.context.workers
+    num_images = spec.recipe.generates_by.num_images
 
     errors = {
         f"{split}/noise_mse": task.score(workers.predict(task, trial.model, cases), cases)
@@ -93,13 +77,13 @@ def score_samples(
     }
     cases = prompted_cases(trial, num_images)
     images, untuned = (
-        sample(task, model, cases, num_images, folder=folder, device=device, workers=workers, leave=leave)
+        sample(trial.context, task, model, cases, num_images, folder=folder)
         for model, folder in (
-            (lambda: trial.model, checkpoint_folder(store, spec.trial_id) / "samples"),
-            _untuned(spec, trial, task, cache_dir=store / "cache", device=device),
+            (lambda: trial.model, store.checkpoints(spec.trial_id) / "samples"),
+            _untuned(trial, task),
         )
     )
-    features = _all_features(spec, trial, cases, images, untuned, store=store, device=device, beat=beat)
+    features = _all_features(trial, cases, images, untuned)
     if not (features.generated - features.generated[0]).any():
         raise DivergedError("all samples are alike")
     metrics = errors | _compare(features, seed=spec.seed)
@@ -107,10 +91,10 @@ def score_samples(
         *(thumbnails(part) for part in (images, trial.images[trial.train], trial.images[trial.test]))
     )
     if workers.is_first:
-        _write(store / "predictions" / f"{spec.trial_id}.parquet", trial, cases, features)
-        write_strip(store / "samples" / f"{spec.trial_id}.png", images[:SHOWN])
+        _write(store.predictions(spec.trial_id), trial, cases, features)
+        write_strip(store.samples(spec.trial_id), images[:SHOWN])
         if trial.data.is_public:
-            write_strip(store / "samples" / f"real-{spec.data_digest}.png", trial.images[cases[:SHOWN]])
+            write_strip(store.real_samples(spec.data_digest), trial.images[cases[:SHOWN]])
     return Scored(metrics=metrics, features=features.network)
 
 
@@ -123,21 +107,25 @@ def prompted_cases(trial: Trial, num_images: int) -> np.ndarray:
 
 
 def sample(
+    context: Context,
     task: Generate,
     model: Callable[[], nn.Module],
     cases: np.ndarray,
     num_images: int,
     *,
     folder: Path,
-    device: torch.device,
-    workers: Workers,
-    leave: Callable[[], None],
 ) -> np.ndarray:
     """Images for the prompts of `cases` in turn, uint8 (num_images, side, side, 3).
 
-    A batch is kept in `folder` once it is drawn, and not drawn again; `model` gives the network on `device`
-    when there is one to draw. `leave` is called before each, and may raise to end it here.
+    A batch is kept in `folder` once it is drawn, and not drawn again; `model` gives the network on the
+    context's device when there is one to draw. Raises: DrainedError when the checkpoints ask to end.
     """
+    workers, device, checkpoints = context.workers, context.device, context.checkpoints
+
+    def leave() -> None:
+        context.beat()
+        if checkpoints is not None and workers.any(checkpoints.is_draining, device=device):
+            raise DrainedError("its samples so far are saved")
 
     def work(start: int) -> torch.Tensor:
         leave()
@@ -173,45 +161,35 @@ def write_strip(path: Path, images: np.ndarray) -> None:
     write_file(path, lambda file: strip.save(file, format="PNG"))
 
 
-def _untuned(
-    spec: TrialSpec, trial: Trial, task: Generate, *, cache_dir: Path, device: torch.device
-) -> tuple[Callable[[], nn.Module], Path]:
+def _untuned(trial: Trial, task: Generate) -> tuple[Callable[[], nn.Module], Path]:
     """The pipeline as it came, and where its samples for the same prompts and noise lie: once per seed."""
+    spec, context = trial.spec, trial.context
 
     @functools.cache
     def make() -> nn.Module:
-        return build_model(spec.cell.model, num_classes=0).to(device)
+        return build_model(spec.cell.model, num_classes=0).to(context.device)
 
     path = cache_path(
-        cache_dir / "untuned",
-        *(spec.weights_digest, spec.data_digest, trial.precision),
+        context.cache_dir / "untuned",
+        *(spec.weights_digest, spec.data_digest, context.precision),
         *(spec.recipe.image_size, spec.seed, task.batch_size, asdict(spec.recipe.generates_by)),
     )
     return make, path.with_suffix("")
 
 
-def _all_features(
-    spec: TrialSpec,
-    trial: Trial,
-    cases: np.ndarray,
-    images: np.ndarray,
-    untuned: np.ndarray,
-    *,
-    store: Path,
-    device: torch.device,
-    beat: Callable[[], object],
-) -> _Features:
+def _all_features(trial: Trial, cases: np.ndarray, images: np.ndarray, untuned: np.ndarray) -> _Features:
+    spec, context = trial.spec, trial.context
     assert spec.recipe.image_size is not None, "the plan resolves the image size"
     extractor = open_extractor(
         spec.recipe.generates_by.features,
         data=trial.data,
         image_size=spec.recipe.image_size,
         interpolation=spec.preprocessing.interpolation,
-        cache_dir=store / "cache",
-        device=device,
+        cache_dir=context.cache_dir,
+        device=context.device,
     )
-    known = _known_features(extractor, trial, cache_dir=store / "cache", device=device, beat=beat)
-    drawn = [extractor.features(part, device=device).half().float() for part in (images, untuned)]
+    known = _known_features(extractor, trial)
+    drawn = [extractor.features(part, device=context.device).half().float() for part in (images, untuned)]
     return _Features(
         network=extractor.name,
         generated=drawn[0],
@@ -222,21 +200,20 @@ def _all_features(
     )
 
 
-def _known_features(
-    extractor: Extractor, trial: Trial, *, cache_dir: Path, device: torch.device, beat: Callable[[], object]
-) -> torch.Tensor:
+def _known_features(extractor: Extractor, trial: Trial) -> torch.Tensor:
     """Of every image of the data set, float32 (n, d), rounded to float16; computed once per store."""
+    context = trial.context
 
     def compute(images: np.ndarray) -> dict[str, torch.Tensor]:
         found = []
         for some in np.array_split(images, -(-len(images) // 1000)):
-            beat()
-            found.append(extractor.features(some, device=device).half())
+            context.beat()
+            found.append(extractor.features(some, device=context.device).half())
         return {FEATURES: torch.cat(found)}
 
-    path = cache_path(cache_dir / FEATURES, extractor.name, trial.data.digest, trial.images.shape[1])
+    path = cache_path(context.cache_dir / FEATURES, extractor.name, trial.data.digest, trial.images.shape[1])
     parts = [functools.partial(compute, trial.images[some]) for some in cut(len(trial.images), BATCH_SIZE)]
-    return divided_tensors(path, parts, waiting=beat)[FEATURES].float()
+    return divided_tensors(path, parts, waiting=context.beat)[FEATURES].float()
 
 
 def _compare(features: _Features, *, seed: int) -> dict[str, float]:

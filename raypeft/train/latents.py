@@ -1,9 +1,8 @@
 """What the frozen VAE and text encoder make of a data set: encoded once per store, mapped by every trial."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from raypeft.datasets import Prepared
 from raypeft.models import FrozenParts
 from raypeft.tasks import Encoded
 from raypeft.tasks.base import rows_of
+from raypeft.train.context import Context
 from raypeft.train.tensors import cache_path, cut, divided_tensors
 
 IMAGES_AT_ONCE, PROMPTS_AT_ONCE = 16, 64
@@ -21,33 +21,32 @@ IMAGES_AT_ONCE, PROMPTS_AT_ONCE = 16, 64
 
 def encode(
     spec: TrialSpec,
+    context: Context,
     *,
     data: Prepared,
     images: np.ndarray,
     sides: Mapping[str, np.ndarray],
     parts: FrozenParts,
-    cache_dir: Path,
-    device: torch.device,
-    beat: Callable[[], object],
 ) -> Encoded:
     """Latents of the cases of `sides`, and their prompts' embeddings, from the cache.
 
     `images`: uint8 (n, side, side, 3). Each side is kept on its own, with the prompts that are new in it.
-    Processes that want the same divide the work; `beat` is called all the while. The networks of `parts`
-    are on `device` afterwards. Prompts longer than the text encoder takes are cut, as in diffusers.
+    Processes that want the same divide the work. The networks of `parts` are on the context's device
+    afterwards. Prompts longer than the text encoder takes are cut, as in diffusers.
     """
     prompts = prompts_of(data, spec.recipe.generates_by)
     place = {"": 0}
     found: list[dict[str, torch.Tensor]] = []
-    parts.vae.to(device)
-    encode_images = functools.partial(_encode_images, parts=parts, device=device, beat=beat)
-    encode_texts = functools.partial(_encode_texts, parts=parts, device=device, beat=beat)
+    parts.vae.to(context.device)
+    encode_images = functools.partial(_encode_images, context, parts)
+    encode_texts = functools.partial(_encode_texts, context, parts)
     for side, cases in sides.items():
         texts = sorted({prompts[case] for case in cases} - place.keys())
         place |= {text: len(place) + number for number, text in enumerate(texts)}
         texts = texts if found else ["", *texts]
         path = cache_path(
-            cache_dir / "latents", spec.weights_digest, spec.data_digest, spec.recipe.image_size, side, texts
+            context.cache_dir / "latents",
+            *(spec.weights_digest, spec.data_digest, spec.recipe.image_size, side, texts),
         )
         pieces = [
             *(
@@ -56,7 +55,7 @@ def encode(
             ),
             *(functools.partial(encode_texts, texts[some]) for some in cut(len(texts), PROMPTS_AT_ONCE)),
         ]
-        found.append(divided_tensors(path, pieces, waiting=beat))
+        found.append(divided_tensors(path, pieces, waiting=context.beat))
     return Encoded(
         **{name: torch.cat([tensors[name] for tensors in found if name in tensors]) for name in found[0]},
         images=rows_of(np.concatenate([*sides.values()]), num_cases=len(images)),
@@ -84,33 +83,26 @@ def _plain_numbers() -> Iterator[None]:
 
 
 def _encode_images(
-    images: np.ndarray,
-    cases: np.ndarray,
-    *,
-    parts: FrozenParts,
-    device: torch.device,
-    beat: Callable[[], object],
+    context: Context, parts: FrozenParts, images: np.ndarray, cases: np.ndarray
 ) -> dict[str, torch.Tensor]:
     means, deviations = [], []
     with _plain_numbers():
         for start in range(0, len(cases), IMAGES_AT_ONCE):
-            beat()
+            context.beat()
             some = images[cases[start : start + IMAGES_AT_ONCE]]
-            pixels = torch.tensor(some, device=device).permute(0, 3, 1, 2)
+            pixels = torch.tensor(some, device=context.device).permute(0, 3, 1, 2)
             latents: Any = parts.vae.encode(pixels.contiguous().float() / 127.5 - 1).latent_dist
             means.append(latents.mean.half().cpu())
             deviations.append(latents.std.half().cpu())
         return {"mean": torch.cat(means), "std": torch.cat(deviations)}
 
 
-def _encode_texts(
-    texts: Sequence[str], *, parts: FrozenParts, device: torch.device, beat: Callable[[], object]
-) -> dict[str, torch.Tensor]:
-    parts.text_encoder.to(device)
+def _encode_texts(context: Context, parts: FrozenParts, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+    parts.text_encoder.to(context.device)
     embedded = []
     with _plain_numbers():
         for start in range(0, len(texts), PROMPTS_AT_ONCE):
-            beat()
+            context.beat()
             tokens = parts.tokenizer(
                 list(texts[start : start + PROMPTS_AT_ONCE]),
                 padding="max_length",
@@ -118,5 +110,5 @@ def _encode_texts(
                 truncation=True,
                 return_tensors="pt",
             )
-            embedded.append(parts.text_encoder(tokens.input_ids.to(device))[0].half().cpu())
+            embedded.append(parts.text_encoder(tokens.input_ids.to(context.device))[0].half().cpu())
         return {"text": torch.cat(embedded)}

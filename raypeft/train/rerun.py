@@ -4,7 +4,6 @@ import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -12,6 +11,7 @@ from raypeft.core.plugins import check_trained_with, names_in
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
 from raypeft.store import Store
+from raypeft.train.context import Context
 from raypeft.train.run import run_trial
 
 COMPARED = ("status", "n_train", "n_val", "n_test", "trainable", "best_epoch", "epochs", "steps")
@@ -55,7 +55,7 @@ def rerun_trial(
             spec = TrialSpec.from_dict(row.spec)
             names = names_in(method=spec.cell.method, model=spec.cell.model)
             check_trained_with(names, digests=spec.plugins)
-            return run_trial(spec, sweep=row.sweep, store=Path(scratch), device=device, report=report)
+            return run_trial(spec, Context(store=Store(scratch), device=device, sweep=row.sweep), report)
         except _EnoughError:
             return seen[-1]
         finally:

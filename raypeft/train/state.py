@@ -10,6 +10,9 @@ from torch import nn
 
 from raypeft.core.spec import TrialSpec
 
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
+"""Precision -> the dtype for torch.autocast; None: plain float32."""
+
 BF16_PAYS_FROM_WIDTH = 192  # embedding width of a ViT; channels of a U-Net
 GRAPHS_PER_KIND = 64  # of one method on one model: batch sizes, training or not, first block or not
 
@@ -42,21 +45,18 @@ def resolve_precision(asked: str, *, model: nn.Module, device: torch.device) -> 
     return "bf16" if width >= BF16_PAYS_FROM_WIDTH and multiplies else "fp32"
 
 
-def autocast_dtype(precision: str) -> torch.dtype | None:
-    """The dtype for torch.autocast, or None for plain float32."""
-    return {"fp32": None, "bf16": torch.bfloat16}[precision]
-
-
-def prepare_network(model: nn.Module, *, precision: str, device: torch.device) -> None:
-    """Compute attention in the form that is faster here, in place; figures in docs/log.md.
+def prepare_network(model: nn.Module, *, precision: str, device: torch.device) -> str:
+    """Compute attention in the form that is faster here, in place; returns what `precision` becomes.
 
     torch's fused kernel is slow in bf16 on a CPU, most of all backward: there timm's attention runs as
-    two matrix products and a softmax.
+    two matrix products and a softmax. Figures in docs/log.md.
     """
+    precision = resolve_precision(precision, model=model, device=device)
     if precision == "bf16" and device.type == "cpu":
         for module in model.modules():
             if hasattr(module, "fused_attn"):
                 module.fused_attn = False  # type: ignore[assignment]
+    return precision
 
 
 def compile_blocks(model: nn.Module, *, kind: str) -> None:

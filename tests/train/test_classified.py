@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
@@ -11,7 +10,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
-from raypeft.train import run_trial
+from raypeft.train import Context, run_trial
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def plan(images, store):
 @pytest.fixture(scope="module")
 def row(plan, store):
     spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=1e-2)
-    return run_trial(spec, sweep="n", store=store, device=torch.device("cpu"), report=lambda row: None)
+    return run_trial(spec, Context(store=Store(store)), lambda row: None)
 
 
 def test_the_majority_class_is_scored_as_scikit_learn_s_dummy_is(row, plan):

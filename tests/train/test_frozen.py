@@ -8,9 +8,8 @@ from safetensors.torch import load_file
 from raypeft.core.spec import Augmentation, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
-from raypeft.train import run_trial
+from raypeft.train import Context, run_trial
 from raypeft.train.build import build_trial
-from raypeft.train.workers import Workers
 
 CPU = torch.device("cpu")
 
@@ -31,11 +30,11 @@ def specs(asked: Sweep, store):
 
 
 def run(spec, store):
-    return run_trial(spec, sweep="f", store=store, device=CPU, report=lambda row: None)
+    return run_trial(spec, Context(store=Store(store)), lambda row: None)
 
 
 def built(spec, store):
-    return build_trial(spec, cache_dir=store / "cache", device=CPU, workers=Workers(), micro_batch_size=16)
+    return build_trial(spec, Context(store=Store(store)))
 
 
 @pytest.mark.parametrize(("model", "recipe"), [("vit_nano", {}), ("efficientnet_lite0", {"image_size": 40})])

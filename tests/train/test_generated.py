@@ -18,11 +18,10 @@ from raypeft.launch.plan import make_plan
 from raypeft.metrics.torch.generation import frechet_distance
 from raypeft.models import MODELS
 from raypeft.store import Store
-from raypeft.train import load_adapter, run_trial
+from raypeft.train import Context, load_adapter, run_trial
 from raypeft.train.build import build_trial
 from raypeft.train.checkpoint import Checkpoints
 from raypeft.train.generated import prompted_cases
-from raypeft.train.workers import Workers
 
 SWEEP = Sweep(
     name="g",
@@ -69,9 +68,7 @@ def spec_of(plan, method: str, *, seed: int = 0):
 
 
 def run(spec, store, checkpoints=None, report=lambda row: None):
-    row = run_trial(
-        spec, sweep="g", store=store, device=torch.device("cpu"), report=report, checkpoints=checkpoints
-    )
+    row = run_trial(spec, Context(store=Store(store), checkpoints=checkpoints), report)
     assert row.status == "done", row.error
     return row
 
@@ -198,9 +195,7 @@ def test_an_adapter_draws_the_samples_of_the_run_again(method, plan, store):
     """In a fresh network, from the folder alone: the strip that the run left, pixel by pixel."""
     spec = spec_of(plan, method)
     row = run(spec, store)
-    trial = build_trial(
-        spec, cache_dir=store / "cache", device=torch.device("cpu"), workers=Workers(), micro_batch_size=16
-    )
+    trial = build_trial(spec, Context(store=Store(store)))
     unet, _ = load_adapter(store / "adapters" / row.trial_id)
     images = trial.task.sample(unet, prompted_cases(trial, 150), numbers=range(trial.task.batch_size))
     strip = np.asarray(Image.open(store / "samples" / f"{row.trial_id}.png"))
@@ -209,7 +204,7 @@ def test_an_adapter_draws_the_samples_of_the_run_again(method, plan, store):
 
 def test_a_model_that_tuning_made_worse_is_said_to_have_learned_nothing(plan, store):
     spec = replace(spec_of(plan, "lora"), lr=3.0)
-    row = run_trial(spec, sweep="g", store=store, device=torch.device("cpu"), report=lambda row: None)
+    row = run_trial(spec, Context(store=Store(store)), lambda row: None)
     if row.status == "done":
         assert row.metrics["test/fid"] > row.metrics["test/fid_untuned"]
         assert any(remark.startswith("learned nothing: test FID") for remark in row.remarks)

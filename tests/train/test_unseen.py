@@ -9,9 +9,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from raypeft.core.spec import Augmentation, Generation, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
-from raypeft.train import run_trial
+from raypeft.train import Context, run_trial
 from raypeft.train.build import build_trial
-from raypeft.train.workers import Workers
 
 CPU = torch.device("cpu")
 SEARCH = Search(trials=1)
@@ -61,7 +60,7 @@ def both_specs(plan):
 
 
 def build(spec, store):
-    return build_trial(spec, cache_dir=store / "cache", device=CPU, workers=Workers(), micro_batch_size=64)
+    return build_trial(spec, Context(store=Store(store)))
 
 
 @pytest.mark.parametrize(
@@ -72,13 +71,13 @@ def test_a_search_trial_shows_a_network_no_test_image(method, augmentation, tmp_
     plan = planned(tmp_path, method=method, augmentation=augmentation)
     search, final = both_specs(plan)
     with watched() as seen:
-        run_trial(search, sweep="u", store=tmp_path, device=CPU, report=lambda row: None)
+        run_trial(search, Context(store=Store(tmp_path)), lambda row: None)
     data = plan.data["digits"]
     images = build(search, tmp_path).images
     assert num_seen(seen, images, data.cases("val")) == len(data.cases("val"))
     assert num_seen(seen, images, data.cases("test")) == 0
     with watched() as seen:
-        run_trial(final, sweep="u", store=tmp_path, device=CPU, report=lambda row: None)
+        run_trial(final, Context(store=Store(tmp_path)), lambda row: None)
     assert num_seen(seen, images, data.cases("test")) == len(data.cases("test"))
 
 

@@ -1,0 +1,33 @@
+"""Context: where one trial runs and who is told of it; it decides no number but by rounding."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from raypeft.store import Store
+from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.workers import Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The surroundings of one trial, the same object from its first line to its last."""
+
+    store: Store  # its cache holds what the plan prepared; a final run leaves predictions and adapter here
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    workers: Workers = field(default_factory=Workers)  # each of several is in the same call
+    checkpoints: Checkpoints | None = None  # to go on from, and to save to
+    beat: Callable[[], object] = lambda: None  # called before every forward pass, and while others compute
+    micro_batch_size: int | None = None  # fewer images at a time than the recipe says: the same gradient
+    precision: str = "auto"  # fp32 or bf16 once the network is built
+    # for the row
+    sweep: str = ""
+    attempt: int = 1
+    remarks: tuple[str, ...] = ()  # notes from earlier attempts
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where prepared data and shared tensors lie."""
+        return self.store.cache
