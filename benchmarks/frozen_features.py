@@ -50,7 +50,7 @@ def main() -> None:
         def run(seed: int, *, cached: bool) -> tuple[float, float, float]:
             spec = plan.final_spec(sweep.cells[0], seed=seed, lr=3e-3)
             with mock.patch("raypeft.train.build.is_frozen", return_value=cached):
-                row = run_trial(spec, Context(store=Store(store)), lambda row: None)
+                row = run_trial(spec, Context(store=Store(store)), lambda epoch: None)
             return row.device_seconds, row.seconds, row.metrics["test/f1_macro"]
 
         first = run(options.rounds, cached=True)

@@ -51,7 +51,7 @@ def main() -> None:
     print("| LoRA | validation noise MSE | FID | remarks |\n|---|---|---|---|")
     for rate in RATES:
         spec = plan.final_spec(SWEEP.cells[0], seed=0, lr=rate)
-        row = run_trial(spec, Context(store=Store(store)), lambda row: None)
+        row = run_trial(spec, Context(store=Store(store)), lambda epoch: None)
         if row.status != "done":
             print(f"| rate {rate:g} | {row.status}: {row.error} | | |", flush=True)
             continue

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import psutil
-from toy import slots, toy_plan, toy_state, toy_trial
+from toy import slots, toy_plan, toy_queue, toy_trial
 
 from raypeft.core.result import Result
 from raypeft.launch.demand import Resources
@@ -66,10 +66,10 @@ def main() -> None:
         store = Path(folder) / "store"
         ledger = Ledger(Store(store))
         marks = Marks(ledger, plan.num_trials)
-        state = toy_state(plan, ledger, store, on_end=marks.trial_ended)
+        queue = toy_queue(plan, ledger, store, on_end=marks.trial_ended)
         with slots(options.slots, Path(folder)):
             started = time.perf_counter()
-            tune_cells(plan, state, Resources(), trainable=toy_trial(epoch_seconds=0.0))
+            tune_cells(plan, queue, Resources(), trainable=toy_trial(epoch_seconds=0.0))
             wall = time.perf_counter() - started
     print(f"{len(ledger)} of {plan.num_trials} trials in {wall:.0f} s with start and end")
     print(

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from toy import slots, toy_plan, toy_state, toy_trial
+from toy import slots, toy_plan, toy_queue, toy_trial
 
 from raypeft.launch.demand import Resources
 from raypeft.launch.plan import Plan
@@ -71,7 +71,7 @@ def measure(plans: list[Plan], store: Path, toy: Any) -> Found:
     """Run the plans one after the other."""
     started = time.perf_counter()
     for plan in plans:
-        tune_cells(plan, toy_state(plan, Ledger(Store(store)), store), Resources(), trainable=toy)
+        tune_cells(plan, toy_queue(plan, Ledger(Store(store)), store), Resources(), trainable=toy)
     wall = time.perf_counter() - started
     rows = Store(store).rows()
     spans = sorted((stamp(row.started), stamp(row.ended)) for row in rows)

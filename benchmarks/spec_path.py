@@ -135,7 +135,7 @@ def walk_of_a_trial(store: Path) -> Walk:
     spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=1e-3)
 
     def trial() -> None:
-        row = run_trial(spec, Context(store=Store(store)), lambda row: None)
+        row = run_trial(spec, Context(store=Store(store)), lambda epoch: None)
         assert row.status == "done", row.error
 
     trial()  # once for what is imported and computed on first use

@@ -6,17 +6,18 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from raypeft.core.result import Result
+from raypeft.core.epoch import Epoch
 from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.core.telemetry import switch_off
 from raypeft.launch.demand import Safety
 from raypeft.launch.plan import Plan, make_plan
+from raypeft.launch.queue import JobQueue
 from raypeft.launch.quiet import QUIET
-from raypeft.launch.state import SweepState
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 from raypeft.tasks import Classify
@@ -38,10 +39,10 @@ def toy_trial(epoch_seconds: float) -> Callable[[dict[str, Any]], None]:
             time.sleep(epoch_seconds)
             score = max(0.0, 0.9 - 0.3 * abs(math.log10(spec.lr / 3e-3))) * (1 - 0.5**epoch)
             curve.append({"epoch": epoch, "train/loss": 1 - score, Classify.objective.name: score})
-            so_far = {"curve": tuple(curve), "epochs": epoch, "ended": now()}
-            tune.report(as_metrics(Result.of(spec, status="pruned", **row, **so_far)))
-        metrics = {Classify.objective.name: score}
-        tune.report(as_metrics(Result.of(spec, status="done", metrics=metrics, **row, **so_far)))
+            so_far = Epoch(curve=tuple(curve), columns={**row, "ended": now()})
+            tune.report({"epoch": so_far.to_json()})
+        done = replace(so_far.row(spec, "done"), metrics={Classify.objective.name: score})
+        tune.report({"row": json.dumps(done.to_dict())})
 
     return toy
 
@@ -60,9 +61,9 @@ def toy_plan(folder: Path, *, cells: int, candidates: int, seeds: int, epochs: i
     return make_plan(sweep, store=Store(folder / "data"))
 
 
-def toy_state(plan: Plan, ledger: Ledger, store: Path, on_end: Any = lambda row: None) -> SweepState:
-    """The engine's state, without MLflow and progress."""
-    return SweepState(
+def toy_queue(plan: Plan, ledger: Ledger, store: Path, on_end: Any = lambda row: None) -> JobQueue:
+    """The engine's queue, without MLflow and progress."""
+    return JobQueue(
         plan,
         ledger,
         store=Store(store),
@@ -86,11 +87,6 @@ def slots(number: int, folder: Path) -> Iterator[None]:
         yield
     finally:
         cluster.shutdown()
-
-
-def as_metrics(row: Result) -> dict[str, str]:
-    """What Tune carries of a row."""
-    return {"row": json.dumps(row.to_dict())}
 
 
 def now() -> str:

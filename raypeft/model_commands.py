@@ -124,7 +124,7 @@ def rerun(
     row, device = store.row(trial.name), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     talk.print(f"{row.cell} | {row.stage}, seed {row.seed}, rate {row.lr:.1e}")
     again = rerun_trial(
-        store, row, device=device, watch=lambda now: talk.print(f"epoch {len(now.curve)} of {row.epochs}")
+        store, row, device=device, watch=lambda now: talk.print(f"epoch {now.number} of {row.epochs}")
     )
     found = differences(row, again)
     if as_json:

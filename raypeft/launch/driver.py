@@ -76,13 +76,13 @@ class Driver:
     ) -> None:
         # Ray, Optuna and MLflow take seconds to import: only once there is something to run.
         from raypeft.launch.progress import Progress
-        from raypeft.launch.state import SweepState
+        from raypeft.launch.queue import JobQueue
 
         self._plan, self._ledger, self._lease, self._signals = plan, ledger, lease, signals
         self._store, self._console = store, console
         self._waits = Waits()
         self._progress = Progress(plan, console=console, since=lease.since)
-        self._state = SweepState(
+        self._queue = JobQueue(
             plan,
             ledger,
             store=store,
@@ -104,39 +104,39 @@ class Driver:
         """
         from raypeft.launch.tracking import Tracker, default_tracking_uri
 
-        plan, state = self._plan, self._state
+        plan, queue = self._plan, self._queue
         uri = tracking.uri or default_tracking_uri(self._store)
         self._tracker = Tracker(self._store, uri, plan.sweep.name)
         if tracking.required:
             self._tracker.require()
-        state.history.note("driver", **self._facts)
+        queue.history.note("driver", **self._facts)
         self._write_status()
         self._tracker.start()
         self._signals.only_note()
         with self._progress:
-            self._progress.show(state.cells)
+            self._progress.show(queue.cells)
             try:
-                if any(cell.num_left for cell in state.cells):
+                if any(cell.num_left for cell in queue.cells):
                     # In a thread: this one, which alone is given signals, waits for nothing else.
                     Attended(lambda: self._tune(resources, check)).finish(self._look)
             except RaypeftError:
                 raise
             except Exception as error:  # Tune writes too, and tells of a full disk as it likes
                 self._watch_space()
-                if state.fatal is None:
+                if queue.fatal is None:
                     if not isinstance(error, OSError) or error.errno not in STORAGE_ERRORS:
                         raise
-                    state.give_up(cannot_write(f"{error.filename}: {error.strerror}", self._store))
+                    queue.give_up(cannot_write(f"{error.filename}: {error.strerror}", self._store))
             finally:
                 with contextlib.suppress(OSError):
                     forget_stop(self._store)
-            limit = TRACKER_SECONDS_STOPPING if state.stopping else TRACKER_SECONDS
+            limit = TRACKER_SECONDS_STOPPING if queue.stopping else TRACKER_SECONDS
             with self._waits.on("sending results to MLflow", limit_seconds=limit) as sending:
                 self._tracker.close(goes_on=lambda: self._still(sending))
         self._tell_failures()
         self._tell_remarks()
         outcome = self._outcome()
-        if not isinstance(state.fatal, StoreInUseError):  # then the store's files are another driver's
+        if not isinstance(queue.fatal, StoreInUseError):  # then the store's files are another driver's
             with contextlib.suppress(OSError):
                 sweep_up(self._store, self._ledger)
             self._ended(outcome)
@@ -146,10 +146,10 @@ class Driver:
         with self._waits.on("loading Ray", limit_seconds=LOAD_SECONDS):
             from raypeft.launch.tuner import Watch, tune_cells
 
-        if not self._state.stopping:
+        if not self._queue.stopping:
             tune_cells(
                 self._plan,
-                self._state,
+                self._queue,
                 resources,
                 trainable=_training(self._plan.plugins),
                 watch=Watch(
@@ -165,14 +165,14 @@ class Driver:
         if self._hears():
             self._progress.say(STOPPING)
             self._stop("a signal")
-        if self._state.stopping and self._draining is None:
+        if self._queue.stopping and self._draining is None:
             self._draining = Wait("stopping", DRAIN_SECONDS)
         self._wait_for_place()
         for wait in (self._waits.current, self._draining):
             if wait is not None and wait.is_stuck:
                 self._end_stuck(ClusterLostError(f"{wait}; what is committed stays"))
         waits = (self._draining, self._waits.current or self._place)
-        self._progress.tick([wait for wait in waits if wait is not None], running=self._state.num_in_place)
+        self._progress.tick([wait for wait in waits if wait is not None], running=self._queue.num_in_place)
 
     def _hears(self) -> bool:
         """Whether the first signal has come since this was asked last."""
@@ -184,12 +184,12 @@ class Driver:
 
     def _wait_for_place(self) -> None:
         """Trials wait for a machine as long as others run; with none, one may have to be bought first."""
-        if self._state.num_in_place or not self._state.num_running:
+        if self._queue.num_in_place or not self._queue.num_running:
             self._place = None
             return
         self._place = self._place or Wait("waiting for the place and the process of a trial", PLACE_SECONDS)
         if self._place.is_over:
-            self._state.give_up(ClusterLostError(f"{self._place}; see: ray status; what is committed stays"))
+            self._queue.give_up(ClusterLostError(f"{self._place}; see: ray status; what is committed stays"))
 
     def _still(self, sending: Wait) -> bool:
         """Whether to wait on for MLflow: not for long after a signal."""
@@ -209,7 +209,7 @@ class Driver:
 
     def _stop(self, why: str) -> None:
         """Ask the trials to save their state and leave; none starts any more."""
-        self._state.stopping = self._state.stopping or why
+        self._queue.stopping = self._queue.stopping or why
         with contextlib.suppress(OSError):  # then they are stopped when their grace is over
             ask_to_stop(self._store)
 
@@ -225,10 +225,10 @@ class Driver:
             return self._give_up(error)
         except OSError as error:
             return self._give_up(cannot_write(f"{self._store}: {error.strerror}", self._store))
-        self._state.count_machines()
-        if self._state.fatal is not None:
-            return self._stop(str(self._state.fatal))
-        if self._state.stopping:
+        self._queue.count_machines()
+        if self._queue.fatal is not None:
+            return self._stop(str(self._queue.fatal))
+        if self._queue.stopping:
             return
         if EVERYWHERE in (asked := asked_to_stop(self._store)):
             self._received = signal.SIGTERM
@@ -243,7 +243,7 @@ class Driver:
             self._give_up(error)
 
     def _give_up(self, error: RaypeftError) -> None:
-        self._state.give_up(error)
+        self._queue.give_up(error)
         if isinstance(error, LowSpaceError):
             self._stop(str(error))
 
@@ -251,20 +251,20 @@ class Driver:
         """Nothing that waits for Ray would return: end here and now. The ledger is valid at every instant."""
         try:
             self._lease.check()
-            if not self._state.stopping or self._state.fatal is not None:
-                self._state.give_up(error)
+            if not self._queue.stopping or self._queue.fatal is not None:
+                self._queue.give_up(error)
         except StoreInUseError as lost:
-            self._state.give_up(lost)
+            self._queue.give_up(lost)
         outcome = self._outcome()
-        if not isinstance(self._state.fatal, StoreInUseError):
+        if not isinstance(self._queue.fatal, StoreInUseError):
             self._ended(outcome)
         end_now(outcome.exit_code, outcome.summary)
 
     def _write_status(self) -> None:
-        write_running(self._store, running=self._state.num_running, **self._facts)
+        write_running(self._store, running=self._queue.num_running, **self._facts)
 
     def _ended(self, outcome: Outcome) -> None:
-        self._state.history.note("end", exit_code=outcome.exit_code)
+        self._queue.history.note("end", exit_code=outcome.exit_code)
         write_end(
             self._store,
             planned=self._plan.num_trials,
@@ -277,7 +277,7 @@ class Driver:
             self._say(f"{number} failed: {cause} (raypeft status shows where; one is {row.trial_id})")
 
     def _tell_remarks(self) -> None:
-        by_cell = {str(cell.cell): cell_remarks(cell.committed()) for cell in self._state.cells}
+        by_cell = {str(cell.cell): cell_remarks(cell.committed()) for cell in self._queue.cells}
         for line in describe_remarks(by_cell):
             self._say(f"warning: {line}")
 
@@ -286,9 +286,9 @@ class Driver:
 
     def _outcome(self) -> Outcome:
         """From the ledger and the plan alone: what Tune says of its end is not asked."""
-        rows = [row for cell in self._state.cells for row in cell.committed()]
+        rows = [row for cell in self._queue.cells for row in cell.committed()]
         committed, diverged = len(rows), sum(row.status == "diverged" for row in rows)
-        left = sum(cell.num_left for cell in self._state.cells)
+        left = sum(cell.num_left for cell in self._queue.cells)
         counts = f"{committed} of {self._plan.num_trials} trials committed"
         if diverged:
             counts += f" ({diverged} diverged)"
@@ -296,10 +296,10 @@ class Driver:
             counts += f"; {count(without_rate, 'final run')} without a usable learning rate"
         if not left:
             return Outcome(exit_code=0, summary=f"raypeft: exit 0 (DONE) {counts}")
-        if self._state.num_left:
-            counts += f", {self._state.num_left} saved at their step"
+        if self._queue.num_left:
+            counts += f", {self._queue.num_left} saved at their step"
         code, name = 3, "PARTIAL"
-        if (fatal := self._state.fatal) is not None:
+        if (fatal := self._queue.fatal) is not None:
             self._say(f"raypeft: error: {fatal}")
             code, name = fatal.exit_code, EXITS[fatal.exit_code]
         elif self._received is not None:

@@ -15,20 +15,77 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from raypeft.core.epoch import Epoch
 from raypeft.core.result import Result
-from raypeft.launch.state import SweepState
+from raypeft.launch.job import Died, Drained, Dropped, Ending, Failed, Finished, Job
+from raypeft.launch.queue import JobQueue
 from raypeft.launch.stopping import GRACE_SECONDS
 from raypeft.launch.waits import AwakeClock
 
 PULSE_SECONDS = 5.0
 
 
+class Trials:
+    """The queue's jobs, by Tune's ids of the trials that run them."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self.queue = queue
+        self._jobs: dict[str, Job] = {}
+        self._stopped: dict[str, Epoch] = {}  # of those that the queue wants to end, the last epoch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles what it is given, for a restore that raypeft never makes: the ledger is the state.
+        return str, ("see the ledger",)
+
+    def start_next(self, tune_id: str) -> dict[str, Any] | None:
+        """The config of the trial to run under this id."""
+        if (job := self.queue.next()) is None:
+            return None
+        self._jobs[tune_id] = job
+        return dict(job.config)
+
+    def placed(self, tune_id: str) -> None:
+        """The trial has its place in the cluster."""
+        if tune_id in self._jobs:
+            self.queue.started(self._jobs[tune_id])
+
+    def goes_on(self, tune_id: str, told: Epoch | Result | None) -> bool:
+        """Whether the trial goes on after what it told."""
+        if not isinstance(told, Epoch) or tune_id not in self._jobs:
+            return True
+        if self.queue.report(self._jobs[tune_id], told):
+            return True
+        self._stopped[tune_id] = told
+        return False
+
+    def ended(self, tune_id: str, told: Epoch | Result | None) -> None:
+        """The trial ended, by itself or stopped, and told this last: its row, unless it was cut short."""
+        if tune_id not in self._jobs:
+            return
+        if (last := self._stopped.pop(tune_id, None)) is not None:
+            told = last.row(self._jobs[tune_id].spec, "pruned")
+        if not isinstance(told, Result):
+            return self.close(tune_id, Drained())
+        self.close(tune_id, Failed(told) if told.status == "failed" else Finished(told))
+
+    def close(self, tune_id: str, ending: Ending) -> None:
+        """The trial ended so, unless that is known already."""
+        if (job := self._jobs.pop(tune_id, None)) is not None:
+            self._stopped.pop(tune_id, None)
+            self.queue.close(job, ending)
+
+    def close_all(self, ending: Ending) -> None:
+        """All that have not ended."""
+        for tune_id in list(self._jobs):
+            self.close(tune_id, ending)
+
+
 class SweepSearcher(Searcher):
     """Tune's search algorithm: hands out the sweep's trials, cell by cell."""
 
-    def __init__(self, state: SweepState) -> None:
+    def __init__(self, trials: Trials) -> None:
         super().__init__()
-        self._state = state
+        self._trials = trials
 
     def set_search_properties(self, *args: object, **kwargs: object) -> bool:
         """The space is the plan's; Tune's is empty."""
@@ -36,16 +93,16 @@ class SweepSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A trial's config, None to wait for running ones, or FINISHED."""
-        if config := self._state.start_next(trial_id):
+        if config := self._trials.start_next(trial_id):
             return config
-        return None if self._state.num_running else Searcher.FINISHED
+        return None if self._trials.queue.num_running else Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """A trial ended by itself or was stopped; of deaths (`error`) the scheduler has told."""
         if not error:
-            self._state.end(trial_id, _row(result))
+            self._trials.ended(trial_id, _told(result))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger holds the state."""
@@ -57,10 +114,10 @@ class SweepSearcher(Searcher):
 class SweepScheduler(FIFOScheduler):
     """Tune's scheduler: asks each candidate's own bracket, and keeps idle workers warm."""
 
-    def __init__(self, state: SweepState, *, num_workers: int) -> None:
+    def __init__(self, trials: Trials, *, num_workers: int) -> None:
         """`num_workers` trials run at once."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._state, self._num_workers = state, num_workers
+        self._trials, self._num_workers = trials, num_workers
         self._workers: dict[str, str] = {}  # Ray's ids of the actors, by Tune's ids of live trials
         self._live: dict[str, Any] = {}  # Tune's trials that have not ended, the oldest first
         self._kept: Counter[Any] = Counter()  # idle workers that Tune may keep, by what they reserve
@@ -75,7 +132,7 @@ class SweepScheduler(FIFOScheduler):
         """The first that waits; Tune's own scheduler walks through all that ever ran, at every step."""
         waiting = [trial for trial in self._live.values() if trial.status == "PENDING"]
         self._keep_workers(tune_controller, {trial.placement_group_factory for trial in waiting})
-        return waiting[0] if waiting and not self._state.stopping else None
+        return waiting[0] if waiting and not self._trials.queue.stopping else None
 
     @property
     def is_idle(self) -> bool:
@@ -85,7 +142,7 @@ class SweepScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The trial's process died; Tune has written down what Ray told of it."""
         told = Path(trial.error_file) if trial.error_file else None
-        self._state.died(trial.trial_id, told.read_text(errors="replace") if told else "")
+        self._trials.close(trial.trial_id, Died(told.read_text(errors="replace") if told else ""))
 
     def after_step(self) -> None:
         """Called after every step of Tune."""
@@ -99,7 +156,7 @@ class SweepScheduler(FIFOScheduler):
         """
         for tune_id, trial in list(self._live.items()):
             if trial.is_finished():
-                self._state.died(tune_id, "")
+                self._trials.close(tune_id, Died(""))
                 if len(self._tune._trials) == 1:
                     return  # with none at its end, Tune would look for some on disk
                 del self._live[tune_id]
@@ -109,12 +166,18 @@ class SweepScheduler(FIFOScheduler):
                 for kept in ("_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache"):
                     getattr(self._tune, kept).discard(trial)
 
-    def culprit_of(self, told: str) -> str | None:
-        """The trial, by Tune's id, whose worker is named in what Ray told when Tune broke off.
+    def broke_off(self, told: str) -> bool:
+        """Close every job after Tune broke off; whether another Tuner is to go on.
 
-        Tune takes the end of a worker that filled its machine's memory for an error of its own.
+        Tune takes the end of a worker that filled its machine's memory for an error of its own: the trial
+        whose worker is named in what Ray told died of it, the others did nothing.
         """
-        return next((tune_id for tune_id, worker in self._workers.items() if worker in told), None)
+        for tune_id, worker in self._workers.items():
+            if worker in told:
+                self._trials.close(tune_id, Died(told))
+                break
+        self._trials.close_all(Dropped("Tune broke off"))
+        return self._trials.queue.goes_on()
 
     def _note_workers(self) -> None:
         """When Tune has broken off, it no longer knows who ran where."""
@@ -140,16 +203,15 @@ class SweepScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """STOP when the trial's bracket says so."""
-        row = _row(result)
-        stop = row is not None and self._state.should_stop(trial.trial_id, row)
-        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+        goes_on = self._trials.goes_on(trial.trial_id, _told(result))
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
 
 class SweepStopper(tune.Stopper):
     """Ends the Tuner when the sweep stops: at once, or when its trials have saved their state and left."""
 
-    def __init__(self, state: SweepState, scheduler: SweepScheduler) -> None:
-        self._state, self._scheduler = state, scheduler
+    def __init__(self, trials: Trials, scheduler: SweepScheduler) -> None:
+        self._trials, self._scheduler = trials, scheduler
         self._clock: AwakeClock | None = None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -158,27 +220,27 @@ class SweepStopper(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to stop every trial now."""
-        if not self._state.stopping:
+        if not self._trials.queue.stopping:
             return False
         self._clock = self._clock or AwakeClock()
-        return self._state.is_urgent or self._scheduler.is_idle or self._clock() > GRACE_SECONDS
+        return self._trials.queue.is_urgent or self._scheduler.is_idle or self._clock() > GRACE_SECONDS
 
 
 class Pulse(TrialProgressCallback):
-    """Tells the state of starts; calls `each_step` after Tune's steps, `beat` every few seconds.
+    """Tells the queue of starts; calls `each_step` after Tune's steps, `beat` every few seconds.
 
     Tune's own would keep every trial.
     """
 
     def __init__(
-        self, state: SweepState, *, each_step: Callable[[], object], beat: Callable[[], object]
+        self, trials: Trials, *, each_step: Callable[[], object], beat: Callable[[], object]
     ) -> None:
         super().__init__()
-        self._state, self._each_step, self._beat, self._last = state, each_step, beat, -math.inf
+        self._trials, self._each_step, self._beat, self._last = trials, each_step, beat, -math.inf
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has its place."""
-        self._state.started(trial.trial_id)
+        self._trials.placed(trial.trial_id)
 
     def on_trial_complete(self, *args: object, **info: object) -> None:
         """Nothing: launch/progress.py shows it."""
@@ -198,5 +260,8 @@ class Pulse(TrialProgressCallback):
         return str, ("see the ledger",)
 
 
-def _row(result: dict[str, Any] | None) -> Result | None:
-    return Result.from_dict(json.loads(result["row"])) if result and "row" in result else None
+def _told(result: dict[str, Any] | None) -> Epoch | Result | None:
+    """What the worker put into a report (launch/worker.py)."""
+    if result and "row" in result:
+        return Result.from_dict(json.loads(result["row"]))
+    return Epoch.from_json(result["epoch"]) if result and "epoch" in result else None

@@ -62,6 +62,26 @@ def is_of_a_lost_peer(error: Exception) -> bool:
     return any(word in text for word in ("gloo/transport", "DistBackendError", "DistNetworkError"))
 
 
+class Deaths:
+    """How often each trial's process died, and which machines were alive when it started."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, list[frozenset[str]]] = {}  # by trial id
+
+    def add(self, trial_id: str, nodes: frozenset[str], *, alive: frozenset[str]) -> bool:
+        """Note one; whether it counts: not if a machine that was there at the start is gone."""
+        self._nodes.setdefault(trial_id, []).append(nodes)
+        return nodes <= alive
+
+    def number(self, trial_id: str) -> int:
+        """All of them."""
+        return len(self._nodes.get(trial_id, ()))
+
+    def counted(self, trial_id: str, *, alive: frozenset[str]) -> int:
+        """Those that count: the trial, not a machine, is to blame. Spot machines come and go."""
+        return sum(nodes <= alive for nodes in self._nodes.get(trial_id, ()))
+
+
 class Breaker:
     """Stops a sweep whose trials all fail for the same reason."""
 

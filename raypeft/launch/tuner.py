@@ -15,12 +15,12 @@ from raypeft.core.errors import ConfigError, PreflightError, RaypeftError
 from raypeft.core.spec import Cell
 from raypeft.launch.address import cluster_address
 from raypeft.launch.demand import Demand, Resources, declared_resources, demands, must_fit
-from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepStopper
+from raypeft.launch.engine import Pulse, SweepScheduler, SweepSearcher, SweepStopper, Trials
 from raypeft.launch.lifeline import Lifeline
 from raypeft.launch.plan import Plan
+from raypeft.launch.queue import JobQueue
 from raypeft.launch.scratch import scratch_folder
 from raypeft.launch.starting import StoppedWhileStartingError, Supervisor, join_ray, start_ray
-from raypeft.launch.state import SweepState
 from raypeft.launch.waits import Waits
 
 Trainable = Callable[[dict[str, Any]], None]
@@ -43,9 +43,9 @@ class Watch:
 
 
 def tune_cells(
-    plan: Plan, state: SweepState, resources: Resources, *, trainable: Trainable, watch: Watch | None = None
+    plan: Plan, queue: JobQueue, resources: Resources, *, trainable: Trainable, watch: Watch | None = None
 ) -> None:
-    """Run what `state` hands out with `trainable`, on the cluster of RAY_ADDRESS or on this machine alone.
+    """Run what `queue` hands out with `trainable`, on the cluster of RAY_ADDRESS or on this machine alone.
 
     Where Tune itself breaks off, as it does when Ray ends a worker for want of memory, another one
     goes on from the ledger and the checkpoints.
@@ -54,14 +54,14 @@ def tune_cells(
     # Tune tells of each trial that dies, with a traceback, and of files that it was told not to write.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     watch = watch or Watch()
-    while not _tune(plan, state, resources, trainable=trainable, watch=watch):
+    while not _tune(plan, queue, resources, trainable=trainable, watch=watch):
         pass
 
 
-def _tune(plan: Plan, state: SweepState, resources: Resources, *, trainable: Trainable, watch: Watch) -> bool:
+def _tune(plan: Plan, queue: JobQueue, resources: Resources, *, trainable: Trainable, watch: Watch) -> bool:
     """Whether Tune came to its end; else another one is to go on."""
     with scratch_folder() as scratch:
-        who = Supervisor(stops=lambda: bool(state.stopping), stuck=watch.stuck, waits=watch.waits)
+        who = Supervisor(stops=lambda: bool(queue.stopping), stuck=watch.stuck, waits=watch.waits)
         try:
             if cluster_address() is None:
                 start_ray(resources, scratch, who)
@@ -72,14 +72,14 @@ def _tune(plan: Plan, state: SweepState, resources: Resources, *, trainable: Tra
         try:
             with Lifeline(watch.stuck):
                 watch.ray_started(scratch)
-                return _run_tuner(plan, state, resources, scratch, trainable=trainable, watch=watch)
+                return _run_tuner(plan, queue, resources, scratch, trainable=trainable, watch=watch)
         finally:
             with watch.waits.on("ending Ray", limit_seconds=SHUTDOWN_SECONDS):
                 ray.shutdown()
 
 
 def _run_tuner(
-    plan: Plan, state: SweepState, resources: Resources, scratch: Path, *, trainable: Trainable, watch: Watch
+    plan: Plan, queue: JobQueue, resources: Resources, scratch: Path, *, trainable: Trainable, watch: Watch
 ) -> bool:
     cluster = functools.partial(_cluster, declared_resources())
     with watch.waits.on("asking the cluster what it has", limit_seconds=MACHINE_SECONDS):
@@ -87,18 +87,19 @@ def _run_tuner(
     if cluster_address() is None:
         for cell, demand in found.items():
             must_fit(f"a trial of {cell}", demand, cluster())
-    state.settle(found, cluster=cluster, nodes=_nodes)
+    queue.settle(found, cluster=cluster, nodes=_nodes)
     slots = max(demand.slots(cluster()) for demand in found.values())
     # Tune asks a custom searcher for one trial at a time unless told otherwise.
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
-    scheduler = SweepScheduler(state, num_workers=slots)
+    trials = Trials(queue)
+    scheduler = SweepScheduler(trials, num_workers=slots)
     tuner = tune.Tuner(
         tune.with_resources(
             trainable,
             lambda config: tune.PlacementGroupFactory([Demand(**config["demand"]).bundle]),
         ),
         tune_config=tune.TuneConfig(
-            search_alg=SweepSearcher(state),
+            search_alg=SweepSearcher(trials),
             scheduler=scheduler,
             num_samples=10**9,  # the searcher says when it is finished
             reuse_actors=True,
@@ -107,9 +108,9 @@ def _run_tuner(
             name="sweep",
             storage_path=str(scratch / "tune"),
             verbose=0,
-            callbacks=[Pulse(state, each_step=scheduler.after_step, beat=watch.beat)],
-            stop=SweepStopper(state, scheduler),
-            failure_config=tune.FailureConfig(max_failures=0),  # the state says what runs again
+            callbacks=[Pulse(trials, each_step=scheduler.after_step, beat=watch.beat)],
+            stop=SweepStopper(trials, scheduler),
+            failure_config=tune.FailureConfig(max_failures=0),  # the queue says what runs again
         ),
     )
     try:
@@ -118,7 +119,7 @@ def _run_tuner(
     except (RaypeftError, OSError):
         raise
     except Exception as error:
-        if not state.goes_on(told=str(error), culprit=scheduler.culprit_of(str(error))):
+        if not scheduler.broke_off(str(error)):
             raise
         return False
 

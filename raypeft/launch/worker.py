@@ -11,6 +11,7 @@ import ray
 import torch
 from ray import tune
 
+from raypeft.core.epoch import Epoch
 from raypeft.core.errors import DrainedError
 from raypeft.core.plugins import import_carried
 from raypeft.core.result import Result
@@ -29,7 +30,7 @@ from raypeft.train.workers import Workers
 
 
 def train_trial(config: dict[str, Any]) -> None:
-    """Report a row per epoch and the final row last, each as JSON under "row".
+    """Report each epoch, as JSON under "epoch", and the final row last, as JSON under "row".
 
     An exception ends as a row of status `failed`, so that one bad trial never ends the worker or
     the sweep. The dataset's path stays in the driver: workers read the prepared copy in the store.
@@ -39,7 +40,8 @@ def train_trial(config: dict[str, Any]) -> None:
     if demand.workers > 1:
         train_in_group(config, demand, work=_work, report=tune.report)
     else:
-        _report(_run(config, workers=Workers(), report=_report, saved=None))
+        row = _run(config, workers=Workers(), report=lambda epoch: tune.report(_told(epoch)), saved=None)
+        tune.report(_told(row))
 
 
 def _work(config: dict[str, Any], group: Group) -> None:
@@ -47,8 +49,8 @@ def _work(config: dict[str, Any], group: Group) -> None:
     workers = Workers.join(sharded=Demand(**config["demand"]).sharded)
     device = _device()
 
-    def report(row: Result) -> None:
-        goes_on = group.report(_as_metrics(row)) if workers.is_first else True
+    def report(epoch: Epoch) -> None:
+        goes_on = group.report(_told(epoch)) if workers.is_first else True
         if not workers.agree(goes_on, device=device):
             raise _StoppedError
 
@@ -57,10 +59,10 @@ def _work(config: dict[str, Any], group: Group) -> None:
     except (_StoppedError, DrainedError):
         return
     if row.status == "failed":
-        group.end(_as_metrics(row))
+        group.end(_told(row))
         raise RuntimeError(row.error)  # the others wait in a collective: Ray Train ends them
     if workers.is_first:
-        group.end(_as_metrics(row))
+        group.end(_told(row))
 
 
 class _StoppedError(BaseException):
@@ -71,7 +73,7 @@ def _run(
     config: dict[str, Any],
     *,
     workers: Workers,
-    report: Callable[[Result], None],
+    report: Callable[[Epoch], None],
     saved: Callable[[Path | None], None] | None,
 ) -> Result:
     """The final row."""
@@ -89,9 +91,9 @@ def _run(
         import_carried(config["plugins"])  # before any name is looked up
         with Watchdog(stacks, seconds=config["hang_seconds"]) as watchdog:
 
-            def report_at_rest(row: Result) -> None:
+            def report_at_rest(epoch: Epoch) -> None:
                 watchdog.rest()
-                report(row)
+                report(epoch)
                 watchdog.beat()
 
             context = Context(
@@ -137,12 +139,11 @@ def _device() -> torch.device:
     return torch.device("cuda", 0) if ray.get_gpu_ids() else torch.device("cpu")
 
 
-def _report(row: Result) -> None:
-    tune.report(_as_metrics(row))
-
-
-def _as_metrics(row: Result) -> dict[str, str]:
-    return {"row": json.dumps(row.to_dict())}
+def _told(what: Epoch | Result) -> dict[str, str]:
+    """As launch/engine.py reads it."""
+    if isinstance(what, Epoch):
+        return {"epoch": what.to_json()}
+    return {"row": json.dumps(what.to_dict())}
 
 
 def _describe(error: Exception) -> str:

@@ -23,7 +23,7 @@ from raypeft.datasets.selection import Choice, count_left_out, why_not
 from raypeft.datasets.walk import walk
 from raypeft.tasks import Classify
 from raypeft.train.adapter import load_adapter
-from raypeft.train.state import autocast_dtype, prepare_network, resolve_precision
+from raypeft.train.state import AUTOCAST, prepare_network
 
 _logger = logging.getLogger(__name__)
 
@@ -106,15 +106,14 @@ class TrainedModel:
     def probabilities(self, inputs: Inputs) -> np.ndarray:
         """Return float32 (n, classes), rounded to float16; NaN for what could not be read."""
         recipe = self.trial.recipe
-        precision = resolve_precision(recipe.precision, model=self.network, device=self.device)
-        prepare_network(self.network, precision=precision, device=self.device)
+        precision = prepare_network(self.network, precision=recipe.precision, device=self.device)
         task = Classify(
             inputs.pixels,
             np.zeros(len(inputs.pixels), dtype=np.int64),
             mean=self.preprocessing.mean,
             std=self.preprocessing.std,
             device=self.device,
-            autocast=autocast_dtype(precision),
+            autocast=AUTOCAST[precision],
             batch_size=4 * recipe.micro_batch_size,
         )
         cases = np.array([case for case in range(len(inputs.names)) if case not in inputs.unreadable])

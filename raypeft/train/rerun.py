@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from raypeft.core.epoch import Epoch
 from raypeft.core.plugins import check_trained_with, names_in
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
@@ -32,19 +33,19 @@ class _EnoughError(Exception):
 
 
 def rerun_trial(
-    store: Store, row: Result, *, device: torch.device, watch: Callable[[Result], object]
+    store: Store, row: Result, *, device: torch.device, watch: Callable[[Epoch], object]
 ) -> Result:
     """Return the row of a second run of a trial that `store` holds; nothing but its cache is written to.
 
-    A trial that was pruned is stopped after as many epochs. `watch` is called with the row after each epoch.
+    A trial that was pruned is stopped after as many epochs. `watch` is called after each epoch.
     Raises: DataError or WeightsError where the cache no longer holds what the plan prepared.
     """
-    seen: list[Result] = []
+    spec, seen = TrialSpec.from_dict(row.spec), list[Epoch]()
 
-    def report(so_far: Result) -> None:
-        seen.append(so_far)
-        watch(so_far)
-        if row.status == "pruned" and len(so_far.curve) == len(row.curve):
+    def report(epoch: Epoch) -> None:
+        seen.append(epoch)
+        watch(epoch)
+        if row.status == "pruned" and epoch.number == row.epochs:
             raise _EnoughError
 
     threads = torch.get_num_threads()
@@ -52,12 +53,11 @@ def rerun_trial(
         Store(scratch).cache.symlink_to(store.cache.resolve())
         try:
             torch.set_num_threads(_threads_of(row) or threads)
-            spec = TrialSpec.from_dict(row.spec)
             names = names_in(method=spec.cell.method, model=spec.cell.model)
             check_trained_with(names, digests=spec.plugins)
             return run_trial(spec, Context(store=Store(scratch), device=device, sweep=row.sweep), report)
         except _EnoughError:
-            return seen[-1]
+            return seen[-1].row(spec, "pruned")
         finally:
             torch.set_num_threads(threads)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from raypeft.core.commit import source_commit
+from raypeft.core.epoch import Epoch
 from raypeft.core.errors import DivergedError, GpuMemoryError, RaypeftError
 from raypeft.core.machine import usable_cores
 from raypeft.core.result import Result
@@ -32,35 +33,32 @@ from raypeft.train.loop import Curve, Fit, FitSettings, fit
 LIBRARIES = ("torch", "timm", "diffusers", "torchmetrics", "numpy")
 
 
-def run_trial(spec: TrialSpec, context: Context, report: Callable[[Result], None]) -> Result:
+def run_trial(spec: TrialSpec, context: Context, report: Callable[[Epoch], None]) -> Result:
     """Build, fit and score; a final run also leaves its predictions and its adapter in the store.
 
-    `report` is called after each epoch with the row as it would be committed if the trial were
-    stopped there; it may raise to stop it. A loss that is not finite ends the trial as `diverged`.
-    With several workers each is in this call, and gets the same row.
+    `report` is called after each epoch, and may raise to stop the trial there. A loss that is not
+    finite ends the trial as `diverged`. With several workers each is in this call, and gets the same row.
     Raises: GpuMemoryError when a smaller micro-batch may fit; DrainedError as fit().
     """
     clock, memory = time.perf_counter(), PeakMemory(context.device)
     trial = build_trial(spec, context)
-    result = _blank(trial)
+    columns = _columns(trial)
     curve: Curve = ()
 
-    def so_far(*, found: tuple[str, ...] = (), **changes: Any) -> Result:
+    def so_far() -> dict[str, Any]:
         checkpoints = context.checkpoints
-        return replace(
-            result,
-            seconds=time.perf_counter() - clock,
-            peak_memory_bytes=context.workers.largest(memory.peak_bytes(), device=context.device),
-            resumed_step=checkpoints.loaded_step if checkpoints else 0,
-            remarks=(*context.remarks, *(checkpoints.damaged if checkpoints else ()), *found),
-            ended=_now(),
-            **changes,
-        )
+        return columns | {
+            "seconds": time.perf_counter() - clock,
+            "peak_memory_bytes": context.workers.largest(memory.peak_bytes(), device=context.device),
+            "resumed_step": checkpoints.loaded_step if checkpoints else 0,
+            "remarks": (*context.remarks, *(checkpoints.damaged if checkpoints else ())),
+            "ended": _now(),
+        }
 
     def after_epoch(grown: Curve) -> None:
         nonlocal curve
         curve = grown
-        report(so_far(curve=curve, epochs=len(curve)))
+        report(Epoch(curve=curve, columns=so_far()))
 
     try:
         fitted = fit(
@@ -74,16 +72,17 @@ def run_trial(spec: TrialSpec, context: Context, report: Callable[[Result], None
             workers=context.workers,
             checkpoints=context.checkpoints,
         )
-        outcome = _score(trial, fitted)
+        scores, remarks = _score(trial, fitted)
     except DivergedError as error:
-        return so_far(status="diverged", error=str(error), curve=curve, epochs=len(curve))
+        return Epoch(curve=curve, columns=so_far()).row(trial.spec, "diverged", error=str(error))
     except torch.OutOfMemoryError as error:
         raise _too_large(trial, error) from error
-    return so_far(status="done", **outcome)
+    row = Epoch(curve=fitted.curve, columns=so_far()).row(trial.spec, "done")
+    return replace(row, **scores, remarks=(*row.remarks, *remarks))
 
 
-def _score(trial: Trial, fitted: Fit) -> dict[str, Any]:
-    """Columns of a finished trial, `found` among them: what was noticed.
+def _score(trial: Trial, fitted: Fit) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Columns of a finished trial, and remarks on them.
 
     Scores test images in final runs alone; no network has seen one before (build.sides_of).
     """
@@ -91,14 +90,13 @@ def _score(trial: Trial, fitted: Fit) -> dict[str, Any]:
     objective = trial.task.objective.name
     metrics = {objective: fitted.best[objective]}
     columns: dict[str, Any] = {
-        "curve": fitted.curve,
         "best_epoch": fitted.best_epoch,
-        "epochs": len(fitted.curve),
         "steps": fitted.steps,
         "device_seconds": fitted.step_seconds * context.workers.size,
         "images_per_second": len(trial.train) * len(fitted.curve) / fitted.step_seconds,
         "metrics": metrics,
     }
+    remarks: tuple[str, ...] = ()
     if spec.stage == "final":
         if isinstance(trial.task, Classify):
             metrics |= score_predictions(trial, trial.task)
@@ -106,7 +104,7 @@ def _score(trial: Trial, fitted: Fit) -> dict[str, Any]:
             scored = score_samples(trial, trial.task)
             metrics |= scored.metrics
             columns["features"] = scored.features
-        columns["found"] = run_remarks(spec.task, metrics)
+        remarks = run_remarks(spec.task, metrics)
         model = whole_model(trial)
         if context.workers.is_first:
             columns["adapter_bytes"] = save_adapter(
@@ -117,7 +115,7 @@ def _score(trial: Trial, fitted: Fit) -> dict[str, Any]:
                 display=trial.data.display,
                 card=_card(trial, metrics),
             )
-    return columns
+    return columns, remarks
 
 
 def _card(trial: Trial, metrics: Mapping[str, float]) -> str:
@@ -152,27 +150,26 @@ def _settings(trial: Trial) -> FitSettings:
     )
 
 
-def _blank(trial: Trial) -> Result:
+def _columns(trial: Trial) -> dict[str, Any]:
+    """Of its row, what is known before it trains."""
     context = trial.context
     hardware, size = _hardware(context.device), context.workers.size
-    return Result.of(
-        trial.spec,
-        sweep=context.sweep,
-        status="pruned",
-        attempt=context.attempt,
-        micro_batch_size=trial.micro_batch_size,
-        n_train=len(trial.train),
-        n_val=len(trial.val),
-        n_test=len(trial.test),
-        n_classes=len(trial.data.classes),
-        classes=trial.data.classes,
+    return {
+        "sweep": context.sweep,
+        "attempt": context.attempt,
+        "micro_batch_size": trial.micro_batch_size,
+        "n_train": len(trial.train),
+        "n_val": len(trial.val),
+        "n_test": len(trial.test),
+        "n_classes": len(trial.data.classes),
+        "classes": trial.data.classes,
         **asdict(trial.counts),
-        precision=context.precision,
-        git=source_commit(),
-        versions={name: version(name) for name in LIBRARIES},
-        hardware=f"{size} x {hardware}" if size > 1 else hardware,
-        started=_now(),
-    )
+        "precision": context.precision,
+        "git": source_commit(),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "hardware": f"{size} x {hardware}" if size > 1 else hardware,
+        "started": _now(),
+    }
 
 
 def _now() -> str:

@@ -1,363 +1,118 @@
-"""Who starts next, and what becomes of a trial whose process died: asked without Ray, in plain steps."""
+"""Tune's view of a sweep: what its trials tell becomes what the queue hears. Private names of Ray exist."""
 
-import errno
 import json
-from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from safetensors import SafetensorError
+from ray.actor import ActorHandle
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.tune.execution.tune_controller import TuneController, _ObjectCache
+from ray.tune.schedulers import TrialScheduler
 
-from raypeft.core.errors import BrokenError, GpuMemoryError, StorageError
+from raypeft.core.epoch import Epoch
 from raypeft.core.result import Result
-from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
-from raypeft.datasets import Prepared
-from raypeft.launch.demand import Demand, Safety
-from raypeft.launch.failures import Breaker, cause_of, grouped
-from raypeft.launch.plan import Plan
-from raypeft.launch.state import SweepState
-from raypeft.store import Store
-from raypeft.store.history import History, read_history
-from raypeft.store.ledger import Ledger
+from raypeft.core.spec import Search, TrialSpec
+from raypeft.launch.engine import SweepScheduler, SweepSearcher, Trials
+from tests.launch.test_queue import PLAN, SWEEP, Driver
 
-SWEEP = Sweep(
-    name="s",
-    cells=grid(method=("full", "linear"), model=("vit_nano",), dataset=("digits",)),
-    search=Search(trials=4, lookback=2),
-    recipe=Recipe(epochs=2, image_size=32),
-    final_seeds=(0,),
-)
-FULL, LINEAR = SWEEP.cells
-DATA = Prepared(
-    name="digits",
-    classes=("0", "1"),
-    split="grouped",
-    images_digest="i",
-    case_ids=("a", "b"),
-    labels=np.array([0, 1]),
-    groups=("a", "b"),
-    sides=np.array(["train", "train"]),
-    subgroups={},
-)
-PLAN = Plan(sweep=SWEEP, weights_digests={"vit_nano": "w"}, data={"digits": DATA})
+COLUMNS = {"sweep": "s", "classes": ("0", "1"), "remarks": ("tried again",), "seconds": 1.5, "total": 7}
 
 
-class Driver:
-    """A state on a real ledger, with machines that the test says are there."""
-
-    def __init__(
-        self,
-        store,
-        demands: Mapping = {FULL: Demand(), LINEAR: Demand()},
-        plan: Plan = PLAN,
-        **cluster: float,
-    ):
-        self.ledger, self.machines = Ledger(Store(store)), {"a", "b"}
-        self.ended: list[Result] = []
-        self.events: list[str] = []
-        self.state = SweepState(
-            plan,
-            self.ledger,
-            store=Store(store),
-            safety=Safety(),
-            on_end=self.ended.append,
-            on_event=self.events.append,
-        )
-        self.state.settle(demands, cluster=lambda: cluster, nodes=lambda: frozenset(self.machines))
-        self._number = 0
-
-    def start(self) -> tuple[str, TrialSpec] | None:
-        self._number += 1
-        config = self.state.start_next(f"t{self._number}")
-        return config and (f"t{self._number}", TrialSpec.from_dict(config["spec"]))
-
-    def finish(self, tune_id: str, spec: TrialSpec) -> None:
-        metrics = {"val/f1_macro": 0.5}
-        self.state.end(tune_id, Result.of(spec, sweep="s", status="done", metrics=metrics))
+SEARCH = Search(trials=4, lookback=2, grace_epochs=1, reduction_factor=2)
 
 
 @pytest.fixture
 def driver(tmp_path) -> Driver:
-    return Driver(tmp_path, CPU=4)
+    return Driver(tmp_path, plan=replace(PLAN, sweep=replace(SWEEP, search=SEARCH)), CPU=4)
 
 
-def test_a_crash_is_tried_again_and_a_second_one_is_a_failure(driver):
-    tune_id, spec = driver.start()
-    driver.state.died(tune_id, "")
-    again, same = driver.start()
-    assert same == spec
+class Tune:
+    """As much of a Tuner as asks: it starts trials and passes on what they report."""
+
+    def __init__(self, driver: Driver) -> None:
+        trials = Trials(driver.queue)
+        self.searcher, self.scheduler = SweepSearcher(trials), SweepScheduler(trials, num_workers=4)
+
+    def start(self, tune_id: str) -> TrialSpec:
+        return TrialSpec.from_dict(self.searcher.suggest(tune_id)["spec"])
+
+    def report(self, tune_id: str, epoch: Epoch) -> str:
+        """As Tune does: a trial that is stopped is complete with the report that stopped it."""
+        result = {"epoch": epoch.to_json()}
+        verdict = self.scheduler.on_trial_result(None, SimpleNamespace(trial_id=tune_id), result)
+        if verdict == TrialScheduler.STOP:
+            self.searcher.on_trial_complete(tune_id, result)
+        return verdict
+
+    def finish(self, tune_id: str, row: Result) -> None:
+        self.searcher.on_trial_complete(tune_id, {"row": json.dumps(row.to_dict())})
+
+
+def epoch(score: float) -> Epoch:
+    return Epoch(curve=({"epoch": 1, "train/loss": 1.0, "val/f1_macro": score},), columns=COLUMNS)
+
+
+def test_a_candidate_that_asha_stops_leaves_the_row_of_its_last_epoch(driver):
+    tune = Tune(driver)
+    for tune_id, score in (("a", 0.9), ("b", 0.1)):
+        spec = tune.start(tune_id)
+        assert tune.report(tune_id, epoch(score)) == TrialScheduler.CONTINUE, "nothing to compare with yet"
+        tune.finish(tune_id, replace(epoch(score).row(spec, "done"), metrics={"val/f1_macro": score}))
+    while (spec := tune.start("c")).stage != "search" or spec.candidate < 3:
+        tune.finish("c", replace(epoch(0.5).row(spec, "done"), metrics={"val/f1_macro": 0.5}))
+    assert tune.report("c", epoch(0.0)) == TrialScheduler.STOP
+    assert driver.ended[-1] == Result.of(spec, status="pruned", curve=epoch(0.0).curve, epochs=1, **COLUMNS)
+    assert driver.ledger[spec.trial_id].status == "pruned"
+
+
+def test_a_trial_that_ends_after_an_epoch_without_a_row_has_saved_its_state(driver):
+    tune = Tune(driver)
+    spec = tune.start("a")
+    tune.report("a", epoch(0.5))
+    tune.searcher.on_trial_complete("a", {"epoch": epoch(0.5).to_json()})
     assert driver.ended == []
-    driver.state.died(again, "")
-    assert [row.status for row in driver.ended] == ["failed"]
-    assert driver.ledger.num_failures(spec.trial_id) == 1
-    assert "tried 2 times" in driver.ended[0].error
-    assert driver.ended[0].failure == "crashed"
-    told = "worker died: it was killed or crashed, or its machine was lost; tried again from step 0"
-    assert driver.events == [f"{spec}: {told}"]
+    assert tune.start("b") == spec
 
 
-def test_deaths_with_a_machine_that_is_gone_do_not_count(driver):
-    for _ in range(3):
-        driver.machines = {"a", "spot"}
-        tune_id, _spec = driver.start()
-        driver.machines = {"a"}
-        driver.state.died(tune_id, "")
-    assert driver.ended == []
-
-
-def test_a_machine_that_joins_excuses_nobody(driver):
-    for _ in range(2):
-        tune_id, _ = driver.start()
-        driver.machines |= {f"new {len(driver.machines)}"}
-        driver.state.died(tune_id, "")
-    assert [row.status for row in driver.ended] == ["failed"]
-
-
-def test_a_commit_removes_the_trial_s_checkpoints(driver, tmp_path):
-    tune_id, spec = driver.start()
-    folder = tmp_path / "checkpoints" / spec.trial_id
-    folder.mkdir(parents=True)
-    driver.finish(tune_id, spec)
-    assert not folder.exists()
-    assert driver.ledger[spec.trial_id].status == "done"
-
-
-def test_trials_of_several_workers_start_only_with_room_for_all(tmp_path):
-    two, one = Demand(workers=2), Demand()
-    driver = Driver(tmp_path, {FULL: two, LINEAR: one}, CPU=3)
-    first, second, third = driver.start(), driver.start(), driver.start()
-    # The larger first; the next of its kind has no room, and no small one takes the place it waits for.
-    assert first[1].cell == FULL
-    assert second is third is None
-    driver.finish(*first)
-    assert driver.start()[1].cell == FULL
-
-
-def test_small_trials_fill_the_room_when_no_large_one_is_in_line(tmp_path):
-    driver = Driver(tmp_path, {FULL: Demand(workers=2), LINEAR: Demand()}, CPU=8)
-    started = [driver.start() for _ in range(6)]
-    assert [trial and trial[1].cell.method for trial in started] == [
-        "full", "full", "linear", "linear", None, None,
-    ]  # fmt: skip
-
-
-def test_a_trial_larger_than_the_cluster_is_handed_out_alone_and_waits_for_machines(tmp_path):
-    driver = Driver(tmp_path, {FULL: Demand(workers=8), LINEAR: Demand()}, CPU=2)
-    assert driver.start()[1].cell == FULL
-    assert driver.start() is None
-
-
-def test_the_config_of_a_trial_is_plain_json_and_says_what_it_takes(driver):
-    config = driver.state.start_next("t")
-    assert json.loads(json.dumps(config))["demand"] == {
-        "workers": 1,
-        "cpus": 1,
-        "gpus": 0.0,
-        "sharded": False,
-    }
-
-
-def failed(spec: TrialSpec, **columns: object) -> Result:
-    return Result.of(spec, sweep="s", status="failed", **{"failure": "error", "error": "E: e", **columns})
-
-
-def test_out_of_gpu_memory_halves_the_micro_batch_of_the_cell_until_it_fits(driver):
-    tune_id, spec = driver.start()
-    driver.state.end(tune_id, failed(spec, failure="gpu_memory", micro_batch_size=64))
-    config = driver.state.start_next("again")
-    assert config["trial_id"] == spec.trial_id
-    assert config["micro_batch_size"] == 32
-    assert config["remarks"] == ["GPU memory: micro-batch 64 -> 32, same gradient; tried again from step 0"]
-    driver.state.end("again", failed(spec, failure="gpu_memory", micro_batch_size=32))
-    assert driver.state.start_next("third")["micro_batch_size"] == 16
-    assert driver.ended == []
-    other = driver.state.start_next("other")
-    assert other["spec"]["cell"] == config["spec"]["cell"]
-    assert other["micro_batch_size"] == 16, "the cell's next trial need not find out again"
-
-
-@pytest.mark.parametrize(
-    ("told", "cause"),
-    [
-        ("Worker exit detail: connection error code 2. End of file", "crashed"),
-        (
-            "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory",
-            "host_memory",
-        ),
-    ],
-)
-def test_what_ray_tells_of_a_death_is_its_cause(told, cause, driver):
-    for _ in range(2):
-        tune_id, _ = driver.start()
-        driver.state.died(tune_id, told)
-    assert [row.failure for row in driver.ended] == [cause]
-
-
-def test_a_death_that_leaves_stacks_is_a_hang_and_they_are_kept(driver, tmp_path):
-    for _ in range(2):
-        tune_id, spec = driver.start()
-        path = Store(tmp_path).stacks(spec.trial_id, 0)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("Timeout! Thread 1")
-        driver.state.died(tune_id, "")
-    assert [row.failure for row in driver.ended] == ["hung"]
-    kept = sorted(path.name for path in path.parent.iterdir())
-    assert kept == [f"{spec.trial_id}-0-attempt1-1.txt", f"{spec.trial_id}-0-attempt1-2.txt"]
-    assert kept[1] in driver.ended[0].error
-
-
-def test_files_that_cannot_be_written_stop_the_sweep_at_once_and_are_no_failure_of_the_trial(driver):
-    tune_id, spec = driver.start()
-    driver.state.end(
-        tune_id, failed(spec, failure="storage", error="OSError: [Errno 28] No space left\ntrace")
-    )
-    assert isinstance(driver.state.fatal, StorageError)
-    assert "No space left (" in str(driver.state.fatal)
-    assert "trace" not in str(driver.state.fatal)
-    assert driver.state.is_urgent
-    assert driver.start() is None
-    assert driver.ledger.num_failures(spec.trial_id) == 0
-
-
-def test_a_trial_that_left_a_machine_stands_in_line_again_and_one_of_a_stopping_sweep_does_not(
-    driver, tmp_path
-):
-    tune_id, spec = driver.start()
-    driver.state.end(tune_id, None)
-    assert driver.start()[1] == spec
-    assert driver.events == [f"{spec}: preempted, its state saved; goes on from step 0"]
-    driver.state.stopping = "SIGTERM"
-    (tmp_path / "checkpoints" / spec.trial_id / "step-00000007").mkdir(parents=True)
-    driver.state.end("t2", None)
-    assert driver.start() is None
-    assert driver.state.num_left == 1
-
-
-def test_five_failures_of_one_reason_over_two_methods_break_the_sweep(tmp_path):
-    wide = replace(PLAN, sweep=replace(SWEEP, search=Search(trials=4, lookback=4)))
-    driver, failures = Driver(tmp_path, plan=wide, CPU=4), []
-    while driver.state.fatal is None:
-        tune_id, spec = driver.start()
-        failures.append(spec.cell.method)
-        driver.state.end(tune_id, failed(spec, error=f"ValueError: step {len(failures)} of 7"))
-    assert isinstance(driver.state.fatal, BrokenError)
-    assert len(failures) == 5
-    assert set(failures) == {"full", "linear"}
-    assert "ValueError: step # of #" in str(driver.state.fatal)
-    assert not driver.state.is_urgent
-
-
-def test_failures_are_grouped_by_cause_whatever_their_numbers_and_addresses(driver):
-    _, spec = driver.start()
-    errors = (
-        "ValueError: <Tensor at 0x7fa3> of 12",
-        "ValueError: <Tensor at 0x19ff> of 3.5",
-        "KeyError: 'x'",
-    )
-    rows = [replace(failed(spec, error=f"{error}\nTraceback"), trial_id=error) for error in errors]
-    killed = replace(failed(spec, error="SIGKILL of 17"), failure="crashed")
-    assert [(cause, number) for cause, number, _ in grouped([*rows, killed])] == [
-        ("ValueError: <Tensor at #> of #", 2),
-        ("KeyError: 'x'", 1),
-        ("worker died: it was killed or crashed, or its machine was lost", 1),
-    ]
-
-
-@pytest.mark.parametrize("reasons", [("a", "b"), ("a",)])
-def test_one_method_alone_or_other_reasons_break_nothing(reasons, tmp_path):
-    breaker = Breaker(["full", "linear"])
-    methods = ["full"] if len(reasons) == 1 else ["full", "linear"]
-    for number in range(40):
-        breaker.failed(reasons[number % len(reasons)], methods[number % len(methods)])
-
-
-def test_a_success_in_between_keeps_the_sweep_going():
-    breaker = Breaker(["full"])
-    for _ in range(3):
-        for _ in range(4):
-            breaker.failed("a", "full")
-        breaker.succeeded()
-    for _ in range(4):
-        breaker.failed("a", "full")
-    with pytest.raises(BrokenError, match="5 trials in a row"):
-        breaker.failed("a", "full")
-
-
-@pytest.mark.parametrize(
-    ("error", "cause"),
-    [
-        (ValueError("x"), "error"),
-        (GpuMemoryError("x"), "gpu_memory"),
-        (MemoryError(), "host_memory"),
-        (OSError(errno.ENOSPC, "full"), "storage"),
-        (OSError(errno.EROFS, "read-only"), "storage"),
-        (FileNotFoundError(errno.ENOENT, "gone"), "error"),
-        (
-            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
-            "storage",
-        ),
-        (SafetensorError("invalid header"), "error"),
-    ],
-)
-def test_exceptions_have_their_class(error, cause):
-    assert cause_of(error) == cause
-
-
-def test_the_history_tells_what_happened_in_order(driver, tmp_path):
-    tune_id, spec = driver.start()
-    driver.state.started(tune_id)
-    driver.state.died(tune_id, "")
-    again, _ = driver.start()
-    driver.state.started(again)
-    driver.finish(again, spec)
-    told = [(event["event"], event["trial_id"]) for event in read_history(Store(tmp_path))]
-    assert told == [(name, spec.trial_id) for name in ("start", "retry", "start", "commit")]
-    assert [event["attempt"] for event in read_history(Store(tmp_path)) if event["event"] == "start"] == [
-        1,
-        1,
-    ]
-
-
-def test_a_torn_line_of_the_history_is_passed_over(tmp_path):
-    history = History(Store(tmp_path))
-    history.note("driver", pid=1)
-    with (tmp_path / "events.jsonl").open("a") as file:
-        file.write('{"event": "sta\n')
-    history.note("end", exit_code=0)
-    assert [event["event"] for event in read_history(Store(tmp_path))] == ["driver", "end"]
-
-
-OOM = "1 worker(s) were killed due to the node running low on memory."
+OOM = "worker 1f2e was killed due to the node running low on memory."
 
 
 def test_when_tune_breaks_off_only_the_culprit_is_blamed_and_another_goes_on(driver):
-    culprit, spec = driver.start()
-    driver.start()
-    assert driver.state.goes_on(told=OOM, culprit=culprit)
+    tune = Tune(driver)
+    spec = tune.start("culprit")
+    tune.start("other")
+    tune.scheduler._workers = {"other": "aaaa", "culprit": "1f2e"}  # as noted while Tune ran
+    assert tune.scheduler.broke_off(OOM)
     assert [event.partition(" rate ")[2][9:] for event in driver.events] == [
         "the machine's memory ran out; tried again from step 0",
         "Tune broke off; tried again from step 0",
     ]
-    again, same = driver.start()
-    assert same == spec
-    assert driver.state.goes_on(told=OOM, culprit=again)
+    tune = Tune(driver)
+    assert tune.start("again") == spec
+    tune.scheduler._workers = {"again": "1f2e"}
+    assert tune.scheduler.broke_off(OOM)
     assert [row.failure for row in driver.ended] == ["host_memory"]
 
 
-def test_tune_that_breaks_off_three_times_without_a_result_is_given_up(driver):
-    verdicts = []
-    for _ in range(2):
-        verdicts.append(driver.state.goes_on(told="?", culprit=None))
-    driver.finish(*driver.start())
-    for _ in range(3):
-        verdicts.append(driver.state.goes_on(told="?", culprit=None))
-    assert verdicts == [True, True, True, True, False]
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_trials", "_trial_metadata", "_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache",
+        "_actor_manager", "_actor_cache", "_trial_to_actor",
+    ],
+)  # fmt: skip
+def test_tune_s_controller_still_has(name):
+    assert name in TuneController.__init__.__code__.co_names
 
 
-def test_a_lost_machine_is_told_once(driver):
-    driver.state.count_machines()
-    driver.machines.discard("b")
-    driver.state.count_machines()
-    driver.state.count_machines()
-    assert driver.events == ["1 machine lost, which is no failure of the trials there; 1 left"]
+def test_the_actor_manager_still_has_its_actors_by_what_they_are_tracked_as():
+    assert RayActorManager(SimpleNamespace())._live_actors_to_ray_actors_resources == {}
+
+
+def test_the_cache_of_idle_workers_can_still_be_enlarged():
+    _ObjectCache(may_keep_one=True).increase_max("kind", by=1)
+
+
+def test_an_actor_still_has_its_id():
+    assert "_ray_actor_id" in ActorHandle.__init__.__code__.co_names

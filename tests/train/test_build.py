@@ -28,7 +28,7 @@ def test_gradient_checkpointing_changes_no_number(model, method, tmp_path):
     saving = replace(spec, recipe=replace(spec.recipe, gradient_checkpointing=True))
     assert saving.trial_id != spec.trial_id
     curves = [
-        run_trial(one, Context(store=Store(tmp_path)), lambda row: None).curve for one in (spec, saving)
+        run_trial(one, Context(store=Store(tmp_path)), lambda epoch: None).curve for one in (spec, saving)
     ]
     assert curves[0] == curves[1]
     assert len(curves[0]) == 2

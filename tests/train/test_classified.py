@@ -46,7 +46,7 @@ def plan(images, store):
 @pytest.fixture(scope="module")
 def row(plan, store):
     spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=1e-2)
-    return run_trial(spec, Context(store=Store(store)), lambda row: None)
+    return run_trial(spec, Context(store=Store(store)), lambda epoch: None)
 
 
 def test_the_majority_class_is_scored_as_scikit_learn_s_dummy_is(row, plan):

@@ -30,7 +30,7 @@ def specs(asked: Sweep, store):
 
 
 def run(spec, store):
-    return run_trial(spec, Context(store=Store(store)), lambda row: None)
+    return run_trial(spec, Context(store=Store(store)), lambda epoch: None)
 
 
 def built(spec, store):

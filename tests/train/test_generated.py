@@ -67,7 +67,7 @@ def spec_of(plan, method: str, *, seed: int = 0):
     return plan.final_spec(cell, seed=seed, lr=3e-3)
 
 
-def run(spec, store, checkpoints=None, report=lambda row: None):
+def run(spec, store, checkpoints=None, report=lambda epoch: None):
     row = run_trial(spec, Context(store=Store(store), checkpoints=checkpoints), report)
     assert row.status == "done", row.error
     return row
@@ -122,7 +122,7 @@ def test_a_run_broken_off_while_it_samples_keeps_its_samples(plan, lora_row, sto
     before = kept[0].stat().st_mtime_ns
     epochs = []
     again = Checkpoints(folder, seconds=600)
-    row = run(spec, store, again, report=lambda row: epochs.append(row.epochs))
+    row = run(spec, store, again, report=lambda epoch: epochs.append(epoch.number))
     assert epochs == [2], "the verdict on the last epoch alone is asked again"
     assert again.loaded_step == row.steps == row.resumed_step
     assert kept[0].stat().st_mtime_ns == before
@@ -204,7 +204,7 @@ def test_an_adapter_draws_the_samples_of_the_run_again(method, plan, store):
 
 def test_a_model_that_tuning_made_worse_is_said_to_have_learned_nothing(plan, store):
     spec = replace(spec_of(plan, "lora"), lr=3.0)
-    row = run_trial(spec, Context(store=Store(store)), lambda row: None)
+    row = run_trial(spec, Context(store=Store(store)), lambda epoch: None)
     if row.status == "done":
         assert row.metrics["test/fid"] > row.metrics["test/fid_untuned"]
         assert any(remark.startswith("learned nothing: test FID") for remark in row.remarks)

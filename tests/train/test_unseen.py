@@ -71,13 +71,13 @@ def test_a_search_trial_shows_a_network_no_test_image(method, augmentation, tmp_
     plan = planned(tmp_path, method=method, augmentation=augmentation)
     search, final = both_specs(plan)
     with watched() as seen:
-        run_trial(search, Context(store=Store(tmp_path)), lambda row: None)
+        run_trial(search, Context(store=Store(tmp_path)), lambda epoch: None)
     data = plan.data["digits"]
     images = build(search, tmp_path).images
     assert num_seen(seen, images, data.cases("val")) == len(data.cases("val"))
     assert num_seen(seen, images, data.cases("test")) == 0
     with watched() as seen:
-        run_trial(final, Context(store=Store(tmp_path)), lambda row: None)
+        run_trial(final, Context(store=Store(tmp_path)), lambda epoch: None)
     assert num_seen(seen, images, data.cases("test")) == len(data.cases("test"))
 
 

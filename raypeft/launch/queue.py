@@ -1,13 +1,14 @@
-"""A running sweep: what starts next, what is committed, what is tried again, and why it ends."""
+"""The queue of a running sweep: what starts next, is committed or tried again, and why the sweep ends."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from raypeft.core.checkpoints import newest_step
+from raypeft.core.epoch import Epoch
 from raypeft.core.errors import BrokenError, DrainedError, LowSpaceError, RaypeftError, StorageError
 from raypeft.core.result import Failure, Result
 from raypeft.core.spec import Cell, TrialSpec
@@ -18,10 +19,12 @@ from raypeft.launch.failures import (
     TRIES,
     UNSURE_TRIES,
     Breaker,
+    Deaths,
     cause_of_death,
     may_be_a_lost_machine,
     reason,
 )
+from raypeft.launch.job import Died, Drained, Dropped, Ending, Failed, Finished, Job
 from raypeft.launch.plan import Plan
 from raypeft.launch.preflight import cannot_write
 from raypeft.launch.search import CellSearch, open_searches
@@ -34,8 +37,8 @@ TOLD = 500  # characters, of the end of what Ray tells, that the history and fai
 MOST_BREAKS = 3  # of Tune in a row, with no trial committed in between
 
 
-class SweepState:
-    """The cells of a running sweep, the trials in flight, and the only place that commits."""
+class JobQueue:
+    """Hands out the trials of a sweep, hears of them, and alone commits what they leave."""
 
     def __init__(
         self,
@@ -64,17 +67,12 @@ class SweepState:
         }
         self.history = History(store)
         self._breaker = Breaker(cell.method for cell in plan.sweep.cells)
-        self._running: dict[str, _Running] = {}  # by Tune's trial id
-        self._in_place: set[str] = set()  # those of them that have their place on a machine, or had
-        self._pruned: set[str] = set()
-        self._deaths: dict[str, list[_Death]] = {}  # by trial id
+        self._running: dict[str, Job] = {}  # by trial id
+        self._in_place: set[str] = set()  # those of them that have their place on a machine
+        self._deaths = Deaths()
         self._remarks: dict[str, list[str]] = {}  # by trial id
         self._broke_off: list[int] = []  # trials committed at each end of a Tuner that broke off
         self._micro_batches: dict[Cell, int] = {}  # of cells whose own does not fit
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Tune pickles what it is given, for a restore that raypeft never makes: the ledger is the state.
-        return str, ("see the ledger",)
 
     def settle(
         self,
@@ -89,8 +87,8 @@ class SweepState:
         # Tune itself lets trials of one worker wait for their place. Of several workers it knows nothing.
         self._counts = any(demand.workers > 1 for demand in demands.values())
 
-    def start_next(self, tune_id: str) -> dict[str, Any] | None:
-        """The config of the trial to run now: final runs and open cells before new ones.
+    def next(self) -> Job | None:
+        """The trial to run now, None to wait: final runs and open cells before new ones.
 
         Where trials have several workers, none starts without room for all of it: the first in line
         waits, and those behind it, for small ones would take its place for ever.
@@ -106,91 +104,52 @@ class SweepState:
             if free is not None and self._running and not demand.fits(free):
                 return None
             cell.start(spec)
-            running = self._running[tune_id] = _Running(cell, spec, spec.trial_id, self._nodes())
-            trial = {
-                "trial_id": running.trial_id,
-                "spec": spec.to_dict(),
-                "attempt": self._attempt(running.trial_id),
-                "micro_batch_size": self._micro_batches.get(cell.cell, spec.recipe.micro_batch_size),
-                "remarks": self._remarks.get(running.trial_id, []),
-            }
-            return self._settings | trial | {"demand": asdict(demand)}
+            trial_id = spec.trial_id
+            job = Job(cell, spec, trial_id, self._nodes(), self._config(cell, spec, trial_id))
+            self._running[trial_id] = job
+            return job
         return None
+
+    def report(self, job: Job, epoch: Epoch) -> bool:
+        """Whether the trial goes on after `epoch`; ASHA stops poor candidates."""
+        return not job.cell.should_prune(job.spec, epoch.curve)
+
+    def close(self, job: Job, ending: Ending) -> None:
+        """Commit or record what the job left, or put its trial in line again; once per job."""
+        if self._running.get(job.trial_id) is not job:
+            return
+        del self._running[job.trial_id]
+        self._in_place.discard(job.trial_id)
+        match ending:
+            case Finished(row):
+                self._commit(row)
+            case Failed(row):
+                self._failed(job, row)
+            case Died(told):
+                self._died(job, told)
+            case Drained():
+                self._drained(job)
+            case Dropped(why):
+                self._again(job, why)
 
     @property
     def num_running(self) -> int:
-        """Trials handed to Tune and not ended."""
+        """Jobs handed out and not closed."""
         return len(self._running)
 
     @property
     def num_in_place(self) -> int:
         """Those of them that have their place on a machine; the others wait for one."""
-        return len(self._in_place.intersection(list(self._running)))
+        return len(self._in_place)
 
-    def started(self, tune_id: str) -> None:
+    def started(self, job: Job) -> None:
         """The trial has its place in the cluster."""
-        self._in_place.add(tune_id)
-        if tune_id in self._running and self._holds_lease():
-            trial_id = self._running[tune_id].trial_id
-            self.history.note(
-                "start", trial_id=trial_id, attempt=self._attempt(trial_id), step=self._step(trial_id)
-            )
-
-    def should_stop(self, tune_id: str, row: Result) -> bool:
-        """Whether ASHA stops the trial after the epoch that `row` reports."""
-        if row.status != "pruned" or tune_id not in self._running:
-            return False
-        running = self._running[tune_id]
-        if not running.cell.should_prune(running.spec, row.curve):
-            return False
-        self._pruned.add(tune_id)
-        return True
-
-    def end(self, tune_id: str, row: Result | None) -> None:
-        """Commit a trial that ended with its row; one without, or cut short, was told to leave."""
-        running = self._running.pop(tune_id, None)
-        if running is None:
+        if self._running.get(job.trial_id) is not job:
             return
-        if row is None or (row.status == "pruned" and tune_id not in self._pruned):
-            self._left(running)
-        elif row.status == "failed":
-            self._failed(running, row)
-        else:
-            self._commit(row)
-
-    def died(self, tune_id: str, told: str) -> None:
-        """The process of a trial ended without a word; `told` is what Ray tells of it."""
-        running = self._running.pop(tune_id, None)
-        if running is None:
-            return
-        if self.stopping or DrainedError.__name__ in told:
-            return self._left(running)
-        spec, trial_id = running.spec, running.trial_id
-        deaths = self._deaths.setdefault(trial_id, [])
-        stacks = keep_stacks(self._store, trial_id, f"{self._attempt(trial_id)}-{len(deaths) + 1}")
-        cause: Failure = "hung" if stacks else cause_of_death(told)
-        deaths.append(_Death(cause, running.nodes))
-        if not deaths[-1].counts(self._nodes()):
-            return self._again(running, "machine lost")
-        what = CAUSES[cause]
-        if cause == "hung":
-            what += f" for {self._safety.hang_seconds:g} s (where it stood: stacks/{stacks[0].name})"
-        tries = UNSURE_TRIES if may_be_a_lost_machine(told) else TRIES[cause]
-        if self._num_counted(trial_id) < tries:
-            self._again(running, what, told=told)
-            return None if may_be_a_lost_machine(told) else self._broke(what, spec)
-        error = "\n".join(filter(None, (f"{what}; tried {tries} times", told[-TOLD:])))
-        self._fail(
-            Result.of(
-                spec,
-                sweep=self._plan.sweep.name,
-                status="failed",
-                failure=cause,
-                error=error,
-                remarks=tuple(self._remarks.get(trial_id, ())),
-                attempt=self._attempt(trial_id),
-            )
-        )
+        self._in_place.add(job.trial_id)
+        if self._holds_lease():
+            attempt, step = self._attempt(job.trial_id), self._step(job.trial_id)
+            self.history.note("start", trial_id=job.trial_id, attempt=attempt, step=step)
 
     def count_machines(self) -> None:
         """Called now and then: Ray learns of a lost machine long after the trials on it went silent."""
@@ -201,18 +160,21 @@ class SweepState:
             )
         self._machines = alive
 
-    def goes_on(self, *, told: str, culprit: str | None) -> bool:
-        """Whether another Tuner is to go on after one broke off, with `told`; its trials are in line again.
-
-        The `culprit`, by Tune's id, died of it; the others did nothing.
-        """
-        if culprit is not None:
-            self.died(culprit, told)
-        for tune_id in list(self._running):
-            self._again(self._running.pop(tune_id), "Tune broke off")
+    def goes_on(self) -> bool:
+        """Whether another Tuner is to go on after one broke off, whose jobs were closed."""
         progress = len(self._ledger)
         self._broke_off = [seen for seen in self._broke_off if seen == progress] + [progress]
         return len(self._broke_off) < MOST_BREAKS and not self.stopping
+
+    def _config(self, cell: CellSearch, spec: TrialSpec, trial_id: str) -> dict[str, Any]:
+        trial = {
+            "trial_id": trial_id,
+            "spec": spec.to_dict(),
+            "attempt": self._attempt(trial_id),
+            "micro_batch_size": self._micro_batches.get(cell.cell, spec.recipe.micro_batch_size),
+            "remarks": self._remarks.get(trial_id, []),
+        }
+        return self._settings | trial | {"demand": asdict(self._demands[cell.cell])}
 
     def _holds_lease(self) -> bool:
         """Gives up where not: another driver runs the trials now."""
@@ -229,10 +191,36 @@ class SweepState:
         """The number of the trial's present or next attempt; within one it may be tried again."""
         return self._ledger.num_failures(trial_id) + 1
 
-    def _num_counted(self, trial_id: str) -> int:
-        """Deaths count unless a machine that was there at the start is gone: spot machines are."""
+    def _died(self, job: Job, told: str) -> None:
+        """A machine that was lost makes it no failure; a process that died is tried again."""
+        if self.stopping or DrainedError.__name__ in told:
+            return self._drained(job)
+        spec, trial_id = job.spec, job.trial_id
+        attempt = self._attempt(trial_id)
+        stacks = keep_stacks(self._store, trial_id, f"{attempt}-{self._deaths.number(trial_id) + 1}")
+        cause: Failure = "hung" if stacks else cause_of_death(told)
         alive = self._nodes()
-        return sum(death.counts(alive) for death in self._deaths.get(trial_id, ()))
+        if not self._deaths.add(trial_id, job.nodes, alive=alive):
+            return self._again(job, "machine lost")
+        what = CAUSES[cause]
+        if cause == "hung":
+            what += f" for {self._safety.hang_seconds:g} s (where it stood: stacks/{stacks[0].name})"
+        tries = UNSURE_TRIES if may_be_a_lost_machine(told) else TRIES[cause]
+        if self._deaths.counted(trial_id, alive=alive) < tries:
+            self._again(job, what, told=told)
+            return None if may_be_a_lost_machine(told) else self._broke(what, spec)
+        error = "\n".join(filter(None, (f"{what}; tried {tries} times", told[-TOLD:])))
+        self._fail(
+            Result.of(
+                spec,
+                sweep=self._plan.sweep.name,
+                status="failed",
+                failure=cause,
+                error=error,
+                remarks=tuple(self._remarks.get(trial_id, ())),
+                attempt=attempt,
+            )
+        )
 
     def _commit(self, row: Result) -> None:
         try:
@@ -246,16 +234,14 @@ class SweepState:
         self.history.note("commit", trial_id=row.trial_id, status=row.status, step=row.resumed_step)
         self._on_end(row)
 
-    def _failed(self, running: _Running, row: Result) -> None:
+    def _failed(self, job: Job, row: Result) -> None:
         if row.failure == "storage":
             what = (row.error or "").partition("\n")[0]
             return self.give_up(cannot_write(what, self._store))
         if row.failure == "gpu_memory":
             smaller = max(1, row.micro_batch_size // 2)
-            self._micro_batches[running.cell.cell] = smaller
-            self._again(
-                running, f"GPU memory: micro-batch {row.micro_batch_size} -> {smaller}, same gradient"
-            )
+            self._micro_batches[job.cell.cell] = smaller
+            self._again(job, f"GPU memory: micro-batch {row.micro_batch_size} -> {smaller}, same gradient")
             return
         self._fail(row)
 
@@ -270,24 +256,24 @@ class SweepState:
         self._on_end(row)
         self._broke(reason(row), row)
 
-    def _again(self, running: _Running, why: str, *, told: str = "") -> None:
+    def _again(self, job: Job, why: str, *, told: str = "") -> None:
         """Back in line; it goes on from its newest checkpoint. `told`: what Ray knows of it."""
-        step = self._step(running.trial_id)
+        step = self._step(job.trial_id)
         outcome = f"{why}; tried again from step {step}"
-        self._remarks.setdefault(running.trial_id, []).append(outcome)
-        self.history.note("retry", trial_id=running.trial_id, why=why, step=step, told=told[-TOLD:])
-        self._on_event(f"{running.spec}: {outcome}")
-        running.cell.give_back(running.spec)
+        self._remarks.setdefault(job.trial_id, []).append(outcome)
+        self.history.note("retry", trial_id=job.trial_id, why=why, step=step, told=told[-TOLD:])
+        self._on_event(f"{job.spec}: {outcome}")
+        job.cell.give_back(job.spec)
 
-    def _left(self, running: _Running) -> None:
+    def _drained(self, job: Job) -> None:
         """It saved its state because its machine, or all, are to be left."""
-        step = self._step(running.trial_id)
-        self.history.note("leave", trial_id=running.trial_id, step=step)
+        step = self._step(job.trial_id)
+        self.history.note("leave", trial_id=job.trial_id, step=step)
         if self.stopping:
             self.num_left += step > 0
             return
-        self._on_event(f"{running.spec}: preempted, its state saved; goes on from step {step}")
-        running.cell.give_back(running.spec)
+        self._on_event(f"{job.spec}: preempted, its state saved; goes on from step {step}")
+        job.cell.give_back(job.spec)
 
     def _broke(self, cause: str, of: TrialSpec | Result) -> None:
         try:
@@ -307,8 +293,8 @@ class SweepState:
 
     def _free(self) -> dict[str, float]:
         free = dict(self._cluster())
-        for running in self._running.values():
-            for name, amount in self._demands[running.cell.cell].total.items():
+        for job in self._running.values():
+            for name, amount in self._demands[job.cell.cell].total.items():
                 free[name] = free.get(name, 0.0) - amount
         return free
 
@@ -316,25 +302,3 @@ class SweepState:
         """The largest trials first: they fill the cluster worst at the end, and warm workers stay alike."""
         total = self._demands[cell.cell].total
         return -max(total["GPU"], total["CPU"] / 1024), cell.best is None, not cell.is_open
-
-
-@dataclass(frozen=True)
-class _Death:
-    """How the process of a trial ended, and the machines that were alive when it started."""
-
-    cause: Failure
-    nodes: frozenset[str]
-
-    def counts(self, alive: frozenset[str]) -> bool:
-        """Whether all of those machines are still `alive`: the trial, not a machine, is to blame."""
-        return self.nodes <= alive
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A trial in flight, and the machines that were alive when it started."""
-
-    cell: CellSearch
-    spec: TrialSpec
-    trial_id: str  # costly to work out
-    nodes: frozenset[str]
