@@ -8,7 +8,6 @@ import zipfile
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 
 from raypeft.core.spec import Recipe, Search, Sweep, grid
@@ -19,7 +18,7 @@ from raypeft.launch.plan import make_plan
 from raypeft.results import open_results
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
-from raypeft.train import run_trial
+from raypeft.train import Context, run_trial
 
 RATES = {"linear": 1e-5, "bitfit": 3e-3}  # the first learns nothing in two epochs
 
@@ -52,11 +51,7 @@ def store(images, tmp_path_factory):
     for cell in plan.sweep.cells:
         for seed in (0, 1):
             spec = plan.final_spec(cell, seed=seed, lr=RATES[cell.method])
-            ledger.commit(
-                run_trial(
-                    spec, sweep="m", store=found.path, device=torch.device("cpu"), report=lambda row: None
-                )
-            )
+            ledger.commit(run_trial(spec, Context(store=found, sweep="m"), lambda epoch: None))
     return found
 
 

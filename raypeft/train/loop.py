@@ -16,7 +16,7 @@ from raypeft.core.errors import DivergedError, DrainedError
 from raypeft.methods.decay import decayed_names
 from raypeft.tasks import Task
 from raypeft.train.checkpoint import Checkpoints
-from raypeft.train.workers import Statistics, Workers, split_like, whole
+from raypeft.train.workers import Workers, split_like, whole
 
 Curve = tuple[Mapping[str, float], ...]
 """One entry per epoch: "epoch", "train/loss" and the task's objective."""
@@ -108,7 +108,11 @@ def fit(
         for number, batch in list(enumerate(np.array_split(order, num_batches)))[at.steps :]:
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * _rate((epoch - 1) * num_batches + number, num_steps)
-            total += _step(model, wrapped, task, batch, epoch, settings.micro_batch_size, optimizer, workers)
+            optimizer.zero_grad(set_to_none=True)
+            total += workers.backward(
+                model, wrapped, task, batch, epoch=epoch, micro_batch_size=settings.micro_batch_size
+            )
+            optimizer.step()
             average.follow()
             if number + 1 < num_batches and _is_due(checkpoints, workers, device):
                 at.steps, at.loss = number + 1, workers.sum(total.clone()).item()
@@ -289,35 +293,3 @@ def _rate(step: int, num_steps: int) -> float:
 def _shuffled(cases: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     key = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()[:8]
     return np.random.default_rng(int.from_bytes(key, "big")).permutation(cases)
-
-
-def _step(
-    model: nn.Module,
-    wrapped: nn.Module,
-    task: Task,
-    batch: np.ndarray,
-    epoch: int,
-    micro_batch_size: int,
-    optimizer: torch.optim.Optimizer,
-    workers: Workers,
-) -> torch.Tensor:
-    """One optimizer step on the mean loss of `batch`; returns the sum of this worker's losses, detached.
-
-    Batches and micro-batches are of near-equal size, so that none holds a single image, on which
-    BatchNorm cannot train.
-    """
-    optimizer.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=next(model.parameters()).device)
-    micro_batches = np.array_split(batch, math.ceil(len(batch) / micro_batch_size))
-    dealt = workers.deal(micro_batches)
-    with Statistics(model, workers, num_micro_batches=len(micro_batches)) as statistics:
-        for number, (micro_batch, counts) in enumerate(dealt, start=1):
-            with workers.summing_gradients(wrapped, now=number == len(dealt)):
-                loss = task.loss(wrapped, micro_batch, epoch=epoch)
-                # DDP and FSDP take the mean over workers where the sum is meant.
-                torch.autograd.backward(loss * (workers.size if counts else 0) / len(batch))
-            statistics.collect()
-            if counts:
-                total += loss.detach()
-    optimizer.step()
-    return total

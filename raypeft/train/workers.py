@@ -1,5 +1,6 @@
 """The processes that train one model together, and everything they must agree on."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -66,7 +67,36 @@ class Workers:
         numbers = [start + self.rank for start in rounds]
         return [(items[min(number, len(items) - 1)], number < len(items)) for number in numbers]
 
-    def summing_gradients(self, wrapped: nn.Module, *, now: bool) -> AbstractContextManager[None]:
+    def backward(
+        self,
+        model: nn.Module,
+        wrapped: nn.Module,
+        task: Task,
+        batch: np.ndarray,
+        *,
+        epoch: int,
+        micro_batch_size: int,
+    ) -> torch.Tensor:
+        """Gradients of the mean loss of `batch`; returns the sum of this worker's losses, detached.
+
+        Micro-batches are of near-equal size, so that none holds a single image, on which BatchNorm cannot
+        train.
+        """
+        total = torch.zeros((), device=next(model.parameters()).device)
+        micro_batches = np.array_split(batch, math.ceil(len(batch) / micro_batch_size))
+        dealt = self.deal(micro_batches)
+        with Statistics(model, self, num_micro_batches=len(micro_batches)) as statistics:
+            for number, (micro_batch, counts) in enumerate(dealt, start=1):
+                with self._summing_gradients(wrapped, now=number == len(dealt)):
+                    loss = task.loss(wrapped, micro_batch, epoch=epoch)
+                    # DDP and FSDP take the mean over workers where the sum is meant.
+                    torch.autograd.backward(loss * (self.size if counts else 0) / len(batch))
+                statistics.collect()
+                if counts:
+                    total += loss.detach()
+        return total
+
+    def _summing_gradients(self, wrapped: nn.Module, *, now: bool) -> AbstractContextManager[None]:
         """Around forward and backward of a micro-batch; DDP sums once, with the last one."""
         if isinstance(wrapped, DistributedDataParallel) and not now:
             return wrapped.no_sync()

@@ -19,7 +19,7 @@ from raypeft.datasets.cache import content_digests
 from raypeft.datasets.prepared import case_pseudonyms
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
-from raypeft.train import run_trial
+from raypeft.train import Context, run_trial
 from raypeft.train.predict import load_model
 
 
@@ -80,7 +80,7 @@ def trained(images, tmp_path_factory):
     )
     plan = make_plan(sweep, store=Store(store))
     spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=3e-3)
-    row = run_trial(spec, sweep="p", store=store, device=torch.device("cpu"), report=lambda row: None)
+    row = run_trial(spec, Context(store=Store(store)), lambda epoch: None)
     table = open_dataset(f"folder:{images}")
     files = dict(zip(case_pseudonyms(table, content_digests(table)), table.paths, strict=True))
     return store, row, files
