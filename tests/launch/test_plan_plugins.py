@@ -10,7 +10,8 @@ import pytest
 from raypeft.core.plugins import forget_plugin, load_plugins
 from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
-from raypeft.launch.plan import Plan
+from raypeft.launch.plan import Plan, check_plan, settle_plan
+from raypeft.store import Store
 
 GATE = (Path(__file__).parents[2] / "examples" / "own_method.py").read_text()
 METRIC = """
@@ -81,7 +82,6 @@ def test_a_changed_file_changes_the_ids_of_the_trials_that_use_it_alone(write):
 def test_trials_of_what_comes_with_raypeft_keep_their_ids_beside_a_plugin(write):
     without = Plan(sweep=SWEEP, weights_digests={"vit_nano": "w"}, data={"digits": DATA})
     spec = without.final_spec(SWEEP.cells[0], seed=0, lr=0.1)
-    assert "plugins" not in spec.to_dict()
     assert ids(plan_of(write(GATE)))["linear final"] == spec.trial_id
 
 
@@ -104,6 +104,16 @@ def test_a_plan_names_the_plugins_that_its_trials_use(write):
     plan = plan_of(write(GATE))
     assert plan.used_plugins == {"own.py": plan.plugins[0].digest}
     assert replace(plan, sweep=replace(SWEEP, cells=SWEEP.cells[:1])).used_plugins == {}
+
+
+def test_a_store_goes_on_with_its_plugin_moved_and_renamed(write, tmp_path):
+    store = Store(tmp_path / "store")
+    store.path.mkdir()
+    plan = plan_of(write(GATE))
+    settle_plan(plan, store=store)
+    assert store.plan.plugin_digests == {"own.py": plan.plugins[0].digest}
+    forget_plugin(plan.plugins[0])
+    check_plan(plan_of(write(GATE, "moved/renamed.py")), store=store)
 
 
 LOOSE = """
