@@ -44,14 +44,14 @@ def main() -> None:
     """Rates first, then the best of them put together wrongly."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
-    store = parser.parse_args().store
+    store = Store(parser.parse_args().store)
     torch.set_num_threads(1)
-    plan = make_plan(SWEEP, store=Store(store))
+    plan = make_plan(SWEEP, store=store)
     scores: dict[float, float] = {}
     print("| LoRA | validation noise MSE | FID | remarks |\n|---|---|---|---|")
     for rate in RATES:
         spec = plan.final_spec(SWEEP.cells[0], seed=0, lr=rate)
-        row = run_trial(spec, Context(store=Store(store)), lambda epoch: None)
+        row = run_trial(spec, Context(store=store), lambda epoch: None)
         if row.status != "done":
             print(f"| rate {rate:g} | {row.status}: {row.error} | | |", flush=True)
             continue
@@ -60,14 +60,14 @@ def main() -> None:
         error = row.metrics["val/noise_mse"]
         print(f"| rate {rate:g} | {error:.4f} | {scores[rate]:.1f} | {'; '.join(row.remarks)} |", flush=True)
     best = plan.final_spec(SWEEP.cells[0], seed=0, lr=min(scores, key=scores.__getitem__))
-    trial = build_trial(best, Context(store=Store(store)))
+    trial = build_trial(best, Context(store=store))
     for name, spoil in (
         ("never loaded", lambda model: scale(model, 0.0)),
         ("scaled by alpha, not alpha / r (r = 4)", lambda model: scale(model, 4.0)),
         ("scaled by alpha, not alpha / r, at r = 16", lambda model: scale(model, 16.0)),
         ("A and B drawn at random, as a layer's own default is", draw_again),
     ):
-        model, _ = load_adapter(store / "adapters" / best.trial_id)
+        model, _ = load_adapter(store.adapter(best.trial_id))
         spoil(model)
         error = trial.task.score(trial.task.predict(model, trial.val), trial.val)
         print(f"| {name} | {error:.4f} | {fid(best, trial, model, store):.1f} | |", flush=True)
@@ -90,7 +90,7 @@ def draw_again(model: nn.Module) -> None:
             module.lora_B.reset_parameters()
 
 
-def fid(spec: TrialSpec, trial: Trial, model: nn.Module, store: Path) -> float:
+def fid(spec: TrialSpec, trial: Trial, model: nn.Module, store: Store) -> float:
     """As a final run's, of another model."""
     num_images, size = spec.recipe.generates_by.num_images, trial.task.batch_size
     cases = prompted_cases(trial, num_images)
@@ -101,7 +101,7 @@ def fid(spec: TrialSpec, trial: Trial, model: nn.Module, store: Path) -> float:
         data=trial.data,
         image_size=spec.recipe.image_size,
         interpolation=spec.preprocessing.interpolation,
-        cache_dir=store / "cache",
+        cache_dir=store.cache,
         device=CPU,
     )
     both = (extractor.features(part, device=CPU) for part in (trial.images[cases], images))

@@ -1,11 +1,6 @@
-"""Where the checkpoints of a trial lie, for those who look without torch, which takes seconds to import."""
+"""How far the checkpoints of a trial are, for those who look without torch, which takes seconds to import."""
 
 from pathlib import Path
-
-
-def checkpoint_folder(store: Path, trial_id: str) -> Path:
-    """Where the checkpoints of a trial lie until it is committed."""
-    return store / "checkpoints" / trial_id
 
 
 def newest_step(folder: Path) -> int:

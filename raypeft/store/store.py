@@ -144,6 +144,10 @@ class Store:
         """Return the folder of a trial's checkpoints, which is removed when it is committed."""
         return self.checkpoints_folder / trial_id
 
+    def partial_samples(self, trial_id: str) -> Path:
+        """Return the folder of what a final run has generated so far, beside its checkpoints."""
+        return self.checkpoints(trial_id) / self.samples_folder.name
+
     def samples(self, trial_id: str) -> Path:
         """Return the picture of some images that a final run generated, side by side."""
         return self.samples_folder / f"{trial_id}.png"

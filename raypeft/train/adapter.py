@@ -19,6 +19,7 @@ from raypeft.datasets.pixels import Display
 from raypeft.methods import apply_method, bind_method
 from raypeft.methods.base import classifier
 from raypeft.models import bind_model, build_model, check_weights, read_weights, stored_model
+from raypeft.store import Store
 from raypeft.store.store import CARD, bytes_of_adapter
 
 PREFIX = "base_model.model."  # as `peft` names the tensors of a wrapped model
@@ -81,7 +82,7 @@ def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> str:
     """The model's name, with a path to its weights unless they come with the name. Raises: WeightsError."""
     text, digest = about["model"], about["spec"]["weights_digest"]
     if weights is None:
-        text = stored_model(text, digest, cache_dir=folder.parent.parent / "cache")
+        text = stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
     else:
         text = write_call(parse_call(text, kind="model")[0], {"weights": os.path.abspath(weights)})
     try:

@@ -79,7 +79,7 @@ def score_samples(trial: Trial, task: Generate) -> Scored:
     images, untuned = (
         sample(trial.context, task, model, cases, num_images, folder=folder)
         for model, folder in (
-            (lambda: trial.model, store.checkpoints(spec.trial_id) / "samples"),
+            (lambda: trial.model, store.partial_samples(spec.trial_id)),
             _untuned(trial, task),
         )
     )

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from raypeft.core.checkpoints import checkpoint_folder
 from raypeft.core.errors import DrainedError
 from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
@@ -107,7 +106,7 @@ def test_prompts_are_the_classes_of_the_images_compared_with(lora_row, store):
 def test_a_run_broken_off_while_it_samples_keeps_its_samples(plan, lora_row, store, monkeypatch):
     """Told to leave after its first batch: trains no more, draws the rest, ends in the same row."""
     spec = spec_of(plan, "lora")
-    folder = checkpoint_folder(store, spec.trial_id)
+    folder = Store(store).checkpoints(spec.trial_id)
     monkeypatch.setattr("raypeft.train.checkpoint.DRAIN_SECONDS", 0)
     for path in (folder / "samples").iterdir():
         path.unlink()
@@ -143,7 +142,7 @@ def test_a_run_broken_off_while_it_trains_ends_in_the_same_row(plan, lora_row, s
 
 def test_damaged_samples_are_drawn_again(plan, lora_row, store):
     spec = spec_of(plan, "lora")
-    path = checkpoint_folder(store, spec.trial_id) / "samples" / "000000.safetensors"
+    path = Store(store).partial_samples(spec.trial_id) / "000000.safetensors"
     good = load_file(path)["images"].clone()  # what was read is a view of the file
     half = path.read_bytes()[:100]
     path.unlink()
