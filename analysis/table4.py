@@ -21,7 +21,7 @@ PAPER = "dutt2024:4"
 def main(source: str = PAPER) -> None:
     """Print scores and mean ranks (ties averaged: the paper names no rule), and the paper's cells."""
     for study in open_study(source, ties="average"):
-        show(score_table(study.frame, study.metric, study.ties))
+        show(score_table(study.frame, study.metric, study.ties, superseded=study.superseded))
         for one in study.inferences:
             show(ranking_table(one), *sentences(one))
         if source != PAPER:

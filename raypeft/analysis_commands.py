@@ -81,7 +81,10 @@ def table(
     if parameters:
         tables = [parameter_table(study.frame) for study in studies]
     else:
-        tables = [score_table(study.frame, study.metric, study.ties) for study in studies]
+        tables = [
+            score_table(study.frame, study.metric, study.ties, superseded=study.superseded)
+            for study in studies
+        ]
     if as_json:
         print_json([table_facts(printed) for printed in tables])
         return
@@ -153,7 +156,7 @@ def show_results(store: Path) -> None:
     (study,) = open_study(store)
     if study.frame.empty:
         return
-    facts.print(to_grid(score_table(study.frame, study.metric)))
+    facts.print(to_grid(score_table(study.frame, study.metric, superseded=study.superseded)))
     _say(lead(study)[:1])
     held = Store(store)
     path = write_report(held, held.report)

@@ -55,7 +55,9 @@ class CheckedSweep:
         hours = sum(one.device_hours for one in cells)
         counted = f"{count(len(cells), 'cell')}, {count(self._checked.plan.num_trials, 'trial')}"
         told = f"{counted}: {self._checked.num_committed} committed, {left} left, {hours:.2g} device hours"
-        return "\n".join([told, *(f"warning: {text}" for text in self._checked.warnings)])
+        return "\n".join(
+            [told, *self._checked.growth, *(f"warning: {text}" for text in self._checked.warnings)]
+        )
 
     def final(self, *, seed: int, lr: float, **cell: str | float) -> TrialSpec:
         """Return the spec of one final run, for raypeft.run_trial.

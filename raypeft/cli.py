@@ -70,7 +70,7 @@ def status(store: Path, as_json: AsJson = False) -> None:
     if as_json:
         print_json(asdict(found))
         return
-    print_rows([_cell_row(cell, found.finals_per_cell) for cell in found.cells], as_json=False)
+    print_rows([_cell_row(cell) for cell in found.cells], as_json=False)
     facts.print(_state_line(found))
     for cause, number in found.failures.items():
         facts.print(f"{number} failed: {cause}")
@@ -78,14 +78,14 @@ def status(store: Path, as_json: AsJson = False) -> None:
         facts.print(f"warning: {line}")
 
 
-def _cell_row(cell: "CellStatus", finals_per_cell: int) -> dict[str, object]:
+def _cell_row(cell: "CellStatus") -> dict[str, object]:
     return {
         "method": cell.method,
         "model": cell.model,
         "dataset": cell.dataset,
         "fraction": cell.fraction,
         "candidates": f"{cell.candidates}/{cell.candidates_planned}",
-        "final runs": f"{cell.finals}/{finals_per_cell}",
+        "final runs": f"{cell.finals}/{cell.finals_planned}",
         "best rate": f"{cell.best_lr:.1e}" if cell.best_lr else "",
         "best val": f"{cell.best_val:.3f}" if cell.best_val is not None else "",
         "test": f"{cell.mean_test:.3f}" if cell.mean_test is not None else "",
@@ -101,6 +101,8 @@ def _state_line(found: "StoreStatus") -> str:
     line += f" ({counts})" if counts else ""
     if found.without_rate:
         line += f"; {count(found.without_rate, 'final run')} without a usable learning rate"
+    if found.superseded:
+        line += f"; {count(found.superseded, 'superseded run')} of an earlier search"
     if found.trials_per_hour:
         line += f"; {found.trials_per_hour:.3g} an hour"
     if found.hours_left:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from raypeft.analysis.questions.choose import Wanted, choose_runs
 from raypeft.analysis.ranking.verdict import headline, sentences
-from raypeft.analysis.read.load import load_rows, to_frame
+from raypeft.analysis.read.load import load_results, load_rows
 from raypeft.analysis.report.page import lead, write_report
 from raypeft.analysis.report.plots.ranks import draw_rank_intervals
 from raypeft.analysis.report.plots.style import styles_of
@@ -85,9 +85,10 @@ class Results:
         """One row per committed or failed trial, by trial id.
 
         Columns: those of raypeft.Result, each metric as a column of its own, e.g. "test/f1_macro" (NaN where
-        a trial has none). `stage` is "search" or "final", `status` done, pruned, diverged or failed.
+        a trial has none). `stage` is "search" or "final", `status` done, pruned, diverged or failed;
+        `superseded` marks what an earlier, smaller search left, which counts in no table.
         """
-        return to_frame(load_rows(self.store))
+        return load_results(self.store)
 
     def rank(self, metric: str | None = None, *, ties: Ties = "average") -> Ranking:
         """Rank the methods by `metric`; default: test macro F1, or FID where only that is there.

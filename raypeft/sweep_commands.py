@@ -196,11 +196,14 @@ def _print_plan(
 ) -> None:
     from raypeft.launch.checked import check_sweep
     from raypeft.launch.estimate import read_paces
+    from raypeft.launch.rehearsal import without_trace
+    from raypeft.store import Store
 
     paces = read_paces(rates) if rates else None
-    checked = check_sweep(sweep, store=store, console=talk, cache=cache, paces=paces)
+    with without_trace(Store(store)) as scratch:
+        checked = check_sweep(sweep, store=store, console=talk, cache=cache, paces=paces, decode_in=scratch)
     plan, cells, warnings = checked.plan, checked.cells, checked.warnings
-    candidates = sum(map(plan.sweep.num_candidates, plan.sweep.cells))
+    candidates = sum(one.candidates for one in plan.cells.values())
     counts = {
         "cells": len(plan.sweep.cells),
         "candidates": candidates,
@@ -212,12 +215,19 @@ def _print_plan(
         print_json(
             {"sweep": sweep.name, "store": str(store)}
             | counts
-            | {"warnings": warnings, "plan": plan.record().to_dict(), "subsets": plan.subset_cases()}
+            | {
+                "growth": checked.growth,
+                "warnings": warnings,
+                "plan": plan.record().to_dict(),
+                "subsets": plan.subset_cases(),
+            }
             | {"estimate": [asdict(cell) for cell in cells]}
         )
         return
     print_rows([_cell_row(plan, one) for one in cells], as_json=False)
     for line in _plan_lines(plan, cells, counts, store):
+        facts.print(line)
+    for line in checked.growth:
         facts.print(line)
     for warning in warnings:
         facts.print(f"warning: {warning}")

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import os
+import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ import pytest
 from PIL import Image
 
 SWEEP = """
+from raypeft.launch.plan import make_plan
+from raypeft.store import Store
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 SWEEP = Sweep(
     name="tiny",
@@ -164,8 +168,8 @@ def test_what_is_prepared_is_found_by_a_sweep(cli, scans, tmp_path):
     store = tmp_path / "store"
     arguments = ("--datasets", source, "--store", store, "--cache", cache, "--dry-run")
     assert cli("run", tmp_path / "tiny.py", *arguments)[0] == 0
-    linked = list((store / "cache" / "images").glob("*.arrow"))
-    assert [one.stat().st_ino for one in linked] == [path.stat().st_ino]
+    assert list(cache.rglob("*.arrow")) == [path]
+    assert not store.exists()
 
 
 def test_case_ids_lead_back_to_images(cli, scans, tmp_path):
@@ -199,6 +203,10 @@ def test_no_name_number_or_path_of_a_table_is_in_prepared_data_or_in_what_a_run_
     )
     assert code == 0, err
     assert "group: column Patient ID (12 values)" in err
+    assert not store.exists(), "a dry run leaves nothing behind"
+    asked = runpy.run_path(str(tmp_path / "tiny.py"))["SWEEP"]
+    cells = tuple(replace(cell, dataset=f"csv:{scans}/labels.csv") for cell in asked.cells)
+    make_plan(replace(asked, cells=cells), store=Store(store))
     files = [path for path in store.rglob("*") if path.is_file()]
     assert len(files) == 2  # the images and their table
     contents = {path: path.read_bytes() for path in files}

@@ -20,7 +20,9 @@ from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result
 from raypeft.core.sources import parse_source
 from raypeft.metrics.remarks import Kind, cell_remarks
+from raypeft.metrics.superseded import superseded
 from raypeft.store import Store
+from raypeft.store.plan import PlanRecord
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Study:
     metric: str
     predictions: PredictionStore
     ties: Ties = "average"
-    rows: tuple[Result, ...] = ()  # of a store
+    rows: tuple[Result, ...] = ()  # of a store, those that count
+    superseded: tuple[Result, ...] = ()  # of a store, those of an earlier, smaller search
+    plan: PlanRecord | None = None  # of a store
 
     @cached_property
     def inferences(self) -> list[Inference]:
@@ -46,7 +50,12 @@ class Study:
         cells: dict[tuple[object, ...], list[Result]] = {}
         for row in (row for row in self.rows if row.status != "failed"):
             cells.setdefault((row.model, row.dataset, row.fraction, row.method), []).append(row)
-        named = {own[0].cell: cell_remarks(own) for _, own in sorted(cells.items())}
+        planned = self.plan.by_name if self.plan else {}
+        named = {
+            own[0].cell: cell_remarks(own, num_candidates=planned[own[0].cell].candidates)
+            for _, own in sorted(cells.items())
+            if own[0].cell in planned
+        }
         return {name: found for name, found in named.items() if found}
 
     @cached_property
@@ -101,9 +110,12 @@ def open_study(
             f"no store, CSV file or published table {source}; give one, e.g. runs/quickstart or {NAME}"
         )
     store = Store.open(path)
-    rows = tuple(load_rows(store))
-    frame = to_frame(rows)
-    return [Study(frame, metric or default_metric(frame), PredictionStore(store), ties, rows)]
+    every, plan = load_rows(store), store.plan
+    old = superseded(every, plan.whole)
+    rows = tuple(row for row in every if row.trial_id not in old)
+    left = tuple(row for row in every if row.trial_id in old)
+    frame, predictions = to_frame(rows, plan), PredictionStore(store)
+    return [Study(frame, metric or default_metric(frame), predictions, ties, rows, left, plan)]
 
 
 def default_metric(frame: pd.DataFrame) -> str:

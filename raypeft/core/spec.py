@@ -248,14 +248,16 @@ class TrialSpec:
     split_seed: int
     weights_digest: str
     data_digest: str
-    search: Search | None = None  # stage search only: pruning depends on it
-    candidate: int | None = None  # stage search only: 0 .. search.trials - 1
+    search: Search | None = None  # stage search only, as far as this candidate: it follows from those before
+    candidate: int | None = None  # stage search only, from 0
     plugins: tuple[str, ...] = ()  # digests of those that registered a name that the trial uses
     protocol: int = PROTOCOL
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
         settle_fields(self)
+        if self.search is not None and self.candidate is not None:
+            object.__setattr__(self, "search", replace(self.search, trials=self.candidate + 1))
 
     def __str__(self) -> str:
         what = f"candidate {self.candidate}" if self.stage == "search" else f"final seed {self.seed}"
@@ -283,6 +285,8 @@ class TrialSpec:
         content = asdict(self)
         content["cell"]["dataset"] = dataset_label(self.cell.dataset)
         content["cell"]["model"] = model_label(self.cell.model)
+        if content["search"] is not None:  # how many candidates come after this one is no part of it
+            del content["search"]["trials"]
         return content
 
     @classmethod

@@ -31,7 +31,7 @@ def _few_test_images(plan: Plan) -> list[str]:
 def _no_pruning(plan: Plan) -> list[str]:
     sweep = plan.sweep
     searches = {"": sweep.search}
-    if sweep.carried_candidates and any(map(sweep.donor, sweep.cells)):
+    if sweep.carried_candidates and any(map(plan.whole.donor, sweep.cells)):
         searches[" around carried rates"] = replace(sweep.search, trials=sweep.carried_candidates)
     reasons = [_why_never(search, which, sweep.recipe.epochs) for which, search in searches.items()]
     return [f"pruning can never happen: {why}" for why in dict.fromkeys(reasons) if why]

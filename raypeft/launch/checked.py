@@ -10,7 +10,8 @@ from raypeft.launch.batches import check_batches
 from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.estimate import CellEstimate, Paces, estimate
-from raypeft.launch.plan import Plan, check_plan, make_plan
+from raypeft.launch.growth import describe_growth, join_store
+from raypeft.launch.plan import Plan, make_plan
 from raypeft.launch.preflight import check_space, check_store
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
@@ -23,6 +24,7 @@ class Checked:
     plan: Plan
     cells: Sequence[CellEstimate]
     warnings: Sequence[str]  # what may not be as the plan's author expects
+    growth: Sequence[str]  # a line per axis on which the store is to have more or less
     num_committed: int
 
 
@@ -33,22 +35,26 @@ def check_sweep(
     console: Terminal,
     cache: Path | None = None,
     paces: Paces | None = None,
+    decode_in: Store | None = None,
 ) -> Checked:
     """Check names, weights, every image, the store and its disk; `paces`: of a benchmark.
+
+    `decode_in`: the store whose cache gets the images; default `store`, where trials find them.
 
     Raises: ConfigError, PreflightError, PlanDiffersError, DataError.
     """
     where = Store(store)
     check_store(where)
     with ImageBar(console) as bar:
-        plan = make_plan(sweep, store=where, shared_cache=cache, watch=bar)
-    check_plan(plan, store=where)
+        plan = make_plan(sweep, store=decode_in or where, shared_cache=cache, watch=bar)
     ledger = Ledger(where)
+    plan = join_store(plan, ledger.rows(), store=where)
     check_space(plan, ledger, store=where)
     check_batches(plan)
     return Checked(
         plan=plan,
         cells=estimate(plan, ledger, paces),
         warnings=plan_warnings(plan),
-        num_committed=len(ledger),
+        growth=describe_growth(plan, ledger.rows(), store=where),
+        num_committed=len(plan.counting(ledger.rows())),
     )

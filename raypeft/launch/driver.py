@@ -277,7 +277,12 @@ class Driver:
             self._say(f"{number} failed: {cause} (raypeft status shows where; one is {row.trial_id})")
 
     def _tell_remarks(self) -> None:
-        by_cell = {str(cell.cell): cell_remarks(cell.committed()) for cell in self._queue.cells}
+        by_cell = {
+            str(cell.cell): cell_remarks(
+                cell.committed(), num_candidates=self._plan.cells[cell.cell].candidates
+            )
+            for cell in self._queue.cells
+        }
         for line in describe_remarks(by_cell):
             self._say(f"warning: {line}")
 

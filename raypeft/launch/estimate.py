@@ -115,11 +115,12 @@ def trial_flops(plan: Plan, cell: Cell, *, stage: str) -> float:
 def _estimate(
     plan: Plan, cell: Cell, ledger: Ledger, paces: Mapping[str, Paces], *, computes: bool
 ) -> CellEstimate:
-    rows = [row for row in ledger.rows() if _is_of(row, plan, cell)]
-    committed = [row.stage for row in rows]
+    rows = [row for row in plan.counting(ledger.rows()) if _is_of(row, plan, cell)]
+    committed, planned = [row.stage for row in rows], plan.cells[cell]
+    no_finals = has_no_rate(rows, planned.candidates)
     left = {
-        "search": plan.sweep.num_candidates(cell) - committed.count("search"),
-        "final": 0 if has_no_rate(rows) else len(plan.sweep.final_seeds) - committed.count("final"),
+        "search": planned.candidates - committed.count("search"),
+        "final": 0 if no_finals else len(planned.final_seeds) - committed.count("final"),
     }
     basis, pace = _pace(cell, paces)
     if _is_frozen(plan, cell):

@@ -11,10 +11,13 @@ from PIL import Image
 
 from raypeft.core.fonts import families, spell_missing_letters
 from raypeft.core.result import Result
+from raypeft.core.sources import dataset_label
+from raypeft.core.spec import Cell, model_label
 from raypeft.launch import mirror
 from raypeft.metrics import RANKED_BY
 from raypeft.metrics.remarks import cell_remarks
 from raypeft.store import Store
+from raypeft.store.plan import PlannedCell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,13 +34,12 @@ def send_grids(
     cell_runs: Mapping[str, Run],
     rows: Sequence[Result],
     *,
-    num_methods: int,
-    num_final_seeds: int,
+    planned: Mapping[str, PlannedCell],
     store: Store,
 ) -> None:
     """One grid per (model, dataset, fraction) whose cells are complete, in the run of each of its cells.
 
-    `cell_runs` by mirror.cell_key; `num_methods`: cells of such a block in the sweep.
+    `cell_runs` by mirror.cell_key; `rows`: those that count; `planned`: every cell, by its name.
     """
     blocks: dict[tuple[str, str, float], dict[str, list[Result]]] = {}
     for row in rows:
@@ -45,10 +47,15 @@ def send_grids(
             block = blocks.setdefault((row.model, row.dataset, row.fraction), {})
             block.setdefault(mirror.cell_key(row), []).append(row)
     for (model, dataset, fraction), cells in blocks.items():
-        complete = [key for key, own in cells.items() if mirror.is_complete(own, num_final_seeds)]
+        wanted = [one for one in planned.values() if _block(one.cell) == (model, dataset, fraction)]
+        complete = [
+            key
+            for key, own in cells.items()
+            if own[0].cell in planned and mirror.is_complete(own, planned[own[0].cell])
+        ]
         finals = [row for own in cells.values() for row in own if row.stage == "final"]
         done = [row for row in finals if row.status == "done"]
-        if len(complete) < num_methods or not done:
+        if len(complete) < len(wanted) or not done:
             continue
         runs = [cell_runs[key] for key in complete]
         waiting = [run for run in runs if GRID_TAG not in run.data.tags]
@@ -58,6 +65,10 @@ def send_grids(
         for run in waiting:
             client.log_figure(run.info.run_id, figure, FILE)
             client.set_tag(run.info.run_id, GRID_TAG, FILE)
+
+
+def _block(cell: Cell) -> tuple[str, str, float]:
+    return model_label(cell.model), dataset_label(cell.dataset), cell.fraction
 
 
 def draw_grid(finals: Sequence[Result], *, store: Store, title: str) -> Figure:
@@ -73,7 +84,8 @@ def draw_grid(finals: Sequence[Result], *, store: Store, title: str) -> Figure:
     means = {
         method: statistics.fmean(row.metrics[RANKED.name] for row in own) for method, own in by_method.items()
     }
-    doubted = {method: "nothing learned" in cell_remarks(own) for method, own in by_method.items()}
+    remarks = {method: cell_remarks(own, num_candidates=0) for method, own in by_method.items()}
+    doubted = {method: "nothing learned" in found for method, found in remarks.items()}
     strips = {}
     for number, method in enumerate(sorted(means, key=lambda name: (doubted[name], means[name])), start=1):
         place = "nothing learned:" if doubted[method] else f"{number}."

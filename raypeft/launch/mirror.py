@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from raypeft.core.text import csv_cell, shorten
 from raypeft.metrics import confusion_matrix
 from raypeft.metrics.remarks import cell_remarks, has_no_rate
 from raypeft.store import Store
+from raypeft.store.plan import PlannedCell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 TRIAL_TAG = "raypeft.trial_id"
 CELL_TAG = "raypeft.cell"
 MISSING_TAG = "raypeft.missing"
+SUPERSEDED_TAG = "raypeft.superseded"
+FINALS_TAG = "raypeft.finals"  # trial ids that a cell's summary is of
 PARENT_TAG = "mlflow.parentRunId"
 
 MOST_COUNTS = 40  # classes up to which counts stand in a confusion matrix's picture; the table has them all
@@ -65,9 +69,12 @@ def order(row: Result) -> tuple[str, bool, int, str]:
     )
 
 
-def is_complete(rows: Sequence[Result], num_final_seeds: int) -> bool:
-    """Whether nothing of one cell, whose `rows` these are, is left to run."""
-    return sum(row.stage == "final" for row in rows) >= num_final_seeds or has_no_rate(rows)
+def is_complete(rows: Sequence[Result], planned: PlannedCell) -> bool:
+    """Whether nothing of one cell, whose `rows` that count these are, is left to run."""
+    stages = Counter(row.stage for row in rows)
+    if stages["search"] < planned.candidates:
+        return False
+    return stages["final"] >= len(planned.final_seeds) or has_no_rate(rows, planned.candidates)
 
 
 def all_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
@@ -94,23 +101,28 @@ def create_cell_run(client: "MlflowClient", experiment_id: str, rows: Sequence[R
 
 
 def settle_cell(
-    client: "MlflowClient", parent: "Run", rows: Sequence[Result], *, num_final_seeds: int
+    client: "MlflowClient", parent: "Run", rows: Sequence[Result], *, planned: PlannedCell
 ) -> None:
-    """Give a cell's run its parameters, its summary once it is complete, and a status."""
+    """Give a cell's run its parameters, its summary once it is complete, and a status.
+
+    `rows`: those that count. A cell that grows is summed up anew.
+    """
     from mlflow.entities import Metric, Param
 
     finals = [row for row in rows if row.stage == "final"]
-    status = "FINISHED" if is_complete(rows, num_final_seeds) else "SCHEDULED"
-    if parent.info.status == status:
+    status = "FINISHED" if is_complete(rows, planned) else "SCHEDULED"
+    content = ",".join(row.trial_id for row in finals)
+    if parent.info.status == status and parent.data.tags.get(FINALS_TAG, "") == content:
         return
     params, metrics = _flatten(_cell_spec(rows[0])), {}
     if status == "FINISHED":
+        tags = {FINALS_TAG: content, "raypeft.remarks": _told(rows, planned)}
         if finals:
-            params["lr"] = finals[0].lr
+            tags["raypeft.lr"] = str(finals[0].lr)  # no parameter: MLflow's never change, a chosen rate may
+        for name, text in tags.items():
+            if text or name in parent.data.tags:
+                client.set_tag(parent.info.run_id, name, text)
         metrics = _over_seeds([row.metrics for row in finals if row.status == "done"])
-        if remarks := cell_remarks(rows):
-            text = "; ".join(f"{kind}: {text}" for kind, text in remarks.items())
-            client.set_tag(parent.info.run_id, "raypeft.remarks", text)
     ended = max(_milliseconds(row.ended) for row in rows)
     client.log_batch(
         parent.info.run_id,
@@ -121,6 +133,11 @@ def settle_cell(
         client.set_terminated(parent.info.run_id, status=status, end_time=ended)
     else:
         client.update_run(parent.info.run_id, status=status)
+
+
+def _told(rows: Sequence[Result], planned: PlannedCell) -> str:
+    remarks = cell_remarks(rows, num_candidates=planned.candidates)
+    return "; ".join(f"{kind}: {text}" for kind, text in remarks.items())
 
 
 def send_trial(

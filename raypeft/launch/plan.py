@@ -1,20 +1,17 @@
 """Sweep -> cells and trials: every check that can be made before a trial starts."""
 
-import difflib
 import functools
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from raypeft.core.errors import ConfigError, DataError, PlanDiffersError, RaypeftError
-from raypeft.core.files import write_file
+from raypeft.core.errors import ConfigError, DataError, RaypeftError
 from raypeft.core.fresh_process import check_in_fresh_process
 from raypeft.core.plugins import Plugin, load_plugins, plugins_of
+from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import (
     FEWEST_IMAGES,
@@ -23,16 +20,16 @@ from raypeft.core.spec import (
     Stage,
     Sweep,
     TrialSpec,
-    canonical_json,
     model_label,
 )
 from raypeft.core.text import count
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.launch.names import canonical_sweep, check_names, registered_names
+from raypeft.metrics.superseded import superseded
 from raypeft.models import bind_model, image_size_of, store_weights, weights_digest
 from raypeft.store import Store
-from raypeft.store.plan import DataRecord, PlanRecord, SubsetRecord
+from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord, SubsetRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +40,43 @@ class Plan:
     weights_digests: dict[str, str]  # by model
     data: dict[str, Prepared]  # by dataset source
     plugins: tuple[Plugin, ...] = ()  # those that the sweep names, and the installed ones
+    kept: tuple[PlannedCell, ...] = ()  # of the store, whether asked for or not: launch/growth.py
+
+    @functools.cached_property
+    def whole(self) -> Sweep:
+        """The sweep with every cell of its store: those that are not asked for may be donors."""
+        asked = set(map(str, self.sweep.cells))
+        others = tuple(one.cell for one in self.kept if str(one.cell) not in asked)
+        return replace(self.sweep, cells=self.sweep.cells + others)
+
+    @functools.cached_property
+    def cells(self) -> dict[Cell, PlannedCell]:
+        """What each cell that is asked for is to have: as much as is asked, or as the store has already."""
+        kept = {str(one.cell): one for one in self.kept}
+        cells = {}
+        for cell in self.sweep.cells:
+            held = kept.get(str(cell), PlannedCell(cell=cell, candidates=0, final_seeds=()))
+            cells[cell] = PlannedCell(
+                cell=cell,
+                candidates=max(self.whole.num_candidates(cell), held.candidates),
+                final_seeds=tuple(dict.fromkeys((*self.sweep.final_seeds, *held.final_seeds))),
+            )
+        return cells
 
     @functools.cached_property
     def num_trials(self) -> int:
-        """Trials in the whole sweep."""
-        return sum(map(self.trials_of, self.sweep.cells))
+        """Trials of all cells that are asked for."""
+        return sum(one.trials for one in self.cells.values())
 
-    def trials_of(self, cell: Cell) -> int:
-        """Candidates and final runs of a cell."""
-        return self.sweep.num_candidates(cell) + len(self.sweep.final_seeds)
+    def search_of(self, cell: Cell, *, carried: float | None) -> Search:
+        """The search that a cell makes; `carried` is its donor's rate, None where that has found none."""
+        search = self.whole.search_of(cell, carried=carried)
+        return replace(search, trials=self.cells[cell].candidates)
+
+    def counting(self, rows: Sequence[Result]) -> list[Result]:
+        """Those of a store's committed `rows` that the plan asks for."""
+        asked, old = set(map(str, self.sweep.cells)), superseded(rows, self.whole)
+        return [row for row in rows if row.cell in asked and row.trial_id not in old]
 
     def search_spec(self, cell: Cell, *, search: Search, candidate: int, lr: float) -> TrialSpec:
         """Candidate number `candidate` of a cell's `search`."""
@@ -109,7 +134,7 @@ class Plan:
         """What the store keeps of it."""
         return PlanRecord(
             sweep=self.sweep,
-            trials=self.num_trials,
+            cells=tuple(self.cells.values()),
             weights_digests={model_label(model): digest for model, digest in self.weights_digests.items()},
             data_digests={data.name: data.digest for data in self.data.values()},
             plugin_digests=self.used_plugins,
@@ -118,8 +143,11 @@ class Plan:
 
     def subsets(self, source: str) -> dict[tuple[float, int], np.ndarray]:
         """(fraction, seed) -> the training images that trials of a dataset see, as indices."""
-        fractions = sorted({cell.fraction for cell in self.sweep.cells if cell.dataset == source})
-        seeds = (self.sweep.search.seed, *self.sweep.final_seeds)
+        name = self.data[source].name
+        planned = [*self.cells.values(), *self.kept]
+        own = [one for one in planned if dataset_label(one.cell.dataset) == name]
+        fractions = sorted({one.cell.fraction for one in own})
+        seeds = dict.fromkeys((self.sweep.search.seed, *(seed for one in own for seed in one.final_seeds)))
         return {
             (fraction, seed): self.data[source].subset(fraction=fraction, seed=seed)
             for fraction in fractions
@@ -196,33 +224,6 @@ def make_plan(
     return plan
 
 
-def settle_plan(plan: Plan, *, store: Store) -> None:
-    """Write the plan and the subsets in a new store.
-
-    Raises: PlanDiffersError with a diff when it holds another plan.
-    """
-    check_plan(plan, store=store)
-    if not store.has_plan:
-        for source, data in plan.data.items():
-            _write_subsets(store.subset(data.name), plan, source)
-        store.write_plan(plan.record())
-
-
-def check_plan(plan: Plan, *, store: Store) -> None:
-    """Raises: PlanDiffersError with a diff when a store holds another plan, or one that is damaged."""
-    if not store.has_plan:
-        return
-    asked, held = plan.record().to_dict(), store.plan.to_dict()
-    if _without_places(held) != _without_places(asked):
-        before, after = (
-            json.dumps(_without_places(plan), indent=1, sort_keys=True).splitlines() for plan in (held, asked)
-        )
-        diff = "\n".join(difflib.unified_diff(before, after, "store", "asked", lineterm="", n=1))
-        raise PlanDiffersError(
-            f"store {store} holds another plan; run the sweep as it was, or choose another --store\n{diff}"
-        )
-
-
 def _check_distinct(plan: Plan) -> None:
     """Raises: ConfigError for two cells with the same images and weights under two names."""
     seen: dict[str, Cell] = {}
@@ -232,21 +233,6 @@ def _check_distinct(plan: Plan) -> None:
             raise ConfigError(
                 f"'{other}' and '{cell}' are one cell: their images and weights are the same; leave one out"
             )
-
-
-def _write_subsets(path: Path, plan: Plan, source: str) -> None:
-    """case_id, label, side, and per seed and fraction (`seed=0/0.1`) whether trials see the image."""
-    data = plan.data[source]
-    columns: dict[str, Any] = {
-        "case_id": data.case_ids,
-        "label": [data.classes[label] for label in data.labels],
-        "side": data.sides.tolist(),
-    }
-    for (fraction, seed), cases in plan.subsets(source).items():
-        seen = np.zeros(len(data.case_ids), dtype=bool)
-        seen[cases] = True
-        columns[f"seed={seed}/{fraction:g}"] = seen
-    write_file(path, lambda file: pq.write_table(pa.table(columns), file))
 
 
 def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
@@ -270,21 +256,3 @@ def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
 
 def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:
     return image_size_of(cell.model, sweep.recipe.image_size), bind_model(cell.model).interpolation
-
-
-def _without_places(plan: dict[str, Any]) -> dict[str, Any]:
-    """The plan with datasets and models by label: digests tell whether they changed, not where they lie.
-
-    In which order cells and seeds are named is of no account either.
-    """
-    plan = json.loads(json.dumps(plan))
-    for cell in plan["sweep"]["cells"]:
-        cell["dataset"] = dataset_label(cell["dataset"])
-        cell["model"] = model_label(cell["model"])
-    plan["sweep"]["cells"].sort(key=canonical_json)
-    plan["sweep"]["final_seeds"].sort()
-    for facts in plan["data"].values():
-        facts["subsets"].sort(key=canonical_json)
-    plan["sweep"].pop("plugins", None)
-    plan["digests"]["plugins"] = sorted(plan["digests"].get("plugins", {}).values())
-    return plan

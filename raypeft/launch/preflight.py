@@ -78,7 +78,7 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
     largest trial alone: how many run at once is not known yet. To count is also to try every method on
     its model; raypeft's own are known to fit, and need no count where the disk is large enough anyway.
     """
-    left = 1 - len(ledger) / plan.num_trials
+    left = 1 - len(plan.counting(ledger.rows())) / plan.num_trials
     if all(_is_known(cell) for cell in plan.sweep.cells):
         outputs, checkpoints = _bytes_to_come(plan, left, trained=_at_most)
         if _free(store.path) >= outputs + checkpoints + MARGIN:
@@ -108,7 +108,7 @@ def _bytes_to_come(plan: Plan, left: float, *, trained: Callable[[Cell], int]) -
     for cell in plan.sweep.cells:
         size = trained(cell)
         largest = max(largest, MOMENTS * size)
-        outputs += len(plan.sweep.final_seeds) * (size + _predicted_bytes(plan, cell))
+        outputs += len(plan.cells[cell].final_seeds) * (size + _predicted_bytes(plan, cell))
     return int(left * outputs), COPIES * largest
 
 

@@ -94,16 +94,16 @@ class Progress:
         return Grid(title=title, columns=columns, rows=rows, box=SIMPLE_HEAD, justify="right")
 
     def _line(self, cell: CellSearch) -> tuple[str, ...]:
-        sweep, rows = self._plan.sweep, cell.committed()
+        planned, rows = self._plan.cells[cell.cell], cell.committed()
         stages = Counter(row.stage for row in rows)
         best = cell.objective.best([row for row in rows if row.stage == "search" and row.status == "done"])
         return (
             visible(str(cell.cell)),
-            f"{stages['search']}/{sweep.num_candidates(cell.cell)}",
-            f"{stages['final']}/{len(sweep.final_seeds)}",
+            f"{stages['search']}/{planned.candidates}",
+            f"{stages['final']}/{len(planned.final_seeds)}",
             f"{best.lr:.1e}" if best else "",
             f"{best.metrics[cell.objective.name]:.3f}" if best else "",
-            ", ".join(cell_remarks(rows)),
+            ", ".join(cell_remarks(rows, num_candidates=planned.candidates)),
         )
 
 

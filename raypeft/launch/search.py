@@ -8,6 +8,7 @@ another's rate waits for the end of that search, for the same reason.
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import optuna
@@ -19,12 +20,22 @@ from raypeft.core.result import Result
 from raypeft.core.spec import Cell, Search, TrialSpec
 from raypeft.launch.plan import Plan
 from raypeft.metrics import SEARCHED_BY, Score
+from raypeft.metrics.superseded import chosen, superseded
 from raypeft.models import bind_model
 from raypeft.store.ledger import Ledger
 
+EXPLORING = 8  # candidates before Optuna places any; the same for all searches, which so begin alike
 GOLDEN_RATIO = 0.6180339887498949
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study; here one per candidate
+
+
+@dataclass(frozen=True)
+class KeptDonor:
+    """A cell that is not asked for now, whose rate others carry on: it stands as the store has it."""
+
+    best: Result | None
+    is_searched: bool = True
 
 
 class CellSearch:
@@ -37,7 +48,7 @@ class CellSearch:
         plan: Plan,
         ledger: Ledger,
         objective: Score,
-        donor: "CellSearch | None" = None,
+        donor: "CellSearch | KeptDonor | None" = None,
     ) -> None:
         """Replays what `ledger` holds of the cell. `objective` chooses its rate, near the `donor`'s."""
         self.cell, self.objective = cell, objective
@@ -89,7 +100,7 @@ class CellSearch:
     @property
     def num_left(self) -> int:
         """Trials that are still to be committed; final runs for which there is no rate are not."""
-        return 0 if self.has_no_rate else self._plan.trials_of(self.cell) - len(self.committed())
+        return 0 if self.has_no_rate else self._plan.cells[self.cell].trials - len(self.committed())
 
     @property
     def is_finished(self) -> bool:
@@ -113,13 +124,12 @@ class CellSearch:
         """The candidate whose rate the final runs take, once all are committed: the first of equals."""
         if not self.is_searched:
             return None
-        rows = map(self._ledger.__getitem__, list(self._candidates))  # the live table asks meanwhile
-        return self.objective.best(row for row in rows if row.status == "done")
+        return chosen(map(self._ledger.__getitem__, list(self._candidates)))  # the live table asks meanwhile
 
     def _trials(self) -> dict[str, TrialSpec]:
         """All that are known: candidates, then final runs."""
         if self._finals is None and (best := self.best) is not None:
-            seeds = self._plan.sweep.final_seeds
+            seeds = self._plan.cells[self.cell].final_seeds
             finals = [self._plan.final_spec(self.cell, seed=seed, lr=best.lr) for seed in seeds]
             self._finals = {spec.trial_id: spec for spec in finals}
         return self._candidates | (self._finals or {})
@@ -130,7 +140,7 @@ class CellSearch:
             if self._donor is not None and not self._donor.is_searched:
                 return
             found = self._donor.best if self._donor else None
-            self._search = self._plan.sweep.search_of(self.cell, carried=found.lr if found else None)
+            self._search = self._plan.search_of(self.cell, carried=found.lr if found else None)
         search = self._search
         while (number := len(self._candidates)) < search.trials:
             if number >= search.lookback:
@@ -148,14 +158,18 @@ class CellSearch:
 
 def open_searches(plan: Plan, ledger: Ledger) -> list[CellSearch]:
     """Of every cell, in the sweep's order, with what `ledger` holds of it."""
-    searches: dict[Cell | None, CellSearch] = {}
+    searches: dict[Cell, CellSearch] = {}
+    old = superseded(ledger.rows(), plan.whole)
+    current = [row for row in ledger.rows() if row.trial_id not in old]
     for cell in sorted(plan.sweep.cells, key=lambda cell: cell.fraction):  # donors come first
+        donor = plan.whole.donor(cell)
+        kept = KeptDonor(chosen(row for row in current if row.cell == str(donor)))
         searches[cell] = CellSearch(
             cell,
             plan=plan,
             ledger=ledger,
             objective=SEARCHED_BY[bind_model(cell.model).task],
-            donor=searches.get(plan.sweep.donor(cell)),
+            donor=searches.get(donor, kept) if donor else None,
         )
     return [searches[cell] for cell in plan.sweep.cells]
 
@@ -163,18 +177,17 @@ def open_searches(plan: Plan, ledger: Ledger) -> list[CellSearch]:
 def suggest_rate(search: Search, candidate: int, history: Sequence[Result], objective: Score) -> float:
     """The learning rate of candidate number `candidate`, given the rows it may look back on.
 
-    The first half of the candidates, at least four, are the centres of equal parts of the range on
-    a log scale, the same for every method; Optuna's TPE places the rest.
+    The first EXPLORING cover the range, the same for every method; Optuna's TPE places the rest. Neither
+    asks how many are to come: a search of five is the start of a search of eight.
     """
     space = FloatDistribution(search.lr.low, search.lr.high, log=True)
-    even = _even_rates(search)
-    exploring = candidate < len(even)
+    exploring = candidate < EXPLORING
     study = OptunaSearch(
         {"lr": space},
         metric=objective.name,
         mode=objective.mode,
-        points_to_evaluate=[{"lr": even[candidate]}] if exploring else None,
-        # one startup trial: the even half has already explored
+        points_to_evaluate=[{"lr": _covering_rate(search, candidate)}] if exploring else None,
+        # one startup trial: the first candidates have already explored
         sampler=optuna.samplers.TPESampler(seed=search.seed + candidate, n_startup_trials=1),
     )
     for row in () if exploring else history:
@@ -190,11 +203,13 @@ def suggest_rate(search: Search, candidate: int, history: Sequence[Result], obje
     return float(f"{suggestion['lr']:.3g}")  # three digits: what a table prints is what was run
 
 
-def _even_rates(search: Search) -> list[float]:
-    """In the order of multiples of the golden ratio, in which neighbours in time are far apart."""
-    number = min(search.trials, max(4, (search.trials + 1) // 2))
-    parts = sorted(range(number), key=lambda part: part * GOLDEN_RATIO % 1)
-    return [search.lr.low * (search.lr.high / search.lr.low) ** ((part + 0.5) / number) for part in parts]
+def _covering_rate(search: Search, candidate: int) -> float:
+    """The middle of the range, then steps of the golden ratio around it, on a log scale.
+
+    However many follow, they leave gaps of at most three sizes, and neighbours in time are far apart.
+    """
+    place: float = (0.5 + candidate * GOLDEN_RATIO) % 1
+    return float(search.lr.low * (search.lr.high / search.lr.low) ** place)
 
 
 def _bracket(search: Search, history: Sequence[Result], objective: Score, epochs: int) -> ASHAScheduler:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Cell, Sweep, model_label
+from raypeft.core.spec import model_label
 from raypeft.launch.failures import grouped
 from raypeft.launch.pace import hours_left, trials_per_hour
 from raypeft.metrics import RANKED_BY, SEARCHED_BY
 from raypeft.metrics.remarks import Kind, cell_remarks
+from raypeft.metrics.superseded import chosen, superseded
 from raypeft.store import Store
 from raypeft.store.lease import driven_since
+from raypeft.store.plan import PlannedCell
 from raypeft.store.status import last_said
 
 
@@ -28,6 +30,7 @@ class CellStatus:
     candidates: int
     candidates_planned: int
     finals: int
+    finals_planned: int
     best_lr: float | None
     best_val: float | None  # of the best finished candidate: macro F1, or the noise's mean squared error
     mean_test: float | None  # mean over final runs: macro F1, or FID
@@ -53,7 +56,7 @@ class StoreStatus:
     without_rate: int  # final runs that are left out: no candidate of their cell was finished
     trials_per_hour: float | None
     hours_left: float | None  # while it runs, at the rate of the last trials
-    finals_per_cell: int
+    superseded: int  # committed runs of an earlier, smaller search, which no longer count
     cells: tuple[CellStatus, ...]
     failures: dict[str, int]  # by cause, the most frequent first
 
@@ -61,13 +64,15 @@ class StoreStatus:
 def read_status(store: Store) -> StoreStatus:
     """Raises: ConfigError for a folder without a sweep; PlanDiffersError for one whose plan is damaged."""
     plan, failures = store.plan, store.failures()
-    rows = sorted(store.rows(), key=lambda row: row.ended)
-    since, is_running, sweep = driven_since(store), store.is_driven, plan.sweep
-    cells = tuple(_cell_status(cell, sweep, rows) for cell in sweep.cells)
-    without_rate = len(sweep.final_seeds) * sum("no usable rate" in cell.remarks for cell in cells)
+    every = sorted(store.rows(), key=lambda row: row.ended)
+    old = superseded(every, plan.whole)
+    rows = [row for row in every if row.trial_id not in old]
+    since, is_running = driven_since(store), store.is_driven
+    cells = tuple(_cell_status(planned, rows) for planned in plan.cells)
+    without_rate = sum(cell.finals_planned for cell in cells if "no usable rate" in cell.remarks)
     left = plan.trials - len(rows) - without_rate
     return StoreStatus(
-        sweep=sweep.name,
+        sweep=plan.sweep.name,
         state="running" if is_running else "stopped" if left else "done",
         running=int(last_said(store).get("running", 0)) if is_running else 0,
         planned=plan.trials,
@@ -77,18 +82,18 @@ def read_status(store: Store) -> StoreStatus:
         without_rate=without_rate,
         trials_per_hour=trials_per_hour(rows, since=since),
         hours_left=hours_left(rows, left=left, since=since) if is_running else None,
-        finals_per_cell=len(sweep.final_seeds),
+        superseded=len(old),
         cells=cells,
         failures={cause: number for cause, number, _ in grouped(failures)},
     )
 
 
-def _cell_status(cell: Cell, sweep: Sweep, rows: Sequence[Result]) -> CellStatus:
+def _cell_status(planned: PlannedCell, rows: Sequence[Result]) -> CellStatus:
+    cell = planned.cell
     names = cell.method, model_label(cell.model), dataset_label(cell.dataset), cell.fraction
     own = [row for row in rows if (row.method, row.model, row.dataset, row.fraction) == names]
-    tried = [row for row in own if row.stage == "search" and row.status == "done"]
     searched, ranked = (by[own[0].task if own else "classify"] for by in (SEARCHED_BY, RANKED_BY))
-    best = searched.best(tried)
+    best = chosen(own)
     scores = [row.metrics[ranked.name] for row in own if row.stage == "final" and row.status == "done"]
     return CellStatus(
         method=names[0],
@@ -96,10 +101,11 @@ def _cell_status(cell: Cell, sweep: Sweep, rows: Sequence[Result]) -> CellStatus
         dataset=names[2],
         fraction=names[3],
         candidates=sum(row.stage == "search" for row in own),
-        candidates_planned=sweep.num_candidates(cell),
+        candidates_planned=planned.candidates,
         finals=sum(row.stage == "final" for row in own),
+        finals_planned=len(planned.final_seeds),
         best_lr=best.lr if best else None,
         best_val=best.metrics[searched.name] if best else None,
         mean_test=statistics.mean(scores) if scores else None,
-        remarks=cell_remarks(own),
+        remarks=cell_remarks(own, num_candidates=planned.candidates),
     )

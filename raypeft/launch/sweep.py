@@ -13,7 +13,8 @@ from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.demand import Resources, Safety, check_machine
 from raypeft.launch.driver import Driver, Outcome, Tracking
-from raypeft.launch.plan import Plan, make_plan, settle_plan
+from raypeft.launch.growth import describe_growth, join_store, write_plan
+from raypeft.launch.plan import Plan, make_plan
 from raypeft.launch.preflight import changed_libraries, check_space, check_store, raise_open_files
 from raypeft.launch.quiet import quieten
 from raypeft.launch.signals import Signals
@@ -76,7 +77,10 @@ def _checked_plan(
     with ImageBar(console) as bar:
         plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
     check_batches(plan)
-    settle_plan(plan, store=store)
+    plan = join_store(plan, ledger.rows(), store=store)
+    for line in describe_growth(plan, ledger.rows(), store=store):
+        console.print(line)
+    write_plan(plan, store=store)
     for warning in plan_warnings(plan):
         console.print(f"warning: {warning}")
     if changes := changed_libraries(ledger, strict=safety.strict):

@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 from raypeft.core.errors import PreflightError, StorageError
 from raypeft.core.files import locked
 from raypeft.core.result import Result
-from raypeft.core.spec import Sweep
 from raypeft.core.telemetry import switch_off
 from raypeft.core.text import count
 from raypeft.launch import mirror
@@ -36,7 +35,9 @@ from raypeft.launch.experiment import (
 )
 from raypeft.launch.grids import send_grids
 from raypeft.launch.waits import LOOK_SECONDS
+from raypeft.metrics.superseded import superseded
 from raypeft.store import Store
+from raypeft.store.plan import PlanRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -90,9 +91,9 @@ class Tracker:
         """
         try:
             self._read_ledger()
-            sweep = self._store.sweep
+            plan = self._store.plan
             with locked(_lock_file(self._store, self._uri)):
-                return self._send_missing(sweep)
+                return self._send_missing(plan)
         # a server, a database driver and a disk raise what they like: none of it may end a sweep
         except Exception as error:
             raise StorageError(self._explain(error)) from error
@@ -168,11 +169,11 @@ class Tracker:
             if trial_id not in self._rows:
                 self._rows[trial_id] = self._store.row(trial_id)
 
-    def _send_missing(self, sweep: Sweep) -> SyncCount:
-        num_final_seeds = len(sweep.final_seeds)
+    def _send_missing(self, plan: PlanRecord) -> SyncCount:
+        planned, old = plan.by_name, superseded(self._rows.values(), plan.whole)
         client, experiment_id = self._connect()
         present, cell_runs = _tidy(client, experiment_id)
-        self._sent = present & self._rows.keys()
+        self._sent = present.keys() & self._rows.keys()
         already = len(self._sent)
         failures: list[Exception] = []
         in_a_row = 0
@@ -183,7 +184,9 @@ class Tracker:
                 parent = cell_runs.get(key) or mirror.create_cell_run(client, experiment_id, rows)
                 cell_runs[key] = parent
                 self._send_trials(client, experiment_id, rows, parent_id=parent.info.run_id)
-                mirror.settle_cell(client, parent, rows, num_final_seeds=num_final_seeds)
+                if own := planned.get(rows[0].cell):
+                    counting = [row for row in rows if row.trial_id not in old]
+                    mirror.settle_cell(client, parent, counting, planned=own)
                 in_a_row = 0
             except Exception as error:  # raised below, once the other cells had their turn
                 failures.append(error)
@@ -192,14 +195,11 @@ class Tracker:
                     break
         if failures:
             raise failures[0]
-        send_grids(
-            client,
-            cell_runs,
-            list(self._rows.values()),
-            num_methods=len({cell.method for cell in sweep.cells}),
-            num_final_seeds=num_final_seeds,
-            store=self._store,
-        )
+        for trial_id in old & present.keys():
+            if mirror.SUPERSEDED_TAG not in present[trial_id].data.tags:
+                client.set_tag(present[trial_id].info.run_id, mirror.SUPERSEDED_TAG, "true")
+        counting = [row for row in self._rows.values() if row.trial_id not in old]
+        send_grids(client, cell_runs, counting, planned=planned, store=self._store)
         if is_remote(self._uri) and len(self._sent) > already:
             _tidy(client, experiment_id)
         return SyncCount(synced=len(self._sent) - already, already=already)
@@ -329,8 +329,8 @@ def _create_database(uri: str) -> None:
         os.replace(fresh, database)
 
 
-def _tidy(client: "MlflowClient", experiment_id: str) -> tuple[set[str], dict[str, "Run"]]:
-    """Delete half-written and surplus runs; returns the trials that are there, and each cell's run.
+def _tidy(client: "MlflowClient", experiment_id: str) -> tuple[dict[str, "Run"], dict[str, "Run"]]:
+    """Delete half-written and surplus runs; returns each trial's run, and each cell's.
 
     Surplus: MLflow repeats a request whose answer was lost, and a repeated creation leaves a twin.
     """
@@ -350,4 +350,4 @@ def _tidy(client: "MlflowClient", experiment_id: str) -> tuple[set[str], dict[st
         key = run.data.tags.get(mirror.CELL_TAG)
         if key and cells.setdefault(key, run) is not run and run.info.run_id not in parents:
             client.delete_run(run.info.run_id)
-    return set(trials), cells
+    return trials, cells

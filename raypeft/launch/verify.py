@@ -3,22 +3,23 @@
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from raypeft.core.result import Result
-from raypeft.core.spec import Stage, Sweep
+from raypeft.core.spec import Stage, canonical_json
 from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.tracking import ensure_database
 from raypeft.metrics import SEARCHED_BY
+from raypeft.metrics.superseded import chosen, superseded
 from raypeft.store import Store
 from raypeft.store.history import read_history
-from raypeft.store.plan import PlanRecord
+from raypeft.store.plan import PlannedCell, PlanRecord
 from raypeft.store.status import last_said
 
 Rows = Mapping[str, Result]
@@ -60,15 +61,18 @@ def _once(store: Store, rows: Rows) -> Iterator[str]:
 
 
 def _as_planned(store: Store, rows: Rows) -> Iterator[str]:
-    """G1: of each planned candidate and final run one row, and no row beside them."""
+    """G1: of each planned candidate and final run one row, and none beside them but of an earlier search."""
     plan = store.plan
-    planned = _planned(plan.sweep)
+    old = superseded(rows.values(), plan.whole)
     found: dict[_Run, list[str]] = {}
     for row in rows.values():
         if differs := _differing(row, plan):
             yield f"trial {row.trial_id} was trained with other {', '.join(differs)} than the plan's"
-        number = row.seed if row.candidate is None else row.candidate
-        found.setdefault(_Run(row.cell, row.stage, number), []).append(row.trial_id)
+        if row.trial_id not in old:
+            number = row.seed if row.candidate is None else row.candidate
+            found.setdefault(_Run(row.cell, row.stage, number), []).append(row.trial_id)
+    asked = set(map(str, plan.sweep.cells))
+    planned = {run for one in plan.cells for run in _planned(one)}
     for run, trial_ids in found.items():
         if run not in planned:
             yield f"trial {', '.join(trial_ids)} is not in the plan: {run}"
@@ -77,7 +81,7 @@ def _as_planned(store: Store, rows: Rows) -> Iterator[str]:
     if last_said(store).get("exit_code") == 0:
         searched = {run.cell for run in found if run.stage == "search"}
         with_rate = {row.cell for row in rows.values() if row.status == "done"}
-        for run in sorted(planned - found.keys()):
+        for run in sorted(run for run in planned - found.keys() if run.cell in asked):
             if run.stage == "search" or run.cell in with_rate or run.cell not in searched:
                 yield f"missing, though the sweep ended as complete: {run}"
 
@@ -105,13 +109,10 @@ class _Run(NamedTuple):
         return f"{self.cell} | {'candidate' if self.stage == 'search' else 'final seed'} {self.number}"
 
 
-def _planned(sweep: Sweep) -> set[_Run]:
-    """Every candidate and final run of a sweep."""
-    runs: set[_Run] = set()
-    for cell in sweep.cells:
-        runs |= {_Run(str(cell), "search", candidate) for candidate in range(sweep.num_candidates(cell))}
-        runs |= {_Run(str(cell), "final", seed) for seed in sweep.final_seeds}
-    return runs
+def _planned(one: PlannedCell) -> set[_Run]:
+    """Every candidate and final run of a cell."""
+    candidates = {_Run(str(one.cell), "search", candidate) for candidate in range(one.candidates)}
+    return candidates | {_Run(str(one.cell), "final", seed) for seed in one.final_seeds}
 
 
 def _went_on(store: Store, rows: Rows) -> Iterator[str]:
@@ -127,7 +128,7 @@ def _went_on(store: Store, rows: Rows) -> Iterator[str]:
 
 
 def _rows(rows: Rows) -> Iterator[str]:
-    """Final runs take the best rate of their cell's candidates; only they see test images."""
+    """Final runs take the best rate of their search, or of its start; only they see test images."""
     cells: dict[str, list[Result]] = {}
     for row in rows.values():
         cells.setdefault(mirror.cell_key(row), []).append(row)
@@ -136,13 +137,20 @@ def _rows(rows: Rows) -> Iterator[str]:
         if row.status == "failed":
             yield f"trial {row.trial_id} failed, which is no result"
     for own in cells.values():
-        tried = [row for row in own if row.stage == "search" and row.status == "done"]
-        score = SEARCHED_BY[own[0].task]
-        best = score.best(tried)
-        allowed = {row.lr for row in tried if best and row.metrics[score.name] == best.metrics[score.name]}
+        allowed = _rates(own)
         for row in own:
             if row.stage == "final" and row.lr not in allowed:
                 yield f"trial {row.trial_id} took rate {row.lr:g}, not the best of its search"
+
+
+def _rates(cell: Sequence[Result]) -> set[float]:
+    """The best rate of each search of a cell, and of each start of it: there it ended before it grew."""
+    searches: dict[str, list[Result]] = {}
+    for row in sorted(cell, key=lambda row: row.candidate or 0):
+        if row.stage == "search":
+            searches.setdefault(canonical_json(row.spec["search"]["lr"]), []).append(row)
+    best = [chosen(tried[: number + 1]) for tried in searches.values() for number in range(len(tried))]
+    return {row.lr for row in best if row is not None}
 
 
 def _left_by(row: Result, store: Store) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from raypeft.core.result import Result
 from raypeft.core.spec import Task
@@ -28,15 +28,18 @@ def run_remarks(task: Task, metrics: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def cell_remarks(rows: Sequence[Result]) -> dict[Kind, str]:
-    """Of the committed rows of one cell; a kind that does not apply is absent."""
+def cell_remarks(rows: Sequence[Result], *, num_candidates: int) -> dict[Kind, str]:
+    """Of the committed rows of one cell that count; a kind that does not apply is absent.
+
+    `num_candidates`: how many the plan asks for; nothing is said of a search before its end.
+    """
     candidates = [row for row in rows if row.stage == "search"]
     finals = [row for row in rows if row.stage == "final" and row.status == "done"]
     found: dict[Kind, str] = {
-        "no usable rate": _no_usable_rate(candidates) if has_no_rate(candidates) else "",
+        "no usable rate": _no_usable_rate(candidates) if has_no_rate(candidates, num_candidates) else "",
         "nothing learned": _unbeaten(finals[0].task, [row.metrics for row in finals]) if finals else "",
         "one class": _one_class(finals),
-        "rate at the edge": _rate_at_the_edge(candidates),
+        "rate at the edge": _rate_at_the_edge(candidates) if len(candidates) == num_candidates else "",
     }
     return {kind: text for kind, text in found.items() if text}
 
@@ -52,19 +55,10 @@ def describe_remarks(by_cell: Mapping[str, Mapping[Kind, str]]) -> list[str]:
     return lines
 
 
-def has_no_rate(rows: Sequence[Result]) -> bool:
-    """Whether the search among a cell's rows ended without a finished candidate: no final run can follow."""
-    candidates = [row for row in rows if row.stage == "search"]
-    return _is_searched(candidates) and all(row.status != "done" for row in candidates)
-
-
-def _is_searched(candidates: Sequence[Result]) -> bool:
-    return bool(candidates) and len(candidates) == _search(candidates)["trials"]
-
-
-def _search(candidates: Sequence[Result]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = candidates[0].spec["search"]
-    return found
+def has_no_rate(rows: Sequence[Result], num_candidates: int) -> bool:
+    """Whether all candidates among a cell's rows ended and none was finished: no final run can follow."""
+    statuses = [row.status for row in rows if row.stage == "search"]
+    return len(statuses) == num_candidates > 0 and "done" not in statuses
 
 
 def _no_usable_rate(candidates: Sequence[Result]) -> str:
@@ -97,13 +91,13 @@ def _one_class(finals: Sequence[Result]) -> str:
 
 
 def _rate_at_the_edge(candidates: Sequence[Result]) -> str:
-    """Nothing is said before the search has ended, nor of a single candidate, which is no search."""
-    if len(candidates) < 2 or not _is_searched(candidates):
+    """Nothing is said of a single candidate, which is no search."""
+    if len(candidates) < 2:
         return ""
     best = SEARCHED_BY[candidates[0].task].best(row for row in candidates if row.status == "done")
     if best is None:
         return ""
-    rates, limits = [row.lr for row in candidates], _search(candidates)["lr"]
+    rates, limits = [row.lr for row in candidates], candidates[0].spec["search"]["lr"]
     low, high = limits["low"], limits["high"]
     place = math.log(best.lr / low) / math.log(high / low)
     end = "highest" if best.lr == max(rates) else "lowest" if best.lr == min(rates) else ""

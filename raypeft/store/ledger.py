@@ -19,17 +19,16 @@ class Ledger:
     """
 
     def __init__(self, store: Store, *, lease: Lease | None = None) -> None:
-        """Opens the ledger, making its folders; a driver gives its `lease`, without which it may not commit.
+        """Opens the ledger; a driver gives its `lease`, and has the folders made.
 
         Raises: StorageError.
         """
         self._store, self._lease = store, lease
         try:
-            for folder in (store.ledger_folder, store.failures_folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                if lease is not None:  # a row that was linked just before a crash may not be durable yet
+            if lease is not None:  # a row that was linked just before a crash may not be durable yet
+                for folder in (store.ledger_folder, store.failures_folder):
+                    folder.mkdir(parents=True, exist_ok=True)
                     sync(folder)
-            if lease is not None:
                 sync(store.path)
         except OSError as error:
             raise StorageError(f"{store}: {error.strerror}; choose a writable --store") from error

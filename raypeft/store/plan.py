@@ -1,11 +1,43 @@
-"""What `plan.json` holds: the sweep, and the facts that were found when it was planned."""
+"""What `plan.json` holds: what was asked last and what is kept beside it, with the facts found on the way."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from raypeft.core.errors import PlanDiffersError
-from raypeft.core.spec import PROTOCOL, Sweep
+from raypeft.core.spec import PROTOCOL, Cell, Sweep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedCell:
+    """How many candidates, and which final runs, a cell is to have."""
+
+    cell: Cell
+    candidates: int
+    final_seeds: tuple[int, ...]
+
+    @property
+    def trials(self) -> int:
+        """Return the number of candidates and final runs."""
+        return self.candidates + len(self.final_seeds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            **asdict(self.cell),
+            "candidates": self.candidates,
+            "final_seeds": list(self.final_seeds),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "PlannedCell":
+        """Return the inverse of to_dict, also after JSON."""
+        names = {name: content[name] for name in ("method", "model", "dataset", "fraction")}
+        return cls(
+            cell=Cell(**names),
+            candidates=content["candidates"],
+            final_seeds=tuple(content["final_seeds"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,15 +69,34 @@ class DataRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanRecord:
-    """A sweep as it was planned."""
+    """A sweep as it was asked for last, and every cell of the store.
+
+    A cell that was asked for earlier is kept while the ledger holds a row of it, and so is what the ledger
+    holds beyond the candidates and seeds that are asked for now.
+    """
 
     sweep: Sweep
-    trials: int
+    cells: tuple[PlannedCell, ...]
     weights_digests: Mapping[str, str]  # by model, as tables name it
     data_digests: Mapping[str, str]  # by data set, as tables name it
     data: Mapping[str, DataRecord]
     plugin_digests: Mapping[str, str] = field(default_factory=dict)  # by file, of those that trials use
     protocol: int = PROTOCOL
+
+    @property
+    def trials(self) -> int:
+        """Return the number of trials in all cells."""
+        return sum(one.trials for one in self.cells)
+
+    @property
+    def whole(self) -> Sweep:
+        """Return the sweep with every cell of the store."""
+        return replace(self.sweep, cells=tuple(one.cell for one in self.cells))
+
+    @property
+    def by_name(self) -> dict[str, PlannedCell]:
+        """Return what is planned of each cell, by its name."""
+        return {str(one.cell): one for one in self.cells}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -56,6 +107,7 @@ class PlanRecord:
             "protocol": self.protocol,
             "sweep": self.sweep.to_dict(),
             "trials": self.trials,
+            "cells": [one.to_dict() for one in self.cells],
             "digests": digests,
             "data": {
                 name: {**asdict(facts), "subsets": [_plain(subset) for subset in facts.subsets]}
@@ -77,7 +129,7 @@ class PlanRecord:
             )
         return cls(
             sweep=Sweep.from_dict(content["sweep"]),
-            trials=content["trials"],
+            cells=tuple(map(PlannedCell.from_dict, content["cells"])),
             weights_digests=content["digests"]["weights"],
             data_digests=content["digests"]["data"],
             plugin_digests=content["digests"].get("plugins", {}),

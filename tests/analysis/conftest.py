@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from raypeft.core.result import Result
 from raypeft.core.spec import Cell, Recipe, Search, Sweep
 from raypeft.store import Store
-from raypeft.store.plan import DataRecord, PlanRecord
+from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord
 
 PARAMETERS = {"full": 1000, "linear": 20, "bn": 60, "bias": 50, "bitfit": 50, "lora": 120}
 """Trainable parameters by method, of a model of 1,000."""
@@ -33,9 +34,14 @@ def final_rows() -> Callable[..., list[Result]]:
 
 @pytest.fixture
 def write_store(tmp_path: Path) -> Callable[..., Path]:
-    """write_store(rows, trials=...) -> a store that holds them; failed rows lie under failed/."""
+    """write_store(rows, ...) -> a store that holds them; failed rows lie under failed/.
 
-    def write(rows: list[Result], *, trials: int | None = None, name: str = "store") -> Path:
+    Planned are these rows and no more, but `candidates` of each cell and `trials` in all where given.
+    """
+
+    def write(
+        rows: list[Result], *, candidates: int = 0, trials: int | None = None, name: str = "store"
+    ) -> Path:
         store = tmp_path / name
         for folder in ("ledger", "failed"):
             (store / folder).mkdir(parents=True)
@@ -60,7 +66,7 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
         images = {"train": 1258, "val": 270, "test": 269}
         plan = PlanRecord(
             sweep=sweep,
-            trials=len(rows) if trials is None else trials,
+            cells=_planned(sweep.cells, rows, candidates=candidates, trials=trials),
             weights_digests={"vit_nano": "w" * 64},
             data_digests={"digits": "d" * 64},
             data={"digits": DataRecord(split="grouped", images=images, subsets=())},
@@ -69,6 +75,20 @@ def write_store(tmp_path: Path) -> Callable[..., Path]:
         return store
 
     return write
+
+
+def _planned(
+    cells: tuple[Cell, ...], rows: list[Result], *, candidates: int, trials: int | None
+) -> tuple[PlannedCell, ...]:
+    planned = []
+    for cell in cells:
+        own = [row for row in rows if row.cell == str(cell)]
+        seeds = sorted({row.seed for row in own if row.stage == "final"})
+        number = max(candidates, sum(row.stage == "search" for row in own))
+        planned.append(PlannedCell(cell=cell, candidates=number, final_seeds=tuple(seeds)))
+    more = (trials or 0) - sum(one.trials for one in planned)
+    seeds = planned[0].final_seeds + tuple(range(1000, 1000 + max(0, more)))
+    return (replace(planned[0], final_seeds=seeds), *planned[1:])
 
 
 @pytest.fixture
@@ -159,7 +179,7 @@ def _make_row(
     if score is not None:
         fields["metrics"] = {("test" if stage == "final" else "val") + "/f1_macro": score}
     if stage == "search":
-        fields["spec"] = {"search": {"trials": 4, "lr": {"low": 1e-5, "high": 1e-1}}}
+        fields["spec"] = {"search": {"lr": {"low": 1e-5, "high": 1e-1}}}
     fields |= changes
     name = (
         method,

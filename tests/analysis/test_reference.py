@@ -156,7 +156,7 @@ def hopeless(make_row):
     """hopeless(method): three candidates that all diverged."""
 
     def build(method, **columns):
-        spec = {"search": {"trials": 3, "lr": {"low": 1.0, "high": 100.0}}}
+        spec = {"search": {"lr": {"low": 1.0, "high": 100.0}}}
         return [
             make_row(
                 method=method, stage="search", status="diverged", candidate=i, lr=10.0**i, seed=1000,
@@ -181,7 +181,7 @@ def test_a_cell_without_a_usable_rate_ranks_last_and_says_why(write_store, final
 
 
 def test_a_search_that_has_not_ended_is_no_divergence(write_store, final_rows, hopeless):
-    (study,) = open_study(write_store(final_rows({"full": [0.2]}) + hopeless("lora")[:2]))
+    (study,) = open_study(write_store(final_rows({"full": [0.2]}) + hopeless("lora")[:2], candidates=3))
     assert study.inferences[0].pool.diverged == []
     assert study.remarks == {}
 

@@ -15,11 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raypeft.launch.plan import make_plan, settle_plan
+from raypeft.core.result import Result
+from raypeft.launch.growth import write_plan
+from raypeft.launch.plan import make_plan
+from raypeft.launch.search import open_searches
 from raypeft.launch.tracking import default_tracking_uri
 from raypeft.launch.verify import verify_store
 from raypeft.store import Store
 from raypeft.store.history import read_history
+from raypeft.store.ledger import Ledger
 
 INJECTED = Path(__file__).parent / "injected"
 SWEEP = """
@@ -140,8 +144,15 @@ class Sweeps:
     def write_plan(self, store: Path) -> Path:
         """As a driver does before its first trial."""
         sweep = runpy.run_path(str(self.sweep))["SWEEP"]
-        settle_plan(make_plan(sweep, store=Store(store)), store=Store(store))
+        write_plan(make_plan(sweep, store=Store(store)), store=Store(store))
         return store / "plan.json"
+
+    def commit_first(self, store: Path) -> None:
+        """Commit the first candidate of the plan."""
+        plan = make_plan(runpy.run_path(str(self.sweep))["SWEEP"], store=Store(store))
+        ledger = Ledger(Store(store))
+        spec = open_searches(plan, ledger)[0].peek()
+        ledger.commit(Result.of(spec, sweep=plan.sweep.name, status="done", metrics={"val/f1_macro": 0.5}))
 
     def sync(self, store: Path, tracking_uri: str) -> str:
         """`raypeft sync`: what it said."""

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from raypeft.store import Store
+
 pytestmark = pytest.mark.timeout(3600)
 
 
@@ -48,14 +50,17 @@ def test_two_drivers(sweeps, look, seen):
     seen("second: exit 6; after --take-over the first: exit 6, 'lease lost (epoch 1 < 2)'; 8 commits")
 
 
-@pytest.mark.fault(row=39, expected="the plan changed: exit 7 with a diff, nothing lost")
+@pytest.mark.fault(row=39, expected="other settings than the rows': exit 7, what differs, nothing lost")
 def test_a_changed_plan(sweeps, cli, seen):
-    sweeps.write_plan(sweeps.folder / "store")
-    code, _, talk = cli("run", sweeps.sweep, "--store", sweeps.folder / "store", "--epochs", 7)
+    store = sweeps.folder / "store"
+    sweeps.write_plan(store)
+    sweeps.commit_first(store)
+    code, _, talk = cli("run", sweeps.sweep, "--store", store, "--epochs", 7)
     assert code == 7
-    assert '-   "epochs": 6' in talk
-    assert '+   "epochs": 7' in talk
-    seen("exit 7; unified diff of the plan")
+    assert "holds 1 trial trained otherwise" in talk
+    assert "epochs 6 there, 7 asked" in talk
+    assert len(Store(store).rows()) == 1
+    seen("exit 7; what differs, in three lines")
 
 
 @pytest.mark.ray

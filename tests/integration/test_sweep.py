@@ -1,6 +1,7 @@
 """A real sweep through Ray Tune, Optuna, ASHA and MLflow: as typed, killed, resumed, refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
+from raypeft.launch.verify import verify_store
+from raypeft.metrics.superseded import superseded
+from raypeft.store import Store
 
 SWEEP = """
 from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
@@ -139,3 +144,32 @@ def test_a_method_that_does_not_fit_and_an_unknown_one_are_refused_together(cli,
     assert "'bn' does not fit model 'vit_nano'" in message
     assert "did you mean 'lora'" in message
     assert not list(tmp_path.glob("ledger/*.json"))
+
+
+@pytest.mark.ray
+def test_a_store_that_grew_by_a_method_and_by_candidates_equals_one_asked_for_all_at_once(
+    finished, sweep_file, tmp_path
+):
+    more = ("--methods", "linear,bitfit,lora", "--candidates", 6)
+    grown, whole = Store(tmp_path / "grown"), Store(tmp_path / "whole")
+    shutil.copytree(finished, grown.path)
+    before = science(grown.path)
+    say = subprocess.run(
+        command("plan", sweep_file, "--store", grown, *more), capture_output=True, text=True
+    ).stdout
+    talks = []
+    for store in (grown, whole):
+        run = subprocess.run(
+            command("run", sweep_file, "--store", store, *more), capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        talks.append(run.stderr)
+    for line in ("+ method lora: 8 trials; 12 kept", "+ candidates, now 6 a cell: 4 trials"):
+        assert line in say
+        assert line in talks[0]
+        assert line not in talks[1]
+    assert before.items() <= science(grown.path).items()
+    old = superseded(grown.rows(), grown.plan.whole)
+    counting = {name: row for name, row in science(grown.path).items() if name not in old}
+    assert counting == science(whole.path)
+    assert verify_store(grown) == []

@@ -1,101 +1,22 @@
 """The search of a cell is a function of the ledger, whatever the order of completion and the faults."""
 
+import itertools
 import math
-import random
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raypeft.core.result import Result
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
-from raypeft.datasets import Prepared
-from raypeft.launch.plan import Plan
+from raypeft.core.spec import LogUniform, TrialSpec, grid
 from raypeft.launch.search import CellSearch, open_searches, suggest_rate
 from raypeft.metrics import SEARCHED_BY
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
-
-OBJECTIVE = SEARCHED_BY["classify"]
-SEARCH = Search(trials=9, lr=LogUniform(low=1e-4, high=1e-1), lookback=3, grace_epochs=2, reduction_factor=3)
-SWEEP = Sweep(
-    name="s",
-    cells=grid(method=("full",), model=("vit_nano",), dataset=("digits",)),
-    search=SEARCH,
-    recipe=Recipe(epochs=9, image_size=32),
-)
-DATA = Prepared(
-    name="digits",
-    classes=("0", "1"),
-    split="grouped",
-    images_digest="i",
-    case_ids=("a", "b"),
-    labels=np.array([0, 1]),
-    groups=("a", "b"),
-    sides=np.array(["train", "train"]),
-    subgroups={},
-)
-PLAN = Plan(sweep=SWEEP, weights_digests={"vit_nano": "w"}, data={"digits": DATA})
-
-
-def score(spec: TrialSpec, epoch: int) -> float:
-    """A smooth optimum at 3e-3, reached as epochs go by, with a wobble that belongs to the spec."""
-    distance = abs(math.log10(spec.lr) - math.log10(3e-3))
-    wobble = random.Random(f"{spec.trial_id}/{epoch}").gauss(0, 0.01)
-    return max(0.0, 0.9 - 0.3 * distance) * (1 - 0.5**epoch) + wobble
-
-
-class Cluster:
-    """Runs a sweep's trials epoch by epoch in a random order, with faults, on a real ledger."""
-
-    def __init__(self, store: Path, *, seed: int, slots: int, faults: float, plan: Plan = PLAN) -> None:
-        self.store, self.random, self.slots, self.faults = store, random.Random(seed), slots, faults
-        self.plan, self.commits = plan, 0
-
-    def run(self) -> Ledger:
-        while self._run_until_fault():
-            pass
-        return Ledger(Store(self.store))
-
-    def _run_until_fault(self) -> bool:
-        ledger = Ledger(Store(self.store))
-        cells = open_searches(self.plan, ledger)
-        running: dict[str, tuple[CellSearch, TrialSpec, list]] = {}
-        while True:
-            for cell in self.random.sample(cells, len(cells)):
-                while len(running) < self.slots and (spec := cell.peek()):
-                    cell.start(spec)
-                    running[spec.trial_id] = cell, spec, []
-            if not running:
-                return False
-            if self.random.random() < self.faults:
-                return True  # the driver dies with everything that it knew
-            cell, spec, curve = running[self.random.choice(sorted(running))]
-            curve.append({"epoch": len(curve) + 1, OBJECTIVE.name: score(spec, len(curve) + 1)})
-            if len(curve) == spec.recipe.epochs:
-                self._commit(ledger, running, spec, curve, "done")
-            elif cell.should_prune(spec, curve):
-                self._commit(ledger, running, spec, curve, "pruned")
-
-    def _commit(self, ledger: Ledger, running: dict, spec: TrialSpec, curve: list, status: str) -> None:
-        del running[spec.trial_id]
-        self.commits += 1
-        best = max(numbers[OBJECTIVE.name] for numbers in curve)
-        ledger.commit(
-            Result.of(
-                spec,
-                sweep="s",
-                status=status,
-                metrics={OBJECTIVE.name: best} if status == "done" else {},
-                curve=tuple(curve),
-            )
-        )
-
-
-def rows(ledger: Ledger, store: Path) -> dict[str, tuple]:
-    ids = [path.stem for path in (store / "ledger").glob("*.json")]
-    return {i: (ledger[i].status, ledger[i].lr, ledger[i].metrics, ledger[i].curve) for i in ids}
+from tests.launch.simulated import OBJECTIVE, PLAN, SEARCH, SWEEP, Cluster, rows
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +40,7 @@ def test_neither_order_nor_workers_nor_faults_change_a_single_row(tmp_path, undi
     assert cluster.commits == len(undisturbed)  # nothing that was committed ran again
 
 
-def test_tpe_goes_where_the_even_half_was_best(undisturbed):
+def test_tpe_goes_where_the_first_candidates_were_best(undisturbed):
     placed = [lr for _, lr, *_ in undisturbed.values()]
     assert len(set(placed)) >= SEARCH.trials - 1
     assert any(1e-3 < lr < 1e-2 for lr in placed)
@@ -144,8 +65,8 @@ def test_a_cell_carries_on_the_rate_of_the_next_smaller_fraction(tmp_path):
     for smaller, larger in ((0.1, 0.3), (0.3, 1.0)):
         done = [row for row in searched[smaller] if row.status == "done"]
         best = max(done, key=lambda row: row.metrics[OBJECTIVE.name]).lr
-        # the centres of three equal parts of the two decades around it
-        expected = [best * 10 ** (-2 / 3), best, best * 10 ** (2 / 3)]
+        # the rate itself, and steps of the golden ratio from it through the two decades around it
+        expected = sorted(best * 100 ** ((0.5 + i * 0.618034) % 1 - 0.5) for i in range(3))
         assert [row.lr for row in searched[larger]] == pytest.approx(expected, rel=5e-3)
 
 
@@ -180,12 +101,47 @@ def test_a_donor_without_a_rate_leaves_the_whole_range(tmp_path):
     assert rates == [suggest_rate(whole, number, [], OBJECTIVE) for number in range(3)]
 
 
-@pytest.mark.parametrize(("trials", "even"), [(3, 3), (5, 4), (9, 5), (20, 10)])
-def test_the_even_half_are_the_centres_of_equal_parts_of_the_range(trials, even):
-    search = replace(SEARCH, trials=trials)
-    rates = [suggest_rate(search, number, [], OBJECTIVE) for number in range(even)]
+@pytest.mark.parametrize("number", [3, 5, 6, 8])
+def test_the_first_candidates_cover_the_range(number):
+    """No rate of the range is further from a candidate than 2.2 times what equal parts would allow."""
+    rates = [suggest_rate(SEARCH, candidate, [], OBJECTIVE) for candidate in range(number)]
     places = sorted(math.log(rate / 1e-4) / math.log(1e3) for rate in rates)
-    assert places == pytest.approx([(part + 0.5) / even for part in range(even)], abs=1e-3)
+    inner = [(after - before) / 2 for before, after in itertools.pairwise(places)]
+    assert max(places[0], 1 - places[-1], *inner) <= 2.2 / (2 * number)
+
+
+def test_the_first_candidate_is_the_middle_of_the_range():
+    assert suggest_rate(SEARCH, 0, [], OBJECTIVE) == pytest.approx((1e-4 * 1e-1) ** 0.5, rel=5e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(few=st.integers(1, 10), more=st.integers(1, 6), lookback=st.integers(1, 4), seed=st.integers(0, 99))
+def test_a_search_of_a_few_candidates_is_the_start_of_a_search_of_more(few, more, lookback, seed):
+    """Rates, ids, and who is pruned when: whatever the order in which trials end."""
+    searched = []
+    for trials, slots in ((few, 1), (few + more, 1 + seed % 3)):
+        search = replace(SEARCH, trials=trials, lookback=lookback)
+        plan = replace(PLAN, sweep=replace(SWEEP, search=search))
+        with tempfile.TemporaryDirectory() as store:
+            ledger = Cluster(Path(store), seed=seed, slots=slots, faults=0, plan=plan).run()
+        found = [row for row in ledger.rows() if row.stage == "search"]
+        searched.append({row.candidate: (row.trial_id, row.lr, row.status, row.curve) for row in found})
+    small, large = searched
+    assert len(small) == few
+    assert len(large) == few + more
+    assert small == {number: large[number] for number in range(few)}
+
+
+@given(trials=st.integers(1, 64), other=st.integers(1, 64), candidate=st.integers(0, 63))
+def test_how_many_candidates_a_search_has_is_no_part_of_a_candidate(trials, other, candidate):
+    one, two = (
+        PLAN.search_spec(SWEEP.cells[0], search=replace(SEARCH, trials=n), candidate=candidate, lr=1e-3)
+        for n in (trials, other)
+    )
+    assert one == two
+    assert one.trial_id == two.trial_id
+    assert "trials" not in one.to_dict()["search"]
+    assert TrialSpec.from_dict(one.to_dict()) == one
 
 
 def test_at_most_lookback_candidates_are_handed_out_before_a_result(tmp_path):
@@ -260,7 +216,7 @@ def test_of_a_score_that_is_best_when_low_the_lowest_is_taken(tmp_path):
 
     ledger = Cluster(tmp_path / "up", seed=0, slots=1, faults=0).run()
     history = sorted((row for row in ledger.rows() if row.stage == "search"), key=lambda row: row.candidate)
-    for number in range(5, 9):
+    for number in range(8, 12):
         rate = suggest_rate(SEARCH, number, history[: number - 2], OBJECTIVE)
         assert suggest_rate(SEARCH, number, [mirrored(row) for row in history[: number - 2]], error) == rate
     best = error.best(mirrored(row) for row in history if row.status == "done")

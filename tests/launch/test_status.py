@@ -8,7 +8,8 @@ import pytest
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result
 from raypeft.core.spec import Recipe, Search, Sweep, grid
-from raypeft.launch.plan import make_plan, settle_plan
+from raypeft.launch.growth import write_plan
+from raypeft.launch.plan import make_plan
 from raypeft.launch.status import read_status
 from raypeft.store import Store
 from raypeft.store.lease import Lease
@@ -27,7 +28,7 @@ SWEEP = Sweep(
 def store(tmp_path):
     """Of ten trials four: three candidates of `full`, one pruned, and a final run; one crash."""
     plan = make_plan(SWEEP, store=Store(tmp_path))
-    settle_plan(plan, store=Store(tmp_path))
+    write_plan(plan, store=Store(tmp_path))
     ledger, cell = Ledger(Store(tmp_path)), SWEEP.cells[0]
     search = plan.sweep.search
     candidates = [plan.search_spec(cell, search=search, candidate=i, lr=10.0 ** -(i + 1)) for i in range(3)]
@@ -69,7 +70,7 @@ def test_cells_and_trials_are_counted(store):
 def test_a_cell_that_carries_on_a_rate_plans_fewer_candidates(tmp_path):
     cells = grid(method=("full",), model=("vit_nano",), dataset=("digits",), fraction=(1.0, 0.5))
     plan = make_plan(replace(SWEEP, cells=cells, carried_candidates=2), store=Store(tmp_path))
-    settle_plan(plan, store=Store(tmp_path))
+    write_plan(plan, store=Store(tmp_path))
     found = read_status(Store(tmp_path))
     assert [(cell.fraction, cell.candidates_planned) for cell in found.cells] == [(1.0, 2), (0.5, 3)]
     assert found.planned == 2 + 3 + 2 * 2

@@ -1,8 +1,9 @@
 """The checker of histories: a sound store passes, and every promise that is broken in one is told."""
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from raypeft.launch.verify import verify_store
 from raypeft.store import Store
 from raypeft.store.history import History
 from raypeft.store.ledger import Ledger
-from raypeft.store.plan import PlanRecord
+from raypeft.store.plan import PlannedCell, PlanRecord
 
 RECIPE = Recipe(epochs=1)
 ROW = Result(
@@ -26,8 +27,8 @@ ROW = Result(
     lr=0.1, status="done", classes=("a", "b"), metrics={"val/f1_macro": 0.5},
     curve=({"epoch": 1, "train/loss": 1.0, "val/f1_macro": 0.5},),
     spec={
-        "cell": {"dataset": "d"}, "recipe": RECIPE.to_dict() | {"image_size": 32},
-        "search": {"trials": 2, "lr": {"low": 1e-3, "high": 1.0}},
+        "cell": {"dataset": "d"}, "recipe": asdict(RECIPE) | {"image_size": 32},
+        "search": {"lr": {"low": 1e-3, "high": 1.0}},
     }, data_digest="images", weights_digest="weights",
     started="2026-01-02T03:04:05.000+00:00", ended="2026-01-02T03:05:05.000+00:00",
 )  # fmt: skip
@@ -65,7 +66,8 @@ def store(tmp_path) -> Path:
         final_seeds=(0,),
     )
     digests = {"weights_digests": {"m": "weights"}, "data_digests": {"d": "images"}}
-    Store(tmp_path).write_plan(PlanRecord(sweep=sweep, trials=3, data={}, **digests))
+    cells = (PlannedCell(cell=sweep.cells[0], candidates=2, final_seeds=(0,)),)
+    Store(tmp_path).write_plan(PlanRecord(sweep=sweep, cells=cells, data={}, **digests))
     history.note("start", trial_id="best", step=0)
     history.note("retry", trial_id="best", step=5)
     for row in (WORSE, BEST, FINAL):
@@ -104,7 +106,7 @@ def lose_all(store: Path) -> None:
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lose_all, "missing, though the sweep ended as complete: full / m / d / 1 | final seed 0"),
     (
-        change_row("final", spec=dict(FINAL.spec) | {"recipe": RECIPE.to_dict() | {"epochs": 9}}),
+        change_row("final", spec=dict(FINAL.spec) | {"recipe": asdict(RECIPE) | {"epochs": 9}}),
         "trial final was trained with other epochs than the plan's",
     ),
     (change_row("final", data_digest="x"), "trial final was trained with other images than the plan's"),
@@ -121,7 +123,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         "trial best of a search was scored on test images",
     ),
     (change_row("worse", status="failed"), "trial worse failed, which is no result"),
-    (change_row("final", lr=0.01), "trial final took rate 0.01, not the best of its search"),
+    (change_row("final", lr=0.05), "trial final took rate 0.05, not the best of its search"),
     (lambda store: write_predictions(store, [0, 0, 1, 1]), "accuracy 0.5000, the row says 0.7500"),
     (lambda store: write_predictions(store, [0, 0, 0]), "3 predictions for 4 test images"),
     (lambda store: (store / "predictions" / "final.parquet").write_bytes(b"PAR1"), "final.parquet: "),
@@ -212,3 +214,23 @@ def test_a_damaged_plan_is_told_with_its_copy_and_a_damaged_status_is_none(store
     (store / "plan.json").write_text("{")
     with pytest.raises(PlanDiffersError, match=r"plan.json is damaged .*; restore it with: cp "):
         verify_store(Store(store))
+
+
+def test_a_store_whose_search_grew_to_a_better_rate_is_sound(store):
+    """Its first final run took the best of two candidates; a third one was better, and has a run too."""
+    plan = Store(store).plan
+    cells = (replace(plan.cells[0], candidates=3),)
+    Store(store).write_plan(replace(plan, cells=cells))
+    better = replace(ROW, trial_id="better", candidate=2, lr=0.5, metrics={"val/f1_macro": 0.6})
+    again = replace(FINAL, trial_id="again", lr=0.5)
+    ledger = Ledger(Store(store))
+    for row in (better, again):
+        ledger.commit(row)
+    shutil.copytree(store / "adapters" / "final", store / "adapters" / "again")
+    shutil.copy(store / "predictions" / "final.parquet", store / "predictions" / "again.parquet")
+    (store / "status.json").write_text(json.dumps({"exit_code": 0}))
+    assert verify_store(Store(store)) == []
+    (store / "ledger" / "again.json").unlink()
+    assert verify_store(Store(store)) == [
+        "missing, though the sweep ended as complete: full / m / d / 1 | final seed 0"
+    ]

@@ -8,8 +8,8 @@ from raypeft.metrics.remarks import cell_remarks, describe_remarks, has_no_rate,
 COLUMNS = {"sweep": "s", "method": "lora", "model": "m", "dataset": "d", "fraction": 1.0}
 
 
-def candidate(lr, score=None, *, status="done", trials=4, low=1e-4, high=1e-1):
-    search = {"trials": trials, "lr": {"low": low, "high": high}}
+def candidate(lr, score=None, *, status="done", low=1e-4, high=1e-1):
+    search = {"lr": {"low": low, "high": high}}
     return Result(
         trial_id=f"{lr}", stage="search", seed=1000, lr=lr, status=status, spec={"search": search},
         metrics={} if score is None else {"val/f1_macro": score}, **COLUMNS,
@@ -47,8 +47,8 @@ def test_a_run_of_a_text_to_image_model_must_come_below_the_untuned_pipeline():
 
 def test_a_cell_is_judged_by_the_mean_over_its_seeds():
     """(0.2 + 0.5) / 2 = 0.35 beats 0.3; (0.2 + 0.3) / 2 = 0.25 does not."""
-    assert cell_remarks([final(0.2, seed=0), final(0.5, seed=1)]) == {}
-    assert cell_remarks([final(0.2, seed=0, predicted=1), final(0.3, seed=1)]) == {
+    assert cell_remarks([final(0.2, seed=0), final(0.5, seed=1)], num_candidates=4) == {}
+    assert cell_remarks([final(0.2, seed=0, predicted=1), final(0.3, seed=1)], num_candidates=4) == {
         "nothing learned": "test macro F1 0.250 (mean of 2 seeds) does not beat the 0.300 of the majority "
         "class",
         "one class": "predicted for every test image by 1 of 2 final runs",
@@ -73,32 +73,32 @@ def test_a_chosen_rate_with_none_tried_beyond_it_is_at_the_edge(scores, told):
         candidate(lr, score, status="diverged" if score is None else "done")
         for lr, score in zip((3e-4, 1e-3, 1e-2, 3e-2), scores, strict=True)
     ]
-    assert told in cell_remarks(rows).get("rate at the edge", "")
-    assert bool(cell_remarks(rows)) == bool(told)
+    assert told in cell_remarks(rows, num_candidates=4).get("rate at the edge", "")
+    assert bool(cell_remarks(rows, num_candidates=4)) == bool(told)
 
 
 def test_a_chosen_rate_in_the_outermost_tenth_of_its_range_is_at_the_edge():
     """Three decades: the outermost tenth at the upper end begins at 10^-1.3 = 0.0501."""
     for lr, told in ((0.049, {}), (0.052, {"rate at the edge"})):
         rows = [candidate(rate, score) for rate, score in ((2e-4, 0.1), (1e-3, 0.2), (lr, 0.4), (0.09, 0.3))]
-        assert set(cell_remarks(rows)) == set(told)
+        assert set(cell_remarks(rows, num_candidates=4)) == set(told)
 
 
 def test_nothing_is_said_of_a_rate_before_the_search_has_ended_nor_of_a_single_candidate():
-    assert cell_remarks([candidate(1e-3, 0.1), candidate(1e-2, 0.2)]) == {}
-    assert cell_remarks([candidate(1e-2, 0.2, trials=1)]) == {}
+    assert cell_remarks([candidate(1e-3, 0.1), candidate(1e-2, 0.2)], num_candidates=4) == {}
+    assert cell_remarks([candidate(1e-2, 0.2)], num_candidates=1) == {}
 
 
 def test_without_a_finished_candidate_there_is_no_usable_rate_once_all_have_ended():
     rows = [candidate(lr, status="diverged") for lr in (1.0, 2.0, 3.0)]
-    assert not has_no_rate(rows)
-    assert cell_remarks([*rows, candidate(4.0, status="diverged")]) == {
+    assert not has_no_rate(rows, 4)
+    assert cell_remarks([*rows, candidate(4.0, status="diverged")], num_candidates=4) == {
         "no usable rate": "all 4 candidates diverged, from 1.0e+00 to 4.0e+00"
     }
-    assert cell_remarks([*rows, candidate(4.0, status="pruned")]) == {
+    assert cell_remarks([*rows, candidate(4.0, status="pruned")], num_candidates=4) == {
         "no usable rate": "none of 4 candidates, from 1.0e+00 to 4.0e+00, was finished: 3 diverged, 1 pruned"
     }
-    assert cell_remarks([candidate(1.0, status="diverged", trials=1)]) == {
+    assert cell_remarks([candidate(1.0, status="diverged")], num_candidates=1) == {
         "no usable rate": "the one candidate diverged, at 1.0e+00"
     }
 

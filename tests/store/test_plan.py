@@ -18,12 +18,12 @@ from raypeft.core.spec import (
     grid,
 )
 from raypeft.store import Store
-from raypeft.store.plan import DataRecord, PlanRecord, SubsetRecord
+from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord, SubsetRecord
 
 SWEEP = Sweep(name="s", cells=grid(method=("full", "lora(rank=4)"), model=("vit_nano",), dataset=("digits",)))
 PLAN = PlanRecord(
     sweep=SWEEP,
-    trials=38,
+    cells=tuple(PlannedCell(cell=cell, candidates=16, final_seeds=(0, 1, 2)) for cell in SWEEP.cells),
     weights_digests={"vit_nano": "w"},
     data_digests={"digits": "d"},
     data={

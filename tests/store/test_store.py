@@ -27,8 +27,10 @@ def test_only_the_folder_of_a_sweep_that_was_run_is_opened(tmp_path):
         Store.open(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="holds no ledger"):
         Store.open(tmp_path)
-    Ledger(Store(tmp_path))
+    lease = Lease(Store(tmp_path))
+    Ledger(Store(tmp_path), lease=lease)
     assert Store.open(tmp_path).rows() == []
+    lease.release()
 
 
 def test_to_name_a_store_and_to_read_it_makes_nothing(tmp_path):

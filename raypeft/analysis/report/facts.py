@@ -1,7 +1,7 @@
 """What a store says of its runs apart from scores: search, cost, failures, setup, provenance, commands."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -120,12 +120,12 @@ def setup_facts(plan: PlanRecord) -> Facts:
     """What was asked for, from the plan."""
     sweep = plan.sweep
     search, recipe, rates = sweep.search, sweep.recipe, sweep.search.lr
-    final_seeds = ", ".join(map(str, sweep.final_seeds))
+    final_seeds = ", ".join(map(str, sorted({seed for one in plan.cells for seed in one.final_seeds})))
     return {
-        "datasets": _join(dataset_label(cell.dataset) for cell in sweep.cells),
+        "datasets": _join(dataset_label(one.cell.dataset) for one in plan.cells),
         "cells": (
-            f"{len(sweep.cells)}, each {search.trials} candidates "
-            f"and {len(sweep.final_seeds)} final runs"
+            f"{len(plan.cells)}, each {_span(one.candidates for one in plan.cells)} candidates "
+            f"and {_span(len(one.final_seeds) for one in plan.cells)} final runs"
             + (
                 f"; {carried} candidates around the rate of the next smaller fraction where there is one"
                 if (carried := sweep.carried_candidates)
@@ -142,6 +142,11 @@ def setup_facts(plan: PlanRecord) -> Facts:
         "seeds": f"final {final_seeds}; search {search.seed}; split {sweep.split_seed}",
         **{f"split of {dataset}": _split(facts) for dataset, facts in plan.data.items()},
     }
+
+
+def _span(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def provenance_facts(frame: pd.DataFrame, plan: PlanRecord) -> Facts:
@@ -168,17 +173,15 @@ def resume_command(sweep: str, store: Path) -> str:
     return f"raypeft run sweeps/{sweep}.py --store {where}"
 
 
-def command_rows(sweep: Sweep) -> list[Facts]:
+def command_rows(plan: PlanRecord) -> list[Facts]:
     """Per cell, the command that makes its row of the tables anew, in a store of its own.
 
     With the cells at smaller fractions whose rates it carries on. Where the images lie is not told: PATH
     stands for the folder.
     """
-    recipe, search = sweep.recipe, sweep.search
+    sweep, recipe = plan.whole, plan.sweep.recipe
     file = "raypeft/quickstart.py" if sweep.name == "quickstart" else f"sweeps/{sweep.name}.py"
     shared = [
-        f"--seeds {','.join(map(str, sweep.final_seeds))}",
-        f"--candidates {search.trials}",
         f"--epochs {recipe.epochs}",
         f"--batch-size {recipe.batch_size}",
         *([f"--image-size {recipe.image_size}"] if recipe.image_size else []),
@@ -187,12 +190,16 @@ def command_rows(sweep: Sweep) -> list[Facts]:
         "--store runs/again",
     ]
     rows = []
-    for cell in sweep.cells:
+    for one in plan.cells:
+        cell = one.cell
+        number = sweep.search.trials if sweep.donor(cell) else one.candidates
         options = [
             f"--methods {shlex.quote(cell.method)}",
             f"--models {shlex.quote(model_label(cell.model))}",
             f"--datasets {shlex.quote(_source(cell.dataset))}",
             f"--fractions {','.join(f'{fraction:g}' for fraction in _needed(cell, sweep))}",
+            f"--seeds {','.join(map(str, one.final_seeds))}",
+            f"--candidates {number}",
         ]
         rows.append(
             {

@@ -13,7 +13,8 @@ from raypeft.analysis.report.page import write_report
 from raypeft.core.errors import ConfigError
 from raypeft.core.files import write_file, write_json
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import model_label
+from raypeft.core.spec import Cell, model_label
+from raypeft.metrics.superseded import superseded
 from raypeft.store import Store
 from raypeft.store.plan import PlanRecord
 
@@ -55,16 +56,20 @@ def pack_store(store: Store, output: Path, *, methods: Iterable[str] = ()) -> li
 
 def _without_places(plan: PlanRecord) -> PlanRecord:
     """The plan with data sets and models by their labels: where files lie is nobody else's business."""
-    cells = tuple(
-        replace(cell, dataset=dataset_label(cell.dataset), model=model_label(cell.model))
-        for cell in plan.sweep.cells
-    )
-    return replace(plan, sweep=replace(plan.sweep, cells=cells))
+    asked = tuple(map(_without_place, plan.sweep.cells))
+    cells = tuple(replace(one, cell=_without_place(one.cell)) for one in plan.cells)
+    return replace(plan, sweep=replace(plan.sweep, cells=asked), cells=cells)
+
+
+def _without_place(cell: Cell) -> Cell:
+    return replace(cell, dataset=dataset_label(cell.dataset), model=model_label(cell.model))
 
 
 def _adapters(store: Store, methods: Sequence[str]) -> list[str]:
     """The trials of the methods that have an adapter. Raises: ConfigError."""
-    finals = [row for row in store.rows() if (row.stage, row.status) == ("final", "done")]
+    rows = store.rows()
+    old = superseded(rows, store.plan.whole)
+    finals = [row for row in rows if (row.stage, row.status) == ("final", "done") and row.trial_id not in old]
     for method in methods:
         if method not in (known := sorted({row.method for row in finals})):
             raise ConfigError(

@@ -161,7 +161,7 @@ def _scores(study: Study) -> list[Part]:
     if study.frame.empty:
         return []
     return [
-        Part(table=score_table(study.frame, study.metric)),
+        Part(table=score_table(study.frame, study.metric, superseded=study.superseded)),
         Part(table=parameter_table(study.frame), fold="Trainable parameters"),
     ]
 
@@ -316,7 +316,7 @@ def _provenance(frame: pd.DataFrame, plan: PlanRecord, store: Store) -> list[Par
             code=resume_command(plan.sweep.name, store.path),
         ),
         Part(
-            table=plain_table("The command behind every cell", command_rows(plan.sweep)),
+            table=plain_table("The command behind every cell", command_rows(plan)),
             fold="The command behind every cell",
         ),
     ]
@@ -332,8 +332,8 @@ def _render(study: Study, plan: PlanRecord, sections: Sequence[Section]) -> str:
     environment.filters["svg"] = lambda drawing: Markup(to_svg(drawing.figure, prefix=f"f{next(numbers)}-"))
     environment.filters["html"] = to_html
     committed = sum(row.status != "failed" for row in study.rows)
-    num_hopeless = sum("no usable rate" in found for found in study.remarks.values())
-    without_rate = num_hopeless * len(plan.sweep.final_seeds)
+    hopeless = [name for name, found in study.remarks.items() if "no usable rate" in found]
+    without_rate = sum(len(plan.by_name[name].final_seeds) for name in hopeless)
     return environment.get_template("report.html.j2").render(
         sweep=plan.sweep,
         committed=committed,

@@ -20,6 +20,7 @@ from raypeft.analysis.read.scores import (
     sample_words,
 )
 from raypeft.core.errors import ConfigError
+from raypeft.core.result import Result
 from raypeft.core.text import count
 
 MISSING, DIVERGED, UNLEARNED = "—", "diverged", "nothing learned"
@@ -66,7 +67,9 @@ def plain_table(title: str, rows: Sequence[Mapping[str, str]], notes: Sequence[s
     )
 
 
-def score_table(frame: pd.DataFrame, metric: str, ties: Ties = "average") -> Table:
+def score_table(
+    frame: pd.DataFrame, metric: str, ties: Ties = "average", *, superseded: Sequence[Result] = ()
+) -> Table:
     """Tables 2 to 5: methods of each model, best mean rank first, by (dataset, fraction).
 
     `frame` is load_results' or read_scores'. Columns: method, trainable and share where the rows count
@@ -100,6 +103,7 @@ def score_table(frame: pd.DataFrame, metric: str, ties: Ties = "average") -> Tab
             *_reference_notes(cells),
             *_sample_notes(metric, samples),
             count_runs(frame),
+            *superseded_notes(superseded),
         ),
     )
 
@@ -137,6 +141,12 @@ def count_runs(frame: pd.DataFrame) -> str:
         f"{count(sum(candidates.values()), 'candidate')} "
         f"({candidates['pruned']} pruned, {candidates['diverged']} diverged); {failed} failed."
     )
+
+
+def superseded_notes(rows: Sequence[Result]) -> list[str]:
+    """What a search left that has grown since: a store's rows that count nowhere."""
+    kinds = Counter("final run" if row.stage == "final" else "candidate" for row in rows)
+    return [f"{count(number, f'superseded {kind}')}, of an earlier search." for kind, number in kinds.items()]
 
 
 def tie_rule(ties: Ties) -> str:

@@ -81,18 +81,20 @@ def test_failures_with_a_cause_show_it(write_store, make_row):
 def test_every_cell_has_the_command_that_makes_it_again_without_telling_where_the_data_lie(
     write_store, final_rows
 ):
-    sweep = Store(write_store(final_rows({"lora": [0.5]}, fraction=0.1))).sweep
-    (row,) = command_rows(sweep)
+    plan = Store(write_store(final_rows({"lora": [0.5, 0.6]}, fraction=0.1), candidates=4)).plan
+    (row,) = command_rows(plan)
     assert row["command"] == (
         "raypeft run sweeps/tiny.py --methods lora --models vit_nano --datasets folder:PATH/digits "
-        "--fractions 0.1 --seeds 0,1,2 --candidates 4 --epochs 10 --batch-size 512 --store runs/again"
+        "--fractions 0.1 --seeds 0,1 --candidates 4 --epochs 10 --batch-size 512 --store runs/again"
     )
-    (row,) = command_rows(replace(sweep, split="paper", allow_leakage=True))
+    leaking = replace(plan.sweep, split="paper", allow_leakage=True)
+    (row,) = command_rows(replace(plan, sweep=leaking))
     assert "--split paper --allow-leakage --store" in row["command"]
 
 
 def test_a_cell_that_carries_on_a_rate_is_made_again_with_the_cells_before_it(write_store, final_rows):
     rows = [row for fraction in (1.0, 0.1, 0.3) for row in final_rows({"lora": [0.5]}, fraction=fraction)]
-    sweep = replace(Store(write_store(rows)).sweep, carried_candidates=3)
-    fractions = [re.search(r"--fractions (\S+)", row["command"])[1] for row in command_rows(sweep)]
+    plan = Store(write_store(rows)).plan
+    carrying = replace(plan, sweep=replace(plan.sweep, carried_candidates=3))
+    fractions = [re.search(r"--fractions (\S+)", row["command"])[1] for row in command_rows(carrying)]
     assert fractions == ["0.1", "0.1,0.3", "0.1,0.3,1"]

@@ -21,7 +21,13 @@ def search_of(make_row):
     def rows(method, ends):
         return [
             make_row(
-                method=method, stage="search", seed=1000, candidate=i, status=status, score=score, lr=10.0**-i
+                method=method,
+                stage="search",
+                seed=1000,
+                candidate=i,
+                status=status,
+                score=score,
+                lr=10.0 ** -(i + 3),
             )
             for i, (status, score) in enumerate(ends)
         ]

@@ -1,0 +1,222 @@
+"""A store grows: what a sweep adds to it, what is kept, and what is refused because rows contradict it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raypeft.core.errors import PlanDiffersError
+from raypeft.core.files import write_file
+from raypeft.core.result import Result
+from raypeft.core.sources import dataset_label
+from raypeft.core.spec import Cell, Sweep, model_label
+from raypeft.core.text import count
+from raypeft.launch.plan import Plan
+from raypeft.store import Store
+from raypeft.store.plan import PlannedCell, PlanRecord
+
+AXES = ("dataset", "model", "method", "fraction")
+
+
+def join_store(plan: Plan, rows: Sequence[Result], *, store: Store) -> Plan:
+    """Return the plan with what the store keeps beside it; `rows`: those committed there.
+
+    A plan of which no row is committed keeps nothing and contradicts nothing.
+    Raises: PlanDiffersError in three lines where the sweep would alter what rows mean, and as Store.plan.
+    """
+    if not store.has_plan:
+        return plan
+    held = store.plan
+    kept = _kept(held, plan.sweep, rows)
+    if not kept:
+        return plan
+    if differs := list(_contradictions(held, plan, kept)):
+        raise PlanDiffersError(
+            f"store {store} holds {count(len(rows), 'trial')} trained otherwise than asked:\n"
+            f"{'; '.join(differs)}\n"
+            "ask for what the store holds, or choose another --store"
+        )
+    return replace(plan, kept=kept)
+
+
+def write_plan(plan: Plan, *, store: Store) -> None:
+    """Write the plan, and of its data sets the subsets, unless the store holds just that."""
+    asked = plan.record()
+    held = store.plan if store.has_plan else None
+    if held is not None and plan.kept:
+        asked = _with_kept(asked, held, plan.kept)
+    if held == asked:
+        return
+    for source, data in plan.data.items():
+        _write_subsets(store, plan, source, name=data.name)
+    store.write_plan(asked)
+
+
+def describe_growth(plan: Plan, rows: Sequence[Result], *, store: Store) -> list[str]:
+    """Return a line per axis on which a joined plan asks for more than the store's, or for less."""
+    if not plan.kept:
+        return []
+    held = {str(one.cell): one for one in store.plan.cells}
+    asked = {str(cell): one for cell, one in plan.cells.items()}
+    new = [one for name, one in asked.items() if name not in held]
+    left_out = [one for name, one in held.items() if name not in asked]
+    kept = f"{len(plan.counting(rows))} kept"
+    lines = []
+    for what, cells in _by_axis(new, beside=held.values()):
+        lines.append(f"+ {what}: {count(sum(one.trials for one in cells), 'trial')}; {kept}")
+    lines += [f"+ {text}; {kept}" for text in _more_of_old(held, asked)]
+    for what, cells in _by_axis(left_out, beside=asked.values()):
+        names = {str(one.cell) for one in cells}
+        number = sum(row.cell in names for row in rows)
+        lines.append(f"- {what}: not asked for now; {count(number, 'trial')} kept")
+    return lines + [f"- {text}" for text in _less_of_old(plan)]
+
+
+def _kept(held: PlanRecord, asked: Sweep, rows: Sequence[Result]) -> tuple[PlannedCell, ...]:
+    """The cells that have a row: as planned where they are not asked for now, else as far as rows go."""
+    by_cell: dict[str, list[Result]] = {}
+    for row in rows:
+        by_cell.setdefault(row.cell, []).append(row)
+    with_rows = [one for one in held.cells if str(one.cell) in by_cell]
+    names = set(map(str, asked.cells))
+    others = tuple(one.cell for one in with_rows if str(one.cell) not in names)
+    whole, before = replace(asked, cells=asked.cells + others), held.whole
+    kept = []
+    for one in with_rows:
+        if str(one.cell) in names:
+            one = _as_far_as(by_cell[str(one.cell)], one)
+            if str(whole.donor(one.cell)) != str(before.donor(one.cell)):
+                one = replace(one, candidates=0)  # another search, around another rate
+        kept.append(one)
+    return tuple(kept)
+
+
+def _as_far_as(rows: Sequence[Result], planned: PlannedCell) -> PlannedCell:
+    """What is planned of a cell as far as it has `rows`."""
+    numbers = [row.candidate + 1 for row in rows if row.candidate is not None]
+    seeds = {row.seed for row in rows if row.stage == "final"} & {*planned.final_seeds}
+    return replace(
+        planned,
+        candidates=min(planned.candidates, max(numbers, default=0)),
+        final_seeds=tuple(sorted(seeds)),
+    )
+
+
+def _with_kept(asked: PlanRecord, held: PlanRecord, kept: Sequence[PlannedCell]) -> PlanRecord:
+    names = set(asked.by_name)
+    models = {model_label(one.cell.model) for one in kept}
+    datasets = {dataset_label(one.cell.dataset) for one in kept}
+    return replace(
+        asked,
+        cells=(*asked.cells, *(one for one in kept if str(one.cell) not in names)),
+        weights_digests=_only(held.weights_digests, models) | dict(asked.weights_digests),
+        data_digests=_only(held.data_digests, datasets) | dict(asked.data_digests),
+        plugin_digests={**held.plugin_digests, **asked.plugin_digests},
+        data=_only(held.data, datasets) | dict(asked.data),
+    )
+
+
+def _only(content: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name in names}
+
+
+def _contradictions(held: PlanRecord, plan: Plan, kept: Sequence[PlannedCell]) -> Iterator[str]:
+    """What of settings, images and weights differs from those that rows were trained with."""
+    there, asked = (_settings(sweep) for sweep in (held.sweep, plan.sweep))
+    for name in sorted(there.keys() | asked.keys()):
+        if there.get(name) != asked.get(name):
+            yield f"{name} {there.get(name)} there, {asked.get(name)} asked"
+    models = {model_label(one.cell.model) for one in kept}
+    datasets = {dataset_label(one.cell.dataset) for one in kept}
+    record = plan.record()
+    for name in sorted(datasets & record.data.keys()):
+        before, now = held.data[name].split, record.data[name].split
+        if before != now:
+            yield f"split of {name} {before} there, {now} asked"
+        elif held.data_digests[name] != record.data_digests[name] and there == asked:
+            yield f"images of {name} {held.data_digests[name]} there, {record.data_digests[name]} now"
+    for name in sorted(held.plugin_digests.keys() & record.plugin_digests.keys()):
+        if held.plugin_digests[name] != record.plugin_digests[name]:
+            yield f"plug-in {name} {held.plugin_digests[name]} there, {record.plugin_digests[name]} now"
+    for name in sorted(models & record.weights_digests.keys()):
+        before, now = held.weights_digests[name], record.weights_digests[name]
+        if before != now:
+            yield f"weights of {name} {before[:16]} there, {now[:16]} now"
+
+
+def _settings(sweep: Sweep) -> dict[str, Any]:
+    """What a sweep asks of every trial: recipe, range, seeds of search and split, rules of pruning."""
+    content = sweep.to_dict()
+    search = {name: value for name, value in content["search"].items() if name != "trials"}
+    settings = {"recipe": content["recipe"], "search": search, "split_seed": content["split_seed"]}
+    settings["search"]["near a smaller fraction's rate"] = sweep.carried_candidates is not None
+    return dict(_flat(settings))
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, "" if name == "recipe" else f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _by_axis(
+    cells: Iterable[PlannedCell], *, beside: Iterable[PlannedCell]
+) -> Iterator[tuple[str, list[PlannedCell]]]:
+    """The cells by the first axis on which none of those `beside` has their value, in words."""
+    known = {axis: {_label(one.cell, axis) for one in beside} for axis in AXES}
+    groups: dict[str, list[PlannedCell]] = {}
+    for one in cells:
+        new = [axis for axis in AXES if _label(one.cell, axis) not in known[axis]]
+        what = f"{new[0]} {_label(one.cell, new[0])}" if new else f"cell {one.cell}"
+        groups.setdefault(what, []).append(one)
+    yield from groups.items()
+
+
+def _label(cell: Cell, axis: str) -> str:
+    labels = {"dataset": dataset_label(cell.dataset), "model": model_label(cell.model)}
+    return labels.get(axis) or str(getattr(cell, axis))
+
+
+def _more_of_old(held: Mapping[str, PlannedCell], asked: Mapping[str, PlannedCell]) -> Iterator[str]:
+    """Candidates and seeds that cells of the store are to have beside those that they have."""
+    pairs = [(held[name], one) for name, one in asked.items() if name in held]
+    more = sum(max(0, now.candidates - before.candidates) for before, now in pairs)
+    if more:
+        number = max(now.candidates for _, now in pairs)
+        yield (
+            f"candidates, now {number} a cell: {count(more, 'trial')}, and final runs anew where one of them "
+            "has a better rate"
+        )
+    seeds = [seed for before, now in pairs for seed in now.final_seeds if seed not in before.final_seeds]
+    if seeds:
+        yield f"final seed {', '.join(map(str, dict.fromkeys(seeds)))}: {count(len(seeds), 'trial')}"
+
+
+def _less_of_old(plan: Plan) -> Iterator[str]:
+    """Candidates and seeds that are not asked for now; what the store has of them stays in the cell."""
+    fewer = [one for cell, one in plan.cells.items() if one.candidates > plan.whole.num_candidates(cell)]
+    if fewer:
+        yield f"candidates: {count(len(fewer), 'cell')} with more than are asked for now; kept"
+    seeds = {seed for one in plan.cells.values() for seed in one.final_seeds} - {*plan.sweep.final_seeds}
+    if seeds:
+        yield f"final seed {', '.join(map(str, sorted(seeds)))}: not asked for now; kept"
+
+
+def _write_subsets(store: Store, plan: Plan, source: str, *, name: str) -> None:
+    """case_id, label, side, and per seed and fraction (`seed=0/0.1`) whether trials see the image."""
+    data = plan.data[source]
+    columns: dict[str, Any] = {
+        "case_id": data.case_ids,
+        "label": [data.classes[label] for label in data.labels],
+        "side": data.sides.tolist(),
+    }
+    for (fraction, seed), cases in plan.subsets(source).items():
+        seen = np.zeros(len(data.case_ids), dtype=bool)
+        seen[cases] = True
+        columns[f"seed={seed}/{fraction:g}"] = seen
+    write_file(store.subset(name), lambda file: pq.write_table(pa.table(columns), file))
