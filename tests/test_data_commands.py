@@ -15,6 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from raypeft.launch.plan import make_plan
+from raypeft.store import Store
+
 SWEEP = """
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
