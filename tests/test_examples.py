@@ -28,3 +28,12 @@ def test_the_notebook_like_script_plans_runs_and_ranks_beside_folders_named_like
     assert results.rank().summary in run.stdout
     assert (tmp_path / "ranking.png").exists()
     assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.ray
+def test_the_python_of_the_readme_runs_in_an_empty_folder(tmp_path):
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    block = readme.partition("<!-- from-python -->\n```python\n")[2].partition("```")[0]
+    run = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert rp.open(tmp_path / "runs" / "small").rank().summary in run.stdout
