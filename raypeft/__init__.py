@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raypeft.api import CheckedSweep as CheckedSweep
+    from raypeft.api import FinalRun as FinalRun
     from raypeft.api import UnfinishedError as UnfinishedError
     from raypeft.api import plan as plan
     from raypeft.api import run as run
+    from raypeft.api import run_trial as run_trial
     from raypeft.core.errors import RaypeftError as RaypeftError
     from raypeft.core.plugins import load_plugins as load_plugins
+    from raypeft.core.result import Result as Result
     from raypeft.core.spec import Augmentation as Augmentation
     from raypeft.core.spec import Cell as Cell
     from raypeft.core.spec import Generation as Generation
@@ -43,12 +46,14 @@ _HOMES = {
     "Augmentation": "core.spec",
     "Cell": "core.spec",
     "CheckedSweep": "api",
+    "FinalRun": "api",
     "Generation": "core.spec",
     "LogUniform": "core.spec",
     "Model": "models.base",
     "Ranking": "results",
     "RaypeftError": "core.errors",
     "Recipe": "core.spec",
+    "Result": "core.result",
     "Results": "results",
     "Row": "datasets.base",
     "Search": "core.spec",
@@ -68,6 +73,7 @@ _HOMES = {
     "register_model": "models.base",
     "remove_hook": "methods.base",
     "run": "api",
+    "run_trial": "api",
     "scale_rows": "methods.base",
 }
 """Public name -> the module that defines it, and after a colon its name there if it is another."""

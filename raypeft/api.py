@@ -3,12 +3,13 @@
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from raypeft.core.errors import ConfigError, RaypeftError
+from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Sweep, TrialSpec, model_label
 from raypeft.core.terminal import Terminal
@@ -18,6 +19,7 @@ from raypeft.launch.demand import Resources, Safety
 from raypeft.launch.driver import Tracking
 from raypeft.launch.sweep import run_sweep
 from raypeft.results import Results
+from raypeft.store import Store
 
 FAILED_TRIALS = 3
 """Exit status of a sweep that came to its end with failed trials."""
@@ -30,6 +32,18 @@ class UnfinishedError(RaypeftError):
         """`exit_code`: what `raypeft run` would have exited with."""
         super().__init__(text)
         self.exit_code = exit_code
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalRun:
+    """One final run of a plan, for run_trial."""
+
+    spec: TrialSpec
+    sweep: str
+    store: Path  # whose cache holds its images
+
+    def __str__(self) -> str:
+        return str(self.spec)
 
 
 class CheckedSweep:
@@ -59,8 +73,8 @@ class CheckedSweep:
             [told, *self._checked.growth, *(f"warning: {text}" for text in self._checked.warnings)]
         )
 
-    def final(self, *, seed: int, lr: float, **cell: str | float) -> TrialSpec:
-        """Return the spec of one final run, for raypeft.run_trial.
+    def final(self, *, seed: int, lr: float, **cell: str | float) -> FinalRun:
+        """Return one final run, for run_trial.
 
         `cell`: method, model, dataset and fraction, as far as the sweep has several of them.
         Raises: ConfigError where no cell fits, or more than one.
@@ -72,7 +86,10 @@ class CheckedSweep:
             raise ConfigError(
                 f"{count(len(found), 'cell')} with {asked or 'no condition'}; name one of: {named}"
             )
-        return self._checked.plan.final_spec(found[0], seed=seed, lr=lr)
+        plan = self._checked.plan
+        return FinalRun(
+            spec=plan.final_spec(found[0], seed=seed, lr=lr), sweep=plan.sweep.name, store=self.store
+        )
 
     def __repr__(self) -> str:
         return f"{self.cells.to_string(index=False)}\n{self.summary}"
@@ -124,6 +141,25 @@ def run(
     elif outcome.exit_code:
         raise UnfinishedError(outcome.summary, outcome.exit_code)
     return Results(where)
+
+
+def run_trial(final: FinalRun, *, device: str = "cpu") -> Result:
+    """Train one final run in this process, without Ray, and return its row; only the row is kept.
+
+    The row equals that of a sweep on the same kind of device; it is not committed to the store.
+    `device`: as torch names it, e.g. "cuda:0".
+    """
+    import torch
+
+    from raypeft.train.rerun import train_apart
+
+    return train_apart(
+        final.spec,
+        Store(final.store),
+        device=torch.device(device),
+        sweep=final.sweep,
+        report=lambda epoch: None,
+    )
 
 
 def default_store(sweep: Sweep, store: str | Path | None) -> Path:

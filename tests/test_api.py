@@ -28,7 +28,7 @@ def test_a_plan_counts_what_is_left_and_starts_nothing(sweep, tmp_path):
 
 def test_a_final_run_is_named_by_what_tells_its_cell_apart(sweep, tmp_path):
     plan = rp.plan(sweep, tmp_path / "store")
-    spec = plan.final(method="bias", seed=7, lr=1e-3)
+    spec = plan.final(method="bias", seed=7, lr=1e-3).spec
     assert (spec.cell.method, spec.seed, spec.lr, spec.stage) == ("bias", 7, 1e-3, "final")
     with pytest.raises(rp.RaypeftError, match="2 cells with model='efficientnet_lite0'"):
         plan.final(model="efficientnet_lite0", seed=7, lr=1e-3)
@@ -47,3 +47,13 @@ def test_a_sweep_that_cannot_run_is_refused_with_what_to_do(sweep, tmp_path):
 def test_the_store_lies_where_the_environment_says_unless_one_names_it(sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("RAYPEFT_RUNS", str(tmp_path / "elsewhere"))
     assert rp.plan(sweep).store == tmp_path / "elsewhere" / "small"
+
+
+def test_one_final_run_is_trained_in_this_process_and_leaves_the_store_as_it_was(sweep, tmp_path):
+    plan = rp.plan(sweep, tmp_path / "store")
+    final = plan.final(method="linear", seed=7, lr=1e-2)
+    row = rp.run_trial(final)
+    assert (row.trial_id, row.status, row.seed) == (final.spec.trial_id, "done", 7)
+    assert 0 < row.metrics["test/f1_macro"] <= 1
+    assert rp.run_trial(final).metrics == row.metrics
+    assert rp.open(tmp_path / "store").trials.empty

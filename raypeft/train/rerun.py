@@ -1,4 +1,4 @@
-"""Train a committed trial again in this process, and compare the two rows."""
+"""Train a trial in this process, apart from its store's results; a committed one again, to compare."""
 
 import re
 import tempfile
@@ -49,17 +49,27 @@ def rerun_trial(
             raise _EnoughError
 
     threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(_threads_of(row) or threads)
+        return train_apart(spec, store, device=device, sweep=row.sweep, report=report)
+    except _EnoughError:
+        return seen[-1].row(spec, "pruned")
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_apart(
+    spec: TrialSpec, store: Store, *, device: torch.device, sweep: str, report: Callable[[Epoch], None]
+) -> Result:
+    """Return the row of a trial that is trained here; nothing but the cache of `store` is written to.
+
+    Raises: DataError or WeightsError where the cache does not hold what the plan prepared.
+    """
+    names = names_in(method=spec.cell.method, model=spec.cell.model)
+    check_trained_with(names, digests=spec.plugins)
     with tempfile.TemporaryDirectory() as scratch:
         Store(scratch).cache.symlink_to(store.cache.resolve())
-        try:
-            torch.set_num_threads(_threads_of(row) or threads)
-            names = names_in(method=spec.cell.method, model=spec.cell.model)
-            check_trained_with(names, digests=spec.plugins)
-            return run_trial(spec, Context(store=Store(scratch), device=device, sweep=row.sweep), report)
-        except _EnoughError:
-            return seen[-1].row(spec, "pruned")
-        finally:
-            torch.set_num_threads(threads)
+        return run_trial(spec, Context(store=Store(scratch), device=device, sweep=sweep), report)
 
 
 def differences(row: Result, again: Result) -> list[Difference]:
