@@ -3,10 +3,11 @@
 The names below are loaded when first used: `import raypeft as rp` imports neither torch nor Ray.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported up here: before cli.py calls isolate(), a file of the working directory could stand in.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from raypeft.api import CheckedSweep as CheckedSweep
     from raypeft.api import FinalRun as FinalRun
     from raypeft.api import UnfinishedError as UnfinishedError
@@ -81,10 +82,12 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Load a public name from the module that defines it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'raypeft' has no attribute '{name}'")
+    from importlib import import_module
+
     module, _, attribute = _HOMES[name].partition(":")
     value = getattr(import_module(f"raypeft.{module}"), attribute or name)
     globals()[name] = value

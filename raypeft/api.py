@@ -101,6 +101,8 @@ class CheckedSweep:
 def plan(sweep: Sweep, store: str | Path | None = None, *, cache: str | Path | None = None) -> CheckedSweep:
     """Check names, weights and every image of a sweep, and estimate what is left of it. Starts no trial.
 
+    The images are decoded into the store's cache, where the trials find them.
+
     `store`: default $RAYPEFT_RUNS/NAME, else runs/NAME. `cache`: a folder of decoded images that several
     stores share; default $RAYPEFT_CACHE.
     Raises: RaypeftError, whose text says what is wrong, where, and how to fix it.

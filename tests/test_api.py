@@ -23,7 +23,7 @@ def test_a_plan_counts_what_is_left_and_starts_nothing(sweep, tmp_path):
     assert list(plan.cells["method"]) == ["linear", "bias"]
     assert list(plan.cells["trials_left"]) == [5, 5]  # three candidates and two seeds
     assert "2 cells, 10 trials: 0 committed, 10 left" in plan.summary
-    assert not list((tmp_path / "store" / "ledger").iterdir())
+    assert not list(tmp_path.glob("store/ledger/*"))
 
 
 def test_a_final_run_is_named_by_what_tells_its_cell_apart(sweep, tmp_path):
@@ -56,4 +56,4 @@ def test_one_final_run_is_trained_in_this_process_and_leaves_the_store_as_it_was
     assert (row.trial_id, row.status, row.seed) == (final.spec.trial_id, "done", 7)
     assert 0 < row.metrics["test/f1_macro"] <= 1
     assert rp.run_trial(final).metrics == row.metrics
-    assert rp.open(tmp_path / "store").trials.empty
+    assert not list(tmp_path.glob("store/ledger/*"))
