@@ -19,8 +19,6 @@ from raypeft.launch.plan import make_plan
 from raypeft.store import Store
 
 SWEEP = """
-from raypeft.launch.plan import make_plan
-from raypeft.store import Store
 from raypeft.core.spec import Recipe, Search, Sweep, grid
 SWEEP = Sweep(
     name="tiny",
