@@ -113,6 +113,7 @@ def test_resources_that_no_trial_can_have_are_refused(cli, tmp_path, options, wo
 
 def test_the_dry_run_refuses_a_store_of_another_plan(cli, tmp_path):
     code, _ = dry_run(cli, tmp_path, method="linear", model=VIT, size=None)
+    (tmp_path / "s").mkdir()
     (tmp_path / "s" / "plan.json").write_text('{"protocol": 1, "sweep": {}}')
     again, err = dry_run(cli, tmp_path, method="linear", model=VIT, size=None)
     assert (code, again, "protocol 1" in err) == (0, 7, True)
