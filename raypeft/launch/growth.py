@@ -33,7 +33,7 @@ def join_store(plan: Plan, rows: Sequence[Result], *, store: Store) -> Plan:
     kept = _kept(held, plan.sweep, rows)
     if not kept:
         return plan
-    if differs := list(_contradictions(held, plan, kept)):
+    if differs := [*_contradictions(held, plan, kept), *_changed_plugins(plan, rows)]:
         raise PlanDiffersError(
             f"store {store} holds {count(len(rows), 'trial')} trained otherwise than asked:\n"
             f"{'; '.join(differs)}\n"
@@ -138,13 +138,26 @@ def _contradictions(held: PlanRecord, plan: Plan, kept: Sequence[PlannedCell]) -
             yield f"split of {name} {before} there, {now} asked"
         elif held.data_digests[name] != record.data_digests[name] and there == asked:
             yield f"images of {name} {held.data_digests[name]} there, {record.data_digests[name]} now"
-    for name in sorted(held.plugin_digests.keys() & record.plugin_digests.keys()):
-        if held.plugin_digests[name] != record.plugin_digests[name]:
-            yield f"plug-in {name} {held.plugin_digests[name]} there, {record.plugin_digests[name]} now"
     for name in sorted(models & record.weights_digests.keys()):
         before, now = held.weights_digests[name], record.weights_digests[name]
         if before != now:
             yield f"weights of {name} {before[:16]} there, {now[:16]} now"
+
+
+def _changed_plugins(plan: Plan, rows: Sequence[Result]) -> Iterator[str]:
+    """What of the plug-ins differs from those that the rows of a cell were trained with; by content."""
+    cells = {str(cell): cell for cell in plan.sweep.cells}
+    found = {}
+    for row in rows:
+        if (cell := cells.get(row.cell)) is not None and (row.cell, row.stage) not in found:
+            found[row.cell, row.stage] = (
+                tuple(row.spec["plugins"]),
+                plan.plugin_digests_of(cell, stage=row.stage),
+            )
+    differ = {name: pair for (name, _), pair in found.items() if pair[0] != pair[1]}
+    for name, (there, now) in list(differ.items())[:1]:
+        more = f" (and of {count(len(differ) - 1, 'more cell')})" if len(differ) > 1 else ""
+        yield f"plug-ins of {name}{more} {', '.join(there) or 'none'} there, {', '.join(now) or 'none'} now"
 
 
 def _settings(sweep: Sweep) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Plan:
             stage="search",
             search=search,
             candidate=candidate,
-            plugins=self._plugin_digests(cell, stage="search"),
+            plugins=self.plugin_digests_of(cell, stage="search"),
         )
 
     def final_spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
@@ -109,10 +109,10 @@ class Plan:
             split_seed=self.sweep.split_seed,
             weights_digest=self.weights_digests[cell.model],
             data_digest=self.data[cell.dataset].digest,
-            plugins=self._plugin_digests(cell, stage="final"),
+            plugins=self.plugin_digests_of(cell, stage="final"),
         )
 
-    def _plugin_digests(self, cell: Cell, *, stage: Stage) -> tuple[str, ...]:
+    def plugin_digests_of(self, cell: Cell, *, stage: Stage) -> tuple[str, ...]:
         """Return the digests of the plug-ins that a trial's result depends on, sorted.
 
         The row of a final run holds every metric, so each plug-in with one counts there.
@@ -126,7 +126,7 @@ class Plan:
     def used_plugins(self) -> dict[str, str]:
         """Name -> digest of the plug-ins that any trial's result depends on."""
         digests = {
-            digest for cell in self.sweep.cells for digest in self._plugin_digests(cell, stage="final")
+            digest for cell in self.sweep.cells for digest in self.plugin_digests_of(cell, stage="final")
         }
         return {plugin.name: plugin.digest for plugin in self.plugins if plugin.digest in digests}
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raypeft.core.errors import PlanDiffersError
 from raypeft.core.plugins import forget_plugin, load_plugins
+from raypeft.core.result import Result
 from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
-from raypeft.launch.plan import Plan, check_plan, settle_plan
+from raypeft.launch.growth import join_store, write_plan
+from raypeft.launch.plan import Plan
 from raypeft.store import Store
 
 GATE = (Path(__file__).parents[2] / "examples" / "own_method.py").read_text()
@@ -110,10 +113,21 @@ def test_a_store_goes_on_with_its_plugin_moved_and_renamed(write, tmp_path):
     store = Store(tmp_path / "store")
     store.path.mkdir()
     plan = plan_of(write(GATE))
-    settle_plan(plan, store=store)
+    write_plan(plan, store=store)
     assert store.plan.plugin_digests == {"own.py": plan.plugins[0].digest}
+    cells = zip(SWEEP.cells, (1, 2), strict=False)
+    rows = [
+        Result.of(plan.final_spec(cell, seed=seed, lr=0.1), sweep="s", status="done") for cell, seed in cells
+    ]
     forget_plugin(plan.plugins[0])
-    check_plan(plan_of(write(GATE, "moved/renamed.py")), store=store)
+    moved = plan_of(write(GATE, "moved/renamed.py"))
+    assert len(join_store(moved, rows, store=store).kept) == 2
+    forget_plugin(moved.plugins[0])
+    changed = plan_of(write(GATE + "\nCHANGED = True\n", "moved/renamed.py"))
+    with pytest.raises(
+        PlanDiffersError, match=f"{plan.plugins[0].digest} there, {changed.plugins[0].digest}"
+    ):
+        join_store(changed, rows, store=store)
 
 
 LOOSE = """
