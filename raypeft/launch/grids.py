@@ -48,11 +48,7 @@ def send_grids(
             block.setdefault(mirror.cell_key(row), []).append(row)
     for (model, dataset, fraction), cells in blocks.items():
         wanted = [one for one in planned.values() if _block(one.cell) == (model, dataset, fraction)]
-        complete = [
-            key
-            for key, own in cells.items()
-            if own[0].cell in planned and mirror.is_complete(own, planned[own[0].cell])
-        ]
+        complete = [key for key, own in cells.items() if mirror.is_complete(own, planned.get(own[0].cell))]
         finals = [row for own in cells.values() for row in own if row.stage == "final"]
         done = [row for row in finals if row.status == "done"]
         if len(complete) < len(wanted) or not done:

@@ -69,10 +69,10 @@ def order(row: Result) -> tuple[str, bool, int, str]:
     )
 
 
-def is_complete(rows: Sequence[Result], planned: PlannedCell) -> bool:
-    """Whether nothing of one cell, whose `rows` that count these are, is left to run."""
+def is_complete(rows: Sequence[Result], planned: PlannedCell | None) -> bool:
+    """Whether nothing of one cell, whose `rows` that count these are, is left to run; never of a stray one."""
     stages = Counter(row.stage for row in rows)
-    if stages["search"] < planned.candidates:
+    if planned is None or stages["search"] < planned.candidates:
         return False
     return stages["final"] >= len(planned.final_seeds) or has_no_rate(rows, planned.candidates)
 
@@ -101,7 +101,7 @@ def create_cell_run(client: "MlflowClient", experiment_id: str, rows: Sequence[R
 
 
 def settle_cell(
-    client: "MlflowClient", parent: "Run", rows: Sequence[Result], *, planned: PlannedCell
+    client: "MlflowClient", parent: "Run", rows: Sequence[Result], *, planned: PlannedCell | None
 ) -> None:
     """Give a cell's run its parameters, its summary once it is complete, and a status.
 
@@ -115,7 +115,7 @@ def settle_cell(
     if parent.info.status == status and parent.data.tags.get(FINALS_TAG, "") == content:
         return
     params, metrics = _flatten(_cell_spec(rows[0])), {}
-    if status == "FINISHED":
+    if planned is not None and status == "FINISHED":
         tags = {FINALS_TAG: content, "raypeft.remarks": _told(rows, planned)}
         if finals:
             tags["raypeft.lr"] = str(finals[0].lr)  # no parameter: MLflow's never change, a chosen rate may

@@ -184,9 +184,9 @@ class Tracker:
                 parent = cell_runs.get(key) or mirror.create_cell_run(client, experiment_id, rows)
                 cell_runs[key] = parent
                 self._send_trials(client, experiment_id, rows, parent_id=parent.info.run_id)
-                if own := planned.get(rows[0].cell):
-                    counting = [row for row in rows if row.trial_id not in old]
-                    mirror.settle_cell(client, parent, counting, planned=own)
+                counting = [row for row in rows if row.trial_id not in old]
+                own = planned.get(rows[0].cell)
+                mirror.settle_cell(client, parent, counting or rows, planned=own)
                 in_a_row = 0
             except Exception as error:  # raised below, once the other cells had their turn
                 failures.append(error)
