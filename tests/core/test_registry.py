@@ -8,14 +8,14 @@ from raypeft.core.registry import Registry, parse_call
 
 @pytest.fixture
 def registry():
-    registry = Registry("method")
+    registry = Registry("gadget")
     registry.add("lora", 1)
     registry.add("linear", 2)
     return registry
 
 
 def test_a_typo_is_answered_with_the_nearest_name(registry):
-    with pytest.raises(UnknownNameError, match=r"no method named 'lroa'; did you mean 'lora'\?"):
+    with pytest.raises(UnknownNameError, match=r"no gadget named 'lroa'; did you mean 'lora'\?"):
         registry["lroa"]
 
 
