@@ -70,7 +70,7 @@ def order(row: Result) -> tuple[str, bool, int, str]:
 
 
 def is_complete(rows: Sequence[Result], planned: PlannedCell | None) -> bool:
-    """Whether nothing of one cell, whose `rows` that count these are, is left to run; never of a stray one."""
+    """True if nothing is left to run of a planned cell, whose `rows` that count these are."""
     stages = Counter(row.stage for row in rows)
     if planned is None or stages["search"] < planned.candidates:
         return False
