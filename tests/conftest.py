@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from raypeft.cli import main
 from raypeft.core.plugins import forget_plugin, loaded_plugins
+from raypeft.core.registry import REGISTRIES, Registry
 
 # The same examples in every run, so that a failure is due to the change that is tested. To look for new ones:
 # pytest --hypothesis-profile=default
@@ -43,12 +44,20 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
 @pytest.fixture(autouse=True)
 def own_plugins() -> Iterator[None]:
-    """What a test registers from files of its own is gone after it."""
-    before = loaded_plugins()
+    """What a test registers, from files of its own or from a sweep file, is gone after it."""
+    plugins, names = loaded_plugins(), {id(registry): set(registry) for registry in REGISTRIES}
     yield
     for plugin in loaded_plugins():
-        if plugin not in before:
+        if plugin not in plugins:
             forget_plugin(plugin)
+    for registry in REGISTRIES:
+        for name in [name for name in registry if not _is_kept(registry, name, names.get(id(registry), set()))]:
+            registry.remove(name)
+
+
+def _is_kept(registry: Registry[object], name: str, before: set[str]) -> bool:
+    registration = registry.registration(name)
+    return name in before or (registration is not None and registration.is_builtin)
 
 
 @pytest.fixture
