@@ -5,10 +5,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Before torch is imported: networks as small as the tests' gain nothing from a second thread, and threads
 # that wait for each other beside other work take many times as long.
@@ -23,7 +26,8 @@ from raypeft.core.registry import REGISTRIES, Registry
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
-_seen: dict[str, str] = {}  # by test: what befell
+RAY = ("tests/cluster", "tests/faults", "tests/integration", "tests/test_examples.py")
+"""Where tests start Ray. One process runs them all: two Rays on a host disturb each other."""
 
 
 @pytest.fixture
@@ -87,26 +91,22 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def seen(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def seen(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Notes what a test of the fault matrix saw."""
-
-    def note(what: str) -> None:
-        _seen[request.node.nodeid] = what
-
-    return note
+    return partial(record_property, "seen")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
-    report.faults = [(mark.kwargs["row"], mark.kwargs["expected"]) for mark in item.iter_markers("fault")]
+    report.faults = [[mark.kwargs["row"], mark.kwargs["expected"]] for mark in item.iter_markers("fault")]
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The fault matrix of the tests that ran: row, expected, seen, seconds."""
     lines = [
-        (row, expected, _seen.get(report.nodeid, outcome), report.duration)
+        (row, expected, dict(report.user_properties).get("seen", outcome), report.duration)
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
         if report.when == "call"
@@ -116,3 +116,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("fault matrix")
         for row, expected, what, seconds in sorted(lines):
             terminalreporter.line(f"| {row} | {expected} | {what} | {seconds:.1f} |")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process per core for the whole suite; none beside this one for what is asked for by name."""
+    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else os.cpu_count() or 1
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Replace `--dist loadgroup`, which does not group under this pytest."""
+    return ByFile(config, log)
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives whole files to processes, and to one of them all files that start Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if nodeid.startswith(RAY) else nodeid.partition("::")[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts Ray comes first, since it takes longest."""
+    for item in items:
+        if item.get_closest_marker("ray") and not item.nodeid.startswith(RAY):
+            raise pytest.UsageError(f"{item.nodeid} starts Ray, so it belongs into one of {', '.join(RAY)}")
+    items.sort(key=lambda item: not item.nodeid.startswith(RAY))
