@@ -20,7 +20,7 @@ from rich.text import Text
 
 from raypeft.analysis_commands import rank, recommend, report, table
 from raypeft.core.errors import EXITS, ConfigError, RaypeftError
-from raypeft.core.foreign import described, place_of
+from raypeft.core.foreign import described, library_not_imported, place_of
 from raypeft.core.machine import limit_threads
 from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import TerminalLog, safe_streams
@@ -345,6 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with safe_streams():
         try:
             with Signals():
+                _check_docstrings()
                 limit_threads()
                 app(args=arguments)
         except InterruptedBySignalError as error:
@@ -365,5 +366,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if place := place_of(error):
                 talk.print(f"raypeft: error: {place}: {described(error)}")
                 finish(2, f"raypeft: exit 2 ({EXITS[2]})")
+            if library := library_not_imported(error):
+                talk.print(
+                    f"raypeft: error: {library} cannot be imported: {described(error)}; {_advice(library)}"
+                )
+                finish(2, f"raypeft: exit 2 ({EXITS[2]})")
             talk.print(traceback.format_exc().rstrip())
             finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
+
+
+def _check_docstrings() -> None:
+    if sys.flags.optimize > 1:
+        raise ConfigError(
+            "Python leaves out docstrings (PYTHONOPTIMIZE=2 or -OO), without which Ray and transformers "
+            "cannot be imported; unset PYTHONOPTIMIZE"
+        )
+
+
+def _advice(library: str) -> str:
+    variables = sorted(name for name in os.environ if name.startswith(f"{library.upper()}_"))
+    listed = f" Set here: {', '.join(variables)}." if variables else ""
+    return f"mend the environment variable that it names, or install it again.{listed}"

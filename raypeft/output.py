@@ -91,12 +91,19 @@ def num_shown() -> int:
     return _shown.get()
 
 
+def _value(text: str, kind: Callable[[str], T]) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is no {'whole number' if kind is int else 'number'}") from None
+
+
 def split_list(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
     """The parts of "a,b(c=1,d=2)": commas in brackets belong to a name. Raises: ConfigError."""
     if text is None:
         return None
     try:
-        parts = [kind(part) for part in split_commas(text)]
+        parts = [_value(part, kind) for part in split_commas(text)]
     except ValueError as error:
         raise ConfigError(f"'{text}': {error}; give comma-separated values") from None
     if not parts:  # as of a shell's variable that is not set

@@ -55,7 +55,9 @@ def own_plugins() -> Iterator[None]:
         if plugin not in plugins:
             forget_plugin(plugin)
     for registry in REGISTRIES:
-        for name in [name for name in registry if not _is_kept(registry, name, names.get(id(registry), set()))]:
+        for name in [
+            name for name in registry if not _is_kept(registry, name, names.get(id(registry), set()))
+        ]:
             registry.remove(name)
 
 

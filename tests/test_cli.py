@@ -215,6 +215,16 @@ def test_the_paper_s_grids_say_where_their_data_must_lie(cli, tmp_path, monkeypa
         assert f"{name}: where does the download lie? Write {name}:FOLDER, or set RAYPEFT_DATA" in err
 
 
+def test_a_number_that_is_none_is_named(cli, sweep_file, tmp_path):
+    for option, text, needed in (
+        ("--seeds", "0,1.0", "'1.0' is no whole number"),
+        ("--fractions", "x", "'x' is no number"),
+    ):
+        code, _, err = cli("plan", sweep_file, option, text, "--store", tmp_path / "s")
+        assert code == 2
+        assert needed in err
+
+
 def test_one_number_of_seeds_above_one_is_asked_about(cli, sweep_file, tmp_path):
     """`--seeds 2` is seed 2, where many expect two seeds."""
     code, out, err = cli("plan", sweep_file, "--seeds", "2", "--store", tmp_path / "s")

@@ -60,6 +60,17 @@ def place_of(error: BaseException, *, also: str = "") -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
+def library_not_imported(error: BaseException) -> str:
+    """Return the name of the library whose own import raised `error`; "" if none did."""
+    trace = error.__traceback__
+    while trace is not None:
+        library = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if trace.tb_frame.f_code.co_name == "<module>" and library != "raypeft":
+            return library
+        trace = trace.tb_next
+    return ""
+
+
 def described(error: BaseException) -> str:
     """Its type and its message: `KeyError: 'x'`."""
     message = error.msg if isinstance(error, SyntaxError) else str(error)

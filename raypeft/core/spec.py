@@ -329,6 +329,8 @@ class Sweep:
         if isinstance(self.plugins, Iterable) and not isinstance(self.plugins, str):
             object.__setattr__(self, "plugins", tuple(map(_path_text, self.plugins)))
         settle_fields(self)
+        if self.name in ("", ".", "..") or set(self.name) & set("/\\\0"):
+            raise ConfigError(f"sweep name={self.name!r}: must be the name of a folder, without / and \\")
         if self.split not in get_args(SplitRule):
             raise ConfigError(f"split='{self.split}': allowed are {', '.join(get_args(SplitRule))}")
         if not self.cells:

@@ -13,6 +13,7 @@ from raypeft.core.spelling import folded, is_missing, plain_number
 from raypeft.datasets.base import LeftOut, Row, Table, left_out, make_table, register_source
 from raypeft.datasets.columns import Columns, assign_columns
 from raypeft.datasets.finder import Finder
+from raypeft.datasets.layout import SIDE_OF
 from raypeft.datasets.one_hot import is_one
 from raypeft.datasets.tables import Line, lines_of
 
@@ -109,7 +110,9 @@ def _rows(
 
 
 def _cell(line: Line, column: str, role: str) -> str:
-    return line[column].casefold() if role == "split" else line[column]
+    """Return a cell; a side of the split under its own name, whichever of its usual names stands there."""
+    text = line[column]
+    return SIDE_OF.get(text.casefold(), text) if role == "split" else text
 
 
 def _case_id(path: Path, root: Path) -> str:

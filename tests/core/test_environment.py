@@ -97,3 +97,14 @@ def test_figures_need_no_backend_of_a_notebook_and_no_warning_is_an_error(tmp_pa
 
 def test_raypeft_s_own_folder_stays_first_in_its_checkout():
     assert shown("sys.path[0]", cwd=Path(SOURCE)) in ("", SOURCE)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("PYTHONOPTIMIZE", "2"), ("TORCH_LOGS", "garbage")])
+def test_a_variable_that_keeps_a_library_from_being_imported_is_named(variable, value):
+    done = subprocess.run(
+        [COMMAND, "params", "--model", "vit_nano"],
+        env=os.environ | {variable: value}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert variable in done.stderr
+    assert "Traceback" not in done.stderr

@@ -183,6 +183,8 @@ def one_cell() -> tuple[Cell, ...]:
         (lambda: Generation(guidance_scale=0.5), "guidance_scale=0.5: must be at least 1"),
         (lambda: Generation(features="clip"), "features='clip': allowed are classifier, inception"),
         (lambda: Sweep(name="s", cells=()), "no cells"),
+        (lambda: Sweep(name="busi/small", cells=one_cell()), "sweep name='busi/small'"),
+        (lambda: Sweep(name="..", cells=one_cell()), r"sweep name='\.\.'"),
         (
             lambda: Sweep(name="s", cells=one_cell(), split="random"),
             "split='random': allowed are auto, grouped",

@@ -139,9 +139,21 @@ def test_other_columns_may_differ_in_case_and_splits_may_be_written_in_any(class
     assert (set(table.subgroups), table.splits) == ({"Size", "size"}, ("train", "test"))
 
 
+@pytest.mark.parametrize(
+    ("written", "side"), [("Training", "train"), ("valid", "val"), ("VALIDATION", "val"), ("testing", "test")]
+)
+def test_a_split_may_have_any_name_that_folders_may_have(class_folders, written, side):
+    table = open_dataset(
+        write_table(
+            class_folders, f"image,label,split\nbenign/0.png,good,{written}\nmalignant/0.png,bad,test\n"
+        )
+    )
+    assert table.splits == (side, "test")
+
+
 def test_a_split_of_another_name_is_refused(class_folders):
-    with pytest.raises(DataError, match="split 'valid'; allowed: train, val, test"):
-        open_dataset(write_table(class_folders, "image,label,split\nbenign/0.png,good,valid\n"))
+    with pytest.raises(DataError, match="split 'holdout'; allowed: train, val, test"):
+        open_dataset(write_table(class_folders, "image,label,split\nbenign/0.png,good,holdout\n"))
 
 
 def test_an_encoding_that_is_not_utf8_is_said_or_named(class_folders):
