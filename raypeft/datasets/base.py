@@ -17,7 +17,7 @@ from raypeft.core.foreign import described, place_of
 from raypeft.core.registry import Registry
 from raypeft.core.sources import OWN_DATA, dataset_label, option_types, parse_source
 from raypeft.core.text import visible
-from raypeft.datasets.labels import label_problems
+from raypeft.datasets.labels import label_notes, label_problems
 
 DATA_ROOT = "RAYPEFT_DATA"
 """Environment variable: the folder in which each download lies under its data set's name."""
@@ -299,7 +299,7 @@ def make_table(
         origins=tuple(row.origin for row in rows),
         checksums=column("checksum"),
         left_out=tuple(part for part in left_out if part.total or part.folders),
-        notes=tuple(notes),
+        notes=(*notes, *label_notes(row.label for row in rows)),
     )
 
 

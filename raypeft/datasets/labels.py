@@ -1,12 +1,29 @@
 """What is wrong with the labels of a data set: spellings of one, several in a cell."""
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from raypeft.core.spelling import alike, folded
+from raypeft.core.text import count
 
 ALONE, ANYWHERE = re.compile(r"[,/+&]|\\n"), re.compile(r"[|;]")  # what may stand between labels of one cell
+
+
+UNSAID = frozenset(
+    ("-", "--", "?", ".", "unknown", "unlabeled", "unlabelled", "undefined", "unspecified", "missing")
+)
+"""What may be a class of its own, and may say that nobody gave a label."""
+
+
+def label_notes(labels: Iterable[str]) -> list[str]:
+    """Return a remark on each class whose name may say that there is no label; one label per image."""
+    return [
+        f"class '{label}' ({count(number, 'image')}) is trained as a class; if it says that there is no "
+        f"label, leave {'that image' if number == 1 else 'those images'} out"
+        for label, number in sorted(Counter(labels).items())
+        if label.strip().casefold() in UNSAID
+    ]
 
 
 def label_problems(places: Mapping[str, str]) -> list[str]:

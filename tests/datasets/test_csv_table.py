@@ -351,3 +351,15 @@ def test_a_name_that_lost_its_zeros_in_a_spreadsheet_is_suggested(class_folders,
         DataError, match=r"labels\.csv:2: image '42' not found in .*; did you mean '0042\.png'\?"
     ):
         open_dataset(f"csv:{class_folders}/labels.csv")
+
+
+def test_a_class_that_may_mean_no_label_is_kept_and_told(class_folders):
+    rows = (
+        "benign/0.png,good\nbenign/1.png,Unknown\nmalignant/0.png,Unknown\nmalignant/1.png,unknown_primary\n"
+    )
+    table = open_dataset(write_table(class_folders, f"image,label\n{rows}"))
+    assert table.classes == ("Unknown", "good", "unknown_primary")
+    assert [note for note in table.notes if "no label" in note] == [
+        "class 'Unknown' (2 images) is trained as a class; if it says that there is no label, "
+        "leave those images out"
+    ]
