@@ -2,8 +2,12 @@
 
 import importlib
 import pkgutil
+import re
+import runpy
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +54,17 @@ def test_every_public_name_is_documented_and_listed():
     assert set(rp.__all__) <= set(dir(rp))
     for name in rp.__all__:
         assert getattr(rp, name).__doc__, name
+
+
+def test_every_field_of_a_setting_is_documented():
+    for kind in (rp.Sweep, rp.Search, rp.Recipe, rp.Cell, rp.LogUniform, rp.Augmentation, rp.Generation):
+        documented = re.findall(r"^ {8}(\w+): ", kind.__doc__.partition("Fields:")[2], flags=re.MULTILINE)
+        assert documented == [field.name for field in fields(kind)]
+
+
+def test_the_page_of_public_names_is_written_from_today_s_docstrings():
+    docs = Path(__file__).parents[1] / "docs"
+    assert runpy.run_path(str(docs / "make_api.py"))["page"]() == (docs / "api.md").read_text()
 
 
 def test_a_name_that_is_not_public_is_an_attribute_error():

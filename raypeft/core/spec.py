@@ -29,7 +29,14 @@ PROTOCOL = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One question: this method on this model, given this fraction of this dataset."""
+    """One question: this method on this model, given this fraction of this dataset.
+
+    Fields:
+        method: a name that `raypeft methods` lists, with options in brackets: "lora(rank=4)".
+        model: a name that `raypeft models` lists, or "timm:ID", or "diffusers:ID".
+        dataset: a name that `raypeft datasets` lists, or a source: "folder:PATH", "csv:FILE", "npz:FILE".
+        fraction: the share of the training images, above 0 and at most 1.
+    """
 
     method: str
     model: str
@@ -52,7 +59,12 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogUniform:
-    """A range searched on a log scale."""
+    """A range of learning rates, searched on a log scale.
+
+    Fields:
+        low: the lowest rate, above 0.
+        high: the highest rate, above `low`.
+    """
 
     low: float
     high: float
@@ -72,13 +84,21 @@ class Search:
     taken in that order. So at most `lookback` candidates of one cell run at a time, and the
     outcome of a search depends on neither the number of workers nor who finishes first: a sweep
     that was killed and resumed ends in the table of one that was not.
+
+    Fields:
+        trials: candidates of a cell, that is learning rates tried.
+        lr: the range of the learning rates.
+        seed: of all candidates (data subset, head, order of images); must not be one of the final seeds.
+        lookback: how many candidates before it a candidate need not know, so that they may run at once.
+        grace_epochs: ASHA's first rung: no candidate is pruned before, since early scores mislead.
+        reduction_factor: of ASHA: one in so many goes on to the next rung.
     """
 
     trials: int = 16
     lr: LogUniform = field(default_factory=lambda: LogUniform(low=1e-5, high=1e-1))
-    seed: int = 1000  # of the search runs: data subset, head, order; apart from the final seeds
+    seed: int = 1000
     lookback: int = 4
-    grace_epochs: int = 4  # ASHA's first rung; earlier validation scores mislead
+    grace_epochs: int = 4
     reduction_factor: int = 3
 
     def __post_init__(self) -> None:
@@ -94,12 +114,18 @@ class Search:
 class Augmentation:
     """Random changes to training images, in the terms of timm and torchvision; nothing by default.
 
-    `hflip`, `vflip`: probabilities. `degrees`: rotated by up to so many, either way. `scale`, `ratio`:
-    share of the area and aspect ratio that RandomResizedCrop keeps. `brightness`, `contrast`,
-    `saturation`: ColorJitter's factors lie within so much of 1, and not below 0.
-
-    `views`: so many changed versions of each image, the same for every trial, one after another by epoch;
-    a linear probe then computes the features of each once. None: new changes in every epoch and trial.
+    Fields:
+        hflip: probability of a horizontal flip.
+        vflip: probability of a vertical flip.
+        degrees: rotated by up to so many, either way.
+        scale: share of the area that RandomResizedCrop keeps, as (low, high).
+        ratio: aspect ratio that RandomResizedCrop keeps, as (low, high).
+        brightness: ColorJitter's factor lies within so much of 1, and not below 0.
+        contrast: as `brightness`.
+        saturation: as `brightness`.
+        views: so many changed versions of each image, the same for every trial, one after another by
+            epoch; a linear probe then computes the features of each once. None: new changes in every
+            epoch and trial.
     """
 
     hflip: float = 0.0
@@ -135,15 +161,24 @@ class Augmentation:
 class Generation:
     """What only text-to-image models have: their prompts, and how images are sampled and scored.
 
-    Names as in diffusers. `prompt` serves images whose table has no prompts of its own.
+    Names as in diffusers.
+
+    Fields:
+        prompt: of images whose table has no prompts of its own; {class} stands for the image's class.
+        prompt_dropout: share of empty prompts in training, which classifier-free guidance needs.
+        num_images: sampled after a final run, for the first prompts of the test split.
+        num_inference_steps: of DDIM.
+        guidance_scale: of classifier-free guidance; 1 is none.
+        features: the network whose features FID and KID compare: "classifier" (trained on the data set's
+            own classes), "inception" or "torchxrayvision".
     """
 
-    prompt: str = "{class}"  # {class}: the image's class
-    prompt_dropout: float = 0.1  # share of empty prompts in training: classifier-free guidance needs them
-    num_images: int = 1000  # sampled after a final run, for the first prompts of the test split
-    num_inference_steps: int = 50  # of DDIM
+    prompt: str = "{class}"
+    prompt_dropout: float = 0.1
+    num_images: int = 1000
+    num_inference_steps: int = 50
     guidance_scale: float = 7.5
-    features: Extractor = "classifier"  # the network whose features FID and KID compare
+    features: Extractor = "classifier"
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
@@ -168,18 +203,32 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How one model is trained: AdamW, linear warm-up over the first tenth of the steps, then cosine."""
+    """How one model is trained: AdamW, linear warm-up over the first tenth of the steps, then cosine.
+
+    Fields:
+        epochs: passes over the training images.
+        batch_size: images of one step of the optimizer.
+        micro_batch_size: images that go through the network at once; gradients are accumulated up to
+            `batch_size`. Part of the result where BatchNorm trains.
+        weight_decay: of AdamW; on weights alone, see docs/protocol.md.
+        image_size: in pixels, for models that take any size; None: the model's own.
+        precision: "fp32", "bf16" (autocast), or "auto": bf16 where the device gains from it.
+        augmentation: of training images alone; None: none.
+        ema_decay: per step, of a running average of the weights, which is then scored and kept; None: none.
+        gradient_checkpointing: less memory and more time for the same numbers.
+        generation: of text-to-image models; None: the defaults.
+    """
 
     epochs: int = 20
     batch_size: int = 512
-    micro_batch_size: int = 64  # accumulated up to batch_size; part of the result where BatchNorm trains
+    micro_batch_size: int = 64
     weight_decay: float = 0.01
-    image_size: int | None = None  # pixels, of models that take any size; None: the model's own
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast where the device gains
-    augmentation: Augmentation | None = None  # of training images alone
-    ema_decay: float | None = None  # per step, of an average of the weights, which is scored and kept
-    gradient_checkpointing: bool = False  # less memory, more time, the same numbers
-    generation: Generation | None = None  # of text-to-image models; None: the defaults
+    image_size: int | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    augmentation: Augmentation | None = None
+    ema_decay: float | None = None
+    gradient_checkpointing: bool = False
+    generation: Generation | None = None
 
     @property
     def generates_by(self) -> Generation:
@@ -306,22 +355,34 @@ class TrialSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """The cells, the budget of each cell's search, and the seeds of its final runs."""
+    """What is asked for: cells, the budget of each cell's search, and the seeds of its final runs.
+
+    Fields:
+        name: of the sweep, and of its folder below runs/.
+        cells: what is compared; `grid` makes every combination.
+        search: how the learning rate of each cell is found, on validation.
+        recipe: how each model is trained.
+        final_seeds: one final run each, at the best rate, scored once on test.
+        carried_candidates: candidates of a cell whose method, model and data set also appear at a smaller
+            fraction; they cover two decades around the rate found there. None: the whole range.
+        split: "auto" (the source's own split where it has one, else grouped), "official", "grouped" (drawn,
+            patients never torn apart), or "paper" (image by image, as Dutt et al. drew it).
+        split_seed: of a split that is drawn.
+        allow_leakage: go on where an official split has one patient or image on two sides.
+        plugins: what registers your own methods, models, data sets and metrics: files, folders with an
+            __init__.py, or installed modules. A path is relative to the sweep file, or else to the working
+            directory.
+    """
 
     name: str
     cells: tuple[Cell, ...]
     search: Search = field(default_factory=Search)
     recipe: Recipe = field(default_factory=Recipe)
     final_seeds: tuple[int, ...] = (0, 1, 2)
-    # Candidates of a cell that has a donor: they cover two decades around its rate. None: the whole range
     carried_candidates: int | None = None
-    # auto: the source's own split where it has one, else grouped: drawn, patients never torn apart;
-    # paper: image by image, as Dutt et al. drew it
     split: SplitRule = "auto"
     split_seed: int = 0
-    allow_leakage: bool = False  # go on where an official split has one patient or image on two sides
-    # What registers your own methods, models, data sets and metrics: files, folders with an __init__.py, or
-    # installed modules. A path is relative to the sweep file, or else to the working directory.
+    allow_leakage: bool = False
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
