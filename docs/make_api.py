@@ -43,7 +43,7 @@ def page() -> str:
     missing = set(rp.__all__) ^ {name for names in SECTIONS.values() for name in names}
     assert not missing, f"in rp.__all__ or in SECTIONS, not in both: {missing}"
     parts = [
-        "# Python interface\n\n`import raypeft as rp`. docs/make_api.py writes this page from the docstrings, "
+        "# Python interface\n\n`import raypeft as rp`. docs/make_api.py writes this page from docstrings, "
         "so `help(rp.Sweep)` says the same. A tour: [use.md](use.md) and examples/from_python.py.\n"
     ]
     for title, names in SECTIONS.items():
