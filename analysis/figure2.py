@@ -11,14 +11,13 @@ from raypeft.analysis.report.plots.samples import data_samples, draw_samples
 from raypeft.analysis.report.plots.style import save
 from raypeft.analysis.report.render import show
 from raypeft.analysis.study import open_study
-from raypeft.store import Store
 
 
 def main(store: str, folder: str = "figures") -> None:
     """Draw real images, then samples for the same prompts, the method of the best mean score on top."""
     (study,) = open_study(store)
     for one in study.inferences:
-        for drawing in draw_samples(data_samples(study.frame, one.pool, Store(store)), one.pool):
+        for drawing in draw_samples(data_samples(study.frame, one.pool, study.read.stores), one.pool):
             show(*map(str, save(drawing, Path(folder))))
 
 

@@ -1,5 +1,6 @@
 """The commands that turn results into claims: rank, table, report, recommend."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,13 @@ from raypeft.store import Store
 TIES = ("average", "dense", "min")
 FORMS = ("text", "csv", "markdown", "latex", "html")
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STORE...|CSV|dutt2024",
+        help="One store or several, a long CSV, or the published tables; dutt2024:3 is one.",
+    ),
+]
 Source = Annotated[
     str,
     typer.Argument(
@@ -24,7 +32,7 @@ MetricName = Annotated[
 
 
 def rank(
-    source: Source,
+    sources: Sources,
     ties: Annotated[
         str, typer.Option(help="What equal scores get: average, dense or min ranks.")
     ] = "average",
@@ -35,7 +43,8 @@ def rank(
     """Rank the methods, and say how sure the ranking is.
 
     A CSV has columns model,dataset,method,<metric> and may have fraction, seed, stage and status; where its
-    columns are called otherwise: csv:FILE(method='algorithm').
+    columns are called otherwise: csv:FILE(method='algorithm'). Several stores are ranked together: equal
+    cells are compared, and a trial that is in several counts once.
     """
     from raypeft.analysis.ranking.verdict import sentences
     from raypeft.analysis.report.as_json import rank_facts
@@ -45,7 +54,7 @@ def rank(
     from raypeft.analysis.study import open_study
 
     use_plugins(plugins)
-    found = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
+    found = open_study(*sources, metric=metric, ties=_choice("--ties", ties, TIES))
     if as_json:
         print_json([rank_facts(study) for study in found] if len(found) > 1 else rank_facts(found[0]))
         return
@@ -57,7 +66,7 @@ def rank(
 
 
 def table(
-    source: Source,
+    sources: Sources,
     form: Annotated[str, typer.Option(help="text, csv, markdown, latex or html.")] = "text",
     metric: MetricName = None,
     ties: Annotated[
@@ -77,7 +86,7 @@ def table(
 
     use_plugins(plugins)
     chosen = _choice("--form", form, FORMS)
-    studies = open_study(source, metric=metric, ties=_choice("--ties", ties, TIES))
+    studies = open_study(*sources, metric=metric, ties=_choice("--ties", ties, TIES))
     if parameters:
         tables = [parameter_table(study.frame) for study in studies]
     else:
@@ -85,6 +94,8 @@ def table(
             score_table(study.frame, study.metric, study.ties, superseded=study.superseded)
             for study in studies
         ]
+    if told := studies[0].read.describe():
+        tables = [replace(printed, notes=(*printed.notes, told)) for printed in tables]
     if as_json:
         print_json([table_facts(printed) for printed in tables])
         return
@@ -96,8 +107,11 @@ def table(
 
 
 def report(
-    store: Path,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: STORE/report.html.")] = None,
+    stores: Annotated[list[Path], typer.Argument(metavar="STORE...", help="One store or several.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Default: STORE/report.html; needed for several stores."),
+    ] = None,
     against: Annotated[
         str | None, typer.Option(help="dutt2024: put the paper's tables beside the store.")
     ] = None,
@@ -115,11 +129,11 @@ def report(
     from raypeft.analysis.study import open_study
 
     use_plugins(plugins)
-    path = write_report(store, output or Store(store).report, against=against, export=export)
+    path = write_report(stores, output, against=against, export=export)
     if not as_json:
         facts.print(str(path))
         return
-    (study,) = open_study(store)
+    (study,) = open_study(*stores)
     print_json({"report": str(path), **rank_facts(study), "claims": check_claims([study])})
 
 
@@ -159,7 +173,7 @@ def show_results(store: Path) -> None:
     facts.print(to_grid(score_table(study.frame, study.metric, superseded=study.superseded)))
     _say(lead(study)[:1])
     held = Store(store)
-    path = write_report(held, held.report)
+    path = write_report(held)
     for what, where in (
         ("report", f"{path}"),
         ("MLflow", f"raypeft ui {store}"),

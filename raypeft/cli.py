@@ -62,14 +62,28 @@ for command in (quickstart, run, plan, rank, table, report, recommend, *MODEL_CO
 
 
 @app.command()
-def status(store: Path, as_json: AsJson = False) -> None:
+def status(
+    stores: Annotated[list[Path], typer.Argument(metavar="STORE...", help="One store or several.")],
+    as_json: AsJson = False,
+) -> None:
     """How far a store's sweep is: done, failed, rate, time left, and the best of each cell."""
     from raypeft.launch.status import read_status
 
-    found = read_status(Store(store))
+    found = [read_status(Store(store)) for store in stores]
     if as_json:
-        print_json(asdict(found))
+        told = [{"store": str(store), **asdict(one)} for store, one in zip(stores, found, strict=True)]
+        print_json(told if len(told) > 1 else told[0])
         return
+    for store, one in zip(stores, found, strict=True):
+        if len(stores) > 1:
+            facts.print(Text(str(store), "bold"))
+        _print_status(one)
+    if len(stores) > 1:
+        ids = [trial_id for store in stores for trial_id in Store(store).trial_ids()]
+        facts.print(f"together: {count(len(set(ids)), 'trial')} committed")
+
+
+def _print_status(found: "StoreStatus") -> None:
     print_rows([_cell_row(cell) for cell in found.cells], as_json=False)
     facts.print(_state_line(found))
     for cause, number in found.failures.items():

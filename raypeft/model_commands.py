@@ -168,7 +168,7 @@ def _adapters(source: Path, wanted: "Wanted", *, all_seeds: bool) -> list[Path]:
     chosen = chosen if all_seeds else chosen[:1]
     seeds = ", ".join(str(row.seed) for row in chosen)
     talk.print(f"{chosen[0].cell}, seed {seeds} (trial {', '.join(row.trial_id for row in chosen)})")
-    return [_find_adapter(source / row.trial_id) for row in chosen]
+    return [_find_adapter(study.adapter(row.trial_id)) for row in chosen]
 
 
 def _predictions(

@@ -1,4 +1,4 @@
-"""What a store, a CSV file or the published tables say, for notebooks and scripts: `raypeft.open(...)`."""
+"""What stores, a CSV file or the published tables say, for notebooks and scripts: `raypeft.open(...)`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from raypeft.analysis.questions.choose import Wanted, choose_runs
 from raypeft.analysis.ranking.verdict import headline, sentences
-from raypeft.analysis.read.load import load_results, load_rows
+from raypeft.analysis.read.load import load_results, read_stores
 from raypeft.analysis.report.page import lead, write_report
 from raypeft.analysis.report.plots.ranks import draw_rank_intervals
 from raypeft.analysis.report.plots.style import styles_of
@@ -73,12 +73,15 @@ class Ranking:
 
 
 class Results:
-    """The trials of a store, and what follows from them. Reads the store anew at each call."""
+    """The trials of one store or several, and what follows from them. Reads the stores anew at each call."""
 
-    def __init__(self, store: str | Path) -> None:
-        """Raises: ConfigError where there is no store."""
-        self.store = Store.open(Path(store).expanduser())
-        load_rows(self.store)
+    def __init__(self, store: str | Path, *more: str | Path) -> None:
+        """`more`: stores that are read together with the first.
+
+        Raises: ConfigError where there is no store, and where several contradict each other.
+        """
+        self.stores = tuple(Store.open(Path(one).expanduser()) for one in (store, *more))
+        read_stores(*self.stores)
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -86,9 +89,10 @@ class Results:
 
         Columns: those of raypeft.Result, each metric as a column of its own, e.g. "test/f1_macro" (NaN where
         a trial has none). `stage` is "search" or "final", `status` done, pruned, diverged or failed;
-        `superseded` marks what an earlier, smaller search left, which counts in no table.
+        `superseded` marks what an earlier, smaller search left, which counts in no table. `store` is where a
+        trial lies; one that lies in several stores counts once.
         """
-        return load_results(self.store)
+        return load_results(*self.stores)
 
     def rank(self, metric: str | None = None, *, ties: Ties = "average") -> Ranking:
         """Rank the methods by `metric`; default: test macro F1, or FID where only that is there.
@@ -96,14 +100,15 @@ class Results:
         `ties`: what equal scores get: average, dense or min ranks.
         Raises: ConfigError for a metric that no trial has.
         """
-        return Ranking(open_study(self.store, metric=metric, ties=ties))
+        return Ranking(open_study(*self.stores, metric=metric, ties=ties))
 
     def report(self, path: str | Path | None = None, *, against: str | None = None) -> Path:
-        """Write one self-contained HTML file, STORE/report.html by default; returns its path.
+        """Write one self-contained HTML file; returns its path.
 
-        `against`: "dutt2024" puts the published tables beside the store.
+        `path`: default STORE/report.html; of several stores it must be given. `against`: "dutt2024" puts the
+        published tables beside them.
         """
-        return write_report(self.store, path or self.store.report, against=against)
+        return write_report(self.stores, path, against=against)
 
     def load_model(
         self,
@@ -123,8 +128,8 @@ class Results:
         from raypeft.train.predict import load_model  # torch takes seconds to import
 
         wanted = Wanted(method=method, model=model, dataset=dataset, fraction=fraction, seed=seed)
-        (study,) = open_study(self.store)
-        return load_model(self.store.adapter(choose_runs(study, wanted)[0].trial_id))
+        (study,) = open_study(*self.stores)
+        return load_model(study.adapter(choose_runs(study, wanted)[0].trial_id))
 
     def _repr_html_(self) -> str:
         return self.rank()._repr_html_()
@@ -132,14 +137,21 @@ class Results:
     def __repr__(self) -> str:
         frame = self.trials
         counts = ", ".join(f"{number} {status}" for status, number in frame["status"].value_counts().items())
-        return f"Results('{self.store}'): {counts or 'no trial yet'}"
+        where = ", ".join(repr(str(store)) for store in self.stores)
+        return f"Results({where}): {counts or 'no trial yet'}"
 
 
-def open_results(store: str | Path) -> Results:
-    """Open the results of a store. Raises: ConfigError where there is none."""
-    return Results(store)
+def open_results(store: str | Path, *more: str | Path) -> Results:
+    """Open the results of a store, or of several together.
+
+    Raises: ConfigError where there is none, and where several contradict each other.
+    """
+    return Results(store, *more)
 
 
-def rank(source: str | Path, *, metric: str | None = None, ties: Ties = "average") -> Ranking:
-    """Rank the methods of a store, a long CSV file (model, dataset, method, scores) or "dutt2024:3"."""
-    return Ranking(open_study(source, metric=metric, ties=ties))
+def rank(source: str | Path, *more: str | Path, metric: str | None = None, ties: Ties = "average") -> Ranking:
+    """Rank the methods of a store, a long CSV file (model, dataset, method, scores) or "dutt2024:3".
+
+    `more`: stores that are read together with the first.
+    """
+    return Ranking(open_study(source, *more, metric=metric, ties=ties))

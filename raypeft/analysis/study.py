@@ -1,7 +1,7 @@
-"""One source of runs, a store, a CSV file or the published tables, and what is inferred from it."""
+"""Runs, of stores, a CSV file or the published tables, and what is inferred from them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -13,16 +13,14 @@ from raypeft.analysis.ranking.inference import Inference, infer
 from raypeft.analysis.ranking.rank import Ties, pools_of
 from raypeft.analysis.ranking.resample import replicate_cells
 from raypeft.analysis.read.csv_scores import FIRST, read_scores
-from raypeft.analysis.read.load import load_rows, to_frame
+from raypeft.analysis.read.load import read_stores, to_frame
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.analysis.read.scores import Block
+from raypeft.analysis.read.stores import AnyStore, StudyRows
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result
 from raypeft.core.sources import parse_source
 from raypeft.metrics.remarks import Kind, cell_remarks
-from raypeft.metrics.superseded import superseded
-from raypeft.store import Store
-from raypeft.store.plan import PlanRecord
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,26 @@ class Study:
     metric: str
     predictions: PredictionStore
     ties: Ties = "average"
-    rows: tuple[Result, ...] = ()  # of a store, those that count
-    superseded: tuple[Result, ...] = ()  # of a store, those of an earlier, smaller search
-    plan: PlanRecord | None = None  # of a store
+    read: StudyRows = field(default_factory=StudyRows)  # of stores
+
+    @cached_property
+    def rows(self) -> tuple[Result, ...]:
+        """Of stores, those that count."""
+        return self._rows(superseded=False)
+
+    @cached_property
+    def superseded(self) -> tuple[Result, ...]:
+        """Of stores, those of an earlier, smaller search."""
+        return self._rows(superseded=True)
+
+    def _rows(self, *, superseded: bool) -> tuple[Result, ...]:
+        old = self.read.superseded
+        return tuple(row for row, _ in self.read.by_trial.values() if (row.trial_id in old) == superseded)
+
+    def adapter(self, trial_id: str) -> Path:
+        """The folder of what a final run trained, in the first store that has it."""
+        found = [store.adapter(trial_id) for store in self.read.stores]
+        return next((folder for folder in found if folder.is_dir()), found[0])
 
     @cached_property
     def inferences(self) -> list[Inference]:
@@ -50,7 +65,7 @@ class Study:
         cells: dict[tuple[object, ...], list[Result]] = {}
         for row in (row for row in self.rows if row.status != "failed"):
             cells.setdefault((row.model, row.dataset, row.fraction, row.method), []).append(row)
-        planned = self.plan.by_name if self.plan else {}
+        planned = self.read.planned
         named = {
             own[0].cell: cell_remarks(own, num_candidates=planned[own[0].cell].candidates)
             for _, own in sorted(cells.items())
@@ -83,19 +98,23 @@ class Study:
 
 
 def open_study(
-    source: Store | str | Path, *, metric: str | None = None, ties: Ties = "average"
+    source: AnyStore, *more: AnyStore, metric: str | None = None, ties: Ties = "average"
 ) -> list[Study]:
     """A store's folder or a CSV file is one study, "dutt2024:3" the paper's Table 3, "dutt2024" all four.
 
     A file whose columns are called otherwise is written csv:FILE(method='algorithm', ...).
 
-    Without `metric`: macro F1 on test, or FID where only that is there. Raises: ConfigError for a source
-    that is neither, or a metric that it does not have.
+    `more`: stores that are read together with the first, as one study. Without `metric`: macro F1 on test,
+    or FID where only that is there. Raises: ConfigError for a source that is neither, a metric that it does
+    not have, and stores that contradict each other.
     """
+    if more:
+        _require_stores(source, *more)
+        return [_study_of(source, *more, metric=metric, ties=ties)]
     asked = parse_source(str(source))
     if asked.kind == NAME:
         return [
-            Study(table.frame, metric or table.metric, PredictionStore(None), ties)
+            Study(table.frame, metric or table.metric, PredictionStore(), ties)
             for table in published_tables(asked.argument)
             if metric is None or metric in table.frame
         ]
@@ -104,18 +123,25 @@ def open_study(
     if is_table or path.is_file():
         options = asked.bind(read_scores) if is_table else {}
         frame, found = read_scores(path, **({"metric": metric} | options))
-        return [Study(frame, found, PredictionStore(None), ties)]
+        return [Study(frame, found, PredictionStore(), ties)]
     if not path.exists():
         raise ConfigError(
             f"no store, CSV file or published table {source}; give one, e.g. runs/quickstart or {NAME}"
         )
-    store = Store.open(path)
-    every, plan = load_rows(store), store.plan
-    old = superseded(every, plan.whole)
-    rows = tuple(row for row in every if row.trial_id not in old)
-    left = tuple(row for row in every if row.trial_id in old)
-    frame, predictions = to_frame(rows, plan), PredictionStore(store)
-    return [Study(frame, metric or default_metric(frame), predictions, ties, rows, left, plan)]
+    return [_study_of(path, metric=metric, ties=ties)]
+
+
+def _require_stores(*sources: AnyStore) -> None:
+    """Raises: ConfigError for a table, which cannot say how its scores came about."""
+    for one in sources:
+        if parse_source(str(one)).kind in (NAME, "csv") or Path(str(one)).is_file():
+            raise ConfigError(f"{one} is no store; only stores are read together")
+
+
+def _study_of(*stores: AnyStore, metric: str | None, ties: Ties) -> Study:
+    read = read_stores(*stores)
+    frame = to_frame(read, counting_only=True)
+    return Study(frame, metric or default_metric(frame), PredictionStore(*read.stores), ties, read)
 
 
 def default_metric(frame: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from raypeft.core.errors import PlanDiffersError
 from raypeft.core.files import write_file
+from raypeft.core.plain import flat
 from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Sweep, model_label
@@ -164,17 +165,8 @@ def _settings(sweep: Sweep) -> dict[str, Any]:
     """What a sweep asks of every trial: recipe, range, seeds of search and split, rules of pruning."""
     content = sweep.to_dict()
     search = {name: value for name, value in content["search"].items() if name != "trials"}
-    settings = {"recipe": content["recipe"], "search": search, "split_seed": content["split_seed"]}
-    settings["search"]["near a smaller fraction's rate"] = sweep.carried_candidates is not None
-    return dict(_flat(settings))
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, "" if name == "recipe" else f"{prefix}{name} ")
-        else:
-            yield f"{prefix}{name}", value
+    search["near a smaller fraction's rate"] = sweep.carried_candidates is not None
+    return dict(flat(content["recipe"] | {"search": search, "split_seed": content["split_seed"]}))
 
 
 def _by_axis(

@@ -1,56 +1,76 @@
-"""Store -> DataFrame: the only reader of the ledger on the way to a claim."""
+"""Stores -> DataFrame: the only reader of ledgers on the way to a claim. Several stores are read as one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from raypeft.core.errors import StorageError
+from raypeft.analysis.read.alike import check_alike
+from raypeft.analysis.read.stores import AnyStore, StoreRows, StudyRows
+from raypeft.core.errors import PlanDiffersError, StorageError
 from raypeft.core.result import Result
+from raypeft.core.text import listed
 from raypeft.metrics.superseded import superseded
 from raypeft.store import Store
-from raypeft.store.plan import PlanRecord
-
-AnyStore = Store | str | Path
 
 
-def load_results(store: AnyStore) -> pd.DataFrame:
+def load_results(*stores: AnyStore) -> pd.DataFrame:
     """One row per committed or failed trial, in the order of trial ids; empty for an empty ledger.
 
     Columns: those of Result, with each metric as a column of its own ("test/f1_macro", NaN where a
     trial has none) in place of `metrics`. `curve`, `spec` and `versions` stay objects. From the plan:
     `superseded` (an earlier search's, which counts in no table) and `candidates_planned` of its cell.
-    Raises: ConfigError when there is no ledger; StorageError naming the row that cannot be read, or those
-    that hold one final run twice.
+    `store`: the first that holds the trial. Raises: as read_stores.
     """
-    return to_frame(load_rows(store), Store.open(store).plan)
+    return to_frame(read_stores(*stores))
 
 
-def to_frame(rows: Sequence[Result], plan: PlanRecord) -> pd.DataFrame:
-    """As load_results, of rows that were read."""
+def to_frame(found: StudyRows, *, counting_only: bool = False) -> pd.DataFrame:
+    """As load_results, of what was read."""
+    old, planned = found.superseded, found.planned
+    rows = [
+        (row, source.store)
+        for row, source in found.by_trial.values()
+        if not (counting_only and row.trial_id in old)
+    ]
     columns = [field.name for field in fields(Result) if field.name != "metrics"]
-    frame = pd.DataFrame([_flatten(row) for row in rows])
+    frame = pd.DataFrame([_flatten(row) for row, _ in rows])
     metrics = sorted(set(frame.columns) - set(columns))
     frame = frame.reindex(columns=[*columns, *metrics])
-    old, planned = superseded(rows, plan.whole), plan.by_name
     return frame.assign(
-        superseded=[row.trial_id in old for row in rows],
-        candidates_planned=[planned[row.cell].candidates if row.cell in planned else 0 for row in rows],
+        superseded=[row.trial_id in old for row, _ in rows],
+        candidates_planned=[planned[row.cell].candidates if row.cell in planned else 0 for row, _ in rows],
+        store=[str(store) for _, store in rows],
     )
 
 
-def load_rows(store: AnyStore) -> list[Result]:
-    """The committed and failed trials, in the order of trial ids. Raises: as load_results."""
-    store = Store.open(store)
-    committed = store.rows()
-    old = superseded(committed, store.plan.whole)
+def read_stores(*stores: AnyStore) -> StudyRows:
+    """Read one store, or several as one.
+
+    Raises: ConfigError where there is no ledger, or where stores contradict each other; StorageError naming
+    the row that cannot be read, or those that hold one final run twice; PlanDiffersError as Store.plan.
+    """
+    opened = [Store.open(store) for store in stores]
+    try:
+        found = [_read(store) for store in opened]
+    except PlanDiffersError as error:
+        if len(opened) == 1:
+            raise
+        raise PlanDiffersError(f"cannot read {listed(list(map(str, opened)))} together: {error}") from error
+    check_alike(found)
+    return StudyRows(tuple(found))
+
+
+def _read(store: Store) -> StoreRows:
+    committed, plan = store.rows(), store.plan
+    old = superseded(committed, plan.whole)
     _check_seeds([row for row in committed if row.trial_id not in old], store)
-    return sorted([*committed, *store.failures()], key=lambda row: row.trial_id)
+    rows = sorted([*committed, *store.failures()], key=lambda row: row.trial_id)
+    return StoreRows(store=store, plan=plan, rows=tuple(rows), superseded=old)
 
 
-def _check_seeds(rows: list[Result], store: Store) -> None:
+def _check_seeds(rows: Sequence[Result], store: Store) -> None:
     """No seed counts twice. Raises: StorageError."""
     seen: dict[tuple[object, ...], str] = {}
     for row in rows:

@@ -70,15 +70,16 @@ def read_predictions(store: Store, trial_id: str) -> Predictions | None:
 class PredictionStore:
     """Reads each run's predictions once."""
 
-    def __init__(self, store: Store | None) -> None:
-        """`store`: None for tables without predictions."""
-        self._store = store
+    def __init__(self, *stores: Store) -> None:
+        """`stores`: none for tables without predictions; of several, the first that has a run's counts."""
+        self._stores = stores
         self._read: dict[str, Predictions | None] = {}
 
     def get(self, trial_id: str) -> Predictions | None:
         """None where there are none."""
         if trial_id not in self._read:
-            self._read[trial_id] = read_predictions(self._store, trial_id) if self._store else None
+            found = (read_predictions(store, trial_id) for store in self._stores)
+            self._read[trial_id] = next((one for one in found if one is not None), None)
         return self._read[trial_id]
 
     def of_runs(self, trial_ids: tuple[str, ...]) -> list[Predictions] | None:

@@ -20,7 +20,21 @@ def rank_facts(study: Study) -> dict[str, Any]:
         "headline": headline(study.inferences),
         "rankings": [_ranking(one) for one in study.inferences],
         "remarks": dict(study.remarks),
+        **({"sources": _sources(study)} if len(study.read.sources) > 1 else {}),
     }
+
+
+def _sources(study: Study) -> list[dict[str, Any]]:
+    """The trials of each of several stores: those that are in an earlier one, too, count there."""
+    first = {trial_id: source for trial_id, (_, source) in study.read.by_trial.items()}
+    return [
+        {
+            "store": str(one.store),
+            "trials": len(one.rows),
+            "counted": sum(first[row.trial_id] is one for row in one.rows),
+        }
+        for one in study.read.sources
+    ]
 
 
 def table_facts(table: Table) -> dict[str, Any]:

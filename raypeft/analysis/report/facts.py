@@ -11,6 +11,7 @@ import pandas as pd
 
 from raypeft.analysis.metrics import format_score, higher_is_better, metric_label
 from raypeft.analysis.read.scores import CELL, format_fraction
+from raypeft.analysis.read.stores import StoreRows, StudyRows
 from raypeft.analysis.report.tables import MISSING
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Augmentation, Cell, Sweep, model_label
@@ -116,9 +117,9 @@ def remark_rows(frame: pd.DataFrame) -> list[Facts]:
     ]
 
 
-def setup_facts(plan: PlanRecord) -> Facts:
-    """What was asked for, from the plan."""
-    sweep = plan.sweep
+def setup_facts(read: StoreRows) -> Facts:
+    """What was asked for, from a store's plan."""
+    plan, sweep = read.plan, read.plan.sweep
     search, recipe, rates = sweep.search, sweep.recipe, sweep.search.lr
     final_seeds = ", ".join(map(str, sorted({seed for one in plan.cells for seed in one.final_seeds})))
     return {
@@ -149,20 +150,37 @@ def _span(numbers: Iterable[int]) -> str:
     return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
-def provenance_facts(frame: pd.DataFrame, plan: PlanRecord) -> Facts:
-    """On what the rows were made; more than one value means that the sweep was continued elsewhere."""
-    versions = frame["versions"].map(
-        lambda found: ", ".join(f"{name} {v}" for name, v in sorted(found.items()))
-    )
+def provenance_facts(read: StoreRows) -> Facts:
+    """On what a store's rows were made; several values mean that the sweep was continued elsewhere."""
+    rows, plan = read.counting, read.plan
+    versions = (", ".join(f"{name} {v}" for name, v in sorted(row.versions.items())) for row in rows)
     return {
-        "commit": _join(frame["git"]),
+        "commit": _join(row.git for row in rows),
         "versions": _join(versions, "; "),
-        "hardware": _join(frame["hardware"], "; "),
-        "precision": _join(frame["precision"]),
-        **({"features": _join(frame["features"])} if "features" in frame and any(frame["features"]) else {}),
+        "hardware": _join((row.hardware for row in rows), "; "),
+        "precision": _join(row.precision for row in rows),
+        **({"features": _join(row.features for row in rows)} if any(row.features for row in rows) else {}),
         **{f"weights of {model}": digest for model, digest in sorted(plan.weights_digests.items())},
         **{f"data of {dataset}": digest for dataset, digest in sorted(plan.data_digests.items())},
     }
+
+
+def store_rows(read: StudyRows) -> list[Facts]:
+    """Per cell and store, the trials that count: how many candidates and which final seeds lie where."""
+    rows = []
+    for name, one in zip(read.names, read.sources, strict=True):
+        for cell in sorted({row.cell for row in one.counting}):
+            own = [row for row in one.counting if row.cell == cell and row.status != "failed"]
+            seeds = sorted(row.seed for row in own if row.stage == "final")
+            rows.append(
+                {
+                    "cell": cell,
+                    "store": name,
+                    "candidates": str(len(own) - len(seeds)),
+                    "final seeds": ", ".join(map(str, seeds)) or MISSING,
+                }
+            )
+    return sorted(rows, key=lambda row: row["cell"])
 
 
 def resume_command(sweep: str, store: Path) -> str:

@@ -15,7 +15,6 @@ from raypeft.analysis.report.plots.samples import data_samples, draw_samples
 from raypeft.analysis.report.plots.search import data_search, draw_search
 from raypeft.analysis.report.plots.style import Drawing, styles_of
 from raypeft.analysis.study import Study
-from raypeft.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +39,8 @@ class Figures:
         ]  # fmt: skip
 
 
-def draw_study(study: Study, store: Store) -> Figures:
-    """`study`: of `store`; a method keeps its colour, marker and dash in all figures."""
+def draw_study(study: Study) -> Figures:
+    """`study`: of stores; a method keeps its colour, marker and dash in all figures."""
     styles = styles_of(map(str, study.frame["method"].unique()))
     figures = Figures()
     for one in study.inferences:
@@ -51,7 +50,7 @@ def draw_study(study: Study, store: Store) -> Figures:
         panels = data_fraction(study.frame, one.pool, one.replicates)
         figures.fraction_panels.extend(panels)
         figures.fractions.extend(draw_fraction(panel, study.metric, styles) for panel in panels)
-        figures.samples.extend(draw_samples(data_samples(study.frame, one.pool, store), one.pool))
+        figures.samples.extend(draw_samples(data_samples(study.frame, one.pool, study.read.stores), one.pool))
         figures.costs.extend(draw_cost(data_cost(study.frame, one), one, styles))
     objective = search_objective(study.frame)
     for block, cells in data_search(study.frame, objective).items():

@@ -44,7 +44,7 @@ def pack_store(store: Store, output: Path, *, methods: Iterable[str] = ()) -> li
         copy.write_plan(_without_places(plan))
         write_json(copy.package_file, {"adapters": adapters})
         tables = copy.path / TABLES
-        report = write_report(copy, copy.report, export=tables)
+        report = write_report(copy, export=tables)
         report.write_text(report.read_text().replace(f"{temporary}{os.sep}", ""))  # in the command it shows
         for path in tables.iterdir():
             if path.suffix != ".csv":

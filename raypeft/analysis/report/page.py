@@ -1,9 +1,8 @@
-"""write_report(): a store -> one HTML file that needs no network and no script."""
+"""write_report(): stores -> one HTML file that needs no network and no script."""
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -26,19 +25,19 @@ from raypeft.analysis.ranking.verdict import (
 )
 from raypeft.analysis.read.csv_scores import FIRST
 from raypeft.analysis.read.scores import cell_scores
+from raypeft.analysis.read.stores import AnyStore
 from raypeft.analysis.report.facts import (
-    command_rows,
     cost_rows,
     failure_rows,
-    provenance_facts,
     remark_rows,
-    resume_command,
     search_rows,
     setup_facts,
     wall_clock,
 )
 from raypeft.analysis.report.figures import Figures, draw_study
-from raypeft.analysis.report.plots.style import Drawing, save, to_svg
+from raypeft.analysis.report.parts import Part, Section
+from raypeft.analysis.report.plots.style import save, to_svg
+from raypeft.analysis.report.provenance import by_store, provenance_parts
 from raypeft.analysis.report.render import RENDERERS, SUFFIXES, to_html
 from raypeft.analysis.report.sections import (
     clinical_table,
@@ -51,11 +50,10 @@ from raypeft.analysis.report.sections import (
 )
 from raypeft.analysis.report.tables import Table, parameter_table, plain_table, score_table
 from raypeft.analysis.study import Study, open_study
-from raypeft.core.errors import StorageError
+from raypeft.core.errors import ConfigError, StorageError
 from raypeft.core.text import whole
 from raypeft.metrics.remarks import describe_remarks
 from raypeft.store import Store
-from raypeft.store.plan import PlanRecord
 
 MOST_LINES = 16
 MOST_GRIDS = 4
@@ -64,47 +62,40 @@ MOST_PANELS = 12
 """Of one kind of figure in the page; the rest only in an export. 120 cells would make it 20 MB."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """A piece of a section; one of the contents is set. `fold`: a summary to open, or ""."""
-
-    table: Table | None = None
-    drawings: Sequence[Drawing] = ()
-    lines: Sequence[str] = ()
-    bullets: Sequence[str] = ()
-    facts: Mapping[str, str] | None = None
-    code: str = ""
-    note: str = ""
-    fold: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Section:
-    """A heading and what stands below it."""
-
-    title: str
-    parts: Sequence[Part]
-
-
 def write_report(
-    store: Store | str | Path, output: str | Path, *, against: str | None = None, export: Path | None = None
+    stores: AnyStore | Sequence[AnyStore],
+    output: str | Path | None = None,
+    *,
+    against: str | None = None,
+    export: Path | None = None,
 ) -> Path:
-    """Replace `output` atomically by the report on `store`; returns it. The same ledger gives the same bytes.
+    """Replace `output` atomically by the report on a store, or on several read as one; returns it.
 
+    Equal ledgers give equal bytes. `output`: default report.html in the store; of several it must be given.
     `against`: "dutt2024" puts the published tables beside the store. `export`: a folder that gets every
     table as CSV, Markdown, LaTeX and HTML and every figure as PNG and SVG.
-    Raises: ConfigError when `store` holds no sweep; StorageError when a row cannot be read or a file not
-    be written.
+    Raises: ConfigError as read_stores, and without an `output` where one is needed; StorageError when a row
+    cannot be read or a file not be written.
     """
-    store = Store.open(store)
-    plan = store.plan
-    (study,) = open_study(store)
-    figures = draw_study(study, store) if study.inferences else Figures()
-    sections = _sections(study, plan, store, figures, against=against)
-    _write(Path(output), _render(study, plan, sections))
+    asked = [stores] if isinstance(stores, AnyStore) else stores
+    opened = [Store.open(store) for store in asked]
+    path = Path(output) if output is not None else _own_report(opened)
+    (study,) = open_study(*opened)
+    figures = draw_study(study) if study.inferences else Figures()
+    sections = _sections(study, figures, against=against)
+    _write(path, _render(study, sections))
     if export is not None:
         _export(sections, figures, Path(export))
-    return Path(output)
+    return path
+
+
+def _own_report(stores: Sequence[Store]) -> Path:
+    """Raises: ConfigError where there is no one store that the report belongs to."""
+    if len(stores) > 1:
+        raise ConfigError(
+            "a report on several stores belongs to none of them; say where to write it: -o FILE"
+        )
+    return stores[0].report
 
 
 def lead(study: Study) -> list[str]:
@@ -112,7 +103,7 @@ def lead(study: Study) -> list[str]:
     if not study.inferences:
         diverged = [cell for cell in cell_scores(study.frame, study.metric) if cell.diverged]
         said = ["No method is scored: all runs of every cell that has ended diverged."] if diverged else []
-        return said + describe_remarks(study.remarks)
+        return said + describe_remarks(study.remarks) + _sources(study)
     said = [headline(study.inferences)]
     for one in study.inferences:
         name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
@@ -123,12 +114,14 @@ def lead(study: Study) -> list[str]:
         for name in FIRST
         if name in unranked and unranked[name].notna().any()
     ]
-    return said + describe_remarks(study.remarks)
+    return said + describe_remarks(study.remarks) + _sources(study)
 
 
-def _sections(
-    study: Study, plan: PlanRecord, store: Store, figures: Figures, *, against: str | None
-) -> list[Section]:
+def _sources(study: Study) -> list[str]:
+    return [told] if (told := study.read.describe()) else []
+
+
+def _sections(study: Study, figures: Figures, *, against: str | None) -> list[Section]:
     """Everything below the headline, in order; sections without content are left out."""
     frame = study.frame
     sections = [
@@ -143,8 +136,8 @@ def _sections(
         Section(title="What the paper claims", parts=_claims(study)),
         Section(title="Beside the paper", parts=_against(study, against)),
         Section(title="Failures", parts=_failures(study)),
-        Section(title="Setup", parts=[Part(facts=setup_facts(plan))]),
-        Section(title="Provenance", parts=_provenance(frame, plan, store)),
+        Section(title="Setup", parts=[Part(facts=by_store(study.read, setup_facts))]),
+        Section(title="Provenance", parts=provenance_parts(study.read)),
     ]
     return [section for section in sections if section.parts]
 
@@ -308,21 +301,7 @@ def _failures(study: Study) -> list[Part]:
     ]
 
 
-def _provenance(frame: pd.DataFrame, plan: PlanRecord, store: Store) -> list[Part]:
-    return [
-        Part(facts=provenance_facts(frame, plan)),
-        Part(
-            note="On the same store, with the options of the first run, this runs what is missing:",
-            code=resume_command(plan.sweep.name, store.path),
-        ),
-        Part(
-            table=plain_table("The command behind every cell", command_rows(plan)),
-            fold="The command behind every cell",
-        ),
-    ]
-
-
-def _render(study: Study, plan: PlanRecord, sections: Sequence[Section]) -> str:
+def _render(study: Study, sections: Sequence[Section]) -> str:
     environment = Environment(
         loader=PackageLoader("raypeft.analysis.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -333,12 +312,14 @@ def _render(study: Study, plan: PlanRecord, sections: Sequence[Section]) -> str:
     environment.filters["html"] = to_html
     committed = sum(row.status != "failed" for row in study.rows)
     hopeless = [name for name, found in study.remarks.items() if "no usable rate" in found]
-    without_rate = sum(len(plan.by_name[name].final_seeds) for name in hopeless)
+    planned = study.read.planned
+    without_rate = sum(len(planned[name].final_seeds) for name in hopeless)
+    trials = sum(one.trials for one in planned.values())
     return environment.get_template("report.html.j2").render(
-        sweep=plan.sweep,
+        name=", ".join(dict.fromkeys(one.plan.sweep.name for one in study.read.sources)),
         committed=committed,
-        planned=plan.trials,
-        is_complete=committed + without_rate >= plan.trials,
+        planned=trials,
+        is_complete=committed + without_rate >= trials,
         lead=lead(study),
         subject=_subject(study),
         sections=sections,

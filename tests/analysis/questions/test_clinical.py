@@ -152,4 +152,4 @@ def test_without_full_tuning_the_best_method_is_the_reference(predicted_store):
 
 def test_without_predictions_nothing_is_compared(write_store, final_rows):
     (pool,) = pools_of(load_results(write_store(final_rows({"full": [0.9], "lora": [0.8]}))), F1)
-    assert compare(pool, PredictionStore(None)) == []
+    assert compare(pool, PredictionStore()) == []

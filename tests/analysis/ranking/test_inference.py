@@ -17,7 +17,7 @@ from raypeft.analysis.ranking.verdict import (
 from raypeft.analysis.read.predictions import PredictionStore
 from raypeft.analysis.study import open_study
 
-NONE = PredictionStore(None)
+NONE = PredictionStore()
 
 
 def of_table(number):

@@ -49,7 +49,7 @@ def test_runs_on_other_cases_are_not_taken_together(write_store, write_predictio
     assert predictions.of_runs(("a", "c")) is None
     assert predictions.of_runs(("a", "missing")) is None
     assert predictions.of_runs(()) is None
-    assert PredictionStore(None).of_runs(("a",)) is None
+    assert PredictionStore().of_runs(("a",)) is None
 
 
 def test_scores_of_a_store_follow_from_its_predictions(predicted_store):
@@ -67,7 +67,7 @@ def test_test_cases_are_drawn_again_where_all_runs_have_predictions(predicted_st
     assert found.levels == ("seeds", "test cases")
     block = pool.blocks[0]
     assert found.means[block, "full"].shape == (REPLICATES,)
-    only_seeds = replicate_cells(pool, PredictionStore(None))
+    only_seeds = replicate_cells(pool, PredictionStore())
     assert only_seeds.levels == ("seeds",)
     middle = [
         np.subtract(*np.quantile(one.means[block, "linear"], [0.75, 0.25])) for one in (found, only_seeds)
@@ -91,7 +91,7 @@ def test_a_published_mean_is_redrawn_from_its_standard_error():
 
     table = load_published()[0]
     (pool,) = pools_of(table.frame, table.metric)
-    found = replicate_cells(pool, PredictionStore(None))
+    found = replicate_cells(pool, PredictionStore())
     drawn = found.means[("resnet50", "breastus", 1.0), "full"]  # .72 ± 1.1 points over three seeds
     assert np.median(drawn) == pytest.approx(0.72, abs=0.001)
     # quartiles of Student's t at 2 degrees of freedom: ± 0.8165

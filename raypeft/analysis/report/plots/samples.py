@@ -1,6 +1,6 @@
 """Figure 2: real images, then what each method makes of the same prompts, the best on top."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,8 @@ class Strip:
     path: Path
 
 
-def data_samples(frame: pd.DataFrame, pool: Pool, store: Store) -> dict[Block, list[Strip]]:
-    """By block: real images where the store has them, then the first seed of each method by its mean score.
+def data_samples(frame: pd.DataFrame, pool: Pool, stores: Sequence[Store]) -> dict[Block, list[Strip]]:
+    """By block: real images where a store has them, then the first seed of each method by its mean score.
 
     Of the blocks that have samples.
     """
@@ -43,15 +43,22 @@ def data_samples(frame: pd.DataFrame, pool: Pool, store: Store) -> dict[Block, l
         strips = [
             Strip(
                 name=f"{cell.method}, {metric_label(pool.metric)} {format_score(cell.mean)}",
-                path=store.samples(cell.trial_ids[0]),
+                path=_first(store.samples(cell.trial_ids[0]) for store in stores),
             )
             for cell in cells
         ]
         first = frame[frame["trial_id"] == cells[0].trial_ids[0]]
-        real = Strip(name="real", path=store.real_samples(first["data_digest"].iloc[0]))
+        digest = first["data_digest"].iloc[0]
+        real = Strip(name="real", path=_first(store.real_samples(digest) for store in stores))
         if shown := [strip for strip in (real, *strips) if strip.path.is_file()]:
             found[block] = shown
     return found
+
+
+def _first(paths: Iterable[Path]) -> Path:
+    """The first that is a file; without one, any."""
+    known = list(paths)
+    return next((path for path in known if path.is_file()), known[0])
 
 
 def draw_samples(samples: Mapping[Block, list[Strip]], pool: Pool) -> list[Drawing]:

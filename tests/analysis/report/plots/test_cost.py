@@ -22,7 +22,7 @@ def drawn(write_store, final_rows):
 
     def build(rows=None, name="store"):
         frame = load_results(write_store(rows or final_rows(SCORES), name=name))
-        one = infer(pool := pools_of(frame, F1)[0], replicate_cells(pool, PredictionStore(None)))
+        one = infer(pool := pools_of(frame, F1)[0], replicate_cells(pool, PredictionStore()))
         panels = data_cost(frame, one)
         return panels, draw_cost(panels, one, styles_of(frame["method"]))
 

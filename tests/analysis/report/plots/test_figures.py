@@ -18,7 +18,7 @@ from raypeft.analysis.report.plots.style import styles_of, to_svg
 from raypeft.analysis.report.sections import fraction_table
 
 F1 = "test/f1_macro"
-NONE = PredictionStore(None)
+NONE = PredictionStore()
 
 
 def test_lines_cross_where_a_straight_line_in_log_fraction_does():
