@@ -69,7 +69,8 @@ def status(
     """How far a store's sweep is: done, failed, rate, time left, and the best of each cell."""
     from raypeft.launch.status import read_status
 
-    found = [read_status(Store(store)) for store in stores]
+    held = [Store.at(store) for store in stores]
+    found = [read_status(store) for store in held]
     if as_json:
         told = [{"store": str(store), **asdict(one)} for store, one in zip(stores, found, strict=True)]
         print_json(told if len(told) > 1 else told[0])
@@ -79,7 +80,7 @@ def status(
             facts.print(Text(str(store), "bold"))
         _print_status(one)
     if len(stores) > 1:
-        ids = [trial_id for store in stores for trial_id in Store(store).trial_ids()]
+        ids = [trial_id for store in held for trial_id in store.trial_ids()]
         facts.print(f"together: {count(len(set(ids)), 'trial')} committed")
 
 
@@ -173,7 +174,7 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
     from raypeft.launch.tracking import default_tracking_uri
     from raypeft.launch.verify import verify_store
 
-    held = Store(store)
+    held = Store.at(store)
     held.require_plan()
     own = default_tracking_uri(held) if held.mlflow_database.exists() else None
     problems = verify_store(held, tracking_uri=tracking_uri or own)

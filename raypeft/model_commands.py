@@ -24,6 +24,7 @@ from raypeft.output import (
     use_plugins,
 )
 from raypeft.store import Store
+from raypeft.store.archive import is_archive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,14 +162,14 @@ def _adapters(source: Path, wanted: "Wanted", *, all_seeds: bool) -> list[Path]:
         if wanted != Wanted() or all_seeds:
             raise ConfigError(f"{source} is one adapter: options that choose a run need a store")
         return [source]
-    if not source.is_dir():
+    if not source.is_dir() and not is_archive(source):
         raise ConfigError(f"{source}: no such folder; give a store or an adapter")
     (study,) = open_study(source)
     chosen = choose_runs(study, wanted)
     chosen = chosen if all_seeds else chosen[:1]
     seeds = ", ".join(str(row.seed) for row in chosen)
     talk.print(f"{chosen[0].cell}, seed {seeds} (trial {', '.join(row.trial_id for row in chosen)})")
-    return [_find_adapter(study.adapter(row.trial_id)) for row in chosen]
+    return [study.adapter(row.trial_id) for row in chosen]
 
 
 def _predictions(

@@ -55,7 +55,7 @@ def export(
 ) -> None:
     """Pack report, tables, ledger and predictions for a colleague; no checkpoints, caches or images.
 
-    Every command that reads a store opens the unpacked folder.
+    Every command that reads a store opens the archive, or the folder unpacked from it.
     """
     from raypeft.analysis.report.pack import pack_store
 

@@ -153,10 +153,14 @@ def test_what_was_exported_is_verified_and_predicts_with_the_adapters_in_it(cli,
     assert cli("export", store, "-o", tmp_path / "busi.zip", "--adapters", "bitfit")[0] == 0
     with zipfile.ZipFile(tmp_path / "busi.zip") as archive:
         archive.extractall(tmp_path)
-    assert json.loads(cli("verify", tmp_path / "busi", "--json")[1]) == problems
     _, stored = runs["bitfit", 1]
-    _, out, _ = cli("predict", tmp_path / "busi", *stored.index, "--seed", 1)
-    np.testing.assert_allclose(table_of(out)[1], stored.to_numpy(float), atol=2**-11)
+    for copy in (tmp_path / "busi", tmp_path / "busi.zip"):
+        assert json.loads(cli("verify", copy, "--json")[1]) == problems
+        _, out, _ = cli("predict", copy, *stored.index, "--seed", 1)
+        np.testing.assert_allclose(table_of(out)[1], stored.to_numpy(float), atol=2**-11)
+        code, _, err = cli("predict", copy, *stored.index, "--method", "linear")
+        assert (code, f"in {copy}; " in err.replace("\n", " ")) == (2, True)
+    assert len(open_results(store.path, tmp_path / "busi.zip").trials) == len(store.rows())
     (tmp_path / "busi" / "adapters" / runs["bitfit", 0][0] / "raypeft.json").write_text("{}")
     (new,) = set(json.loads(cli("verify", tmp_path / "busi", "--json")[1])) - set(problems)
     assert runs["bitfit", 0][0] in new

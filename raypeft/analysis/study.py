@@ -20,7 +20,10 @@ from raypeft.analysis.read.stores import AnyStore, StudyRows
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result
 from raypeft.core.sources import parse_source
+from raypeft.core.text import listed
 from raypeft.metrics.remarks import Kind, cell_remarks
+from raypeft.store import Store
+from raypeft.store.archive import is_archive
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,14 @@ class Study:
         return tuple(row for row, _ in self.read.by_trial.values() if (row.trial_id in old) == superseded)
 
     def adapter(self, trial_id: str) -> Path:
-        """The folder of what a final run trained, in the first store that has it."""
-        found = [store.adapter(trial_id) for store in self.read.stores]
-        return next((folder for folder in found if folder.is_dir()), found[0])
+        """The folder of what a final run trained, in the first store that has it. Raises: ConfigError."""
+        found = [store.adapter(trial_id) for store in self.read.stores if store.adapter(trial_id).is_dir()]
+        if not found:
+            raise ConfigError(
+                f"no adapter of trial {trial_id} in {listed([str(store) for store in self.read.stores])}; "
+                "`raypeft export` packs those of the methods that its --adapters names"
+            )
+        return found[0]
 
     @cached_property
     def inferences(self) -> list[Inference]:
@@ -111,6 +119,8 @@ def open_study(
     if more:
         _require_stores(source, *more)
         return [_study_of(source, *more, metric=metric, ties=ties)]
+    if isinstance(source, Store):
+        return [_study_of(source, metric=metric, ties=ties)]
     asked = parse_source(str(source))
     if asked.kind == NAME:
         return [
@@ -120,7 +130,7 @@ def open_study(
         ]
     is_table = asked.kind == "csv" and bool(asked.argument)
     path = Path(asked.argument if is_table else str(source))
-    if is_table or path.is_file():
+    if is_table or (path.is_file() and not is_archive(path)):
         options = asked.bind(read_scores) if is_table else {}
         frame, found = read_scores(path, **({"metric": metric} | options))
         return [Study(frame, found, PredictionStore(), ties)]
@@ -134,7 +144,8 @@ def open_study(
 def _require_stores(*sources: AnyStore) -> None:
     """Raises: ConfigError for a table, which cannot say how its scores came about."""
     for one in sources:
-        if parse_source(str(one)).kind in (NAME, "csv") or Path(str(one)).is_file():
+        path = Path(str(one))
+        if parse_source(str(one)).kind in (NAME, "csv") or (path.is_file() and not is_archive(path)):
             raise ConfigError(f"{one} is no store; only stores are read together")
 
 

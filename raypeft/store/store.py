@@ -11,6 +11,7 @@ from raypeft.core.files import write_json
 from raypeft.core.result import SCHEMA, Result
 from raypeft.core.spec import Sweep
 from raypeft.core.text import file_name
+from raypeft.store.archive import is_archive, unpack
 from raypeft.store.plan import PlanRecord
 
 CARD = "README.md"
@@ -31,11 +32,29 @@ class Store:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Name a folder, which need not exist yet."""
         self.path = Path(path)
+        self._name = str(self.path)
+
+    @classmethod
+    def at(cls, path: "str | os.PathLike[str] | Store") -> "Store":
+        """Return the store in a folder, or to be read in an archive of `raypeft export`.
+
+        Raises: as unpack.
+        """
+        if isinstance(path, Store) or not is_archive(Path(path)):
+            return path if isinstance(path, Store) else cls(path)
+        store = cls(unpack(Path(path)))
+        store._name = str(path)
+        return store
+
+    @property
+    def is_archive(self) -> bool:
+        """True if it was unpacked from an archive, and is gone when this process ends."""
+        return self._name != str(self.path)
 
     @classmethod
     def open(cls, path: "str | os.PathLike[str] | Store") -> "Store":
-        """Return the store of a sweep that was run. Raises: ConfigError for any other folder."""
-        store = path if isinstance(path, Store) else cls(path)
+        """Return the store of a sweep that was run, as `at`. Raises: ConfigError for any other folder."""
+        store = cls.at(path)
         if not store.path.is_dir():
             raise ConfigError(
                 f"no store {store}; name the folder that `raypeft run` printed, e.g. runs/quickstart"
@@ -45,7 +64,7 @@ class Store:
         return store
 
     def __str__(self) -> str:
-        return str(self.path)
+        return self._name
 
     def __repr__(self) -> str:
         return f"Store({str(self)!r})"

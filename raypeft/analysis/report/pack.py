@@ -16,6 +16,7 @@ from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, model_label
 from raypeft.metrics.superseded import superseded
 from raypeft.store import Store
+from raypeft.store.archive import SUFFIX
 from raypeft.store.plan import PlanRecord
 
 TABLES = "tables"
@@ -28,9 +29,11 @@ def pack_store(store: Store, output: Path, *, methods: Iterable[str] = ()) -> li
 
     It holds the ledger, the predictions, the plan, a report, its tables as CSV, and the adapters of the final
     runs of `methods`. Raises: ConfigError for a folder without a sweep, a method without a final run or an
-    `output` that exists.
+    `output` that exists or has another suffix.
     """
     plan = store.plan
+    if output.suffix != SUFFIX:
+        raise ConfigError(f"{output} must end in {SUFFIX}: commands know an archive by it")
     if output.exists():
         raise ConfigError(f"{output} exists; give a file that does not")
     adapters = _adapters(store, list(methods))

@@ -90,11 +90,10 @@ def write_report(
 
 
 def _own_report(stores: Sequence[Store]) -> Path:
-    """Raises: ConfigError where there is no one store that the report belongs to."""
-    if len(stores) > 1:
-        raise ConfigError(
-            "a report on several stores belongs to none of them; say where to write it: -o FILE"
-        )
+    """Raises: ConfigError where there is no one folder that the report belongs to."""
+    if len(stores) > 1 or stores[0].is_archive:
+        named = ", ".join(map(str, stores))
+        raise ConfigError(f"no folder that the report on {named} belongs to; say where to write it: -o FILE")
     return stores[0].report
 
 

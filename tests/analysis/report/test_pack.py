@@ -1,11 +1,13 @@
 """What one hands to a colleague: whole enough to be read as a store, and without places, images or caches."""
 
+import json
 import zipfile
 
 import pytest
 
 from raypeft.analysis.report.pack import pack_store
 from raypeft.core.errors import ConfigError
+from raypeft.results import open_results
 from raypeft.store import Store
 
 SKILLS = {"full": 1.0, "linear": 0.5, "lora": 1.5}
@@ -34,13 +36,30 @@ def unpacked(path, folder):
 def test_every_command_that_reads_a_store_says_the_same_of_what_was_packed(store, tmp_path, cli):
     code, out, _ = cli("export", store, "-o", tmp_path / "busi.zip")
     assert (code, out.strip()) == (0, str(tmp_path / "busi.zip"))
-    copy = unpacked(tmp_path / "busi.zip", tmp_path / "there")
-    for command in (["rank"], ["table"], ["table", "--parameters"], ["recommend", "--images", 100]):
-        name, *options = command
-        assert cli(name, copy, *options, "--json")[:2] == cli(name, store, *options, "--json")[:2]
-    assert cli("report", copy, "-o", tmp_path / "again.html")[0] == 0
-    rows = [{path.name for path in (one / "ledger").iterdir()} for one in (store, copy)]
-    assert rows[0] == rows[1]
+    folder = unpacked(tmp_path / "busi.zip", tmp_path / "there")
+    for copy in (folder, tmp_path / "busi.zip"):
+        for command in (["rank"], ["table"], ["table", "--parameters"], ["recommend", "--images", 100]):
+            name, *options = command
+            assert cli(name, copy, *options, "--json")[:2] == cli(name, store, *options, "--json")[:2]
+        assert said_of(copy, cli("status", copy, "--json")) == said_of(store, cli("status", store, "--json"))
+        assert cli("report", copy, "-o", tmp_path / "again.html")[0] == 0
+        ours, theirs = (open_results(one).trials.drop(columns="store") for one in (store, copy))
+        assert ours.equals(theirs)
+
+
+def said_of(store, told):
+    """The facts of `status --json` without the store's name."""
+    code, out, _ = told
+    found = json.loads(out)
+    assert found.pop("store") == str(store)
+    return code, found
+
+
+def test_the_report_on_an_archive_is_written_where_one_says(store, tmp_path, cli):
+    assert cli("export", store, "-o", tmp_path / "busi.zip")[0] == 0
+    code, _, err = cli("report", tmp_path / "busi.zip")
+    assert (code, "-o FILE" in err) == (2, True)
+    assert cli("export", store, "-o", tmp_path / "busi.tar")[0] == 2
 
 
 def test_a_package_holds_report_tables_ledger_and_predictions_and_the_adapters_asked_for(store, tmp_path):
