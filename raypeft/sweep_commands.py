@@ -1,19 +1,15 @@
 """The commands that plan and run sweeps. Heavy imports wait until one needs them."""
 
 import os
-import runpy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from raypeft.analysis_commands import show_results
-from raypeft.core.errors import ConfigError
-from raypeft.core.foreign import foreign_code
 from raypeft.core.machine import CPUS
-from raypeft.core.registry import SWEEP_MODULE
 from raypeft.core.spec import Sweep
 from raypeft.core.text import count
 from raypeft.options import Overrides, SourceOptions, with_options
@@ -28,6 +24,12 @@ from raypeft.output import (
     print_rows,
     talk,
 )
+from raypeft.sweep_files import load_sweep
+
+SweepFile = Annotated[
+    str,
+    typer.Argument(metavar="SWEEP", help="A file that holds SWEEP, or the name of one that is shipped."),
+]
 
 if TYPE_CHECKING:
     from raypeft.launch.estimate import CellEstimate
@@ -40,7 +42,7 @@ def quickstart(
     """Run the main job on built-in real images, in minutes on two CPU cores.
 
     Learning-rate search and three final seeds for twelve cells, tracked in MLflow, ending in a
-    ranking table and an HTML report. Next: raypeft run sweeps/own_images.py --help
+    ranking table and an HTML report. Next: raypeft run own_images --help
     """
     from raypeft.launch.sweep import run_sweep
     from raypeft.quickstart import SWEEP
@@ -51,7 +53,7 @@ def quickstart(
 
 @with_options
 def run(
-    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py", help="A file that holds SWEEP.")],
+    sweep: SweepFile,
     overrides: Overrides,
     sources: SourceOptions,
     store: Annotated[
@@ -96,7 +98,7 @@ def run(
 ) -> None:
     """Run what a sweep's store does not hold yet. Options override the sweep file.
 
-    raypeft run sweeps/own_images.py --datasets folder:/data/ultrasound --fractions 1.0,0.1
+    raypeft run own_images --datasets folder:/data/ultrasound --fractions 1.0,0.1
     """
     from raypeft.launch.demand import Resources, Safety, check_machine
     from raypeft.launch.driver import Tracking
@@ -104,7 +106,7 @@ def run(
 
     if cpus is not None:
         os.environ[CPUS] = str(cpus)  # decoders, which are processes, follow it too
-    asked = overrides.apply(_load(sweep), sources)
+    asked = overrides.apply(load_sweep(sweep), sources)
     where = store or _default_store(asked)
     resources = Resources(
         cpus_per_trial=cpus_per_trial,
@@ -135,7 +137,7 @@ def run(
 
 @with_options
 def plan(
-    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.py")],
+    sweep: SweepFile,
     overrides: Overrides,
     sources: SourceOptions,
     store: Annotated[Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME.")] = None,
@@ -152,33 +154,8 @@ def plan(
 
     The JSON lists the images of every subset: what each seed sees at each fraction.
     """
-    asked = overrides.apply(_load(sweep), sources)
+    asked = overrides.apply(load_sweep(sweep), sources)
     _print_plan(asked, store or _default_store(asked), cache, rates=rates, as_json=as_json)
-
-
-def _load(path: Path) -> Sweep:
-    if not path.is_file():
-        raise ConfigError(f"no sweep file {path}; shipped ones lie in sweeps/")
-    with foreign_code(str(path)):
-        sweep = runpy.run_path(str(path), run_name=SWEEP_MODULE).get("SWEEP")
-    if not isinstance(sweep, Sweep):
-        raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
-    return replace(sweep, plugins=tuple(_beside(path, plugin) for plugin in sweep.plugins))
-
-
-def _beside(sweep: Path, plugin: str) -> str:
-    """Return where a plug-in lies that a sweep file names: beside the file if there is one.
-
-    Raises: ConfigError for the sweep file itself, whose every change would give new trial ids.
-    """
-    beside = sweep.parent / Path(plugin).expanduser()
-    found = str(beside) if beside.exists() else plugin
-    if os.path.realpath(found) == os.path.realpath(sweep):
-        raise ConfigError(
-            f"{sweep} names itself as a plug-in; put what it registers into a file of its own, so that a "
-            "change of the sweep leaves the trials as they are"
-        )
-    return found
 
 
 def _default_store(sweep: Sweep) -> Path:

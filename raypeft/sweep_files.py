@@ -1,0 +1,68 @@
+"""From what is typed to a sweep: a file of one's own, or the name of a sweep that is shipped."""
+
+import difflib
+import os
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import raypeft
+from raypeft.core.errors import ConfigError, UnknownNameError
+from raypeft.core.foreign import foreign_code
+from raypeft.core.registry import SWEEP_MODULE
+from raypeft.core.spec import Sweep
+
+SUFFIX = ".py"
+
+
+def load_sweep(text: str) -> Sweep:
+    """Return the sweep that a file holds, or that is shipped under a name, as in `vit_grid`.
+
+    Raises: ConfigError for a file that is not there or holds none; UnknownNameError.
+    """
+    is_path = text.endswith(SUFFIX) or os.sep in text
+    path = Path(text).expanduser() if is_path else _shipped(text)
+    if not path.is_file():
+        raise ConfigError(
+            f"no sweep file {path}; shipped ones go by their names: {', '.join(shipped_sweeps())}"
+        )
+    with foreign_code(str(path)):
+        sweep = runpy.run_path(str(path), run_name=SWEEP_MODULE).get("SWEEP")
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
+    return replace(sweep, plugins=tuple(_beside(path, plugin) for plugin in sweep.plugins))
+
+
+def shipped_sweeps() -> dict[str, Path]:
+    """The files of sweeps that come with raypeft, by name."""
+    package = Path(raypeft.__file__).parent
+    inside = package / "sweeps"  # of an installation; in a clone they lie beside the package
+    folder = inside if inside.is_dir() else package.parent / "sweeps"
+    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def _shipped(name: str) -> Path:
+    """Raises: UnknownNameError with the nearest names."""
+    known = shipped_sweeps()
+    if name in known:
+        return known[name]
+    near = " or ".join(f"'{one}'" for one in difflib.get_close_matches(name, known))
+    hint = f" did you mean {near}?" if near else ""
+    raise UnknownNameError(
+        f"no sweep named '{name}';{hint} shipped: {', '.join(known)}; a file of your own ends in {SUFFIX}"
+    )
+
+
+def _beside(sweep: Path, plugin: str) -> str:
+    """Return where a plug-in lies that a sweep file names: beside the file if there is one.
+
+    Raises: ConfigError for the sweep file itself, whose every change would give new trial ids.
+    """
+    beside = sweep.parent / Path(plugin).expanduser()
+    found = str(beside) if beside.exists() else plugin
+    if os.path.realpath(found) == os.path.realpath(sweep):
+        raise ConfigError(
+            f"{sweep} names itself as a plug-in; put what it registers into a file of its own, so that a "
+            "change of the sweep leaves the trials as they are"
+        )
+    return found

@@ -1,0 +1,43 @@
+"""A sweep is named by its file, or, if it is shipped, by its name."""
+
+from pathlib import Path
+
+import pytest
+
+from raypeft.core.errors import ConfigError, UnknownNameError
+from raypeft.sweep_files import load_sweep, shipped_sweeps
+
+SWEEPS = Path(__file__).parents[1] / "sweeps"
+OWN = """
+from raypeft.core.spec import Cell, Sweep
+SWEEP = Sweep(name="mine", cells=(Cell(method="full", model="vit_nano", dataset="digits"),))
+"""
+
+
+def test_every_shipped_sweep_is_found_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert set(shipped_sweeps()) == {path.stem for path in SWEEPS.glob("*.py")}
+    for name in shipped_sweeps():
+        assert load_sweep(name) == load_sweep(str(SWEEPS / f"{name}.py"))
+
+
+def test_a_file_of_the_working_folder_is_taken_only_where_it_is_named_as_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vit_grid.py").write_text(OWN)
+    assert load_sweep("vit_grid").name == "vit_grid"
+    assert load_sweep("vit_grid.py").name == "mine"
+    assert load_sweep("./vit_grid.py").name == "mine"
+
+
+def test_the_nearest_names_are_told_of_a_name_that_is_not_shipped(cli, tmp_path):
+    code, _, err = cli("plan", "vit_gird", "--store", tmp_path)
+    assert (code, "did you mean 'vit_grid'" in err) == (2, True)
+    with pytest.raises(UnknownNameError, match="own_images"):
+        load_sweep("nothing_like_it")
+
+
+@pytest.mark.parametrize("text", ["absent.py", "sweeps/absent", "~/absent.py"])
+def test_a_file_that_is_not_there_is_told_with_the_names_of_shipped_ones(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"no sweep file .*absent.*vit_grid"):
+        load_sweep(text)
