@@ -1,7 +1,7 @@
 """Stripes: grey pictures with lines across or down, made where they are asked for.
 
 Check it:  raypeft data check stripes --plugin examples/own_dataset.py
-Train it:  raypeft run sweeps/own_images.py --plugin examples/own_dataset.py --datasets stripes
+Train it:  raypeft run own_images --plugin examples/own_dataset.py --datasets stripes
 
 A data set that is downloaded takes its folder instead, and gives one rp.Row per image: see docs/adding.md.
 """

@@ -1,7 +1,7 @@
 """Gate: one trainable factor per channel after every MLP of a ViT.
 
 Check it:  raypeft methods check examples/own_method.py
-Train it:  raypeft run sweeps/own_images.py --plugin examples/own_method.py --models vit_nano --methods gate
+Train it:  raypeft run own_images --smoke --plugin examples/own_method.py --models vit_nano --methods gate
 In Python: rp.Sweep(..., plugins=("examples/own_method.py",))
 """
 

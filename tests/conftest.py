@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from raypeft.cli import main
 from raypeft.core.plugins import forget_plugin, loaded_plugins
 from raypeft.core.registry import REGISTRIES, Registry
+from tests.installed import install
 
 # The same examples in every run, so that a failure is due to the change that is tested. To look for new ones:
 # pytest --hypothesis-profile=default
@@ -44,6 +45,12 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment in which raypeft is installed from its wheel."""
+    return install(tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(autouse=True)
