@@ -115,7 +115,7 @@ def _code(text: str) -> str:
 
 def _text(value: Any) -> str:
     """Return a docstring; its list of fields as Markdown's."""
-    text = inspect.getdoc(value) or ""
+    text = (inspect.getdoc(value) or "").replace("Parameters:\n", "Fields:\n")
     first, mark, fields = text.partition("Fields:\n")
     if mark:
         listed = re.sub(r"^ {4}(\w+): ", r"- `\1`: ", fields, flags=re.MULTILINE)

@@ -57,7 +57,10 @@ def test_every_public_name_is_documented_and_listed():
 
 
 def test_every_field_of_a_setting_is_documented():
-    for kind in (rp.Sweep, rp.Search, rp.Recipe, rp.Cell, rp.LogUniform, rp.Augmentation, rp.Generation):
+    for kind in (
+        *(rp.Sweep, rp.Search, rp.Recipe, rp.Cell, rp.LogUniform, rp.Augmentation, rp.Generation),
+        *(rp.Row, rp.Table),
+    ):
         documented = re.findall(r"^ {8}(\w+): ", kind.__doc__.partition("Fields:")[2], flags=re.MULTILINE)
         assert documented == [field.name for field in fields(kind)]
 

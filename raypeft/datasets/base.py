@@ -52,24 +52,43 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One row per image; the sources order them by case id, not by file order. All columns have n entries."""
+    """One row per image, n in all; sources order them by case id, not by file order.
 
-    name: str  # what result tables call it
+    Fields:
+        name: what result tables call it.
+        classes: in the order of their indices.
+        case_ids: one per image, unique: a file's path below the source's folder, or the source's own id.
+        labels: int64 (n,), indices into `classes`.
+        groups: patient or lesion; images of one group are never on two sides of a split.
+        sources: site or collection, where several are mixed.
+        splits: "train", "val" or "test", where the source says so.
+        subgroups: columns of age, sex and the like, by name.
+        prompts: of text-to-image: what each image shows.
+        paths: of the files; None: the pixels are in `images`.
+        origins: "labels.csv:17": the line that a message points to.
+        checksums: sha256 of each file, 64 hexadecimal digits, as its table says.
+        images: uint8 (n, height, width) or (n, height, width, 3).
+        left_out: what was found in the source and is not in the table.
+        notes: what was decided in reading the source, for people.
+        is_public: reports may show its images, since neither privacy nor a licence forbids it.
+    """
+
+    name: str
     classes: tuple[str, ...]
-    case_ids: tuple[str, ...]  # unique; a file's path below the source's folder, or the source's own id
-    labels: np.ndarray  # int64 (n,), indices into classes
-    groups: tuple[str, ...] | None = None  # patient or lesion: never on two sides of a split
-    sources: tuple[str, ...] | None = None  # site or collection, where several are mixed
-    splits: tuple[str, ...] | None = None  # train, val or test, where the source says so
-    subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # age, sex, ...
-    prompts: tuple[str, ...] | None = None  # text-to-image: what the image shows
-    paths: tuple[Path, ...] | None = None  # None: the pixels are in `images`
-    origins: tuple[str, ...] | None = None  # "labels.csv:17": the line that a message points to
-    checksums: tuple[str, ...] | None = None  # sha256 of each file, as its table says: 64 hex digits
-    images: np.ndarray | None = None  # uint8 (n, height, width) or (n, height, width, 3)
+    case_ids: tuple[str, ...]
+    labels: np.ndarray
+    groups: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
+    splits: tuple[str, ...] | None = None
+    subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    prompts: tuple[str, ...] | None = None
+    paths: tuple[Path, ...] | None = None
+    origins: tuple[str, ...] | None = None
+    checksums: tuple[str, ...] | None = None
+    images: np.ndarray | None = None
     left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()  # what was decided in reading the source, for people
-    is_public: bool = False  # reports may show its images: nobody's privacy, and no licence, forbids it
+    notes: tuple[str, ...] = ()
+    is_public: bool = False
 
     def __post_init__(self) -> None:
         ids = self.case_ids
@@ -96,7 +115,20 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One image on its way into a table; each optional column stands in all rows or in none."""
+    """One image on its way into a table; each optional column stands in all rows or in none.
+
+    Fields:
+        path: of the image file.
+        case_id: unique in the data set.
+        label: the name of the class.
+        group: patient or lesion; images of one group are never on two sides of a split.
+        source: site or collection, where several are mixed.
+        split: "train", "val" or "test".
+        prompt: of text-to-image: what the image shows.
+        checksum: sha256 of the file, 64 hexadecimal digits.
+        subgroups: age, sex and the like, by column.
+        origin: "labels.csv:17": the line that a message points to.
+    """
 
     path: Path
     case_id: str
@@ -160,7 +192,20 @@ def register_dataset(
     paper_split: PaperSplit | None = None,
     similar: int | None = None,
 ) -> Callable[[Callable[..., Table]], Callable[..., Table]]:
-    """Register the decorated function, of the download's folder or of nothing, as the data set `name`."""
+    """Register the decorated function as the data set `name`.
+
+    The function takes the download's folder, or nothing, and keyword-only options; it returns a Table.
+
+    Parameters:
+        what: what the images show, in a few words.
+        source: where to get it.
+        licence: its name or terms.
+        access: what it takes to download it.
+        layout: what must lie in its folder.
+        expected: images per class of the whole download, those left out among them.
+        paper_split: how Dutt et al. split it; see docs/protocol.md.
+        similar: pHash distance (of 256 bits) up to which two images count as one patient's.
+    """
 
     def register(open_table: Callable[..., Table]) -> Callable[..., Table]:
         dataset = Dataset(

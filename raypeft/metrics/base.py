@@ -57,8 +57,15 @@ def register_metric(
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function of labels and probabilities as the metric `name`.
 
-    With `from_confusion`, the same score computed from confusion matrices, rankings redraw the test cases
-    too. Import what is slow to import, such as scikit-learn, in the body of the function.
+    Labels are int64 (n,) in [0, classes), probabilities float32 (n, classes) in [0, 1]; it returns None where
+    the score is not defined. Import what is slow to import, such as scikit-learn, in its body.
+
+    Parameters:
+        label: what tables and figures call it.
+        higher_is_better: which way is better.
+        bounds: lowest and highest possible value.
+        from_confusion: the same score of many confusion matrices at once: (..., classes, classes) counts,
+            true class first, to (...) scores. With it, rankings redraw the test cases too.
     """
 
     def register(compute: Compute) -> Compute:
