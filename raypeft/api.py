@@ -19,7 +19,7 @@ from raypeft.launch.demand import Resources, Safety
 from raypeft.launch.driver import Tracking
 from raypeft.launch.sweep import run_sweep
 from raypeft.results import Results
-from raypeft.store import Store
+from raypeft.store import Store, store_path
 
 FAILED_TRIALS = 3
 """Exit status of a sweep that came to its end with failed trials."""
@@ -107,7 +107,7 @@ def plan(sweep: Sweep, store: str | Path | None = None, *, cache: str | Path | N
     stores share; default $RAYPEFT_CACHE.
     Raises: RaypeftError, whose text says what is wrong, where, and how to fix it.
     """
-    where = default_store(sweep, store)
+    where = store_path(sweep, store)
     return CheckedSweep(check_sweep(sweep, store=where, console=_console(), cache=_cache(cache)), where)
 
 
@@ -127,7 +127,7 @@ def run(
     trial, default as its memory needs. Failed trials give a warning; Results.trials names them.
     Raises: RaypeftError before the first trial; UnfinishedError where the sweep ended early, e.g. on Ctrl-C.
     """
-    where = default_store(sweep, store)
+    where = store_path(sweep, store)
     resources = Resources(gpus_per_trial=gpus_per_trial, workers_per_trial=workers_per_trial)
     outcome = run_sweep(
         sweep,
@@ -162,11 +162,6 @@ def run_trial(final: FinalRun, *, device: str = "cpu") -> Result:
         sweep=final.sweep,
         report=lambda epoch: None,
     )
-
-
-def default_store(sweep: Sweep, store: str | Path | None) -> Path:
-    """Where a sweep writes."""
-    return Path(store or Path(os.environ.get("RAYPEFT_RUNS", "runs")) / sweep.name).expanduser()
 
 
 def _cache(folder: str | Path | None) -> Path | None:

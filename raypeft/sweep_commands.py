@@ -24,6 +24,7 @@ from raypeft.output import (
     print_rows,
     talk,
 )
+from raypeft.store import store_path
 from raypeft.sweep_files import load_sweep
 
 SweepFile = Annotated[
@@ -107,7 +108,7 @@ def run(
     if cpus is not None:
         os.environ[CPUS] = str(cpus)  # decoders, which are processes, follow it too
     asked = overrides.apply(load_sweep(sweep), sources)
-    where = store or _default_store(asked)
+    where = store_path(asked, store)
     resources = Resources(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
@@ -155,11 +156,7 @@ def plan(
     The JSON lists the images of every subset: what each seed sees at each fraction.
     """
     asked = overrides.apply(load_sweep(sweep), sources)
-    _print_plan(asked, store or _default_store(asked), cache, rates=rates, as_json=as_json)
-
-
-def _default_store(sweep: Sweep) -> Path:
-    return Path(os.environ.get("RAYPEFT_RUNS", "runs")) / sweep.name
+    _print_plan(asked, store_path(asked, store), cache, rates=rates, as_json=as_json)
 
 
 def _finish_sweep(outcome: Any, store: Path) -> NoReturn:

@@ -326,3 +326,8 @@ def _read_row(path: Path) -> Result:
         return row
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path}: not a ledger row ({error}); restore it from a backup") from error
+
+
+def store_path(sweep: Sweep, store: str | Path | None) -> Path:
+    """Return where a sweep writes: into `store` if given, else $RAYPEFT_RUNS/NAME, else runs/NAME."""
+    return Path(store or Path(os.environ.get("RAYPEFT_RUNS", "runs"), sweep.name)).expanduser()
