@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Stage, Task, TrialSpec, model_label
+from raypeft.core.spec import Stage, Task, TrialSpec
 
 Status = Literal["done", "pruned", "diverged", "failed"]
 
@@ -82,22 +81,20 @@ class Result:
     @classmethod
     def of(cls, spec: TrialSpec, *, sweep: str, status: Status, **columns: Any) -> "Result":
         """The row of a spec: its columns, and what came out."""
+        content = spec.to_dict()
         return cls(
             trial_id=spec.trial_id,
             sweep=sweep,
             stage=spec.stage,
-            method=spec.cell.method,
-            model=model_label(spec.cell.model),
-            dataset=dataset_label(spec.cell.dataset),
-            fraction=spec.cell.fraction,
             seed=spec.seed,
             lr=spec.lr,
             candidate=spec.candidate,
             task=spec.task,
             status=status,
-            spec=spec.to_dict(),
+            spec=content,
             weights_digest=spec.weights_digest,
             data_digest=spec.data_digest,
+            **content["cell"],  # by the labels that tables show
             **columns,
         )
 

@@ -301,12 +301,15 @@ class TrialSpec:
     candidate: int | None = None  # stage search only, from 0
     plugins: tuple[str, ...] = ()  # digests of those that registered a name that the trial uses
     protocol: int = PROTOCOL
+    # Twelve hex digits that name this spec in every file, log and MLflow run; they follow from the rest
+    trial_id: str = field(init=False, default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
         settle_fields(self)
         if self.search is not None and self.candidate is not None:
             object.__setattr__(self, "search", replace(self.search, trials=self.candidate + 1))
+        object.__setattr__(self, "trial_id", self._id())
 
     def __str__(self) -> str:
         what = f"candidate {self.candidate}" if self.stage == "search" else f"final seed {self.seed}"
@@ -317,13 +320,8 @@ class TrialSpec:
         """What the model is trained for."""
         return "classify" if self.recipe.generation is None else "generate"
 
-    @property
-    def trial_id(self) -> str:
-        """Twelve hex digits that name this spec in every file, log and MLflow run.
-
-        Data and weights are named by their digests, not by where they lie: a moved folder keeps its
-        results.
-        """
+    def _id(self) -> str:
+        """A hash of what is asked. Data and weights count by digest: a moved folder keeps its results."""
         content = self.to_dict()
         del content["cell"]["dataset"]
         content["cell"]["model"] = parse_call(self.cell.model, kind="model")[0]
@@ -332,6 +330,7 @@ class TrialSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, dataset and model by their labels: where files lie is nobody else's business."""
         content = asdict(self)
+        del content["trial_id"]
         content["cell"]["dataset"] = dataset_label(self.cell.dataset)
         content["cell"]["model"] = model_label(self.cell.model)
         if content["search"] is not None:  # how many candidates come after this one is no part of it

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ def make_row(cell, *, seed=None, candidate=None, lr=1e-3, status="done", metrics
         classes=CLASSES,
         trainable=123,
         seconds=60.0,
-        spec=asdict(spec),
+        spec=spec.to_dict(),
         precision="fp32",
         started=STARTED,
         ended=ENDED,
