@@ -3,9 +3,9 @@
 import ast
 import difflib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from raypeft.core.errors import ConfigError, DuplicateNameError, UnknownNameError
 
@@ -36,13 +36,13 @@ class Registration:
         return self.module in ("", "__main__", SWEEP_MODULE)
 
 
-class Registry(Mapping[str, T], Generic[T]):
+class Registry(dict[str, T]):
     """Names to things of one kind, in the order of registration."""
 
     def __init__(self, kind: str) -> None:
         """`kind` is the singular noun that messages use, e.g. "method"."""
+        super().__init__()
         self.kind = kind
-        self._entries: dict[str, T] = {}
         self._registrations: dict[str, Registration] = {}
         REGISTRIES.append(self)
 
@@ -54,37 +54,25 @@ class Registry(Mapping[str, T], Generic[T]):
             raise DuplicateNameError(
                 f"{self.kind} '{name}' is registered twice: {where}; choose another name"
             )
-        self._entries[name], self._registrations[name] = entry, new
+        self[name], self._registrations[name] = entry, new
 
     def remove(self, name: str) -> None:
         """Forget a name."""
-        del self._entries[name], self._registrations[name]
+        del self[name], self._registrations[name]
 
     def registration(self, name: str) -> Registration | None:
         """Return who registered `name`; None for a name that nobody has."""
-        return self._registrations[name] if name in self._entries else None
+        return self._registrations[name] if name in self else None
 
-    def __getitem__(self, name: str) -> T:
-        """The plug-in called `name`. Raises: UnknownNameError with the nearest name."""
-        if name in self._entries:
-            return self._entries[name]
-        near = difflib.get_close_matches(name, self._entries, n=1)
+    def __missing__(self, name: str) -> T:
+        """Raises: UnknownNameError with the nearest name."""
+        near = difflib.get_close_matches(name, self, n=1)
         hint = f" did you mean '{near[0]}'?" if near else ""
-        known = ", ".join(self._entries)
+        known = ", ".join(self)
         raise UnknownNameError(
             f"no {self.kind} named '{name}';{hint} known: {known} "
             f"(see: raypeft {self.kind}s; one of your own: --plugin FILE)"
         )
-
-    def __contains__(self, name: object) -> bool:
-        """Whether `name` is registered (Mapping's default would ask __getitem__ for a KeyError)."""
-        return name in self._entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 def _registration() -> Registration:

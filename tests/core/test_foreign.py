@@ -60,7 +60,7 @@ def own_dataset(tmp_path):
         return str(path)
 
     yield register
-    DATASETS._entries.pop("own", None)
+    DATASETS.pop("own", None)
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_weights_that_changed_on_disk_are_refused(tmp_path, monkeypatch):
     content[-1] ^= 1
     damaged.write_bytes(content)
     entry = replace(MODELS["vit_nano"], name="damaged", weights=lambda: damaged)
-    monkeypatch.setitem(MODELS._entries, "damaged", entry)
+    monkeypatch.setitem(MODELS, "damaged", entry)
     bind_model.cache_clear()
     with pytest.raises(WeightsError, match="damaged or of another version"):
         build_model("damaged", num_classes=2)
