@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from step import COMMIT, Case, Step, fitting_methods, make_network, processor
 
-from raypeft.methods import set_train_mode
+from raypeft.methods import bind_method
 from raypeft.train.state import prepare_network, resolve_precision
 
 BATCHES = {"vit_nano": 32, "vit_tiny": 8, "efficientnet_lite0": 8, "resnet50": 4}
@@ -75,7 +75,7 @@ def step(model: str, method: str, precision: str, *, layout: torch.memory_format
     if layout == torch.contiguous_format:
         network = network.to(memory_format=layout)
     prepare_network(network, precision=precision, device=CPU)
-    set_train_mode(method, network)
+    bind_method(method).set_train_mode(network)
     case = Case(
         model=model,
         method=method,

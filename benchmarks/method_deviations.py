@@ -21,7 +21,7 @@ from torch import nn
 
 from raypeft.core.spec import Generation, Recipe, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
-from raypeft.methods import METHODS, set_train_mode
+from raypeft.methods import METHODS, bind_method
 from raypeft.methods.base import register_method
 from raypeft.methods.decay import declare_weights
 from raypeft.methods.peft_layers import insert_adapters, linear_layers
@@ -156,7 +156,7 @@ def train(trial: Trial, method: str, rate: float) -> None:
             epochs=1, batch_size=BATCH, micro_batch_size=BATCH, lr=rate, weight_decay=0.01, seed=0
         ),
         report=lambda curve: None,
-        train_mode=lambda model: set_train_mode(method, model),
+        train_mode=bind_method(method).set_train_mode,
     )
 
 

@@ -57,7 +57,7 @@ class Images:
         self._folder, self._rows = Path(work.table).parent, rows
         self._classes = sorted({row["label"] for row in table(work)})
         shown = bind_model(model).preprocessing
-        side = image_size_of(model, work.image_size)
+        side = image_size_of(bind_model(model), work.image_size)
         self._resize = transforms.Resize((side, side), transforms.InterpolationMode(shown.interpolation))
         self._scale = transforms.Compose([transforms.ToTensor(), transforms.Normalize(shown.mean, shown.std)])
         self._decoded = np.load(decoded, mmap_mode="r") if decoded else None
@@ -125,12 +125,12 @@ class Data:
         """With the method's parameters; the head follows the job's seed."""
         import torch
 
-        from raypeft.methods import apply_method
-        from raypeft.models import build_model
+        from raypeft.methods import bind_method
+        from raypeft.models import bind_model, build_model
 
         torch.manual_seed(self._job.seed)
-        model = build_model(self._job.model, num_classes=len(self._classes))
-        apply_method(self._job.method, model)
+        model = build_model(bind_model(self._job.model), num_classes=len(self._classes))
+        bind_method(self._job.method).apply(model)
         return model
 
 
@@ -144,7 +144,7 @@ def train(job: Job, work: Work, *, tuned: bool = False, num_workers: int = 0) ->
     from sklearn.metrics import f1_score
     from torch.utils.data import DataLoader
 
-    from raypeft.methods import set_train_mode
+    from raypeft.methods import bind_method
     from raypeft.train.state import AUTOCAST, resolve_precision
 
     data = Data(job, work, tuned=tuned)
@@ -188,7 +188,7 @@ def train(job: Job, work: Work, *, tuned: bool = False, num_workers: int = 0) ->
 
     scores: Scores = {"val": -1.0}
     for _ in range(work.epochs):
-        set_train_mode(job.method, model)
+        bind_method(job.method).set_train_mode(model)
         for pixels, labels in batches:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(logits(pixels), labels).backward()

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from raypeft.methods import apply_method
-from raypeft.models import build_model, image_size_of
+from raypeft.methods import bind_method
+from raypeft.models import bind_model, build_model, image_size_of
 
 CLASSES, ROUNDS = 3, 7
 
@@ -43,15 +43,15 @@ def main() -> None:
 
 def compare(model: str, method: str, batch: int, candidates: int, asked_size: int) -> None:
     """Print one line."""
-    network = build_model(model, num_classes=CLASSES)
-    apply_method(method, network)
+    network = build_model(bind_model(model), num_classes=CLASSES)
+    bind_method(method).apply(network)
     for module in network.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # the fused kernel has no batching rule: vmap would loop over it
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
     fixed = {name: one for name, one in network.named_parameters() if not one.requires_grad}
     fixed |= dict(network.named_buffers())
-    side = image_size_of(model, asked_size)
+    side = image_size_of(bind_model(model), asked_size)
     images = torch.randn(candidates, batch, 3, side, side)
     labels = torch.randint(0, CLASSES, (candidates, batch))
     stacked = {

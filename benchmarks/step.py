@@ -29,7 +29,7 @@ import timm  # noqa: F401  imported once, before the processes fork
 import torch
 from torch import nn
 
-from raypeft.methods import METHODS, apply_method, set_train_mode
+from raypeft.methods import METHODS, bind_method
 from raypeft.models import bind_model, build_model, image_size_of
 from raypeft.train.cost import PeakMemory
 from raypeft.train.estimate import KeptBytes, step_cost
@@ -167,7 +167,7 @@ def _serve(case: Case, pipe: Connection) -> None:
     network, trainable = make_network(case.model, case.method, device)
     network = network.to(device)
     prepare_network(network, precision=case.precision, device=device)
-    set_train_mode(case.method, network)
+    bind_method(case.method).set_train_mode(network)
     memory = PeakMemory(device)
     step = Step(network, case, device)
     cost = step_cost(case.model, case.method, num_classes=CLASSES, image_size=None)
@@ -193,9 +193,9 @@ def _serve(case: Case, pipe: Connection) -> None:
 def make_network(model: str, method: str, device: torch.device) -> tuple[nn.Module, int]:
     """With random weights, on the CPU; and how many numbers the method trains."""
     with device:  # drawing 600 million numbers takes a CPU long
-        network = build_model(f"{model}(weights='random')", num_classes=CLASSES)
+        network = build_model(bind_model(f"{model}(weights='random')"), num_classes=CLASSES)
     network = network.cpu()
-    return network, apply_method(method, network).trainable
+    return network, bind_method(method).apply(network).trainable
 
 
 class Step:
@@ -213,7 +213,7 @@ class Step:
         self._network, self._case, self._device = network, case, device
         trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(trainable, lr=1e-4, fused=True)
-        side = image_size_of(case.model, case.image_size or 224)
+        side = image_size_of(bind_model(case.model), case.image_size or 224)
         images = torch.randn(case.micro_batch, 3, side, side, device=device)
         self._images = images.to(memory_format=layout)
         self._labels = torch.randint(0, CLASSES, (case.micro_batch,), device=device)

@@ -241,8 +241,8 @@ def limit_seconds(work: Work) -> float:
     import torch
     from step import Case, Step
 
-    from raypeft.methods import apply_method, set_train_mode
-    from raypeft.models import build_model
+    from raypeft.methods import bind_method
+    from raypeft.models import bind_model, build_model
     from raypeft.train.state import prepare_network, resolve_precision
 
     torch.set_num_threads(1)
@@ -253,11 +253,11 @@ def limit_seconds(work: Work) -> float:
     total = 0.0
     for model, methods in work.methods.items():
         for method in methods:
-            network = build_model(model, num_classes=CLASSES)
-            apply_method(method, network)
+            network = build_model(bind_model(model), num_classes=CLASSES)
+            bind_method(method).apply(network)
             precision = resolve_precision("auto", model=network, device=cpu)
             prepare_network(network, precision=precision, device=cpu)
-            set_train_mode(method, network)
+            bind_method(method).set_train_mode(network)
             case = Case(
                 model=model, method=method, batch=work.batch_size, micro_batch=work.batch_size,
                 precision=precision, compile="no", image_size=work.image_size,

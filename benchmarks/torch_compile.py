@@ -24,7 +24,7 @@ from step import CLASSES, make_network
 from torch import nn
 from torch._dynamo.utils import counters
 
-from raypeft.methods import set_train_mode
+from raypeft.methods import bind_method
 from raypeft.tasks import Classify
 from raypeft.train.loop import FitSettings, fit, trained_state
 from raypeft.train.state import GRAPHS_PER_KIND, compile_blocks, prepare_network
@@ -63,7 +63,7 @@ def main() -> None:
 def steps(model: str, method: str, form: str, asked: argparse.Namespace) -> str:
     """Seconds, images/s and memory of one form."""
     network = make_network(model, method, DEVICE)[0].to(DEVICE)
-    set_train_mode(method, network)
+    bind_method(method).set_train_mode(network)
     for module in network.modules():
         if form == "explicit" and hasattr(module, "fused_attn"):
             module.fused_attn = False
@@ -133,7 +133,7 @@ def trial(model: str, method: str, micro_batch: int) -> str:
             epochs=3, batch_size=64, micro_batch_size=micro_batch, lr=1e-4, weight_decay=0.01, seed=0
         ),
         report=lambda curve: None,
-        train_mode=lambda network: set_train_mode(method, network),
+        train_mode=bind_method(method).set_train_mode,
     )
     seconds, state = now() - started, trained_state(network)
     digest = hashlib.sha256(b"".join(state[name].cpu().numpy().tobytes() for name in sorted(state)))

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from raypeft.core.spec import Generation
-from raypeft.methods import METHODS, apply_method, set_train_mode
+from raypeft.methods import METHODS, bind_method
 from raypeft.models import enable_gradient_checkpointing
 from raypeft.models.stable_diffusion import SD1_CONFIG, make_unet
 from raypeft.tasks import Encoded, Generate
@@ -64,7 +64,7 @@ def measure(method: str, options: argparse.Namespace) -> dict[str, float]:
     torch.manual_seed(0)
     unet = make_unet(SD1_CONFIG).to(device)
     clock = time.perf_counter()
-    counts = apply_method(method, unet)
+    counts = bind_method(method).apply(unet)
     applied = time.perf_counter() - clock
     if options.gradient_checkpointing:
         enable_gradient_checkpointing(unet)
@@ -113,7 +113,7 @@ def measure(method: str, options: argparse.Namespace) -> dict[str, float]:
             seed=0,
         ),
         report=lambda curve: None,
-        train_mode=lambda model: set_train_mode(method, model),
+        train_mode=bind_method(method).set_train_mode,
     )
     steps = np.diff(ended[1:]).tolist()
     return {

@@ -90,7 +90,7 @@ def data_prepare(
 
     use_plugins(plugins)
     names = split_list(models, str) or []
-    sizes = {(image_size_of(name, image_size), bind_model(name).interpolation) for name in names}
+    sizes = {(image_size_of(one, image_size), one.interpolation) for one in map(bind_model, names)}
     table = open_dataset(options.apply(source))
     contents = content_digests(table)
     for pixels, interpolation in sorted(sizes):

@@ -7,7 +7,7 @@ from raypeft.core.errors import ConfigError, list_problems
 from raypeft.core.plugins import Name, Plugin, check_origin, names_in
 from raypeft.core.sources import dataset_label, parse_source
 from raypeft.core.spec import Cell, Sweep, model_label
-from raypeft.methods import canonical_method, check_family
+from raypeft.methods import bind_method, check_family
 from raypeft.models import bind_model, canonical_model, image_size_of
 
 
@@ -24,7 +24,7 @@ def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
     for cell in sweep.cells:
         check(lambda cell=cell: check_origin(registered_names(cell), among=plugins))  # type: ignore[misc]
         check(lambda cell=cell: _check_cell(cell, sweep))  # type: ignore[misc]
-        check(lambda cell=cell: image_size_of(cell.model, sweep.recipe.image_size))  # type: ignore[misc]
+        check(lambda cell=cell: image_size_of(bind_model(cell.model), sweep.recipe.image_size))  # type: ignore[misc]
     models = {cell.model for cell in sweep.cells}
     if not problems and sweep.recipe.image_size and all(bind_model(name).fixed_size for name in models):
         problems[
@@ -49,7 +49,7 @@ def canonical_sweep(sweep: Sweep) -> Sweep:
     cells = tuple(
         replace(
             cell,
-            method=canonical_method(cell.method, family=bind_model(cell.model).family),
+            method=bind_method(cell.method).canonical(bind_model(cell.model).family),
             model=canonical_model(cell.model),
         )
         for cell in sweep.cells
@@ -65,7 +65,7 @@ def registered_names(cell: Cell) -> list[Name]:
 
 def _check_cell(cell: Cell, sweep: Sweep) -> None:
     model = bind_model(cell.model)
-    check_family(cell.method, model=cell.model, family=model.family)
+    check_family(bind_method(cell.method).method, model=cell.model, family=model.family)
     if model.task == "generate" and sweep.recipe.augmentation is not None:
         raise ConfigError(
             f"augmentation does not reach {cell.model}, whose images are encoded once; leave it out"

@@ -101,9 +101,7 @@ class Plan:
             stage="final",
             seed=seed,
             lr=lr,
-            recipe=replace(
-                recipe, image_size=image_size_of(cell.model, recipe.image_size), generation=generation
-            ),
+            recipe=replace(recipe, image_size=image_size_of(model, recipe.image_size), generation=generation),
             preprocessing=model.preprocessing,
             split=self.data[cell.dataset].split,
             split_seed=self.sweep.split_seed,
@@ -195,8 +193,9 @@ def make_plan(
     check_in_fresh_process(plugins)
     check_names(sweep, plugins)
     sweep = canonical_sweep(sweep)
-    digests = {model: weights_digest(model) for model in dict.fromkeys(cell.model for cell in sweep.cells)}
-    for model in digests:
+    models = {cell.model: bind_model(cell.model) for cell in sweep.cells}
+    digests = {name: weights_digest(model) for name, model in models.items()}
+    for model in models.values():
         store_weights(model, cache_dir=store.cache)
     data: dict[str, Prepared] = {}
     problems: list[RaypeftError] = []
@@ -255,4 +254,5 @@ def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
 
 
 def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:
-    return image_size_of(cell.model, sweep.recipe.image_size), bind_model(cell.model).interpolation
+    model = bind_model(cell.model)
+    return image_size_of(model, sweep.recipe.image_size), model.interpolation

@@ -6,13 +6,8 @@ from raypeft.methods.base import (
     BoundMethod,
     Method,
     ParameterCounts,
-    apply_method,
     bind_method,
-    canonical_method,
     check_family,
-    merge_method,
-    set_train_mode,
-    trains_batch_norm,
 )
 
 import_room(__name__, __path__)
@@ -22,11 +17,6 @@ __all__ = [
     "BoundMethod",
     "Method",
     "ParameterCounts",
-    "apply_method",
     "bind_method",
-    "canonical_method",
     "check_family",
-    "merge_method",
-    "set_train_mode",
-    "trains_batch_norm",
 ]

@@ -6,7 +6,7 @@ it trains. Everything that methods have in common happens here, once.
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
@@ -78,10 +78,11 @@ class ParameterCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundMethod:
-    """A method with the options that a cell names, e.g. `lora(rank=4)`."""
+    """A method with the options that a cell names, e.g. `lora(rank=4)`, and what it does to a network."""
 
+    text: str  # as it was written
     method: Method
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any]
 
     @property
     def trains_batch_norm(self) -> bool:
@@ -92,6 +93,72 @@ class BoundMethod:
     def keeps_output(self) -> bool:
         """Whether the output is unchanged before the first step."""
         return self._answer(self.method.keeps_output)
+
+    def canonical(self, family: Family) -> str:
+        """The one spelling on a family of models: options sorted, those at their defaults left out."""
+        method = self.method
+        plain = {**method.options, **method.defaults.get(family, {})}
+        shown = {
+            option: value
+            for option, value in self.options.items()
+            if value not in (method.options[option], plain[option])
+        }
+        return write_call(method.name, shown)
+
+    def apply(self, network: nn.Module) -> ParameterCounts:
+        """Turn `network` in place into one that trains what the method trains, and its head.
+
+        Draws the method's initial values from torch's global generator. The head is always trainable
+        (design: the paper's counts contain it); listings that forget it train a random projection.
+        """
+        backbone, head = count_parameters(network), classifier(network)
+        num_head = count_parameters(head) if head is not None else 0  # as it came: a method may add to it
+        network.requires_grad_(False)
+        try:
+            self.method.apply(network, **self.options)
+        except (ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+            raise IncompatibleError(
+                f"method '{self.text}' cannot be applied to {type(network).__name__}: {error}; choose other "
+                "options"
+            ) from error
+        declare_weights(network, self.method.decays)
+        if self.method.name != "linear" and not any(p.requires_grad for p in network.parameters()):
+            raise IncompatibleError(
+                f"method '{self.text}' finds nothing to train in {type(network).__name__}; choose another"
+            )
+        if head is not None:
+            head.requires_grad_(True)
+        total = count_parameters(network)
+        return ParameterCounts(
+            trainable=sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
+            inserted=total - backbone,
+            head=num_head,
+            total=total,
+        )
+
+    def set_train_mode(self, network: nn.Module) -> None:
+        """`network.train()`, with BatchNorm in eval mode unless the method trains it.
+
+        Freezing weight and bias does not freeze running_mean and running_var: in train mode they drift,
+        and an adapter saved without them gives other logits on a fresh backbone.
+        """
+        network.train()
+        if not self.trains_batch_norm:
+            for module in network.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
+    def merge(self, network: nn.Module) -> None:
+        """Fold what the method inserted into the weights: `network` has the backbone's own tensors again.
+
+        Raises: IncompatibleError for a method whose insertions are no function of the weights.
+        """
+        if self.method.merge is None:
+            raise IncompatibleError(
+                f"method '{self.text}' cannot be merged: what it inserts is not linear; keep the adapter"
+            )
+        with torch.no_grad():
+            self.method.merge(network)
 
     def _answer(self, trait: Trait) -> bool:
         return trait if isinstance(trait, bool) else trait(**self.options)
@@ -158,7 +225,7 @@ def bind_method(text: str) -> BoundMethod:
             raise ConfigError(
                 f"method '{text}': {option}={value!r} must be {error}; its default is {default!r}"
             ) from None
-    return BoundMethod(method=method, options=options)
+    return BoundMethod(text=text, method=method, options=options)
 
 
 def _check_choice(value: Any, choices: tuple[Any, ...]) -> None:
@@ -173,97 +240,14 @@ def _check_count(value: Any, default: Any) -> None:
         raise ValueError("at least 1")
 
 
-def canonical_method(text: str, *, family: Family) -> str:
-    """The one spelling of a method on a family of models: options sorted, those at their defaults left out.
-
-    Raises: as bind_method.
-    """
-    bound = bind_method(text)
-    method = bound.method
-    plain = {**method.options, **method.defaults.get(family, {})}
-    shown = {
-        option: value
-        for option, value in bound.options.items()
-        if value not in (method.options[option], plain[option])
-    }
-    return write_call(method.name, shown)
-
-
-def check_family(text: str, *, model: str, family: Family) -> None:
-    """Raises: UnknownNameError; ConfigError; IncompatibleError when the method does not fit the family."""
-    method = bind_method(text).method
+def check_family(method: Method, *, model: str, family: Family) -> None:
+    """Raises: IncompatibleError when the method does not fit the family of a model."""
     if family not in method.families:
         fitting = [name for name, entry in METHODS.items() if family in entry.families]
         raise IncompatibleError(
             f"method '{method.name}' does not fit model '{model}' (family {family}; it fits "
             f"{', '.join(sorted(method.families))}); methods for {model}: {', '.join(fitting)}"
         )
-
-
-def apply_method(text: str, model: nn.Module) -> ParameterCounts:
-    """Turn `model` in place into one that trains what the method trains, and its head.
-
-    Draws the method's initial values from torch's global generator. The head is always trainable
-    (design: the paper's counts contain it); listings that forget it train a random projection.
-    """
-    bound = bind_method(text)
-    backbone, head = count_parameters(model), classifier(model)
-    num_head = count_parameters(head) if head is not None else 0  # as it came: a method may add to it
-    model.requires_grad_(False)
-    try:
-        bound.method.apply(model, **bound.options)
-    except (ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
-        raise IncompatibleError(
-            f"method '{text}' cannot be applied to {type(model).__name__}: {error}; choose other options"
-        ) from error
-    declare_weights(model, bound.method.decays)
-    if bound.method.name != "linear" and not any(p.requires_grad for p in model.parameters()):
-        raise IncompatibleError(
-            f"method '{text}' finds nothing to train in {type(model).__name__}; choose another method"
-        )
-    if head is not None:
-        head.requires_grad_(True)
-    total = count_parameters(model)
-    return ParameterCounts(
-        trainable=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        inserted=total - backbone,
-        head=num_head,
-        total=total,
-    )
-
-
-def merge_method(text: str, model: nn.Module) -> None:
-    """Fold what the method inserted into the weights: afterwards `model` has the backbone's own tensors.
-
-    Raises: IncompatibleError for a method whose insertions are no function of the weights.
-    """
-    method = bind_method(text).method
-    if method.merge is None:
-        raise IncompatibleError(
-            f"method '{text}' cannot be merged: what it inserts is not linear; keep the adapter"
-        )
-    with torch.no_grad():
-        method.merge(model)
-
-
-def set_train_mode(text: str, model: nn.Module) -> None:
-    """`model.train()`, with BatchNorm in eval mode unless the method trains it.
-
-    Freezing weight and bias does not freeze running_mean and running_var: in train mode they drift,
-    and an adapter saved without them gives other logits on a fresh backbone.
-    """
-    model.train()
-    if not bind_method(text).trains_batch_norm:
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-
-
-def trains_batch_norm(text: str, model: nn.Module) -> bool:
-    """Whether set_train_mode leaves a BatchNorm that normalises by the batch at hand."""
-    return bind_method(text).trains_batch_norm and any(
-        isinstance(module, _BatchNorm) for module in model.modules()
-    )
 
 
 def classifier(model: nn.Module) -> nn.Module | None:

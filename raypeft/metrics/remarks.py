@@ -74,11 +74,10 @@ def _no_usable_rate(candidates: Sequence[Result]) -> str:
 def _unbeaten(task: Task, scores: Sequence[Mapping[str, float]]) -> str:
     """The reference that the mean of `scores` does not beat; "" where it does, or there is none."""
     score, reference = RANKED_BY[task], REFERENCES[task]
-    if any(reference.of(score.name) not in one for one in scores):
+    own, other = score.name, reference.of(score.name)
+    if any(other not in one for one in scores):
         return ""
-    mean, unbeaten = (
-        statistics.fmean(one[name] for one in scores) for name in (score.name, reference.of(score.name))
-    )
+    mean, unbeaten = (statistics.fmean(one[name] for one in scores) for name in (own, other))
     if score.is_better(mean, unbeaten):
         return ""
     over = f" (mean of {len(scores)} seeds)" if len(scores) > 1 else ""

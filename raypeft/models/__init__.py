@@ -3,6 +3,7 @@
 from raypeft.models import efficientnet, hub, stable_diffusion, vit
 from raypeft.models.base import MODELS, Model
 from raypeft.models.build import (
+    RANDOM,
     bind_model,
     build_model,
     canonical_model,
@@ -19,6 +20,7 @@ from raypeft.models.weights import load_weights, read_weights
 
 __all__ = [
     "MODELS",
+    "RANDOM",
     "FrozenParts",
     "Model",
     "bind_model",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Triple = tuple[float, float, float]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
     """A backbone and its pretrained weights; `mean` and `std` are per channel, of images in [0, 1]."""
 
@@ -34,6 +34,7 @@ class Model:
     make: Callable[[], nn.Module]  # without weights, with the pretraining's head
     weights: Callable[[], Path]  # a file; of a text-to-image model the folder of its pipeline
     size_step: int = 1  # pixels that an image's size is a multiple of
+    given: str | None = None  # weights that its name asks for: a file, a folder, or "random"
     sha256: str | None  # of the weights file, or pipeline_digest; None: as the hub or the user has it
 
     @property

@@ -53,8 +53,8 @@ def bind_model(text: str) -> Model:
     if entry.family == "unet":
         if weights == RANDOM:
             raise ConfigError(f"model '{text}': a pipeline without trained weights draws noise; leave it out")
-        return replace(folder_model(entry, Path(weights).expanduser()), name=text, sha256=None)
-    return replace(entry, name=text, sha256=None, weights=lambda: Path(weights).expanduser())
+        entry = folder_model(entry, Path(weights).expanduser())
+    return replace(entry, name=text, given=weights, sha256=None, weights=lambda: Path(weights).expanduser())
 
 
 def canonical_model(text: str) -> str:
@@ -62,30 +62,29 @@ def canonical_model(text: str) -> str:
     return write_call(*parse_call(text, kind="model"))
 
 
-def build_model(text: str, *, num_classes: int) -> nn.Module:
+def build_model(model: Model, *, num_classes: int) -> nn.Module:
     """The backbone with a fresh head, drawn from torch's global generator.
 
     Takes images (batch, 3, height, width), normalised with the model's mean and std; gives logits
     (batch, num_classes). Of a text-to-image model the U-Net, which has no head.
-    Raises: UnknownNameError, ConfigError, WeightsError.
+    Raises: WeightsError.
     """
     import torch
 
-    entry = bind_model(text)
-    if entry.family == "unet":
-        unet = entry.make()
-        load_weights(unet, entry.weights() / UNET_WEIGHTS)
+    if model.family == "unet":
+        unet = model.make()
+        load_weights(unet, model.weights() / UNET_WEIGHTS)
         return unet
-    if _is_random(text):
+    if model.given == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # one random network, whatever the trial's seed: its digest names it
-            network = entry.make()
+            network = model.make()
     else:
-        network = entry.make()
-        weights_digest(text)
-        load_weights(network, entry.weights())
+        network = model.make()
+        weights_digest(model)
+        load_weights(network, model.weights())
     network.reset_classifier(num_classes)  # type: ignore[operator]
-    if entry.family == "conv":
+    if model.family == "conv":
         # Faster; and before a method inserts anything: `peft` views its own weights as matrices, which
         # a 3 x 3 convolution's are not in this format.
         network = network.to(memory_format=torch.channels_last)
@@ -101,91 +100,92 @@ def enable_gradient_checkpointing(network: nn.Module) -> None:
 
 
 @functools.cache
-def weights_digest(text: str) -> str:
+def weights_digest(model: Model) -> str:
     """Sixteen hex digits of the weights' sha256, or "random"; it enters every trial's id.
 
-    Raises: UnknownNameError; WeightsError when the file is missing, or another than the pinned one.
+    Raises: WeightsError when the file is missing, or another than the pinned one.
     """
-    entry = bind_model(text)
-    if _is_random(text):
+    if model.given == RANDOM:
         return RANDOM
-    path = entry.weights()
+    path = model.weights()
     try:
-        digest = pipeline_digest(path) if entry.family == "unet" else _file_digest(path)
+        digest = pipeline_digest(path) if model.family == "unet" else _file_digest(path)
     except OSError as error:
         raise WeightsError(
-            f"weights of {text}: {path}: {error.strerror}; give a file that exists, or reinstall raypeft"
+            f"weights of {model.name}: {path}: {error.strerror}; give a file that exists, or reinstall "
+            "raypeft"
         ) from error
-    if entry.sha256 is not None and digest != entry.sha256:
+    if model.sha256 is not None and digest != model.sha256:
         raise WeightsError(
-            f"weights of {text}: {path} has sha256 {digest[:16]}..., expected {entry.sha256[:16]}...; "
-            "the file is damaged or of another version: reinstall raypeft"
+            f"weights of {model.name}: {path} has sha256 {digest[:16]}..., "
+            f"expected {model.sha256[:16]}...; the file is damaged or of another version: reinstall raypeft"
         )
     return digest[:16]
 
 
-def check_weights(text: str, digest: str) -> None:
-    """Raises: WeightsError when the weights of `text` are others than those of `digest`, read anew."""
-    found = weights_digest.__wrapped__(text)
+def check_weights(model: Model, digest: str) -> None:
+    """Raises: WeightsError when the weights of a model are others than those of `digest`, read anew."""
+    found = weights_digest.__wrapped__(model)
     if found != digest:
         raise WeightsError(
-            f"weights of {text}: their digest is {found}, not {digest}: not those that were trained on; give "
-            "that file or folder"
+            f"weights of {model.name}: their digest is {found}, not {digest}: not those that were trained "
+            "on; give that file or folder"
         )
 
 
-def store_weights(text: str, *, cache_dir: Path) -> None:
+def store_weights(model: Model, *, cache_dir: Path) -> None:
     """Copy a file or pipeline that the name gives to where every worker finds it, after loading it once.
 
     Raises: WeightsError when it does not fit.
     """
-    target = _stored(text, weights_digest(text), cache_dir)
-    if target is None or target.exists():
+    if model.given is None or model.given == RANDOM:
         return
-    entry = bind_model(text)
+    target = _copy_of(model.given, weights_digest(model), cache_dir)
+    if target.exists():
+        return
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if entry.family == "unet":
-        build_model(text, num_classes=0)
-        open_frozen_parts(entry.weights()).open_all()
+    if model.family == "unet":
+        build_model(model, num_classes=0)
+        open_frozen_parts(model.weights()).open_all()
         shutil.rmtree(temporary, ignore_errors=True)
-        copy_pipeline(entry.weights(), temporary)
+        copy_pipeline(model.weights(), temporary)
     else:
-        load_weights(entry.make(), entry.weights())
-        shutil.copyfile(entry.weights(), temporary)
+        load_weights(model.make(), model.weights())
+        shutil.copyfile(model.weights(), temporary)
     temporary.replace(target)
 
 
-def stored_model(text: str, digest: str, *, cache_dir: Path) -> str:
-    """The name with the copy that store_weights made in place of the file or pipeline that it gives.
+def stored_model(text: str, digest: str, *, cache_dir: Path) -> Model:
+    """The model that `text` names; with the copy that store_weights made, where the name gives weights.
 
-    A name that gives none stays. Raises: WeightsError when there is no copy; or when it is another one.
+    Raises: WeightsError when there is no copy, or when it is another one.
     """
-    target = _stored(text, digest, cache_dir)
-    if target is None:
-        return text
+    name, options = parse_call(text, kind="model")
+    if options.get(WEIGHTS) in (None, RANDOM):
+        return bind_model(text)
+    target = _copy_of(options[WEIGHTS], digest, cache_dir)
     if not target.exists():
         raise WeightsError(
             f"weights of {text}: no copy in {cache_dir}; give the file or folder that was trained on"
         )
-    located = write_call(parse_call(text, kind="model")[0], {WEIGHTS: str(target)})
-    if weights_digest(located) != digest:
-        check_weights(located, digest)
-    return located
+    model = bind_model(write_call(name, {WEIGHTS: str(target)}))
+    if weights_digest(model) != digest:
+        check_weights(model, digest)
+    return model
 
 
-def image_size_of(text: str, asked: int | None) -> int:
+def image_size_of(model: Model, asked: int | None) -> int:
     """Pixels that a model gets when a sweep asks for `asked`; a model of fixed size keeps its own.
 
     Raises: ConfigError for a size that the network cannot take.
     """
-    entry = bind_model(text)
-    if asked is None or entry.fixed_size:
-        return entry.input_size
-    if asked % entry.size_step:
-        raise ConfigError(f"image_size={asked}: {text} needs a multiple of {entry.size_step} px")
+    if asked is None or model.fixed_size:
+        return model.input_size
+    if asked % model.size_step:
+        raise ConfigError(f"image_size={asked}: {model.name} needs a multiple of {model.size_step} px")
     if asked < SMALLEST_IMAGE:
-        raise ConfigError(f"image_size={asked}: {text} needs at least {SMALLEST_IMAGE} px")
+        raise ConfigError(f"image_size={asked}: {model.name} needs at least {SMALLEST_IMAGE} px")
     return asked
 
 
@@ -194,11 +194,6 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_random(text: str) -> bool:
-    return parse_call(text, kind="model")[1].get(WEIGHTS) == RANDOM
-
-
-def _stored(text: str, digest: str, cache_dir: Path) -> Path | None:
-    """Where the copy lies, under the name that tables show; None for a name that gives no weights."""
-    weights = parse_call(text, kind="model")[1].get(WEIGHTS)
-    return None if weights in (None, RANDOM) else cache_dir / "weights" / digest / PurePath(weights).name
+def _copy_of(weights: str, digest: str, cache_dir: Path) -> Path:
+    """Where it lies, under the name that tables show."""
+    return cache_dir / "weights" / digest / PurePath(weights).name

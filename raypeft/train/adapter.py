@@ -16,9 +16,9 @@ from raypeft.core.plugins import check_trained_with, names_in
 from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets.pixels import Display
-from raypeft.methods import apply_method, bind_method
+from raypeft.methods import BoundMethod, bind_method
 from raypeft.methods.base import classifier
-from raypeft.models import bind_model, build_model, check_weights, read_weights, stored_model
+from raypeft.models import Model, bind_model, build_model, check_weights, read_weights, stored_model
 from raypeft.store import Store
 from raypeft.store.store import CARD, bytes_of_adapter
 
@@ -31,6 +31,8 @@ def save_adapter(
     model: nn.Module,
     *,
     spec: TrialSpec,
+    method: BoundMethod,
+    backbone: Model,
     classes: tuple[str, ...],
     display: Display | None = None,
     card: str = "",
@@ -43,11 +45,12 @@ def save_adapter(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_tensors(temporary / TENSORS, model, method=spec.cell.method)
-    for name, content in ((CONFIG, _config(spec, model)), (ABOUT, _about(spec, classes, display))):
+    save_tensors(temporary / TENSORS, model, method=method)
+    config = _config(method, backbone, model)
+    for name, content in ((CONFIG, config), (ABOUT, _about(spec, classes, display))):
         (temporary / name).write_text(json.dumps(content, indent=1))
-    if bind_model(spec.cell.model).family == "unet" and bind_method(spec.cell.method).method.peft_config:
-        _save_for_diffusers(temporary, model, spec=spec)
+    if backbone.family == "unet" and method.method.peft_config:
+        _save_for_diffusers(temporary, _public_tensors(model, method), config)
     if card:
         (temporary / CARD).write_text(card, encoding="utf-8")
     for written in (*temporary.iterdir(), temporary):
@@ -72,32 +75,32 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
         raise WeightsError(f"{folder} holds no raypeft adapter: {error}") from error
     names = names_in(method=about["method"], model=about["model"])
     check_trained_with(names, digests=about["spec"].get("plugins", ()))
-    model = build_model(_backbone(folder, about, weights), num_classes=len(about["classes"]))
-    apply_method(about["method"], model)
-    load_tensors(folder / TENSORS, model, method=about["method"])
+    method, backbone = bind_method(about["method"]), _backbone(folder, about, weights)
+    model = build_model(backbone, num_classes=len(about["classes"]))
+    method.apply(model)
+    load_tensors(folder / TENSORS, model, method=method)
     return model.eval(), about
 
 
-def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> str:
-    """The model's name, with a path to its weights unless they come with the name. Raises: WeightsError."""
+def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> Model:
+    """The model with the weights that it was trained on. Raises: WeightsError."""
     text, digest = about["model"], about["spec"]["weights_digest"]
     if weights is None:
-        text = stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
+        model = stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
     else:
-        text = write_call(parse_call(text, kind="model")[0], {"weights": os.path.abspath(weights)})
+        name, _ = parse_call(text, kind="model")
+        model = bind_model(write_call(name, {"weights": os.path.abspath(weights)}))
     try:
-        check_weights(text, digest)
+        check_weights(model, digest)
     except WeightsError as error:
         raise WeightsError(f"adapter {folder}: {error}") from error
-    return text
+    return model
 
 
-def _save_for_diffusers(folder: Path, model: nn.Module, *, spec: TrialSpec) -> None:
+def _save_for_diffusers(folder: Path, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> None:
     """Also as pytorch_lora_weights.safetensors, which `pipe.load_lora_weights(folder)` of diffusers reads."""
     from diffusers import StableDiffusionPipeline  # takes seconds to import
 
-    config = _config(spec, model)
-    tensors = _public_tensors(model, spec.cell.method)
     StableDiffusionPipeline.save_lora_weights(
         folder,
         unet_lora_layers={name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()},
@@ -107,12 +110,12 @@ def _save_for_diffusers(folder: Path, model: nn.Module, *, spec: TrialSpec) -> N
     )
 
 
-def save_tensors(path: Path, model: nn.Module, *, method: str) -> None:
+def save_tensors(path: Path, model: nn.Module, *, method: BoundMethod) -> None:
     """Write what the method trained, as `peft` names it."""
     save_file(_public_tensors(model, method), path, metadata={"format": "pt"})
 
 
-def load_tensors(path: Path, model: nn.Module, *, method: str) -> None:
+def load_tensors(path: Path, model: nn.Module, *, method: BoundMethod) -> None:
     """Put them back into a model to which the method was applied. Raises: WeightsError."""
     found = read_weights(path)
     names = {_public(name): name for name in _adapted(model, method)}
@@ -120,21 +123,20 @@ def load_tensors(path: Path, model: nn.Module, *, method: str) -> None:
     shapes = {name: tensor.shape for name, tensor in _adapted(model, method).items()}
     if {name: tensor.shape for name, tensor in state.items()} != shapes:
         raise WeightsError(
-            f"{path}: tensors do not fit {method} on {type(model).__name__}; "
+            f"{path}: tensors do not fit {method.text} on {type(model).__name__}; "
             "load it with the raypeft version that wrote it"
         )
     model.load_state_dict(state, strict=False)
 
 
-def _adapted(model: nn.Module, method: str) -> dict[str, torch.Tensor]:
+def _adapted(model: nn.Module, method: BoundMethod) -> dict[str, torch.Tensor]:
     """Trained parameters; and buffers where the method moves them: elsewhere they are the backbone's."""
-    keeps = bind_method(method).trains_batch_norm
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    trained |= {name for name, _ in model.named_buffers() if keeps}
+    trained |= {name for name, _ in model.named_buffers() if method.trains_batch_norm}
     return {name: tensor for name, tensor in model.state_dict().items() if name in trained}
 
 
-def _public_tensors(model: nn.Module, method: str) -> dict[str, torch.Tensor]:
+def _public_tensors(model: nn.Module, method: BoundMethod) -> dict[str, torch.Tensor]:
     return {_public(name): tensor.contiguous() for name, tensor in _adapted(model, method).items()}
 
 
@@ -146,15 +148,14 @@ def _public(name: str) -> str:
     return PREFIX + name
 
 
-def _config(spec: TrialSpec, model: nn.Module) -> dict[str, Any]:
-    bound = bind_method(spec.cell.method)
-    config: dict[str, Any] = {"peft_type": bound.method.name.upper()}
-    if bound.method.peft_config is not None:
+def _config(method: BoundMethod, backbone: Model, model: nn.Module) -> dict[str, Any]:
+    config: dict[str, Any] = {"peft_type": method.method.name.upper()}
+    if method.method.peft_config is not None:
         head = classifier(model)
         names = [name for name, module in model.named_modules() if module is head]
-        config = {**bound.method.peft_config(model, **bound.options), "modules_to_save": names}
+        config = {**method.method.peft_config(model, **method.options), "modules_to_save": names}
     return config | {
-        "base_model_name_or_path": bind_model(spec.cell.model).architecture,
+        "base_model_name_or_path": backbone.architecture,
         "task_type": None,
         "inference_mode": True,
     }

@@ -8,10 +8,10 @@ from torch.distributed.tensor import DTensor
 
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared, open_prepared
-from raypeft.methods import ParameterCounts, apply_method, bind_method
+from raypeft.methods import BoundMethod, ParameterCounts, bind_method
 from raypeft.methods.svdiff import decompose, decompositions, svdiff
 from raypeft.models import (
-    bind_model,
+    Model,
     build_model,
     enable_gradient_checkpointing,
     open_frozen_parts,
@@ -29,10 +29,15 @@ from raypeft.train.workers import whole
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Everything that one training run needs; `train`, `val` and `test` index into `data` and `images`."""
+    """Everything that one training run needs, its names resolved once, in build_trial.
+
+    `train`, `val` and `test` index into `data` and `images`.
+    """
 
     spec: TrialSpec
     context: Context  # its precision is resolved
+    method: BoundMethod
+    backbone: Model
     model: nn.Module
     trained: nn.Module  # what the loop trains: the model, or its head where that is all that trains
     counts: ParameterCounts
@@ -42,14 +47,7 @@ class Trial:
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
-
-    @property
-    def micro_batch_size(self) -> int:
-        """What the loop takes at a time: images, or a batch of features, which are small."""
-        recipe, asked = self.spec.recipe, self.context.micro_batch_size
-        if asked not in (None, recipe.micro_batch_size):  # memory was short
-            return asked
-        return recipe.batch_size if isinstance(self.trained, Head) else recipe.micro_batch_size
+    micro_batch_size: int  # what the loop takes at a time
 
 
 def build_trial(spec: TrialSpec, context: Context) -> Trial:
@@ -58,36 +56,30 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
     Sharding workers leave the network on the CPU: it need not fit their device as a whole.
     """
     assert spec.recipe.image_size is not None, "the plan resolves the image size"
-    spec = _located(spec, context)
+    method = bind_method(spec.cell.method)
+    backbone = stored_model(spec.cell.model, spec.weights_digest, cache_dir=context.store.cache)
     data, images = open_prepared(
         spec.data_digest,
         image_size=spec.recipe.image_size,
         interpolation=spec.preprocessing.interpolation,
-        cache_dir=context.cache_dir,
+        cache_dir=context.store.cache,
     )
     seed_everything(spec)
-    model, counts = build_network(spec, context, num_classes=len(data.classes))
+    model, counts = build_network(method, backbone, spec, context, num_classes=len(data.classes))
     if spec.recipe.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     precision = prepare_network(model, precision=spec.recipe.precision, device=context.device)
     context = replace(context, precision=precision)
-    make = _classify if spec.recipe.generation is None else _generate
-    task = make(spec, context, data, images)
-    model = trained = model if context.workers.sharded else model.to(context.device)
-    if context.workers.size == 1:
-        if isinstance(task, Classify) and is_frozen("classify", spec.recipe, counts.trainable - counts.head):
-            take_frozen_features(
-                spec, context, model, task, sides=sides_of(spec, data), train=data.cases("train")
-            )
-            trained = Head(model)
-        elif context.device.type == "cuda":  # of several workers it is not measured
-            compile_blocks(model, kind=f"{spec.cell.method} on {spec.cell.model}")
-    trained.register_forward_pre_hook(lambda *_: _beat(context))
-    return Trial(
+    make = _classify if backbone.task == "classify" else _generate
+    task = make(spec, context, backbone, data, images)
+    model = model if context.workers.sharded else model.to(context.device)
+    trial = Trial(
         spec=spec,
         context=context,
+        method=method,
+        backbone=backbone,
         model=model,
-        trained=trained,
+        trained=model,
         counts=counts,
         task=task,
         data=data,
@@ -95,7 +87,35 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
         train=data.subset(fraction=spec.cell.fraction, seed=spec.seed),
         val=data.cases("val"),
         test=data.cases("test"),
+        micro_batch_size=context.micro_batch_size or spec.recipe.micro_batch_size,
     )
+    if context.workers.size == 1:  # of several workers it is not measured
+        trial = _made_faster(trial)
+    trial.trained.register_forward_pre_hook(lambda *_: _beat(context))
+    return trial
+
+
+def _made_faster(trial: Trial) -> Trial:
+    """With features in place of images where the head alone trains; else, on a GPU, with compiled blocks."""
+    spec, context, recipe = trial.spec, trial.context, trial.spec.recipe
+    if is_frozen(trial.backbone.task, recipe, trial.counts.trainable - trial.counts.head):
+        assert isinstance(trial.task, Classify), "a U-Net has no head"
+        take_frozen_features(
+            spec,
+            context,
+            trial.model,
+            trial.task,
+            architecture=trial.backbone.architecture,
+            sides=sides_of(spec, trial.data),
+            train=trial.data.cases("train"),
+        )
+        # Features are small, unless memory was short
+        is_short = trial.micro_batch_size != recipe.micro_batch_size
+        size = trial.micro_batch_size if is_short else recipe.batch_size
+        return replace(trial, trained=Head(trial.model), micro_batch_size=size)
+    if context.device.type == "cuda":
+        compile_blocks(trial.model, kind=f"{spec.cell.method} on {spec.cell.model}")
+    return trial
 
 
 def sides_of(spec: TrialSpec, data: Prepared) -> dict[str, np.ndarray]:
@@ -105,16 +125,16 @@ def sides_of(spec: TrialSpec, data: Prepared) -> dict[str, np.ndarray]:
 
 
 def build_network(
-    spec: TrialSpec, context: Context, *, num_classes: int
+    method: BoundMethod, backbone: Model, spec: TrialSpec, context: Context, *, num_classes: int
 ) -> tuple[nn.Module, ParameterCounts]:
     """The backbone with its weights, and what the method inserts and trains."""
-    model = build_model(spec.cell.model, num_classes=num_classes)
-    if bind_method(spec.cell.method).method.apply is not svdiff:
-        return model, apply_method(spec.cell.method, model)
-    path = context.cache_dir / "svd" / f"{spec.weights_digest}.safetensors"
+    model = build_model(backbone, num_classes=num_classes)
+    if method.method.apply is not svdiff:
+        return model, method.apply(model)
+    path = context.store.cache / "svd" / f"{spec.weights_digest}.safetensors"
     beat = context.beat
     with decompositions(cached_tensors(path, lambda: decompose(model, beat), waiting=beat)):
-        return model, apply_method(spec.cell.method, model)
+        return model, method.apply(model)
 
 
 def whole_model(trial: Trial) -> nn.Module:
@@ -122,17 +142,10 @@ def whole_model(trial: Trial) -> nn.Module:
     if not any(isinstance(parameter, DTensor) for parameter in trial.model.parameters()):
         return trial.model
     state = {name: whole(tensor) for name, tensor in trained_state(trial.model).items()}
-    model, _ = build_network(trial.spec, trial.context, num_classes=len(trial.data.classes))
+    num_classes = len(trial.data.classes)
+    model, _ = build_network(trial.method, trial.backbone, trial.spec, trial.context, num_classes=num_classes)
     model.load_state_dict(state, strict=False)
     return model
-
-
-def _located(spec: TrialSpec, context: Context) -> TrialSpec:
-    """With the store's copy of the weights in place of a file of the user's."""
-    model = stored_model(spec.cell.model, spec.weights_digest, cache_dir=context.cache_dir)
-    if model == spec.cell.model:
-        return spec
-    return replace(spec, cell=replace(spec.cell, model=model))
 
 
 def _beat(context: Context) -> None:
@@ -140,7 +153,9 @@ def _beat(context: Context) -> None:
     context.beat()
 
 
-def _classify(spec: TrialSpec, context: Context, data: Prepared, images: np.ndarray) -> Classify:
+def _classify(
+    spec: TrialSpec, context: Context, backbone: Model, data: Prepared, images: np.ndarray
+) -> Classify:
     augmentation = spec.recipe.augmentation
     return Classify(
         images,
@@ -156,8 +171,10 @@ def _classify(spec: TrialSpec, context: Context, data: Prepared, images: np.ndar
     )
 
 
-def _generate(spec: TrialSpec, context: Context, data: Prepared, images: np.ndarray) -> Generate:
-    parts = open_frozen_parts(bind_model(spec.cell.model).weights())
+def _generate(
+    spec: TrialSpec, context: Context, backbone: Model, data: Prepared, images: np.ndarray
+) -> Generate:
+    parts = open_frozen_parts(backbone.weights())
     encoded = encode(spec, context, data=data, images=images, sides=sides_of(spec, data), parts=parts)
     return Generate(
         encoded,

@@ -8,18 +8,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from raypeft.core.registry import parse_call
-from raypeft.core.spec import TrialSpec, model_label
+from raypeft.core.spec import Task, TrialSpec, model_label
 from raypeft.core.text import count, visible
 from raypeft.datasets import Prepared
 from raypeft.metrics import METRICS, REFERENCES
 from raypeft.metrics.resamples import confusion_matrices, draw_weights
-from raypeft.models import bind_model
+from raypeft.models import RANDOM, Model
 
 REPLICATES, PART = 1000, 100
 LEVEL = 0.95
@@ -44,30 +41,24 @@ class Answers:
     groups: tuple[str, ...]  # the patient, lesion or image that each case belongs to
 
 
-def read_tested(path: Path) -> Answers | None:
-    """What write_predictions wrote; None where there is no such file."""
-    if not path.is_file():
-        return None
-    table = pq.read_table(path)
-    names = [name for name in table.column_names if name.startswith("prob/")]
-    return Answers(
-        labels=table["label"].to_numpy(),
-        probabilities=np.stack([table[name].to_numpy() for name in names], axis=1).astype(np.float32),
-        groups=tuple(table["group"].to_pylist()),
-    )
-
-
 def model_card(
-    spec: TrialSpec, data: Prepared, *, n_train: int, metrics: Mapping[str, float], tested: Answers | None
+    spec: TrialSpec,
+    data: Prepared,
+    *,
+    backbone: Model,
+    n_train: int,
+    metrics: Mapping[str, float],
+    tested: Answers | None,
 ) -> str:
     """The text of README.md. `n_train`: images of the fraction; `tested`: None of a text-to-image model."""
     known = {name: metrics[f"test/{name}"] for name in METRICS if f"test/{name}" in metrics}
-    reference = REFERENCES[spec.task]
+    reference = REFERENCES[backbone.task]
     untrained = {name: metrics[key] for name in known if (key := reference.of(f"test/{name}")) in metrics}
     intervals = case_intervals(tested) if tested is not None else {}
-    lines = ["---", *_header(spec, data, known), "---", "", f"# {_escaped(str(spec.cell))}", ""]
+    lines = ["---", *_header(spec, backbone, data, known), "---", "", f"# {_escaped(str(spec.cell))}", ""]
+    label = _escaped(model_label(spec.cell.model))
     lines += [
-        f"{_escaped(model_label(spec.cell.model))} fine-tuned on {_escaped(data.name)} with the method "
+        f"{label} fine-tuned on {_escaped(data.name)} with the method "
         f"{_escaped(spec.cell.method)}: trial {spec.trial_id} of raypeft, seed {spec.seed}.",
         "",
     ]
@@ -79,7 +70,12 @@ def model_card(
             "",
         ]
     lines += ["## Limitations", ""]
-    lines += [*(f"- {limit}" for limit in LIMITS), "", *_backbone(spec), *_loading(spec)]
+    lines += [
+        *(f"- {limit}" for limit in LIMITS),
+        "",
+        *_backbone(label, backbone, spec.weights_digest),
+        *_loading(backbone.task),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -105,13 +101,13 @@ def case_intervals(tested: Answers) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _header(spec: TrialSpec, data: Prepared, scores: Mapping[str, float]) -> Iterator[str]:
+def _header(spec: TrialSpec, backbone: Model, data: Prepared, scores: Mapping[str, float]) -> Iterator[str]:
     """YAML; JSON's texts are YAML's too."""
-    task = "image-classification" if spec.task == "classify" else "text-to-image"
+    task = "image-classification" if backbone.task == "classify" else "text-to-image"
     yield f"pipeline_tag: {task}"
     yield f"tags: {_yaml(['raypeft', 'medical', visible(spec.cell.method)])}"
-    if "weights" not in parse_call(spec.cell.model, kind="model")[1]:
-        yield f"base_model: {_yaml(visible(bind_model(spec.cell.model).architecture))}"
+    if backbone.given is None:
+        yield f"base_model: {_yaml(visible(backbone.architecture))}"
     results = [
         {
             "task": {"type": task},
@@ -158,27 +154,26 @@ def _scores(
     yield ""
 
 
-def _backbone(spec: TrialSpec) -> Iterator[str]:
-    weights = parse_call(spec.cell.model, kind="model")[1].get("weights")
-    if weights is None:
-        source = bind_model(spec.cell.model).source
-    elif weights == "random":
+def _backbone(label: str, backbone: Model, digest: str) -> Iterator[str]:
+    if backbone.given is None:
+        source = backbone.source
+    elif backbone.given == RANDOM:
         source = "random, not pre-trained"
     else:
         source = "from a file of the user's own, whose source and licence raypeft does not know"
     yield "## Backbone"
     yield ""
-    yield f"- Model: {_escaped(model_label(spec.cell.model))}"
-    yield f"- Weights: {_escaped(source)}; digest {spec.weights_digest}"
+    yield f"- Model: {label}"
+    yield f"- Weights: {_escaped(source)}; digest {digest}"
     yield "- The licence of the backbone and the terms of the data hold for what was trained from them."
     yield ""
 
 
-def _loading(spec: TrialSpec) -> Iterator[str]:
+def _loading(task: Task) -> Iterator[str]:
     yield "## Use"
     yield ""
     yield "```python"
-    if spec.task == "classify":
+    if task == "classify":
         yield "import raypeft as rp"
         yield ""
         yield 'model = rp.load_model("THIS FOLDER")'

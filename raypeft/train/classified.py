@@ -17,24 +17,28 @@ from raypeft.metrics import METRICS, REFERENCES, score_all
 from raypeft.metrics.remarks import NUM_PREDICTED
 from raypeft.tasks import Classify
 from raypeft.train.build import Trial
+from raypeft.train.card import Answers
 
 
-def score_predictions(trial: Trial, task: Classify) -> dict[str, float]:
-    """Every registered metric of both splits, keyed "<split>/<metric>"; the first worker writes.
+def score_predictions(trial: Trial, task: Classify) -> tuple[dict[str, float], Answers]:
+    """Every registered metric of both splits, keyed "<split>/<metric>", and the answers on test images.
 
     Of the test images also what the majority class alone would score, and how many classes are predicted.
+    The first worker writes the predictions.
     """
     store, workers = trial.context.store, trial.context.workers
     val, test = (workers.predict(task, trial.trained, cases) for cases in (trial.val, trial.test))
     if workers.is_first:
         path = store.predictions(trial.spec.trial_id)
         write_predictions(path, data=trial.data, cases=trial.test, probabilities=test.numpy())
-    return {
+    metrics = {
         **_scores("val", trial, trial.val, val),
         **_scores("test", trial, trial.test, test),
         **_majority_scores(trial),
         NUM_PREDICTED: float(len(torch.unique(test.argmax(1)))),
     }
+    groups = tuple(trial.data.groups[case] for case in trial.test)
+    return metrics, Answers(labels=trial.data.labels[trial.test], probabilities=test.numpy(), groups=groups)
 
 
 def write_predictions(path: Path, *, data: Prepared, cases: np.ndarray, probabilities: np.ndarray) -> None:

@@ -24,7 +24,7 @@ from torch import nn
 from raypeft.core.errors import IncompatibleError
 from raypeft.core.foreign import described, place_of
 from raypeft.core.plugins import check_origin, import_carried, loaded_plugins, plugins_of
-from raypeft.methods import apply_method, bind_method, merge_method, set_train_mode
+from raypeft.methods import bind_method
 from raypeft.methods.base import Family, classifier
 from raypeft.methods.decay import decayed_names
 from raypeft.models import enable_gradient_checkpointing
@@ -52,12 +52,13 @@ def check_methods(methods: Sequence[str]) -> list[Finding]:
 
     Raises: UnknownNameError; ConfigError, also for a method that other processes could not import.
     """
-    check_origin([("method", bind_method(method).method.name) for method in methods], among=loaded_plugins())
+    bound = [bind_method(text) for text in methods]
+    check_origin([("method", one.method.name) for one in bound], among=loaded_plugins())
     subjects = [
-        Subject(method=method, family=family)
-        for method in methods
+        Subject(method=one, family=family)
+        for one in bound
         for family in FAMILIES
-        if family in bind_method(method).method.families
+        if family in one.method.families
     ]
     num_threads = torch.get_num_threads()
     # One thread here and in the other processes: equal bits need equal numbers of threads, since a
@@ -73,7 +74,7 @@ def check_methods(methods: Sequence[str]) -> list[Finding]:
 
 
 def _keeps_output(subject: Subject) -> None:
-    if not bind_method(subject.method).keeps_output:
+    if not subject.method.keeps_output:
         raise IncompatibleError("the method says that it changes the output")
     for variant in (0, 1):
         plain, model = subject.network(variant).eval(), subject.adapted(variant).eval()
@@ -82,7 +83,7 @@ def _keeps_output(subject: Subject) -> None:
 
 def _decays_to_the_plain_network(subject: Subject) -> None:
     """Weight decay must pull what was inserted towards the pretrained network, never away from it."""
-    if not bind_method(subject.method).keeps_output:
+    if not subject.method.keeps_output:
         raise IncompatibleError("the method says that it changes the output")
     for variant in (0, 1):
         plain, model = subject.network(variant), subject.adapted(variant)
@@ -101,10 +102,10 @@ def _decays_to_the_plain_network(subject: Subject) -> None:
 
 
 def _follows_formula(subject: Subject) -> None:
-    bound = bind_method(subject.method)
+    bound = subject.method
     for variant in (0, 1):
         with torch.random.fork_rng(devices=[]):
-            counts = apply_method(subject.method, subject.network(variant))
+            counts = bound.apply(subject.network(variant))
         expected = bound.method.count(subject.network(variant), **bound.options)
         if counts.trainable - counts.head != expected:
             raise NotConformingError(
@@ -124,7 +125,7 @@ def _moves_what_trains_alone(subject: Subject) -> None:
     model = subject.adapted()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if bind_method(subject.method).trains_batch_norm:
+    if subject.method.trains_batch_norm:
         trainable |= {name for name, _ in model.named_buffers()}
     for _ in range(STEPS):
         subject.step(model)
@@ -141,7 +142,7 @@ def _survives_deepcopy(subject: Subject) -> None:
     before, twin = subject.output(model), copy.deepcopy(model)
     if not torch.equal(subject.output(twin), before):
         raise NotConformingError("the copy computes something else")
-    set_train_mode(subject.method, twin)
+    subject.method.set_train_mode(twin)
     subject.backward(twin)
     if any(parameter.grad is not None for parameter in model.parameters()):
         raise NotConformingError("the copy trains the original's parameters: a hook holds on to a module")
@@ -170,10 +171,10 @@ def _survives_compile(subject: Subject) -> None:
 def _survives_autocast(subject: Subject) -> None:
     model = subject.trained()
     exact = subject.output(model)
-    set_train_mode(subject.method, model)
+    subject.method.set_train_mode(model)
     with torch.autocast("cpu", torch.bfloat16):
         _close(subject.output(model.eval()), exact, "output in bf16", tolerance=0.05)
-        set_train_mode(subject.method, model)
+        subject.method.set_train_mode(model)
         subject.backward(model)
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not parameter.grad.isfinite().all():
@@ -183,7 +184,7 @@ def _survives_autocast(subject: Subject) -> None:
 def _merges(subject: Subject) -> None:
     model = subject.trained()
     before = subject.output(model)
-    merge_method(subject.method, model)
+    subject.method.merge(model)
     _close(subject.output(model), before, "output", tolerance=1e-4)
     wanted, found = subject.network().state_dict().keys(), model.state_dict().keys()
     if found != wanted:
@@ -221,7 +222,9 @@ def _find(subject: Subject, name: str, check: Callable[[Subject], None]) -> Find
     except Exception as error:  # a method may fail in any way; the kit reports and goes on
         place = place_of(error)
         passed, detail = False, f"{place}: {described(error)}" if place else described(error)
-    return Finding(method=subject.method, family=subject.family, check=name, passed=passed, detail=detail)
+    return Finding(
+        method=subject.method.text, family=subject.family, check=name, passed=passed, detail=detail
+    )
 
 
 def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subprocess.Popen[str]]:
@@ -233,10 +236,10 @@ def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproc
             save_file({"output": subject.output(model).detach().contiguous()}, root / f"{number}.output")
         except Exception as error:  # reported by the check that finds no file
             (root / f"{number}.error").write_text(f"{type(error).__name__}: {error}")
-    names = [("method", bind_method(subject.method).method.name) for subject in subjects]
+    names = [("method", subject.method.method.name) for subject in subjects]
     plugins = plugins_of(names, among=loaded_plugins())
     job = {
-        "subjects": [[subject.method, subject.family] for subject in subjects],
+        "subjects": [[subject.method.text, subject.family] for subject in subjects],
         "plugins": [plugin.to_dict() for plugin in plugins],
     }
     (root / "job.json").write_text(json.dumps(job))
@@ -256,7 +259,9 @@ def _collect(
 ) -> list[Finding]:
     errors = {role: _last_words(worker) for role, worker in workers.items()}
     return [
-        Finding(method=subject.method, family=subject.family, check=check, passed=not detail, detail=detail)
+        Finding(
+            method=subject.method.text, family=subject.family, check=check, passed=not detail, detail=detail
+        )
         for role, check in (("load", LOADS), ("0", PARALLEL))
         for subject, detail in zip(
             subjects, _answers(root / f"{role}.json", errors[role], subjects), strict=True
@@ -298,7 +303,7 @@ def _trains_in_parallel(subject: Subject, rank: int) -> None:
     parallel = nn.parallel.DistributedDataParallel(model)
     for _ in range(2):  # an unused parameter is only noticed at the second step
         for one in (alone, model):
-            set_train_mode(subject.method, one)
+            subject.method.set_train_mode(one)
         for half in halves:
             subject.backward(alone, half)
         for parameter in alone.parameters():
@@ -326,7 +331,7 @@ def _work(role: str, root: Path) -> None:
         )
     details = []
     for number, (method, family) in enumerate(job["subjects"]):
-        subject = Subject(method=method, family=family)
+        subject = Subject(method=bind_method(method), family=family)
         found = _find(
             subject,
             role,
@@ -340,7 +345,7 @@ def _work(role: str, root: Path) -> None:
 
 def _same_gradients(subject: Subject, plain: nn.Module, other: nn.Module) -> None:
     for model in (plain, other):
-        set_train_mode(subject.method, model)
+        subject.method.set_train_mode(model)
         subject.backward(model)
     for (name, one), (_, two) in zip(plain.named_parameters(), other.named_parameters(), strict=True):
         if (one.grad is None) != (two.grad is None):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
@@ -26,8 +25,3 @@ class Context:
     sweep: str = ""
     attempt: int = 1
     remarks: tuple[str, ...] = ()  # notes from earlier attempts
-
-    @property
-    def cache_dir(self) -> Path:
-        """Where prepared data and shared tensors lie."""
-        return self.store.cache

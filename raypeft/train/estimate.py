@@ -10,7 +10,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from raypeft.methods import ParameterCounts, apply_method, set_train_mode
+from raypeft.methods import ParameterCounts, bind_method
 from raypeft.models import bind_model, image_size_of
 
 BATCH = 2  # images that are traced; BatchNorm needs two
@@ -66,13 +66,13 @@ def _traceable(
     model: str, method: str, num_classes: int, image_size: int | None, *, num_images: int
 ) -> tuple[nn.Module, ParameterCounts, Callable[[], torch.Tensor]]:
     """The network under a method, in train mode, its counts and its forward pass; none holds numbers."""
-    side = image_size_of(model, image_size)
+    entry, bound = bind_model(model), bind_method(method)
+    side, is_unet = image_size_of(entry, image_size), entry.family == "unet"
     with torch.device("meta"):
-        entry = bind_model(model)
-        network, is_unet = entry.make(), entry.family == "unet"
+        network = entry.make()
         if not is_unet:
             network.reset_classifier(num_classes)  # type: ignore[operator]
-        counts = apply_method(method, network)
+        counts = bound.apply(network)
     # On the meta device itself attention is no fused kernel, and keeps its maps.
     with FakeTensorMode(allow_non_fake_inputs=True):
         network.to_empty(device="cpu")
@@ -81,7 +81,7 @@ def _traceable(
             if is_unet
             else _classify(network, side, num_images)
         )
-    set_train_mode(method, network)
+    bound.set_train_mode(network)
     return network, counts, forward
 
 

@@ -10,7 +10,6 @@ from torch import nn
 
 from raypeft.core.spec import Augmentation, Recipe, Task, TrialSpec
 from raypeft.methods.base import classifier
-from raypeft.models import bind_model
 from raypeft.tasks import Classify
 from raypeft.train.context import Context
 from raypeft.train.tensors import cache_path, cut, divided_tensors
@@ -51,6 +50,7 @@ def take_frozen_features(
     model: nn.Module,
     task: Classify,
     *,
+    architecture: str,
     sides: Mapping[str, np.ndarray],
     train: np.ndarray,
 ) -> None:
@@ -58,7 +58,7 @@ def take_frozen_features(
 
     From the cache, each side on its own: processes that want the same divide the images.
     """
-    backbone = _Backbone(spec, context, model, task)
+    backbone = _Backbone(spec, context, model, task, architecture)
     found = [backbone.features(side, [(cases, None)]) for side, cases in sides.items()]
     views, num_views = None, spec.recipe.num_views
     if num_views:
@@ -75,6 +75,7 @@ class _Backbone:
     context: Context
     model: nn.Module
     task: Classify
+    architecture: str
 
     def features(
         self,
@@ -85,8 +86,8 @@ class _Backbone:
         """Of one set of cases after another, as they are or as an epoch has them; computed once per store."""
         spec, context = self.spec, self.context
         path = cache_path(
-            context.cache_dir / FEATURES,
-            bind_model(spec.cell.model).architecture,  # random weights have one digest, whatever the network
+            context.store.cache / FEATURES,
+            self.architecture,  # random weights have one digest, whatever the network
             spec.weights_digest,
             spec.data_digest,
             spec.recipe.image_size,

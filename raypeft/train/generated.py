@@ -51,21 +51,14 @@ class _Features:
     test: torch.Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """Scores by their names in rows, and the network whose features were compared."""
-
-    metrics: dict[str, float]
-    features: str
-
-
-def score_samples(trial: Trial, task: Generate) -> Scored:
+def score_samples(trial: Trial, task: Generate) -> tuple[dict[str, float], str]:
     """Sample for the test split's prompts, and compare with its images; a broken-off run keeps its samples.
 
     test/fid (with test/fid_low and test/fid_high, a 95% interval over images), test/kid, test/kid_sd,
     test/fid_num_images, test/fid_untuned and test/kid_untuned (the same prompts and noise without tuning),
     test/memorised and test/memorised_pixels (by features, and by grey thumbnails), val/noise_mse,
     test/noise_mse.
+    With the name of the network whose features were compared.
     Raises: DrainedError when the checkpoints ask to end; DivergedError for samples that are all alike.
     """
     spec, store, workers = trial.spec, trial.context.store, trial.context.workers
@@ -95,7 +88,7 @@ def score_samples(trial: Trial, task: Generate) -> Scored:
         write_strip(store.samples(spec.trial_id), images[:SHOWN])
         if trial.data.is_public:
             write_strip(store.real_samples(spec.data_digest), trial.images[cases[:SHOWN]])
-    return Scored(metrics=metrics, features=features.network)
+    return metrics, features.network
 
 
 def prompted_cases(trial: Trial, num_images: int) -> np.ndarray:
@@ -167,10 +160,10 @@ def _untuned(trial: Trial, task: Generate) -> tuple[Callable[[], nn.Module], Pat
 
     @functools.cache
     def make() -> nn.Module:
-        return build_model(spec.cell.model, num_classes=0).to(context.device)
+        return build_model(trial.backbone, num_classes=0).to(context.device)
 
     path = cache_path(
-        context.cache_dir / "untuned",
+        context.store.cache / "untuned",
         *(spec.weights_digest, spec.data_digest, context.precision),
         *(spec.recipe.image_size, spec.seed, task.batch_size, asdict(spec.recipe.generates_by)),
     )
@@ -185,7 +178,7 @@ def _all_features(trial: Trial, cases: np.ndarray, images: np.ndarray, untuned: 
         data=trial.data,
         image_size=spec.recipe.image_size,
         interpolation=spec.preprocessing.interpolation,
-        cache_dir=context.cache_dir,
+        cache_dir=context.store.cache,
         device=context.device,
     )
     known = _known_features(extractor, trial)
@@ -211,7 +204,9 @@ def _known_features(extractor: Extractor, trial: Trial) -> torch.Tensor:
             found.append(extractor.features(some, device=context.device).half())
         return {FEATURES: torch.cat(found)}
 
-    path = cache_path(context.cache_dir / FEATURES, extractor.name, trial.data.digest, trial.images.shape[1])
+    path = cache_path(
+        context.store.cache / FEATURES, extractor.name, trial.data.digest, trial.images.shape[1]
+    )
     parts = [functools.partial(compute, trial.images[some]) for some in cut(len(trial.images), BATCH_SIZE)]
     return divided_tensors(path, parts, waiting=context.beat)[FEATURES].float()
 

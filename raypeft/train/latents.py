@@ -45,7 +45,7 @@ def encode(
         place |= {text: len(place) + number for number, text in enumerate(texts)}
         texts = texts if found else ["", *texts]
         path = cache_path(
-            context.cache_dir / "latents",
+            context.store.cache / "latents",
             *(spec.weights_digest, spec.data_digest, spec.recipe.image_size, side, texts),
         )
         pieces = [

@@ -11,7 +11,7 @@ from torch import nn
 
 from raypeft.core.errors import ConfigError, IncompatibleError
 from raypeft.core.files import whole_folder
-from raypeft.methods import merge_method
+from raypeft.methods import bind_method
 from raypeft.models import Model, bind_model
 from raypeft.train.predict import TrainedModel, load_model
 
@@ -37,11 +37,12 @@ def write_merged(adapter: Path, folder: Path, *, weights: Path | None = None) ->
 
     _free(folder)
     model = load_model(adapter, weights=weights, device="cpu")
-    entry, config = bind_model(model.trial.cell.model), _config(model)
+    entry = bind_model(model.trial.cell.model)
+    config = _config(model, entry)
     images = torch.randn(NUM_IMAGES, 3, model.image_size, model.image_size, generator=_generator())
     with torch.inference_mode():
         wanted = model.network(images)
-    merge_method(model.trial.cell.method, model.network)
+    bind_method(model.trial.cell.method).merge(model.network)
     state = {name: tensor.contiguous().clone() for name, tensor in model.network.state_dict().items()}
     with whole_folder(folder) as temporary:
         save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
@@ -59,9 +60,9 @@ def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _config(model: TrainedModel) -> dict[str, Any]:
+def _config(model: TrainedModel, entry: Model) -> dict[str, Any]:
     """As timm writes to the Hugging Face Hub. Raises: IncompatibleError."""
-    entry, preprocessing = bind_model(model.trial.cell.model), model.preprocessing
+    preprocessing = model.preprocessing
     architecture, arguments = _architecture(entry, model.network)
     return {
         "architecture": architecture,

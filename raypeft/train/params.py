@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
-from raypeft.methods import METHODS, apply_method
+from raypeft.methods import METHODS, bind_method
 from raypeft.models import bind_model
 
 
@@ -40,9 +39,12 @@ def count_trainable(models: Sequence[str], *, num_classes: int) -> list[Trainabl
 @functools.lru_cache(maxsize=512)
 def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount:
     """`method`, options included, on one of `models`."""
+    entry = bind_model(model)
     with torch.device("meta"):
-        network = _network(model, num_classes)
-        counts = apply_method(method, network)
+        network = entry.make()
+        if entry.family != "unet":
+            network.reset_classifier(num_classes)  # type: ignore[operator]
+        counts = bind_method(method).apply(network)
     return TrainableCount(
         model=model,
         method=method,
@@ -52,11 +54,3 @@ def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount
         inserted=counts.inserted,
         model_total=counts.total,
     )
-
-
-def _network(model: str, num_classes: int) -> nn.Module:
-    network = bind_model(model).make()
-    if bind_model(model).family == "unet":
-        return network
-    network.reset_classifier(num_classes)  # type: ignore[operator]
-    return network

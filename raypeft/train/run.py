@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raypeft.core.commit import source_commit
 from raypeft.core.epoch import Epoch
@@ -18,12 +20,11 @@ from raypeft.core.errors import DivergedError, GpuMemoryError, RaypeftError
 from raypeft.core.machine import usable_cores
 from raypeft.core.result import Result
 from raypeft.core.spec import TrialSpec
-from raypeft.methods import set_train_mode, trains_batch_norm
 from raypeft.metrics.remarks import run_remarks
 from raypeft.tasks import Classify, Generate
 from raypeft.train.adapter import save_adapter
 from raypeft.train.build import Trial, build_trial, whole_model
-from raypeft.train.card import model_card, read_tested
+from raypeft.train.card import Answers, model_card
 from raypeft.train.classified import score_predictions
 from raypeft.train.context import Context
 from raypeft.train.cost import PeakMemory
@@ -68,7 +69,7 @@ def run_trial(spec: TrialSpec, context: Context, report: Callable[[Epoch], None]
             val=trial.val,
             settings=_settings(trial),
             report=after_epoch,
-            train_mode=functools.partial(set_train_mode, spec.cell.method),
+            train_mode=trial.method.set_train_mode,
             workers=context.workers,
             checkpoints=context.checkpoints,
         )
@@ -86,49 +87,53 @@ def _score(trial: Trial, fitted: Fit) -> tuple[dict[str, Any], tuple[str, ...]]:
 
     Scores test images in final runs alone; no network has seen one before (build.sides_of).
     """
-    spec, context = trial.spec, trial.context
     objective = trial.task.objective.name
     metrics = {objective: fitted.best[objective]}
     columns: dict[str, Any] = {
         "best_epoch": fitted.best_epoch,
         "steps": fitted.steps,
-        "device_seconds": fitted.step_seconds * context.workers.size,
+        "device_seconds": fitted.step_seconds * trial.context.workers.size,
         "images_per_second": len(trial.train) * len(fitted.curve) / fitted.step_seconds,
         "metrics": metrics,
     }
-    remarks: tuple[str, ...] = ()
-    if spec.stage == "final":
-        if isinstance(trial.task, Classify):
-            metrics |= score_predictions(trial, trial.task)
-        else:
-            scored = score_samples(trial, trial.task)
-            metrics |= scored.metrics
-            columns["features"] = scored.features
-        remarks = run_remarks(spec.task, metrics)
-        model = whole_model(trial)
-        if context.workers.is_first:
-            columns["adapter_bytes"] = save_adapter(
-                context.store.adapter(spec.trial_id),
-                model,
-                spec=spec,
-                classes=trial.data.classes,
-                display=trial.data.display,
-                card=_card(trial, metrics),
-            )
-    return columns, remarks
+    if trial.spec.stage == "search":
+        return columns, ()
+    tested: Answers | None = None
+    if isinstance(trial.task, Classify):
+        scores, tested = score_predictions(trial, trial.task)
+    else:
+        scores, columns["features"] = score_samples(trial, trial.task)
+    metrics |= scores
+    model = whole_model(trial)
+    if trial.context.workers.is_first:
+        columns["adapter_bytes"] = _write_adapter(trial, model, metrics, tested)
+    return columns, run_remarks(trial.backbone.task, metrics)
 
 
-def _card(trial: Trial, metrics: Mapping[str, float]) -> str:
-    spec, store = trial.spec, trial.context.store
-    tested = read_tested(store.predictions(spec.trial_id)) if spec.task == "classify" else None
-    return model_card(spec, trial.data, n_train=len(trial.train), metrics=metrics, tested=tested)
+def _write_adapter(
+    trial: Trial, model: nn.Module, metrics: Mapping[str, float], tested: Answers | None
+) -> int:
+    spec, data, backbone = trial.spec, trial.data, trial.backbone
+    card = model_card(spec, data, backbone=backbone, n_train=len(trial.train), metrics=metrics, tested=tested)
+    return save_adapter(
+        trial.context.store.adapter(spec.trial_id),
+        model,
+        spec=spec,
+        method=trial.method,
+        backbone=backbone,
+        classes=data.classes,
+        display=data.display,
+        card=card,
+    )
 
 
 def _too_large(trial: Trial, error: torch.OutOfMemoryError) -> RaypeftError:
     text, size = str(error).partition("\n")[0], trial.micro_batch_size
     if size == 1:
         return RaypeftError(f"one image at a time is too large for the GPU's memory: {text}")
-    if trains_batch_norm(trial.spec.cell.method, trial.model):
+    if trial.method.trains_batch_norm and any(
+        isinstance(module, _BatchNorm) for module in trial.model.modules()
+    ):
         return RaypeftError(
             f"GPU memory is too small for {size} images, and fewer at a time would be another "
             f"result, for BatchNorm trains on them; lower micro_batch_size in the sweep's recipe: {text}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from raypeft.methods import apply_method, set_train_mode
+from raypeft.methods import BoundMethod
 from raypeft.methods.base import Family
 
 CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
@@ -15,9 +15,9 @@ FAMILIES: tuple[Family, ...] = ("conv", "vit", "unet")
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A method, as a sweep names it, on a family of networks."""
+    """A method, with the options that a sweep names, on a family of networks."""
 
-    method: str
+    method: BoundMethod
     family: Family
 
     def network(self, variant: int = 0) -> nn.Module:
@@ -33,7 +33,7 @@ class Subject:
         model = self.network(variant)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
-            apply_method(self.method, model)
+            self.method.apply(model)
         return model
 
     def trained(self) -> nn.Module:
@@ -45,7 +45,7 @@ class Subject:
 
     def step(self, model: nn.Module) -> None:
         """One step of gradient descent in the method's training mode."""
-        set_train_mode(self.method, model)
+        self.method.set_train_mode(model)
         self.backward(model)
         descend(model)
 

@@ -16,7 +16,7 @@ from raypeft.core.errors import ConfigError, DivergedError, RaypeftError, Weight
 from raypeft.core.files import locked, write_file, write_json
 from raypeft.core.spec import canonical_json
 from raypeft.datasets import Prepared, open_prepared
-from raypeft.methods import apply_method, set_train_mode
+from raypeft.methods import bind_method
 from raypeft.models import Model, bind_model, build_model, read_weights, weights_digest
 from raypeft.tasks import Classify
 from raypeft.train.loop import FitSettings, fit
@@ -67,12 +67,13 @@ def open_classifier(
     One process trains, others that want the same classifier wait for it. Beside the weights lies a JSON
     file: recipe, data and validation score. Draws from torch's global generator.
     """
-    text, side = backbone_of(image_size)
+    name, side = backbone_of(image_size)
+    model = bind_model(name)
     settings = settings_for(len(data.cases("train")))
     recipe = {
         "version": VERSION,
-        "model": text,
-        "weights": weights_digest(text),
+        "model": name,
+        "weights": weights_digest(model),
         "input_size": side,
         "data": data.digest,
         "image_size": image_size,
@@ -82,19 +83,19 @@ def open_classifier(
     digest = hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:16]
     path = cache_dir / "extractors" / f"{digest}.safetensors"
     network = nn.Sequential(
-        Resize((side, side), antialias=True), build_model(text, num_classes=len(data.classes))
+        Resize((side, side), antialias=True), build_model(model, num_classes=len(data.classes))
     )
     with locked(path.with_suffix(".lock")):
         if not _load(network, path):
             _, images = open_prepared(
                 data.digest, image_size=image_size, interpolation=interpolation, cache_dir=cache_dir
             )
-            about = _train(network.to(device), images, data, bind_model(text), settings)
+            about = _train(network.to(device), images, data, model, settings)
             write_json(path.with_suffix(".json"), {**recipe, **about})
             state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
             write_file(path, lambda file: file.write(save(state)))
     weights = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    return f"classifier:{text}:{weights}", Features(network, bind_model(text))
+    return f"classifier:{name}:{weights}", Features(network, model)
 
 
 def backbone_of(image_size: int) -> tuple[str, int]:
@@ -125,7 +126,8 @@ def _train(
     """Full tuning, the best epoch kept; returns its number, its validation score, and the seconds."""
     device = next(network.parameters()).device
     clock = time.perf_counter()
-    apply_method("full", network[1])  # type: ignore[index]
+    full = bind_method("full")
+    full.apply(network[1])  # type: ignore[index]
     task = Classify(
         images,
         data.labels,
@@ -143,7 +145,7 @@ def _train(
             val=data.cases("val"),
             settings=settings,
             report=lambda curve: None,
-            train_mode=lambda network: set_train_mode("full", network),
+            train_mode=full.set_train_mode,
         )
     except DivergedError as error:  # ends a trial as `diverged`, and this is not the trial's own model
         raise RaypeftError(f"the feature extractor could not be trained on {data.name}: {error}") from error

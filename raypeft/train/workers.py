@@ -33,16 +33,12 @@ class Workers:
     def __init__(self, *, rank: int = 0, size: int = 1, sharded: bool = False) -> None:
         """`sharded`: parameters are split over the workers (FSDP) instead of copied to each (DDP)."""
         self.rank, self.size, self.sharded = rank, size, sharded
+        self.is_first = rank == 0  # writes what only one process may write
 
     @classmethod
     def join(cls, *, sharded: bool = False) -> "Workers":
         """The workers of this process's group, which is initialised."""
         return cls(rank=dist.get_rank(), size=dist.get_world_size(), sharded=sharded)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process writes what only one may write."""
-        return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """What to call in place of `model`, whose parameters it shares; every worker holds equal ones."""

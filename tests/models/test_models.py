@@ -127,11 +127,11 @@ def test_models_are_listed_without_importing_torch_or_timm():
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_a_model_takes_images_gives_logits_and_names_its_weights(name):
-    network = build_model(name, num_classes=3).eval()
+    network = build_model(bind_model(name), num_classes=3).eval()
     size = MODELS[name].input_size
     assert network(torch.zeros(2, 3, size, size)).shape == (2, 3)
     content = MODELS[name].weights().read_bytes()
-    assert weights_digest(name) == hashlib.sha256(content).hexdigest()[:16]
+    assert weights_digest(bind_model(name)) == hashlib.sha256(content).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("name", ON_HUB)
@@ -157,7 +157,7 @@ def test_the_new_head_is_a_function_of_the_seed():
     heads = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        heads.append(build_model("vit_nano", num_classes=3).get_classifier().weight)
+        heads.append(build_model(bind_model("vit_nano"), num_classes=3).get_classifier().weight)
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
 
@@ -171,7 +171,7 @@ def test_weights_that_changed_on_disk_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "damaged", entry)
     bind_model.cache_clear()
     with pytest.raises(WeightsError, match="damaged or of another version"):
-        build_model("damaged", num_classes=2)
+        build_model(bind_model("damaged"), num_classes=2)
 
 
 @pytest.mark.parametrize("name", INSTALLED)
@@ -247,24 +247,24 @@ def test_a_text_file_is_not_weights(tmp_path, name):
 
 
 def test_a_model_of_fixed_size_keeps_it_and_others_take_what_is_asked():
-    assert image_size_of("efficientnet_lite0", 64) == 64
-    assert image_size_of("efficientnet_lite0", None) == 224
-    assert image_size_of("vit_nano", 64) == 32
+    assert image_size_of(bind_model("efficientnet_lite0"), 64) == 64
+    assert image_size_of(bind_model("efficientnet_lite0"), None) == 224
+    assert image_size_of(bind_model("vit_nano"), 64) == 32
     with pytest.raises(ConfigError, match="efficientnet_lite0 needs at least 32 px"):
-        image_size_of("efficientnet_lite0", 16)
+        image_size_of(bind_model("efficientnet_lite0"), 16)
 
 
 def test_random_weights_are_one_network_with_the_trials_own_head():
     networks = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        networks.append(build_model("vit_nano(weights='random')", num_classes=3))
+        networks.append(build_model(bind_model("vit_nano(weights='random')"), num_classes=3))
     assert torch.equal(networks[0].blocks[0].attn.qkv.weight, networks[1].blocks[0].attn.qkv.weight)
     assert not torch.equal(networks[0].head.weight, networks[1].head.weight)
     assert not torch.equal(
         networks[0].blocks[0].attn.qkv.weight, pretrained("vit_nano").blocks[0].attn.qkv.weight
     )
-    assert weights_digest("vit_nano(weights='random')") == "random"
+    assert weights_digest(bind_model("vit_nano(weights='random')")) == "random"
 
 
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "epoch": 3}])
@@ -274,11 +274,12 @@ def test_a_file_of_ones_own_is_loaded_whatever_its_head(tmp_path, wrap, head):
     source.reset_classifier(head or 0)
     torch.save(wrap(source.state_dict()), tmp_path / "own.pth")
     model = f"vit_nano(weights='{tmp_path / 'own.pth'}')"
-    store_weights(model, cache_dir=tmp_path / "cache")
+    store_weights(bind_model(model), cache_dir=tmp_path / "cache")
     (tmp_path / "own.pth").rename(tmp_path / "elsewhere.pth")  # a worker finds the stored copy
     label = model_label(model)
     network = build_model(
-        stored_model(label, weights_digest(model), cache_dir=tmp_path / "cache"), num_classes=3
+        stored_model(label, weights_digest(bind_model(model)), cache_dir=tmp_path / "cache"),
+        num_classes=3,
     )
     assert network.head.out_features == 3
     for name, tensor in source.state_dict().items():
@@ -288,9 +289,9 @@ def test_a_file_of_ones_own_is_loaded_whatever_its_head(tmp_path, wrap, head):
 def test_a_file_that_does_not_fit_is_refused_before_a_sweep(tmp_path):
     save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match="of another architecture"):
-        store_weights(f"vit_nano(weights='{tmp_path / 'w.safetensors'}')", cache_dir=tmp_path)
+        store_weights(bind_model(f"vit_nano(weights='{tmp_path / 'w.safetensors'}')"), cache_dir=tmp_path)
     with pytest.raises(WeightsError, match=r"absent\.pth: No such file"):
-        weights_digest(f"vit_nano(weights='{tmp_path / 'absent.pth'}')")
+        weights_digest(bind_model(f"vit_nano(weights='{tmp_path / 'absent.pth'}')"))
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,7 @@ def test_any_classifier_of_timm_joins_by_its_id(identifier, family, size):
     published = timm.get_pretrained_cfg(identifier)
     assert (model.family, model.input_size, model.architecture) == (family, size, identifier)
     assert (model.mean, model.std) == (published.mean, published.std)
-    network = build_model(f"timm:{identifier}(weights='random')", num_classes=5).eval()
+    network = build_model(bind_model(f"timm:{identifier}(weights='random')"), num_classes=5).eval()
     assert network(torch.zeros(1, 3, size, size)).shape == (1, 5)
 
 
@@ -324,4 +325,4 @@ def test_a_model_that_cannot_be_is_refused_by_name(text, error, message):
 
 def test_an_unknown_model_is_answered_with_the_nearest():
     with pytest.raises(UnknownNameError, match="did you mean 'vit_nano'"):
-        build_model("vit_nan", num_classes=2)
+        build_model(bind_model("vit_nan"), num_classes=2)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from tokenizers.pre_tokenizers import ByteLevel
 
-from raypeft.methods import METHODS, apply_method
+from raypeft.methods import METHODS, bind_method
 from raypeft.models.vit import make_vit_nano
 
 REPOSITORY = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ def test_text_comes_back_but_for_spaces(text: str, pipeline: StableDiffusionPipe
 def test_method_trains_what_it_counts(method: str, pipeline: StableDiffusionPipeline) -> None:
     unet = pipeline.unet
     expected = METHODS[method].count(unet)
-    assert apply_method(method, unet).trainable == expected
+    assert bind_method(method).apply(unet).trainable == expected
     text = pipeline.text_encoder(torch.tensor([[0, 1, 2]]))[0]
     unet(torch.randn(1, 4, 8, 8), 500, encoder_hidden_states=text).sample.square().sum().backward()
     trained = [parameter for parameter in unet.parameters() if parameter.requires_grad]

@@ -27,17 +27,18 @@ def folder(tmp_path):
 
 def test_a_folder_of_ones_own_is_read_whatever_its_shape(folder):
     text = f"sd_unet(weights={str(folder)!r})"
-    unet = build_model(text, num_classes=0)
-    assert unet.config.block_out_channels == build_model("sd_nano", num_classes=0).config.block_out_channels
-    assert weights_digest(text) == weights_digest("sd_nano")
-    assert image_size_of(text, None) == 32
+    unet = build_model(bind_model(text), num_classes=0)
+    plain = build_model(bind_model("sd_nano"), num_classes=0)
+    assert unet.config.block_out_channels == plain.config.block_out_channels
+    assert weights_digest(bind_model(text)) == weights_digest(bind_model("sd_nano"))
+    assert image_size_of(bind_model(text), None) == 32
 
 
 def test_the_unet_is_that_of_plain_diffusers():
     from diffusers import UNet2DConditionModel
 
     plain = UNet2DConditionModel.from_pretrained(MODELS["sd_nano"].weights() / "unet").float().eval()
-    ours = build_model("sd_nano", num_classes=0).eval()
+    ours = build_model(bind_model("sd_nano"), num_classes=0).eval()
     inputs = torch.randn(2, 4, 8, 8), torch.tensor([3, 800])
     text = torch.randn(2, 5, plain.config.cross_attention_dim)
     with torch.no_grad():
@@ -75,9 +76,9 @@ def test_pickled_weights_are_never_read(folder):
 
 def test_a_pipeline_of_ones_own_is_copied_to_where_every_worker_finds_it(folder, tmp_path):
     text = f"sd_unet(weights={str(folder)!r})"
-    store_weights(text, cache_dir=tmp_path / "cache")
-    found = stored_model(text, weights_digest(text), cache_dir=tmp_path / "cache")
-    copied = bind_model(found).weights()
+    store_weights(bind_model(text), cache_dir=tmp_path / "cache")
+    found = stored_model(text, weights_digest(bind_model(text)), cache_dir=tmp_path / "cache")
+    copied = found.weights()
     assert copied.is_relative_to(tmp_path / "cache")
     assert pipeline_digest(copied) == pipeline_digest(MODELS["sd_nano"].weights())
     assert open_frozen_parts(copied).tokenizer("a bag").input_ids
@@ -90,9 +91,9 @@ def test_random_weights_are_refused_for_a_pipeline():
 
 def test_sizes_that_the_unet_cannot_halve_are_refused(folder):
     with pytest.raises(ConfigError, match="multiple of 64 px"):
-        image_size_of("sd_unet", 500)
-    assert image_size_of("sd_unet", 256) == 256
-    assert image_size_of("sd_nano", 64) == 32  # of fixed size
+        image_size_of(bind_model("sd_unet"), 500)
+    assert image_size_of(bind_model("sd_unet"), 256) == 256
+    assert image_size_of(bind_model("sd_nano"), 64) == 32  # of fixed size
 
 
 def test_a_pipeline_that_the_hub_cannot_give_says_how_to_fetch_it(monkeypatch):

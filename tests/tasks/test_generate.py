@@ -23,7 +23,7 @@ def parts():
 
 @pytest.fixture(scope="module")
 def unet():
-    return build_model("sd_nano", num_classes=0)
+    return build_model(bind_model("sd_nano"), num_classes=0)
 
 
 @pytest.fixture(scope="module")

@@ -11,33 +11,38 @@ from safetensors.torch import load_file, save_file
 
 from raypeft.core.errors import WeightsError
 from raypeft.core.spec import Cell, Recipe, TrialSpec
-from raypeft.methods import apply_method
+from raypeft.methods import bind_method
 from raypeft.models import MODELS, bind_model, build_model, load_weights, store_weights, weights_digest
 from raypeft.train import load_adapter, save_adapter
 
 CLASSES = ("benign", "malignant", "normal")
 
 
-def spec_of(method: str, model: str) -> TrialSpec:
-    return TrialSpec(
+def save(folder: Path, network: torch.nn.Module, method: str, model: str) -> int:
+    """As a final run of the method on the model does."""
+    backbone = bind_model(model)
+    spec = TrialSpec(
         cell=Cell(method=method, model=model, dataset="digits"),
         stage="final",
         seed=0,
         lr=1e-3,
         recipe=Recipe(image_size=32),
-        preprocessing=bind_model(model).preprocessing,
+        preprocessing=backbone.preprocessing,
         split="grouped",
         split_seed=0,
-        weights_digest=weights_digest(model),
+        weights_digest=weights_digest(backbone),
         data_digest="d",
+    )
+    return save_adapter(
+        folder, network, spec=spec, method=bind_method(method), backbone=backbone, classes=CLASSES
     )
 
 
 def changed(method: str, model: str) -> torch.nn.Module:
     """A model whose trained parameters are all away from where they start."""
     torch.manual_seed(0)
-    network = build_model(model, num_classes=len(CLASSES))
-    apply_method(method, network)
+    network = build_model(bind_model(model), num_classes=len(CLASSES))
+    bind_method(method).apply(network)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.requires_grad:
@@ -66,7 +71,7 @@ def images() -> torch.Tensor:
 @pytest.mark.filterwarnings("ignore:Specified to not (save|load) vera_A")
 def test_plain_peft_loads_the_adapter_and_its_head(tmp_path, method, model):
     ours = changed(method, model)
-    save_adapter(tmp_path / "adapter", ours, spec=spec_of(method, model), classes=CLASSES)
+    save(tmp_path / "adapter", ours, method, model)
     base = MODELS[model].make()
     load_weights(base, MODELS[model].weights())
     base.reset_classifier(len(CLASSES))
@@ -78,8 +83,8 @@ def test_plain_peft_loads_the_adapter_and_its_head(tmp_path, method, model):
 @pytest.mark.parametrize("method", ["dora", "lokr", "ia3", "tsa"])
 def test_a_residual_network_with_kernels_of_three_trains_as_it_is_built(method):
     # peft's DoRA views its 3 x 3 weights as matrices: they must not be in channels_last format.
-    network = build_model("timm:resnet10t(weights='random')", num_classes=len(CLASSES))
-    apply_method(method, network)
+    network = build_model(bind_model("timm:resnet10t(weights='random')"), num_classes=len(CLASSES))
+    bind_method(method).apply(network)
     network(images()).sum().backward()
     assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
 
@@ -88,7 +93,7 @@ def test_a_residual_network_with_kernels_of_three_trains_as_it_is_built(method):
 def test_an_adapter_holds_what_was_trained_and_no_more(tmp_path, method):
     model = changed(method, "efficientnet_lite0")
     folder = tmp_path / "adapter"
-    size = save_adapter(folder, model, spec=spec_of(method, "efficientnet_lite0"), classes=CLASSES)
+    size = save(folder, model, method, "efficientnet_lite0")
     assert size == sum(path.stat().st_size for path in folder.iterdir())
     held = sum(tensor.numel() for tensor in load_file(folder / "adapter_model.safetensors").values())
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -101,10 +106,10 @@ def test_a_backbone_from_a_file_is_found_in_the_store_and_else_asked_for(tmp_pat
     save_file({name: tensor + 0.01 for name, tensor in MODELS["vit_nano"].make().state_dict().items()}, path)
     model = f"vit_nano(weights='{path}')"
     store = tmp_path / "store"
-    store_weights(model, cache_dir=store / "cache")
+    store_weights(bind_model(model), cache_dir=store / "cache")
     ours = changed("bitfit", model)
     folder = store / "adapters" / "abc"
-    save_adapter(folder, ours, spec=spec_of("bitfit", model), classes=CLASSES)
+    save(folder, ours, "bitfit", model)
     assert str(tmp_path) not in (folder / "raypeft.json").read_text()
     weights = tmp_path / "moved.safetensors"
     path.rename(weights)
@@ -125,10 +130,8 @@ def write_weights(path: Path, shift: float) -> Path:
 
 def adapter_on(weights: Path, folder: Path) -> Path:
     model = f"vit_nano(weights='{weights}')"
-    store_weights(model, cache_dir=folder / "cache")
-    save_adapter(
-        folder / "adapters" / "abc", changed("lora", model), spec=spec_of("lora", model), classes=CLASSES
-    )
+    store_weights(bind_model(model), cache_dir=folder / "cache")
+    save(folder / "adapters" / "abc", changed("lora", model), "lora", model)
     return folder / "adapters" / "abc"
 
 
@@ -144,7 +147,7 @@ def test_other_weights_than_those_it_was_trained_on_are_refused(tmp_path):
             load_adapter(folder, weights=wrong)
     load_adapter(folder, weights=own)
     plain = tmp_path / "plain"
-    save_adapter(plain, changed("lora", "vit_nano"), spec=spec_of("lora", "vit_nano"), classes=CLASSES)
+    save(plain, changed("lora", "vit_nano"), "lora", "vit_nano")
     load_adapter(plain, weights=MODELS["vit_nano"].weights())
     with pytest.raises(WeightsError, match="not those that were trained on"):
         load_adapter(plain, weights=own)
@@ -172,7 +175,7 @@ def test_a_copy_in_the_store_that_was_changed_is_refused(tmp_path):
 
 def test_a_damaged_adapter_is_refused(tmp_path):
     folder = tmp_path / "adapter"
-    save_adapter(folder, changed("lora", "vit_nano"), spec=spec_of("lora", "vit_nano"), classes=CLASSES)
+    save(folder, changed("lora", "vit_nano"), "lora", "vit_nano")
     tensors = folder / "adapter_model.safetensors"
     whole = tensors.read_bytes()
     tensors.write_bytes(whole[: len(whole) // 2])
@@ -190,7 +193,7 @@ def test_a_damaged_adapter_is_refused(tmp_path):
 
 def test_the_answers_of_a_loaded_adapter_name_their_preprocessing(tmp_path):
     folder = tmp_path / "adapter"
-    save_adapter(folder, changed("lora", "vit_nano"), spec=spec_of("lora", "vit_nano"), classes=CLASSES)
+    save(folder, changed("lora", "vit_nano"), "lora", "vit_nano")
     _, about = load_adapter(folder)
     assert about["classes"] == list(CLASSES)
     np.testing.assert_allclose(about["mean"], MODELS["vit_nano"].mean)

@@ -63,6 +63,7 @@ def test_the_header_is_yaml_that_names_task_backbone_data_and_scores():
     card = model_card(
         spec_of(),
         data_of(),
+        backbone=bind_model("vit_nano"),
         n_train=3,
         metrics={"test/accuracy": 0.75, "val/accuracy": 0.5, "test/accuracy_majority": 0.625},
         tested=answers(),
@@ -81,7 +82,14 @@ def test_the_header_is_yaml_that_names_task_backbone_data_and_scores():
 
 
 def test_names_of_others_end_no_line_and_start_no_markup():
-    card = model_card(spec_of(), data_of(classes=(HOSTILE, "b")), n_train=3, metrics={}, tested=answers())
+    card = model_card(
+        spec_of(),
+        data_of(classes=(HOSTILE, "b")),
+        backbone=bind_model("vit_nano"),
+        n_train=3,
+        metrics={},
+        tested=answers(),
+    )
     assert card.count("\n---\n") == 1
     assert "<script>" not in card
     assert "[x](" not in card
@@ -89,8 +97,10 @@ def test_names_of_others_end_no_line_and_start_no_markup():
 
 
 def test_weights_of_the_user_are_not_given_the_licence_of_the_published_ones():
-    card = model_card(spec_of("vit_nano(weights='/data/mine.safetensors')"), data_of(), n_train=3, metrics={},
-                      tested=answers())  # fmt: skip
+    model = "vit_nano(weights='/data/mine.safetensors')"
+    card = model_card(
+        spec_of(model), data_of(), backbone=bind_model(model), n_train=3, metrics={}, tested=answers()
+    )
     assert "does not know" in card
     assert "MIT" not in card
     assert "/data" not in card
@@ -115,6 +125,8 @@ def test_images_of_one_patient_are_drawn_together():
 
 def test_a_text_to_image_model_has_a_card_without_intervals():
     spec = spec_of(recipe=Recipe(image_size=32, generation=Generation()))
-    card = model_card(spec, data_of(), n_train=3, metrics={"test/fid": 31.5}, tested=None)
+    card = model_card(
+        spec, data_of(), backbone=bind_model("sd_nano"), n_train=3, metrics={"test/fid": 31.5}, tested=None
+    )
     assert header(card)["pipeline_tag"] == "text-to-image"
     assert "31.500" in card

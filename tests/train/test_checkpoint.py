@@ -12,8 +12,8 @@ from torch import nn
 
 from raypeft.core.checkpoints import newest_step
 from raypeft.core.errors import DrainedError
-from raypeft.methods import apply_method, set_train_mode
-from raypeft.models import build_model
+from raypeft.methods import bind_method
+from raypeft.models import bind_model, build_model
 from raypeft.tasks import Classify
 from raypeft.train import FitSettings, fit
 from raypeft.train.checkpoint import Checkpoints
@@ -56,8 +56,8 @@ def train(
 ):
     """The model, the fit, and the epochs that ran; two steps each."""
     torch.manual_seed(0)
-    model = build_model(CONV, num_classes=2)
-    apply_method(method, model)
+    model = build_model(bind_model(CONV), num_classes=2)
+    bind_method(method).apply(model)
     epochs = []
 
     def report(curve):
@@ -74,7 +74,7 @@ def train(
             val=np.arange(12, 20),
             settings=settings,
             report=report,
-            train_mode=lambda model: set_train_mode(method, model),
+            train_mode=bind_method(method).set_train_mode,
             checkpoints=checkpoints,
         )
     return model, fitted, epochs

@@ -12,7 +12,7 @@ from peft import IA3Config, LoraConfig, get_peft_model
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
-from raypeft.methods import METHODS, apply_method
+from raypeft.methods import METHODS, bind_method
 from raypeft.methods.decay import decayed_names
 from raypeft.metrics import Score
 from raypeft.tasks import Task
@@ -63,7 +63,7 @@ class Images(Task):
 
 def train(model, *, weight=1.0, method="ia3", **changes):
     cases = np.arange(12)
-    from raypeft.methods import set_train_mode
+    from raypeft.methods import bind_method
 
     fit(
         model,
@@ -72,17 +72,19 @@ def train(model, *, weight=1.0, method="ia3", **changes):
         val=cases,
         settings=replace(SETTINGS, **changes),
         report=lambda curve: None,
-        train_mode=lambda one: set_train_mode(method, one),
+        train_mode=bind_method(method).set_train_mode,
     )
 
 
 def adapted(method: str, family: str) -> nn.Module:
-    return Subject(method=method, family=family).adapted().double()
+    return Subject(method=bind_method(method), family=family).adapted().double()
 
 
 @pytest.mark.parametrize(("method", "family"), PAIRS)
 def test_of_what_a_method_inserts_only_weights_are_decayed(method, family):
-    plain = {name for name, _ in Subject(method=method, family=family).network().named_parameters()}
+    plain = {
+        name for name, _ in Subject(method=bind_method(method), family=family).network().named_parameters()
+    }
     parts = [name.split(".") for name in decayed_names(adapted(method, family)) if name not in plain]
     kinds = {
         next((part for part in name if part in WEIGHTS.get(method, ())), ".".join(name)) for name in parts
@@ -101,7 +103,7 @@ def test_of_what_a_method_inserts_only_weights_are_decayed(method, family):
 def test_full_tuning_decays_what_timm_decays(name):
     """timm leaves vectors alone, and what the model names: position embeddings, class tokens."""
     model = timm.create_model(name, num_classes=3)
-    apply_method("full", model)
+    bind_method("full").apply(model)
     named = getattr(model, "no_weight_decay", set)()
     _, theirs = param_groups_weight_decay(model, 0.1, no_weight_decay_list=named)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -162,7 +164,7 @@ def test_ia3_and_dora_train_as_a_plain_loop_around_peft_does(method, family):
     start = copy.deepcopy(ours.state_dict())
     train(ours, method=method)
 
-    network = Subject(method=method, family=family).network().double()
+    network = Subject(method=bind_method(method), family=family).network().double()
     theirs = get_peft_model(network, CONFIGS[method, family]()).base_model.model
     theirs.load_state_dict(start)
     theirs.eval()  # as frozen BatchNorm statistics want it; there is no dropout

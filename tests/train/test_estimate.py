@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from raypeft.methods import apply_method
+from raypeft.methods import bind_method
 from raypeft.models import bind_model
 from raypeft.train.estimate import step_cost
 
@@ -44,7 +44,7 @@ def test_states_are_weights_and_three_numbers_per_trainable_one():
 def test_activations_are_those_that_a_real_pass_keeps(method):
     network = bind_model("vit_nano").make()
     network.reset_classifier(10)
-    apply_method(method, network)
+    bind_method(method).apply(network)
     network.train()
     kept: dict[int, torch.UntypedStorage] = {}
     own = {p.untyped_storage().data_ptr() for p in [*network.parameters(), *network.buffers()]}

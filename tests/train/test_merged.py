@@ -6,7 +6,7 @@ import torch
 
 from raypeft.core.errors import ConfigError, IncompatibleError
 from raypeft.core.spec import Cell, Recipe, TrialSpec
-from raypeft.methods import METHODS, apply_method
+from raypeft.methods import METHODS, bind_method
 from raypeft.models import bind_model, build_model, weights_digest
 from raypeft.train import load_adapter, save_adapter
 from raypeft.train.merged import copy_adapter, write_merged
@@ -23,8 +23,9 @@ PAIRS = [
 def trained(method: str, model: str, folder):
     """An adapter with every trained parameter away from where it starts, and its network."""
     torch.manual_seed(0)
-    network = build_model(model, num_classes=len(CLASSES))
-    apply_method(method, network)
+    bound, backbone = bind_method(method), bind_model(model)
+    network = build_model(backbone, num_classes=len(CLASSES))
+    bound.apply(network)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.requires_grad:
@@ -35,13 +36,13 @@ def trained(method: str, model: str, folder):
         seed=0,
         lr=1e-3,
         recipe=Recipe(image_size=32),
-        preprocessing=bind_model(model).preprocessing,
+        preprocessing=backbone.preprocessing,
         split="grouped",
         split_seed=0,
-        weights_digest=weights_digest(model),
+        weights_digest=weights_digest(backbone),
         data_digest="d",
     )
-    save_adapter(folder, network, spec=spec, classes=CLASSES)
+    save_adapter(folder, network, spec=spec, method=bound, backbone=backbone, classes=CLASSES)
     return folder, network.eval()
 
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from raypeft.core.errors import DivergedError
 from raypeft.core.spec import Generation
-from raypeft.methods import apply_method, set_train_mode
-from raypeft.models import build_model
+from raypeft.methods import bind_method
+from raypeft.models import bind_model, build_model
 from raypeft.tasks import Classify, Encoded, Generate
 from raypeft.train import FitSettings, fit
 from raypeft.train.loop import trained_state
@@ -85,8 +85,8 @@ def _as_double(module: nn.Module, inputs: tuple, options: dict) -> tuple[tuple, 
 def train(model_name: str, method: str, workers: Workers) -> tuple[nn.Module, dict[str, torch.Tensor], list]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = build_model(model_name, num_classes=2)
-    apply_method(method, model)
+    model = build_model(bind_model(model_name), num_classes=2)
+    bind_method(method).apply(model)
     # In double precision, for AdamW's first steps follow the sign of gradients that are only rounding.
     model.double().register_forward_pre_hook(_as_double, with_kwargs=True)
     asked = drawing_task() if model_name == UNET else task(SIZES[model_name])
@@ -97,7 +97,7 @@ def train(model_name: str, method: str, workers: Workers) -> tuple[nn.Module, di
         val=VAL,
         settings=SETTINGS,
         report=lambda curve: None,
-        train_mode=lambda model: set_train_mode(method, model),
+        train_mode=bind_method(method).set_train_mode,
         workers=workers,
     )
     state = {name: whole(tensor) for name, tensor in trained_state(model).items()}
@@ -142,8 +142,8 @@ def test_two_workers_train_the_model_of_one_with_the_same_global_batch(trial, jo
 
 
 def _predict_poisoned() -> str:
-    model = build_model("vit_nano(weights='random')", num_classes=2)
-    apply_method("linear", model)
+    model = build_model(bind_model("vit_nano(weights='random')"), num_classes=2)
+    bind_method("linear").apply(model)
     try:
         Workers.join().predict(task(32, poisoned=True), model, VAL)
     except DivergedError as error:
