@@ -20,6 +20,7 @@ import torch
 from step import COMMIT, Case, Step, fitting_methods, make_network, processor
 
 from raypeft.methods import bind_method
+from raypeft.models import bind_model
 from raypeft.train.state import prepare_network, resolve_precision
 
 BATCHES = {"vit_nano": 32, "vit_tiny": 8, "efficientnet_lite0": 8, "resnet50": 4}
@@ -46,7 +47,8 @@ def main() -> None:
 
 def measure(model: str, method: str, rounds: int) -> dict[str, Any]:
     """Both forms in turns."""
-    precision = resolve_precision("auto", model=make_network(model, method, CPU)[0], device=CPU)
+    width = bind_model(model).kind.width(make_network(model, method, CPU)[0])
+    precision = resolve_precision("auto", width=width, device=CPU)
     chosen = step(model, method, precision, layout=torch.channels_last)
     plain = step(model, method, "fp32", layout=torch.contiguous_format)
     turns = [(plain.turn()[0], chosen.turn()[0]) for _ in range(rounds + 1)][1:]
@@ -74,7 +76,7 @@ def step(model: str, method: str, precision: str, *, layout: torch.memory_format
     network, _ = make_network(model, method, CPU)
     if layout == torch.contiguous_format:
         network = network.to(memory_format=layout)
-    prepare_network(network, precision=precision, device=CPU)
+    prepare_network(network, bind_model(model).kind, precision=precision, device=CPU)
     bind_method(method).set_train_mode(network)
     case = Case(
         model=model,

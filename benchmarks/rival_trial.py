@@ -145,6 +145,7 @@ def train(job: Job, work: Work, *, tuned: bool = False, num_workers: int = 0) ->
     from torch.utils.data import DataLoader
 
     from raypeft.methods import bind_method
+    from raypeft.models import bind_model
     from raypeft.train.state import AUTOCAST, resolve_precision
 
     data = Data(job, work, tuned=tuned)
@@ -159,7 +160,8 @@ def train(job: Job, work: Work, *, tuned: bool = False, num_workers: int = 0) ->
     scored = {side: loader(side, batch_size=4 * work.batch_size) for side in ("val", "test")}
     model = data.network()
     cpu = torch.device("cpu")
-    dtype = AUTOCAST[resolve_precision("auto", model=model, device=cpu)] if tuned else None
+    width = bind_model(job.model).kind.width(model)
+    dtype = AUTOCAST[resolve_precision("auto", width=width, device=cpu)] if tuned else None
     if not tuned:
         model = model.to(memory_format=torch.contiguous_format)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]

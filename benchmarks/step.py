@@ -166,7 +166,8 @@ def _serve(case: Case, pipe: Connection) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, trainable = make_network(case.model, case.method, device)
     network = network.to(device)
-    prepare_network(network, precision=case.precision, device=device)
+    family = bind_model(case.model).kind
+    prepare_network(network, family, precision=case.precision, device=device)
     bind_method(case.method).set_train_mode(network)
     memory = PeakMemory(device)
     step = Step(network, case, device)
@@ -182,7 +183,7 @@ def _serve(case: Case, pipe: Connection) -> None:
     }
     if case.compile == "yes":
         started = time.perf_counter()
-        compile_blocks(network, kind=case.method)
+        compile_blocks(network, family, kind=case.method)
         step.turn()
         facts["compile_seconds"] = time.perf_counter() - started
     pipe.send(facts)

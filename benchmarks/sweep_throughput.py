@@ -243,7 +243,7 @@ def limit_seconds(work: Work) -> float:
 
     from raypeft.methods import bind_method
     from raypeft.models import bind_model, build_model
-    from raypeft.train.state import prepare_network, resolve_precision
+    from raypeft.train.state import prepare_network
 
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
@@ -253,11 +253,11 @@ def limit_seconds(work: Work) -> float:
     total = 0.0
     for model, methods in work.methods.items():
         for method in methods:
-            network = build_model(bind_model(model), num_classes=CLASSES)
-            bind_method(method).apply(network)
-            precision = resolve_precision("auto", model=network, device=cpu)
-            prepare_network(network, precision=precision, device=cpu)
-            bind_method(method).set_train_mode(network)
+            backbone, bound = bind_model(model), bind_method(method)
+            network = build_model(backbone, num_classes=CLASSES)
+            bound.apply(network)
+            precision = prepare_network(network, backbone.kind, precision="auto", device=cpu)
+            bound.set_train_mode(network)
             case = Case(
                 model=model, method=method, batch=work.batch_size, micro_batch=work.batch_size,
                 precision=precision, compile="no", image_size=work.image_size,

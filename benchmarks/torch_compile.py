@@ -25,6 +25,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from raypeft.methods import bind_method
+from raypeft.models import bind_model
 from raypeft.tasks import Classify
 from raypeft.train.loop import FitSettings, fit, trained_state
 from raypeft.train.state import GRAPHS_PER_KIND, compile_blocks, prepare_network
@@ -110,8 +111,9 @@ def trial(model: str, method: str, micro_batch: int) -> str:
     """Three epochs on 150 images of noise: a digest of what was trained, the losses, seconds, graphs."""
     torch.manual_seed(0)
     network, _ = make_network(model, method, DEVICE)
-    prepare_network(network, precision="bf16", device=DEVICE)
-    compile_blocks(network, kind=f"{method} on {model}")
+    family = bind_model(model).kind
+    prepare_network(network, family, precision="bf16", device=DEVICE)
+    compile_blocks(network, family, kind=f"{method} on {model}")
     network = network.to(DEVICE)
     generator = np.random.default_rng(0)
     task = Classify(

@@ -2,7 +2,7 @@
 
 Run:      python benchmarks/unet_step.py                             (CPU, latents of 8 x 8, batch 1)
           python benchmarks/unet_step.py --latents 64 --batch 4 --device cuda
-Prints, per method: seconds of apply_method (SV-Diff decomposes every weight), of a first step and of the
+Prints, per method: seconds of applying it (SV-Diff decomposes every weight), of a first step and of the
 median of further ones, and the peak of memory; each method in a process of its own. Through raypeft's own
 loop and task, bf16 autocast over float32 weights, AdamW.
 """
@@ -20,7 +20,7 @@ import torch
 
 from raypeft.core.spec import Generation
 from raypeft.methods import METHODS, bind_method
-from raypeft.models import enable_gradient_checkpointing
+from raypeft.models.families import UNET
 from raypeft.models.stable_diffusion import SD1_CONFIG, make_unet
 from raypeft.tasks import Encoded, Generate
 from raypeft.train.cost import PeakMemory
@@ -67,7 +67,7 @@ def measure(method: str, options: argparse.Namespace) -> dict[str, float]:
     counts = bind_method(method).apply(unet)
     applied = time.perf_counter() - clock
     if options.gradient_checkpointing:
-        enable_gradient_checkpointing(unet)
+        UNET.recompute(unet)
     shape = (options.batch, 4, options.latents, options.latents)
     encoded = Encoded(
         mean=torch.randn(shape).half(),

@@ -18,7 +18,7 @@ def plan_warnings(plan: Plan) -> list[str]:
 
 def _few_test_images(plan: Plan) -> list[str]:
     sources = dict.fromkeys(
-        cell.dataset for cell in plan.sweep.cells if bind_model(cell.model).task == "classify"
+        cell.dataset for cell in plan.sweep.cells if bind_model(cell.model).kind.task == "classify"
     )
     found = []
     for data in map(plan.data.__getitem__, sources):

@@ -174,7 +174,7 @@ def _pair(cell: Cell) -> tuple[str, str]:
 def _is_frozen(plan: Plan, cell: Cell) -> bool:
     """Of a trial with one worker."""
     counts = count_method(cell.model, cell.method, num_classes=len(plan.data[cell.dataset].classes))
-    return is_frozen(bind_model(cell.model).task, plan.sweep.recipe, counts.backbone)
+    return is_frozen(bind_model(cell.model).kind.task, plan.sweep.recipe, counts.backbone)
 
 
 def _frozen_images(plan: Plan, cell: Cell) -> int:

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from raypeft.core.errors import ConfigError, list_problems
 from raypeft.core.plugins import Name, Plugin, check_origin, names_in
+from raypeft.core.registry import parse_call, write_call
 from raypeft.core.sources import dataset_label, parse_source
 from raypeft.core.spec import Cell, Sweep, model_label
 from raypeft.methods import bind_method, check_family
-from raypeft.models import bind_model, canonical_model, image_size_of
+from raypeft.models import bind_model, image_size_of
 
 
 def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
@@ -50,7 +51,7 @@ def canonical_sweep(sweep: Sweep) -> Sweep:
         replace(
             cell,
             method=bind_method(cell.method).canonical(bind_model(cell.model).family),
-            model=canonical_model(cell.model),
+            model=write_call(*parse_call(cell.model, kind="model")),
         )
         for cell in sweep.cells
     )
@@ -66,7 +67,7 @@ def registered_names(cell: Cell) -> list[Name]:
 def _check_cell(cell: Cell, sweep: Sweep) -> None:
     model = bind_model(cell.model)
     check_family(bind_method(cell.method).method, model=cell.model, family=model.family)
-    if model.task == "generate" and sweep.recipe.augmentation is not None:
+    if model.kind.task == "generate" and sweep.recipe.augmentation is not None:
         raise ConfigError(
             f"augmentation does not reach {cell.model}, whose images are encoded once; leave it out"
         )

@@ -1,7 +1,7 @@
 """Sweep -> cells and trials: every check that can be made before a trial starts."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from raypeft.core.sources import dataset_label
 from raypeft.core.spec import (
     FEWEST_IMAGES,
     Cell,
+    Recipe,
     Search,
     Stage,
     Sweep,
@@ -27,7 +28,7 @@ from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.launch.names import canonical_sweep, check_names, registered_names
 from raypeft.metrics.superseded import superseded
-from raypeft.models import bind_model, image_size_of, store_weights, weights_digest
+from raypeft.models import Model, bind_model, image_size_of, store_weights, weights_digest
 from raypeft.store import Store
 from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord, SubsetRecord
 
@@ -95,7 +96,7 @@ class Plan:
 
     def _spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
         model, recipe = bind_model(cell.model), self.sweep.recipe
-        generation = recipe.generates_by if model.task == "generate" else None
+        generation = recipe.generates_by if model.kind.task == "generate" else None
         return TrialSpec(
             cell=cell,
             stage="final",
@@ -116,7 +117,7 @@ class Plan:
         The row of a final run holds every metric, so each plug-in with one counts there.
         """
         used = plugins_of(registered_names(cell), among=self.plugins)
-        if stage == "final" and bind_model(cell.model).task == "classify":
+        if stage == "final" and bind_model(cell.model).kind.task == "classify":
             used += tuple(one for one in self.plugins if "metric" in dict(one.names))
         return tuple(sorted({plugin.digest for plugin in used}))
 
@@ -200,12 +201,11 @@ def make_plan(
     data: dict[str, Prepared] = {}
     problems: list[RaypeftError] = []
     for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
+        used = {models[cell.model] for cell in sweep.cells if cell.dataset == source}
         try:
             data[source] = prepare(
                 source,
-                sizes={
-                    _size_and_interpolation(sweep, cell) for cell in sweep.cells if cell.dataset == source
-                },
+                sizes={(image_size_of(one, sweep.recipe.image_size), one.interpolation) for one in used},
                 split=sweep.split,
                 split_seed=sweep.split_seed,
                 cache_dir=store.cache,
@@ -213,7 +213,7 @@ def make_plan(
                 allow_leakage=sweep.allow_leakage,
                 watch=watch,
             )
-            _check_tasks(sweep, source, data[source])
+            _check_tasks(used, data[source], sweep.recipe)
         except DataError as error:
             problems.append(error)
     if problems:
@@ -234,10 +234,9 @@ def _check_distinct(plan: Plan) -> None:
             )
 
 
-def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
+def _check_tasks(models: Collection[Model], data: Prepared, recipe: Recipe) -> None:
     """Raises: ConfigError, DataError, WeightsError where models cannot be scored on `data`."""
-    models = {cell.model for cell in sweep.cells if cell.dataset == source}
-    to_classify = sorted(model for model in models if bind_model(model).task == "classify")
+    to_classify = sorted(model.name for model in models if model.kind.task == "classify")
     if to_classify and len(data.classes) < 2:
         raise DataError(
             f"{data.name}: one class only, '{data.classes[0]}'; {', '.join(to_classify)} classify, which "
@@ -246,13 +245,8 @@ def _check_tasks(sweep: Sweep, source: str, data: Prepared) -> None:
     if len(to_classify) < len(models):
         from raypeft.train.extractor import check_extractor  # torch takes seconds to import
 
-        check_extractor(sweep.recipe.generates_by.features, data=data)
+        check_extractor(recipe.generates_by.features, data=data)
         if (num_test := len(data.cases("test"))) < FEWEST_IMAGES:
             raise DataError(
                 f"{data.name}: {count(num_test, 'test image')}; FID needs {FEWEST_IMAGES} or more: add images"
             )
-
-
-def _size_and_interpolation(sweep: Sweep, cell: Cell) -> tuple[int, str]:
-    model = bind_model(cell.model)
-    return image_size_of(model, sweep.recipe.image_size), model.interpolation

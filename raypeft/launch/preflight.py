@@ -137,7 +137,7 @@ def _predicted_bytes(plan: Plan, cell: Cell) -> int:
     data = plan.data[cell.dataset]
     num_test = len(data.cases("test"))
     model = bind_model(cell.model)
-    if model.task == "classify":
+    if model.kind.task == "classify":
         return num_test * 4 * len(data.classes)
     side = image_size_of(model, plan.sweep.recipe.image_size)
     num_images = plan.sweep.recipe.generates_by.num_images

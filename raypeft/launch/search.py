@@ -168,7 +168,7 @@ def open_searches(plan: Plan, ledger: Ledger) -> list[CellSearch]:
             cell,
             plan=plan,
             ledger=ledger,
-            objective=SEARCHED_BY[bind_model(cell.model).task],
+            objective=SEARCHED_BY[bind_model(cell.model).kind.task],
             donor=searches.get(donor, kept) if donor else None,
         )
     return [searches[cell] for cell in plan.sweep.cells]

@@ -5,11 +5,6 @@ from dataclasses import replace
 from raypeft.core.spec import Cell, Generation, LogUniform, Recipe, Search, Sweep
 from raypeft.models import bind_model
 
-SMALL = {  # family -> a backbone with installed weights
-    "conv": "efficientnet_lite0",
-    "vit": "vit_nano",
-    "unet": "sd_nano",
-}
 IMAGE_SIZE = 40  # pixels; below it efficientnet_lite0's last map is 1 x 1
 SEARCH = Search(trials=2, lookback=2, grace_epochs=1)
 FINAL_SEEDS = {"classify": 1, "generate": 2}
@@ -28,32 +23,33 @@ def smoke(sweep: Sweep) -> Sweep:
     Classifiers see a tenth of the data and have one final seed; text-to-image models, whose scores need
     more to say anything, the sweep's own fractions and two seeds.
     """
-    families = {cell.model: bind_model(cell.model).family for cell in sweep.cells}
-    generates = "unet" in families.values()
-    cells = dict.fromkeys(_small(cell, families[cell.model]) for cell in sweep.cells)
+    cells = dict.fromkeys(map(_small, sweep.cells))
+    small = [bind_model(cell.model) for cell in cells]
+    generates = any(model.kind.task == "generate" for model in small)
+    any_size = not all(model.fixed_size for model in small)
     return replace(
         sweep,
         name=f"{sweep.name}_smoke",
         cells=tuple(cells),
         search=replace(SEARCH, lr=DRAWING_LR if generates else sweep.search.lr),
-        recipe=_recipe(sweep, set(families.values())),
+        recipe=_recipe(sweep, generates=generates, image_size=IMAGE_SIZE if any_size else None),
         final_seeds=sweep.final_seeds[: FINAL_SEEDS["generate" if generates else "classify"]],
         split="auto",
     )
 
 
-def _small(cell: Cell, family: str) -> Cell:
-    fraction = cell.fraction if family == "unet" else 0.1
-    return replace(cell, model=SMALL[family], dataset="digits", fraction=fraction)
+def _small(cell: Cell) -> Cell:
+    family = bind_model(cell.model).kind
+    fraction = cell.fraction if family.task == "generate" else 0.1
+    return replace(cell, model=family.small, dataset="digits", fraction=fraction)
 
 
-def _recipe(sweep: Sweep, families: set[str]) -> Recipe:
-    generates = "unet" in families
+def _recipe(sweep: Sweep, *, generates: bool, image_size: int | None) -> Recipe:
     return replace(
         sweep.recipe,
         epochs=6 if generates else 2,
         batch_size=32,
         micro_batch_size=32,
-        image_size=IMAGE_SIZE if "conv" in families else None,
+        image_size=image_size,
         generation=DRAWING if generates else None,
     )

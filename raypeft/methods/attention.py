@@ -13,15 +13,11 @@ from torch import nn
 from raypeft.methods.base import count_parameters, register_method
 from raypeft.methods.bias import bias
 from raypeft.methods.norm import NORMS, norm
-
-
-def _spatial_transformers(model: nn.Module) -> list[nn.Module]:
-    """Those of a U-Net; none in a ViT."""
-    return [module for module in model.modules() if type(module).__name__ == "Transformer2DModel"]
+from raypeft.models.families import modules_called
 
 
 def _count(model: nn.Module) -> int:
-    if transformers := _spatial_transformers(model):
+    if transformers := modules_called("Transformer2DModel", model):
         return sum(count_parameters(module) for module in transformers)
     position = getattr(model, "pos_embed", None)
     blocks = [count_parameters(block.attn) for block in model.blocks]  # type: ignore[union-attr]
@@ -29,7 +25,7 @@ def _count(model: nn.Module) -> int:
 
 
 def _count_union(model: nn.Module) -> int:
-    inside = {id(part) for module in _spatial_transformers(model) for part in module.modules()}
+    inside = {id(part) for module in modules_called("Transformer2DModel", model) for part in module.modules()}
     outside = [module for module in model.modules() if id(module) not in inside]
     weights = sum(module.weight.numel() for module in outside if isinstance(module, NORMS))
     biases = (getattr(module, "bias", None) for module in outside)

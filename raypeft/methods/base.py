@@ -17,14 +17,13 @@ from raypeft.core.canonical import settled
 from raypeft.core.errors import ConfigError, IncompatibleError
 from raypeft.core.registry import Registry, parse_call, write_call
 from raypeft.methods.decay import declare_weights
+from raypeft.models.families import CONV, FamilyName, classifier
 
-Family = Literal["conv", "vit", "unet"]
 Apply = Callable[..., None]
 Count = Callable[..., int]
 Merge = Callable[[nn.Module], None]
 Hook = Callable[..., torch.Tensor]
 Trait = bool | Callable[..., bool]  # of a method whatever its options, or else (**options) -> bool
-BLOCKS = ("layer1", "layer2", "layer3", "layer4", "blocks")  # timm's ResNets; EfficientNets and kin
 
 
 def already_plain(model: nn.Module) -> None:
@@ -36,7 +35,7 @@ class Method:
     """One way to make a frozen network trainable with few parameters."""
 
     name: str
-    families: frozenset[Family]
+    families: frozenset[FamilyName]
     paper: str
     apply: Apply  # (model, **options)
     count: Count  # (plain model, **options) -> trainable parameters without the head, from layer shapes
@@ -47,7 +46,7 @@ class Method:
     peft_config: (
         Callable[..., dict[str, Any]] | None
     )  # (model, **options) -> adapter_config.json, if `peft` reads it
-    defaults: Mapping[Family, Mapping[str, Any]]  # by family, of options whose default is None
+    defaults: Mapping[FamilyName, Mapping[str, Any]]  # by family, of options whose default is None
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -94,7 +93,7 @@ class BoundMethod:
         """Whether the output is unchanged before the first step."""
         return self._answer(self.method.keeps_output)
 
-    def canonical(self, family: Family) -> str:
+    def canonical(self, family: FamilyName) -> str:
         """The one spelling on a family of models: options sorted, those at their defaults left out."""
         method = self.method
         plain = {**method.options, **method.defaults.get(family, {})}
@@ -170,7 +169,7 @@ METHODS: Registry[Method] = Registry("method")
 def register_method(
     name: str,
     *,
-    families: set[Family],
+    families: set[FamilyName],
     paper: str,
     count: Count,
     trains_batch_norm: Trait = False,
@@ -178,7 +177,7 @@ def register_method(
     decays: Collection[str] = (),
     merge: Merge | None = already_plain,
     peft_config: Callable[..., dict[str, Any]] | None = None,
-    defaults: Mapping[Family, Mapping[str, Any]] | None = None,
+    defaults: Mapping[FamilyName, Mapping[str, Any]] | None = None,
 ) -> Callable[[Apply], Apply]:
     """Register the decorated function as the method `name`; one function may carry several names."""
 
@@ -240,7 +239,7 @@ def _check_count(value: Any, default: Any) -> None:
         raise ValueError("at least 1")
 
 
-def check_family(method: Method, *, model: str, family: Family) -> None:
+def check_family(method: Method, *, model: str, family: FamilyName) -> None:
     """Raises: IncompatibleError when the method does not fit the family of a model."""
     if family not in method.families:
         fitting = [name for name, entry in METHODS.items() if family in entry.families]
@@ -248,15 +247,6 @@ def check_family(method: Method, *, model: str, family: Family) -> None:
             f"method '{method.name}' does not fit model '{model}' (family {family}; it fits "
             f"{', '.join(sorted(method.families))}); methods for {model}: {', '.join(fitting)}"
         )
-
-
-def classifier(model: nn.Module) -> nn.Module | None:
-    """The head of a timm model; None for a network without one (the U-Net)."""
-    if not hasattr(model, "get_classifier"):
-        return None
-    head = model.get_classifier()  # type: ignore[operator]
-    assert isinstance(head, nn.Module), "timm's get_classifier returned no module"
-    return head
 
 
 def backbone_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -271,7 +261,7 @@ def block_convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
     return [
         (name, module)
         for name, module in backbone_modules(model)
-        if isinstance(module, nn.Conv2d) and name.split(".")[0] in BLOCKS and "downsample" not in name
+        if isinstance(module, nn.Conv2d) and name.split(".")[0] in CONV.blocks and "downsample" not in name
     ]
 
 

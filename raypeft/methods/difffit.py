@@ -11,6 +11,7 @@ from torch import nn
 
 from raypeft.methods.base import backbone_modules, register_method, remove_hook, scale_rows
 from raypeft.methods.norm import NORMS
+from raypeft.models.families import modules_called
 
 PROJECTIONS = ("to_q", "to_k", "to_v")
 
@@ -18,14 +19,12 @@ PROJECTIONS = ("to_q", "to_k", "to_v")
 def _sites(model: nn.Module) -> list[tuple[nn.Module, nn.Linear]]:
     """The modules whose output a gamma scales, and the linear layer that this output comes from."""
     sites: list[tuple[nn.Module, nn.Linear]] = []
-    for _, block in backbone_modules(model):
-        if type(block).__name__ != "BasicTransformerBlock":
-            continue
+    for block in modules_called("BasicTransformerBlock", model):
         for attention in (block.attn1, block.attn2):
-            linears = [*(getattr(attention, name) for name in PROJECTIONS), attention.to_out[0]]  # type: ignore[index, union-attr]
+            linears = [*(getattr(attention, name) for name in PROJECTIONS), attention.to_out[0]]
             sites += [(linear, linear) for linear in linears]
-            sites.append((attention, attention.to_out[0]))  # type: ignore[arg-type, index, union-attr]
-        sites.append((block.ff, block.ff.net[-1]))  # type: ignore[arg-type, index, union-attr]
+            sites.append((attention, attention.to_out[0]))
+        sites.append((block.ff, block.ff.net[-1]))
     return sites
 
 

@@ -6,7 +6,8 @@ Adds:    nothing.     Step 0: output unchanged.     Buffers: BatchNorm statistic
 
 from torch import nn
 
-from raypeft.methods.base import classifier, count_parameters, register_method
+from raypeft.methods.base import count_parameters, register_method
+from raypeft.models.families import classifier
 
 
 def _count(model: nn.Module) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from raypeft.methods.base import backbone_modules, register_method, remove_hook
+from raypeft.models.families import UNET
 
 VIT_TARGETS, UNET_TARGETS = ("qkv",), ("to_q", "to_k", "to_v", "to_out.0")
 VIT_RANK, UNET_RANK = 16, 4
@@ -23,8 +24,7 @@ VIT_RANK, UNET_RANK = 16, 4
 
 def targets(model: nn.Module) -> tuple[list[nn.Linear], int]:
     """The projections that get a pair, and the default rank."""
-    is_unet = hasattr(model, "down_blocks")
-    suffixes, rank = (UNET_TARGETS, UNET_RANK) if is_unet else (VIT_TARGETS, VIT_RANK)
+    suffixes, rank = (UNET_TARGETS, UNET_RANK) if UNET.fits(model) else (VIT_TARGETS, VIT_RANK)
     found = [
         module
         for name, module in backbone_modules(model)

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import nn
 
-from raypeft.methods.base import Family, block_convolutions, register_method
+from raypeft.methods.base import block_convolutions, register_method
 from raypeft.methods.peft_layers import (
     describe_config,
     insert_adapters,
@@ -29,6 +29,7 @@ from raypeft.methods.peft_layers import (
     merge_adapters,
     ungrouped_convolutions,
 )
+from raypeft.models.families import FamilyName
 
 Site = nn.Linear | nn.Conv2d
 
@@ -38,7 +39,7 @@ class Adapter:
     """One kind of adapter: where it goes, what `peft` calls its configuration, what it adds per site."""
 
     paper: str
-    families: frozenset[Family]
+    families: frozenset[FamilyName]
     config: str  # class in `peft`
     rank: str  # `peft`'s name of the option that raypeft calls rank
     default: int
@@ -84,7 +85,7 @@ def _near_square(number: int) -> tuple[int, int]:
     return small, number // small
 
 
-ANY: frozenset[Family] = frozenset({"conv", "vit"})
+ANY: frozenset[FamilyName] = frozenset({"conv", "vit"})
 ADAPTERS = {
     "dora": Adapter(
         paper="Liu et al., ICML 2024, equation 5",

@@ -23,7 +23,8 @@ import torch
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
-from raypeft.methods.base import block_convolutions, classifier, register_method, remove_hook
+from raypeft.methods.base import block_convolutions, register_method, remove_hook
+from raypeft.models.families import classifier
 
 Kernels = Literal["all", "3x3"]
 

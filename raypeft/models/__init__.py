@@ -1,4 +1,4 @@
-"""One backbone family per file; importing this room registers them."""
+"""The backbones, of the families in families.py; importing this room registers them."""
 
 from raypeft.models import efficientnet, hub, stable_diffusion, vit
 from raypeft.models.base import MODELS, Model
@@ -6,9 +6,7 @@ from raypeft.models.build import (
     RANDOM,
     bind_model,
     build_model,
-    canonical_model,
     check_weights,
-    enable_gradient_checkpointing,
     image_size_of,
     store_weights,
     stored_model,
@@ -26,10 +24,8 @@ __all__ = [
     "bind_model",
     "build_model",
     "cached_weights",
-    "canonical_model",
     "check_weights",
     "efficientnet",
-    "enable_gradient_checkpointing",
     "hub",
     "image_size_of",
     "load_weights",

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from raypeft.core.errors import UnknownNameError
 from raypeft.core.registry import Registry
-from raypeft.core.spec import Preprocessing, Task
+from raypeft.core.spec import Preprocessing
+from raypeft.models.families import FAMILIES, Family, FamilyName
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,10 +22,13 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """A backbone and its pretrained weights; `mean` and `std` are per channel, of images in [0, 1]."""
+    """A backbone and its pretrained weights; `mean` and `std` are per channel, of images in [0, 1].
+
+    `family` is "conv", "vit" or "unet".
+    """
 
     name: str
-    family: Literal["conv", "vit", "unet"]
+    family: FamilyName
     architecture: str  # timm's name or the hub's, or raypeft's own where there is none
     source: str  # pre-training data, paper, licence
     input_size: int  # pixels
@@ -36,11 +41,13 @@ class Model:
     size_step: int = 1  # pixels that an image's size is a multiple of
     given: str | None = None  # weights that its name asks for: a file, a folder, or "random"
     sha256: str | None  # of the weights file, or pipeline_digest; None: as the hub or the user has it
+    kind: Family = field(init=False, repr=False)  # that `family` names
 
-    @property
-    def task(self) -> Task:
-        """What it is trained for."""
-        return "generate" if self.family == "unet" else "classify"
+    def __post_init__(self) -> None:
+        """Raises: UnknownNameError."""
+        if self.family not in FAMILIES:
+            raise UnknownNameError(f"no family '{self.family}' of models; known: {', '.join(FAMILIES)}")
+        object.__setattr__(self, "kind", FAMILIES[self.family])
 
     @property
     def preprocessing(self) -> Preprocessing:

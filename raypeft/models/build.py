@@ -16,7 +16,6 @@ from raypeft.models.base import MODELS, Model
 from raypeft.models.hub import TIMM, timm_model
 from raypeft.models.stable_diffusion import (
     DIFFUSERS,
-    UNET_WEIGHTS,
     copy_pipeline,
     diffusers_model,
     folder_model,
@@ -50,16 +49,11 @@ def bind_model(text: str) -> Model:
     weights = options.get(WEIGHTS)
     if list(options) != [WEIGHTS] or not isinstance(weights, str):
         raise ConfigError(f"model '{text}': the one option is weights='random' or weights='FILE'")
-    if entry.family == "unet":
+    if entry.kind.pipeline_part:
         if weights == RANDOM:
             raise ConfigError(f"model '{text}': a pipeline without trained weights draws noise; leave it out")
         entry = folder_model(entry, Path(weights).expanduser())
     return replace(entry, name=text, given=weights, sha256=None, weights=lambda: Path(weights).expanduser())
-
-
-def canonical_model(text: str) -> str:
-    """The one spelling of a model's name. Raises: ConfigError."""
-    return write_call(*parse_call(text, kind="model"))
 
 
 def build_model(model: Model, *, num_classes: int) -> nn.Module:
@@ -71,32 +65,21 @@ def build_model(model: Model, *, num_classes: int) -> nn.Module:
     """
     import torch
 
-    if model.family == "unet":
-        unet = model.make()
-        load_weights(unet, model.weights() / UNET_WEIGHTS)
-        return unet
     if model.given == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # one random network, whatever the trial's seed: its digest names it
             network = model.make()
     else:
         network = model.make()
-        weights_digest(model)
-        load_weights(network, model.weights())
-    network.reset_classifier(num_classes)  # type: ignore[operator]
-    if model.family == "conv":
-        # Faster; and before a method inserts anything: `peft` views its own weights as matrices, which
-        # a 3 x 3 convolution's are not in this format.
+        if model.sha256 is not None:
+            weights_digest(model)  # which compares it
+        load_weights(network, model.weights() / model.kind.pipeline_part)
+    model.kind.reset_head(network, num_classes)
+    if model.kind.is_channels_last:
+        # Before a method inserts anything: `peft` views its own weights as matrices, which a 3 x 3
+        # convolution's are not in this format.
         network = network.to(memory_format=torch.channels_last)
     return network
-
-
-def enable_gradient_checkpointing(network: nn.Module) -> None:
-    """Have `network` compute its activations again in the backward pass instead of keeping them."""
-    if hasattr(network, "enable_gradient_checkpointing"):
-        network.enable_gradient_checkpointing()  # type: ignore[operator]
-    else:
-        network.set_grad_checkpointing(True)  # type: ignore[operator]
 
 
 @functools.cache
@@ -109,7 +92,7 @@ def weights_digest(model: Model) -> str:
         return RANDOM
     path = model.weights()
     try:
-        digest = pipeline_digest(path) if model.family == "unet" else _file_digest(path)
+        digest = pipeline_digest(path) if model.kind.pipeline_part else _file_digest(path)
     except OSError as error:
         raise WeightsError(
             f"weights of {model.name}: {path}: {error.strerror}; give a file that exists, or reinstall "
@@ -145,13 +128,12 @@ def store_weights(model: Model, *, cache_dir: Path) -> None:
         return
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if model.family == "unet":
-        build_model(model, num_classes=0)
+    load_weights(model.make(), model.weights() / model.kind.pipeline_part)
+    if model.kind.pipeline_part:
         open_frozen_parts(model.weights()).open_all()
         shutil.rmtree(temporary, ignore_errors=True)
         copy_pipeline(model.weights(), temporary)
     else:
-        load_weights(model.make(), model.weights())
         shutil.copyfile(model.weights(), temporary)
     temporary.replace(target)
 

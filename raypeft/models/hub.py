@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
 from raypeft.models.base import MODELS, Model, Triple, register_model
+from raypeft.models.families import CONV, FAMILIES, VIT, Family, FamilyName
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +29,7 @@ _ON_HUB: list[str] = []  # names of the models whose weights come from there
 
 
 def _register(
-    name: str, family: Literal["conv", "vit"], timm_id: str, normalisation: tuple[Triple, Triple], source: str
+    name: str, family: FamilyName, timm_id: str, normalisation: tuple[Triple, Triple], source: str
 ) -> None:
     mean, std = normalisation
     _ON_HUB.append(name)
@@ -39,7 +40,7 @@ def _register(
             architecture=timm_id,
             source=source,
             input_size=224,
-            fixed_size=family == "vit",
+            fixed_size=FAMILIES[family].fixed_size,
             mean=mean,
             std=std,
             interpolation="bicubic",
@@ -107,11 +108,11 @@ def timm_model(identifier: str) -> Model:
     family = _family(identifier, network)
     return Model(
         name=f"{TIMM}{identifier}",
-        family=family,
+        family=family.name,
         architecture=identifier,
         source=f"timm; {cfg.get('license') or 'licence not named'}",
         input_size=cfg["input_size"][-1],
-        fixed_size=family == "vit" or bool(cfg.get("fixed_input_size")),
+        fixed_size=family.fixed_size or bool(cfg.get("fixed_input_size")),
         mean=cfg["mean"],
         std=cfg["std"],
         interpolation="bilinear" if cfg["interpolation"] == "bilinear" else "bicubic",
@@ -121,19 +122,16 @@ def timm_model(identifier: str) -> Model:
     )
 
 
-def _family(identifier: str, network: nn.Module) -> Literal["conv", "vit"]:
-    from timm.models import VisionTransformer
+def _family(identifier: str, network: nn.Module) -> Family:
     from torch import nn
 
     if not isinstance(network.get_classifier(), nn.Linear):  # type: ignore[operator]
         raise ConfigError(
             f"model '{TIMM}{identifier}': its classifier is not one linear layer; choose another"
         )
-    if isinstance(network, VisionTransformer):
-        return "vit"
-    kinds = {type(module).__name__.lower() for module in network.modules()}
-    if any(isinstance(m, nn.Conv2d) for m in network.modules()) and not any("attention" in k for k in kinds):
-        return "conv"
+    for family in (VIT, CONV):
+        if family.fits(network):
+            return family
     raise ConfigError(
         f"model '{TIMM}{identifier}' ({type(network).__name__}) is neither convolutional nor a plain "
         "VisionTransformer; raypeft's methods do not know its layers"

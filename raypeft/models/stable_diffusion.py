@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from raypeft.core.errors import WeightsError
 from raypeft.models.base import Model, register_model
+from raypeft.models.families import UNET
 
 if TYPE_CHECKING:
     from torch import nn
 
 DIFFUSERS = "diffusers:"
-UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+UNET_WEIGHTS = UNET.pipeline_part
 NEEDED = (
     "unet/config.json",
     UNET_WEIGHTS,

@@ -17,8 +17,8 @@ from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets.pixels import Display
 from raypeft.methods import BoundMethod, bind_method
-from raypeft.methods.base import classifier
 from raypeft.models import Model, bind_model, build_model, check_weights, read_weights, stored_model
+from raypeft.models.families import classifier
 from raypeft.store import Store
 from raypeft.store.store import CARD, bytes_of_adapter
 
@@ -49,7 +49,7 @@ def save_adapter(
     config = _config(method, backbone, model)
     for name, content in ((CONFIG, config), (ABOUT, _about(spec, classes, display))):
         (temporary / name).write_text(json.dumps(content, indent=1))
-    if backbone.family == "unet" and method.method.peft_config:
+    if backbone.kind.task == "generate" and method.method.peft_config:
         _save_for_diffusers(temporary, _public_tensors(model, method), config)
     if card:
         (temporary / CARD).write_text(card, encoding="utf-8")

@@ -13,7 +13,6 @@ from raypeft.methods.svdiff import decompose, decompositions, svdiff
 from raypeft.models import (
     Model,
     build_model,
-    enable_gradient_checkpointing,
     open_frozen_parts,
     stored_model,
 )
@@ -67,10 +66,10 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
     seed_everything(spec)
     model, counts = build_network(method, backbone, spec, context, num_classes=len(data.classes))
     if spec.recipe.gradient_checkpointing:
-        enable_gradient_checkpointing(model)
-    precision = prepare_network(model, precision=spec.recipe.precision, device=context.device)
+        backbone.kind.recompute(model)
+    precision = prepare_network(model, backbone.kind, precision=spec.recipe.precision, device=context.device)
     context = replace(context, precision=precision)
-    make = _classify if backbone.task == "classify" else _generate
+    make = _classify if backbone.kind.task == "classify" else _generate
     task = make(spec, context, backbone, data, images)
     model = model if context.workers.sharded else model.to(context.device)
     trial = Trial(
@@ -98,7 +97,7 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
 def _made_faster(trial: Trial) -> Trial:
     """With features in place of images where the head alone trains; else, on a GPU, with compiled blocks."""
     spec, context, recipe = trial.spec, trial.context, trial.spec.recipe
-    if is_frozen(trial.backbone.task, recipe, trial.counts.trainable - trial.counts.head):
+    if is_frozen(trial.backbone.kind.task, recipe, trial.counts.trainable - trial.counts.head):
         assert isinstance(trial.task, Classify), "a U-Net has no head"
         take_frozen_features(
             spec,
@@ -114,7 +113,7 @@ def _made_faster(trial: Trial) -> Trial:
         size = trial.micro_batch_size if is_short else recipe.batch_size
         return replace(trial, trained=Head(trial.model), micro_batch_size=size)
     if context.device.type == "cuda":
-        compile_blocks(trial.model, kind=f"{spec.cell.method} on {spec.cell.model}")
+        compile_blocks(trial.model, trial.backbone.kind, kind=f"{spec.cell.method} on {spec.cell.model}")
     return trial
 
 

@@ -52,7 +52,7 @@ def model_card(
 ) -> str:
     """The text of README.md. `n_train`: images of the fraction; `tested`: None of a text-to-image model."""
     known = {name: metrics[f"test/{name}"] for name in METRICS if f"test/{name}" in metrics}
-    reference = REFERENCES[backbone.task]
+    reference = REFERENCES[backbone.kind.task]
     untrained = {name: metrics[key] for name in known if (key := reference.of(f"test/{name}")) in metrics}
     intervals = case_intervals(tested) if tested is not None else {}
     lines = ["---", *_header(spec, backbone, data, known), "---", "", f"# {_escaped(str(spec.cell))}", ""]
@@ -74,7 +74,7 @@ def model_card(
         *(f"- {limit}" for limit in LIMITS),
         "",
         *_backbone(label, backbone, spec.weights_digest),
-        *_loading(backbone.task),
+        *_loading(backbone.kind.task),
     ]
     return "\n".join(lines) + "\n"
 
@@ -103,7 +103,7 @@ def case_intervals(tested: Answers) -> dict[str, tuple[float, float]]:
 
 def _header(spec: TrialSpec, backbone: Model, data: Prepared, scores: Mapping[str, float]) -> Iterator[str]:
     """YAML; JSON's texts are YAML's too."""
-    task = "image-classification" if backbone.task == "classify" else "text-to-image"
+    task = "image-classification" if backbone.kind.task == "classify" else "text-to-image"
     yield f"pipeline_tag: {task}"
     yield f"tags: {_yaml(['raypeft', 'medical', visible(spec.cell.method)])}"
     if backbone.given is None:

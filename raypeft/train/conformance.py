@@ -25,11 +25,10 @@ from raypeft.core.errors import IncompatibleError
 from raypeft.core.foreign import described, place_of
 from raypeft.core.plugins import check_origin, import_carried, loaded_plugins, plugins_of
 from raypeft.methods import bind_method
-from raypeft.methods.base import Family, classifier
 from raypeft.methods.decay import decayed_names
-from raypeft.models import enable_gradient_checkpointing
+from raypeft.models.families import FAMILIES, FamilyName, classifier
 from raypeft.train.adapter import load_tensors, save_tensors
-from raypeft.train.subjects import BATCH, FAMILIES, STEPS, Subject, descend
+from raypeft.train.subjects import BATCH, STEPS, Subject, descend
 
 
 class NotConformingError(Exception):
@@ -41,7 +40,7 @@ class Finding:
     """One check of one method on one family; `passed` is None where the check does not apply."""
 
     method: str
-    family: Family
+    family: FamilyName
     check: str
     passed: bool | None
     detail: str = ""
@@ -57,8 +56,8 @@ def check_methods(methods: Sequence[str]) -> list[Finding]:
     subjects = [
         Subject(method=one, family=family)
         for one in bound
-        for family in FAMILIES
-        if family in one.method.families
+        for family in FAMILIES.values()
+        if family.name in one.method.families
     ]
     num_threads = torch.get_num_threads()
     # One thread here and in the other processes: equal bits need equal numbers of threads, since a
@@ -153,7 +152,7 @@ def _survives_deepcopy(subject: Subject) -> None:
 
 def _survives_checkpointing(subject: Subject) -> None:
     plain, saving = subject.adapted(), subject.adapted()
-    enable_gradient_checkpointing(saving)
+    subject.family.recompute(saving)
     _same_gradients(subject, plain, saving)
 
 
@@ -223,7 +222,7 @@ def _find(subject: Subject, name: str, check: Callable[[Subject], None]) -> Find
         place = place_of(error)
         passed, detail = False, f"{place}: {described(error)}" if place else described(error)
     return Finding(
-        method=subject.method.text, family=subject.family, check=name, passed=passed, detail=detail
+        method=subject.method.text, family=subject.family.name, check=name, passed=passed, detail=detail
     )
 
 
@@ -239,7 +238,7 @@ def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproc
     names = [("method", subject.method.method.name) for subject in subjects]
     plugins = plugins_of(names, among=loaded_plugins())
     job = {
-        "subjects": [[subject.method.text, subject.family] for subject in subjects],
+        "subjects": [[subject.method.text, subject.family.name] for subject in subjects],
         "plugins": [plugin.to_dict() for plugin in plugins],
     }
     (root / "job.json").write_text(json.dumps(job))
@@ -260,7 +259,11 @@ def _collect(
     errors = {role: _last_words(worker) for role, worker in workers.items()}
     return [
         Finding(
-            method=subject.method.text, family=subject.family, check=check, passed=not detail, detail=detail
+            method=subject.method.text,
+            family=subject.family.name,
+            check=check,
+            passed=not detail,
+            detail=detail,
         )
         for role, check in (("load", LOADS), ("0", PARALLEL))
         for subject, detail in zip(
@@ -331,7 +334,7 @@ def _work(role: str, root: Path) -> None:
         )
     details = []
     for number, (method, family) in enumerate(job["subjects"]):
-        subject = Subject(method=bind_method(method), family=family)
+        subject = Subject(method=bind_method(method), family=FAMILIES[family])
         found = _find(
             subject,
             role,

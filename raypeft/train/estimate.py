@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +13,6 @@ from raypeft.methods import ParameterCounts, bind_method
 from raypeft.models import bind_model, image_size_of
 
 BATCH = 2  # images that are traced; BatchNorm needs two
-TOKENS = 77  # of CLIP's text
 ADAMW_STATES = 3  # per trainable number: gradient and two moments
 
 
@@ -67,36 +65,17 @@ def _traceable(
 ) -> tuple[nn.Module, ParameterCounts, Callable[[], torch.Tensor]]:
     """The network under a method, in train mode, its counts and its forward pass; none holds numbers."""
     entry, bound = bind_model(model), bind_method(method)
-    side, is_unet = image_size_of(entry, image_size), entry.family == "unet"
+    pixels, family = image_size_of(entry, image_size), entry.kind
     with torch.device("meta"):
         network = entry.make()
-        if not is_unet:
-            network.reset_classifier(num_classes)  # type: ignore[operator]
+        family.reset_head(network, num_classes)
         counts = bound.apply(network)
     # On the meta device itself attention is no fused kernel, and keeps its maps.
     with FakeTensorMode(allow_non_fake_inputs=True):
         network.to_empty(device="cpu")
-        forward = (
-            _denoise(network, side / entry.input_size, num_images)
-            if is_unet
-            else _classify(network, side, num_images)
-        )
+        inputs = family.inputs(network, num_images, pixels, pixels / entry.input_size, torch.empty)
     bound.set_train_mode(network)
-    return network, counts, forward
-
-
-def _classify(network: nn.Module, side: int, num_images: int) -> Callable[[], torch.Tensor]:
-    images = torch.empty(num_images, 3, side, side)
-    return lambda: network(images)
-
-
-def _denoise(network: Any, scale: float, num_images: int) -> Callable[[], torch.Tensor]:
-    """Latents of images `scale` times as large as those of the pretraining."""
-    config = network.config
-    side = round(scale * config.sample_size)
-    latents = torch.empty(num_images, config.in_channels, side, side)
-    steps, text = torch.zeros(num_images), torch.empty(num_images, TOKENS, config.cross_attention_dim)
-    return lambda: network(latents, steps, encoder_hidden_states=text).sample
+    return network, counts, lambda: family.forward(network, inputs)
 
 
 class KeptBytes:

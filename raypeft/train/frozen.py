@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from raypeft.core.spec import Augmentation, Recipe, Task, TrialSpec
-from raypeft.methods.base import classifier
+from raypeft.models.families import classifier
 from raypeft.tasks import Classify
 from raypeft.train.context import Context
 from raypeft.train.tensors import cache_path, cut, divided_tensors

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from raypeft.core.errors import ConfigError, IncompatibleError
 from raypeft.core.files import whole_folder
 from raypeft.methods import bind_method
-from raypeft.models import Model, bind_model
+from raypeft.models import Model
+from raypeft.models.families import VIT
 from raypeft.train.predict import TrainedModel, load_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -37,8 +37,7 @@ def write_merged(adapter: Path, folder: Path, *, weights: Path | None = None) ->
 
     _free(folder)
     model = load_model(adapter, weights=weights, device="cpu")
-    entry = bind_model(model.trial.cell.model)
-    config = _config(model, entry)
+    config = _config(model)
     images = torch.randn(NUM_IMAGES, 3, model.image_size, model.image_size, generator=_generator())
     with torch.inference_mode():
         wanted = model.network(images)
@@ -52,7 +51,8 @@ def write_merged(adapter: Path, folder: Path, *, weights: Path | None = None) ->
             error = float((plain(images) - wanted).abs().max())
         if not error <= TOLERANCE * max(1.0, float(wanted.abs().max())):
             raise IncompatibleError(
-                f"{adapter}: merged into {entry.name}, the logits differ by {error:.1e}; keep the adapter"
+                f"{adapter}: merged into {model.backbone.name}, the logits differ by {error:.1e}; keep the "
+                "adapter"
             )
 
 
@@ -60,10 +60,10 @@ def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _config(model: TrainedModel, entry: Model) -> dict[str, Any]:
+def _config(model: TrainedModel) -> dict[str, Any]:
     """As timm writes to the Hugging Face Hub. Raises: IncompatibleError."""
     preprocessing = model.preprocessing
-    architecture, arguments = _architecture(entry, model.network)
+    architecture, arguments = _architecture(model.backbone, model.network)
     return {
         "architecture": architecture,
         "num_classes": len(model.classes),
@@ -71,7 +71,7 @@ def _config(model: TrainedModel, entry: Model) -> dict[str, Any]:
         "label_names": list(model.classes),
         "pretrained_cfg": {
             "input_size": [3, model.image_size, model.image_size],
-            "fixed_input_size": entry.fixed_size,
+            "fixed_input_size": model.backbone.fixed_size,
             "interpolation": preprocessing.interpolation,
             "crop_pct": 1.0,
             "crop_mode": "squash",
@@ -81,24 +81,22 @@ def _config(model: TrainedModel, entry: Model) -> dict[str, Any]:
     }
 
 
-def _architecture(entry: Model, network: nn.Module) -> tuple[str, dict[str, Any]]:
+def _architecture(entry: Model, network: Any) -> tuple[str, dict[str, Any]]:
     """The function of timm that builds the network, and its arguments."""
     import timm
-    from timm.models import VisionTransformer
 
     name = entry.architecture.partition(".")[0]
     if timm.is_model(name):
         return name, {}
-    if not isinstance(network, VisionTransformer):
+    if not VIT.fits(network):
         raise IncompatibleError(f"timm has no network '{entry.architecture}'; keep the adapter")
-    patches: Any = network.patch_embed
-    attention: Any = network.blocks[0].attn
+    patches = network.patch_embed
     return "vit_tiny_patch16_224", {  # a plain one, whose every size is an argument
         "img_size": patches.img_size[0],
         "patch_size": patches.patch_size[0],
         "embed_dim": network.embed_dim,
         "depth": len(network.blocks),
-        "num_heads": attention.num_heads,
+        "num_heads": network.blocks[0].attn.num_heads,
     }
 
 

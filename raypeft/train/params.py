@@ -42,8 +42,7 @@ def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount
     entry = bind_model(model)
     with torch.device("meta"):
         network = entry.make()
-        if entry.family != "unet":
-            network.reset_classifier(num_classes)  # type: ignore[operator]
+        entry.kind.reset_head(network, num_classes)
         counts = bind_method(method).apply(network)
     return TrainableCount(
         model=model,

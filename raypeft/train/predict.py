@@ -21,6 +21,7 @@ from raypeft.datasets.images import to_picture
 from raypeft.datasets.pixels import Display
 from raypeft.datasets.selection import Choice, count_left_out, why_not
 from raypeft.datasets.walk import walk
+from raypeft.models import Model, bind_model
 from raypeft.tasks import Classify
 from raypeft.train.adapter import load_adapter
 from raypeft.train.state import AUTOCAST, prepare_network
@@ -47,6 +48,7 @@ class TrainedModel:
     network: nn.Module  # in eval mode, on `device`
     classes: tuple[str, ...]
     trial: TrialSpec  # what was trained, without the places of data and weights
+    backbone: Model
     display: Display
     device: torch.device
 
@@ -106,7 +108,9 @@ class TrainedModel:
     def probabilities(self, inputs: Inputs) -> np.ndarray:
         """Return float32 (n, classes), rounded to float16; NaN for what could not be read."""
         recipe = self.trial.recipe
-        precision = prepare_network(self.network, precision=recipe.precision, device=self.device)
+        precision = prepare_network(
+            self.network, self.backbone.kind, precision=recipe.precision, device=self.device
+        )
         task = Classify(
             inputs.pixels,
             np.zeros(len(inputs.pixels), dtype=np.int64),
@@ -145,6 +149,7 @@ def load_model(
         network=network.to(chosen),
         classes=tuple(about["classes"]),
         trial=trial,
+        backbone=bind_model(trial.cell.model),
         display=Display.from_dict(about["display"]) if "display" in about else Display(),
         device=chosen,
     )

@@ -107,7 +107,7 @@ def _score(trial: Trial, fitted: Fit) -> tuple[dict[str, Any], tuple[str, ...]]:
     model = whole_model(trial)
     if trial.context.workers.is_first:
         columns["adapter_bytes"] = _write_adapter(trial, model, metrics, tested)
-    return columns, run_remarks(trial.backbone.task, metrics)
+    return columns, run_remarks(trial.backbone.kind.task, metrics)
 
 
 def _write_adapter(

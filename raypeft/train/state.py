@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from raypeft.core.spec import TrialSpec
+from raypeft.models.families import Family
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 """Precision -> the dtype for torch.autocast; None: plain float32."""
 
-BF16_PAYS_FROM_WIDTH = 192  # embedding width of a ViT; channels of a U-Net
+BF16_PAYS_FROM_WIDTH = 192  # of Family.width
 GRAPHS_PER_KIND = 64  # of one method on one model: batch sizes, training or not, first block or not
 
 
@@ -29,7 +30,7 @@ def seed_everything(spec: TrialSpec) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def resolve_precision(asked: str, *, model: nn.Module, device: torch.device) -> str:
+def resolve_precision(asked: str, *, width: int, device: torch.device) -> str:
     """What `auto` means here: bf16 autocast where it is faster, else fp32.
 
     A GPU gains. A CPU gains where it multiplies bf16 itself and the matrix products are large enough to
@@ -39,19 +40,17 @@ def resolve_precision(asked: str, *, model: nn.Module, device: torch.device) -> 
         return asked
     if device.type == "cuda":
         return "bf16"
-    is_unet = hasattr(model, "down_blocks")
-    width: int = model.config.block_out_channels[0] if is_unet else getattr(model, "embed_dim", 0)  # type: ignore[union-attr, index, assignment]
     multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16" if width >= BF16_PAYS_FROM_WIDTH and multiplies else "fp32"
 
 
-def prepare_network(model: nn.Module, *, precision: str, device: torch.device) -> str:
+def prepare_network(model: nn.Module, family: Family, *, precision: str, device: torch.device) -> str:
     """Compute attention in the form that is faster here, in place; returns what `precision` becomes.
 
     torch's fused kernel is slow in bf16 on a CPU, most of all backward: there timm's attention runs as
     two matrix products and a softmax. Figures in docs/log.md.
     """
-    precision = resolve_precision(precision, model=model, device=device)
+    precision = resolve_precision(precision, width=family.width(model), device=device)
     if precision == "bf16" and device.type == "cpu":
         for module in model.modules():
             if hasattr(module, "fused_attn"):
@@ -59,15 +58,15 @@ def prepare_network(model: nn.Module, *, precision: str, device: torch.device) -
     return precision
 
 
-def compile_blocks(model: nn.Module, *, kind: str) -> None:
-    """Have torch.compile replace the forward pass of a ViT's blocks, in place; names and state stay.
+def compile_blocks(model: nn.Module, family: Family, *, kind: str) -> None:
+    """Have torch.compile replace the forward pass of blocks that are alike, in place; names and state stay.
 
     `kind` names what blocks with equal code have in common, a method and a model: the next trial of that kind
     in this process uses the compiled code again, one of another kind discards it. torch keeps it on the
     machine's disk as well. Where it cannot be compiled the blocks run as they are. Figures in docs/log.md.
     """
     _begin_kind(kind)
-    for block in getattr(model, "blocks", ()) if hasattr(model, "embed_dim") else ():
+    for block in (block for name in family.alike for block in getattr(model, name, ())):
         block.compile()
 
 

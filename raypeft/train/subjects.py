@@ -1,5 +1,6 @@
 """What the conformance kit trains: a method on small networks that are the same in every process."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,10 +8,10 @@ import torch
 from torch import nn
 
 from raypeft.methods import BoundMethod
-from raypeft.methods.base import Family
+from raypeft.models.families import Family, FamilyName
 
 CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
-FAMILIES: tuple[Family, ...] = ("conv", "vit", "unet")
+PIXELS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,9 @@ class Subject:
         """A small network of the family, the same one on every call; two variants differ in shape."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(variant)
-            network = NETWORKS[self.family][variant]()
+            network = NETWORKS[self.family.name][variant]()
         # as build_model makes it
-        return network.to(memory_format=torch.channels_last) if self.family == "conv" else network
+        return network.to(memory_format=torch.channels_last) if self.family.is_channels_last else network
 
     def adapted(self, variant: int = 0) -> nn.Module:
         """That network with the method applied, the same on every call."""
@@ -59,15 +60,10 @@ class Subject:
 
     def output(self, model: nn.Module, part: slice = slice(None)) -> torch.Tensor:
         """Logits, or the U-Net's predicted noise, of a fixed batch."""
-        if self.family == "unet":
-            latents = torch.randn(BATCH, 4, 8, 8, generator=_generator(1))
-            text = torch.randn(BATCH, 5, 16, generator=_generator(3))
-            noise: torch.Tensor = model(
-                latents[part], torch.tensor([10, 200, 500, 900])[part], encoder_hidden_states=text[part]
-            ).sample
-            return noise
-        logits: torch.Tensor = model(torch.randn(BATCH, 3, 32, 32, generator=_generator(1))[part])
-        return logits
+        draw = functools.partial(torch.randn, generator=_generator(1))
+        plain = getattr(model, "module", model)  # without the data-parallel wrapper
+        inputs = self.family.inputs(plain, BATCH, PIXELS, 1.0, draw)
+        return self.family.forward(model, tuple(one[part] for one in inputs))
 
 
 def descend(model: nn.Module) -> None:
@@ -124,7 +120,7 @@ def _unet(channels: tuple[int, ...]) -> nn.Module:
     return unet
 
 
-NETWORKS: dict[Family, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+NETWORKS: dict[FamilyName, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
     "conv": (lambda: _resnet((16, 32, 32, 64)), _mobilenet),
     "vit": (lambda: _vit(32, 2), lambda: _vit(64, 3)),
     "unet": (lambda: _unet((16,)), lambda: _unet((16, 32))),

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from raypeft.core.errors import DivergedError
-from raypeft.methods.base import BLOCKS
+from raypeft.models.families import FAMILIES
 from raypeft.tasks import Task
 
 Item = TypeVar("Item")
@@ -47,7 +47,7 @@ class Workers:
         if not self.sharded:
             return DistributedDataParallel(model, forward_sync_buffers=False)
         model.to(memory_format=torch.contiguous_format)  # the only one that FSDP splits
-        for name in (*BLOCKS, "down_blocks", "up_blocks"):
+        for name in dict.fromkeys(name for family in FAMILIES.values() for name in family.blocks):
             for block in getattr(model, name, ()):
                 fully_shard(block)
         fully_shard(model)

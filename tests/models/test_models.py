@@ -35,7 +35,7 @@ from raypeft.models import (
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 ACCURACY = 0.8690  # on the 10,000 test images: docs/vit_nano.md
-CLASSIFIERS = [name for name, model in MODELS.items() if model.task == "classify"]
+CLASSIFIERS = [name for name, model in MODELS.items() if model.kind.task == "classify"]
 INSTALLED = [name for name in CLASSIFIERS if MODELS[name].sha256]  # the others' weights lie on the hub
 ON_HUB = [name for name in CLASSIFIERS if name not in INSTALLED]
 

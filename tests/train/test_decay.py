@@ -15,6 +15,7 @@ from torch import nn
 from raypeft.methods import METHODS, bind_method
 from raypeft.methods.decay import decayed_names
 from raypeft.metrics import Score
+from raypeft.models.families import FAMILIES
 from raypeft.tasks import Task
 from raypeft.train import FitSettings, fit
 from raypeft.train.subjects import Subject
@@ -77,14 +78,13 @@ def train(model, *, weight=1.0, method="ia3", **changes):
 
 
 def adapted(method: str, family: str) -> nn.Module:
-    return Subject(method=bind_method(method), family=family).adapted().double()
+    return Subject(method=bind_method(method), family=FAMILIES[family]).adapted().double()
 
 
 @pytest.mark.parametrize(("method", "family"), PAIRS)
 def test_of_what_a_method_inserts_only_weights_are_decayed(method, family):
-    plain = {
-        name for name, _ in Subject(method=bind_method(method), family=family).network().named_parameters()
-    }
+    subject = Subject(method=bind_method(method), family=FAMILIES[family])
+    plain = {name for name, _ in subject.network().named_parameters()}
     parts = [name.split(".") for name in decayed_names(adapted(method, family)) if name not in plain]
     kinds = {
         next((part for part in name if part in WEIGHTS.get(method, ())), ".".join(name)) for name in parts
@@ -164,7 +164,7 @@ def test_ia3_and_dora_train_as_a_plain_loop_around_peft_does(method, family):
     start = copy.deepcopy(ours.state_dict())
     train(ours, method=method)
 
-    network = Subject(method=bind_method(method), family=family).network().double()
+    network = Subject(method=bind_method(method), family=FAMILIES[family]).network().double()
     theirs = get_peft_model(network, CONFIGS[method, family]()).base_model.model
     theirs.load_state_dict(start)
     theirs.eval()  # as frozen BatchNorm statistics want it; there is no dropout

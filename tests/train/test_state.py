@@ -9,6 +9,7 @@ from torch._dynamo.utils import counters
 from torch._inductor.config import cpp
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from raypeft.models.families import CONV, VIT
 from raypeft.train.state import compile_blocks, prepare_network
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -29,7 +30,7 @@ class Operations(TorchDispatchMode):
 def network(precision: str, device: torch.device) -> nn.Module:
     torch.manual_seed(0)
     vit = VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=2, num_classes=3)
-    prepare_network(vit, precision=precision, device=device)
+    prepare_network(vit, VIT, precision=precision, device=device)
     return vit.eval()
 
 
@@ -55,14 +56,14 @@ def test_blocks_of_one_kind_are_compiled_once_and_give_what_they_gave():
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     plain, first, second, other = (network("fp32", CPU) for _ in range(4))
     counters.clear()
-    compile_blocks(first, kind="full on vit")
+    compile_blocks(first, VIT, kind="full on vit")
     torch.testing.assert_close(first(images), plain(images))
     graphs = counters["stats"]["unique_graphs"]
     assert graphs >= 1
-    compile_blocks(second, kind="full on vit")
+    compile_blocks(second, VIT, kind="full on vit")
     second(images)
     assert counters["stats"]["unique_graphs"] == graphs
-    compile_blocks(other, kind="lora on vit")
+    compile_blocks(other, VIT, kind="lora on vit")
     other(images)
     assert counters["stats"]["unique_graphs"] == 2 * graphs
     assert first.state_dict().keys() == plain.state_dict().keys()
@@ -74,11 +75,11 @@ def test_blocks_that_cannot_be_compiled_run_as_they_are(monkeypatch):
     plain, compiled = network("fp32", CPU), network("fp32", CPU)
     monkeypatch.setattr(cpp, "cxx", ("no-such-compiler",))
     monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
-    compile_blocks(compiled, kind="without a compiler")
+    compile_blocks(compiled, VIT, kind="without a compiler")
     torch.testing.assert_close(compiled(images), plain(images), rtol=0, atol=0)
 
 
 def test_networks_without_a_row_of_blocks_are_left_alone():
     convolutional = timm.create_model("resnet18", num_classes=3)
-    compile_blocks(convolutional, kind="full on resnet18")
+    compile_blocks(convolutional, CONV, kind="full on resnet18")
     assert not any(module._compiled_call_impl for module in convolutional.modules())

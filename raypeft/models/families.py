@@ -1,0 +1,113 @@
+"""The families of networks, and all that is special about each; nowhere else is one told from another."""
+
+# Torch takes seconds to import: listing models does without.
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from raypeft.core.spec import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+FamilyName = Literal["conv", "vit", "unet"]
+Inputs = tuple["torch.Tensor", ...]
+Draw = Callable[..., "torch.Tensor"]  # (*shape) to a tensor of that shape
+
+TOKENS = 77  # of CLIP's text
+
+
+def _images(network: Any, number: int, pixels: int, scale: float, draw: Draw) -> Inputs:
+    return (draw(number, 3, pixels, pixels),)
+
+
+def _noise_and_text(network: Any, number: int, pixels: int, scale: float, draw: Draw) -> Inputs:
+    """Latents, steps of the noise schedule, and embedded prompts."""
+    import torch
+
+    config = network.config
+    side = round(scale * config.sample_size)
+    latents = draw(number, config.in_channels, side, side)
+    return latents, torch.linspace(10, 900, number).long(), draw(number, TOKENS, config.cross_attention_dim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What networks of one kind have in common, by default of timm's; its functions take such a network."""
+
+    name: FamilyName
+    task: Task = "classify"
+    small: str  # a backbone that comes with the installation
+    fits: Callable[[nn.Module], bool]  # whether a network is of this family
+    fixed_size: bool = False  # timm's take images of one size
+    pipeline_part: str = ""  # where the weights lie in a pipeline of diffusers; "": in a file of their own
+    blocks: tuple[str, ...]  # attributes that hold the blocks
+    alike: tuple[str, ...] = ()  # those whose blocks are alike: one is compiled for all
+    is_channels_last: bool = False  # it is faster in this memory format
+    width: Callable[[Any], int] = lambda network: 0  # by which bf16 pays on a CPU; 0: it does not
+    reset_head: Callable[[Any, int], object] = lambda network, classes: network.reset_classifier(classes)
+    recompute: Callable[[Any], object] = lambda network: network.set_grad_checkpointing(True)
+    """Activations in the backward pass, instead of keeping them."""
+    inputs: Callable[[Any, int, int, float, Draw], Inputs] = _images
+    """(network, number, pixels, share of the pretraining's pixels, draw)"""
+    forward: Callable[[Any, Inputs], torch.Tensor] = lambda network, inputs: network(*inputs)
+
+
+def classifier(network: nn.Module) -> nn.Module | None:
+    """The head of a timm model; None for a network without one (the U-Net)."""
+    head: nn.Module | None = network.get_classifier() if hasattr(network, "get_classifier") else None  # type: ignore[operator]
+    return head
+
+
+def modules_called(kind: str, network: nn.Module) -> list[Any]:
+    """The modules of a class of diffusers, which takes seconds to import."""
+    return [module for module in network.modules() if type(module).__name__ == kind]
+
+
+def _is_convolutional(network: nn.Module) -> bool:
+    from torch import nn
+
+    kinds = [type(module).__name__.lower() for module in network.modules()]
+    has_attention = any("attention" in kind for kind in kinds)
+    return any(isinstance(module, nn.Conv2d) for module in network.modules()) and not has_attention
+
+
+def _is_vit(network: nn.Module) -> bool:
+    from timm.models import VisionTransformer
+
+    return isinstance(network, VisionTransformer)
+
+
+CONV = Family(
+    name="conv",
+    small="efficientnet_lite0",
+    fits=_is_convolutional,
+    blocks=("layer1", "layer2", "layer3", "layer4", "blocks"),  # ResNets; EfficientNets and kin
+    is_channels_last=True,
+)
+VIT = Family(
+    name="vit",
+    small="vit_nano",
+    fits=_is_vit,
+    fixed_size=True,
+    blocks=("blocks",),
+    alike=("blocks",),
+    width=lambda network: getattr(network, "embed_dim", 0),  # 0 of a plug-in's, which may call it otherwise
+)
+UNET = Family(
+    name="unet",
+    task="generate",
+    small="sd_nano",
+    fits=lambda network: hasattr(network, "down_blocks"),
+    pipeline_part="unet/diffusion_pytorch_model.safetensors",
+    blocks=("down_blocks", "up_blocks"),
+    width=lambda network: network.config.block_out_channels[0],
+    reset_head=lambda network, classes: None,
+    recompute=lambda network: network.enable_gradient_checkpointing(),
+    inputs=_noise_and_text,
+    forward=lambda network, inputs: network(*inputs[:2], encoder_hidden_states=inputs[2]).sample,
+)
+FAMILIES: dict[FamilyName, Family] = {family.name: family for family in (CONV, VIT, UNET)}

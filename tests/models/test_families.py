@@ -1,0 +1,54 @@
+"""Families: a model is of the one that its network fits, and what is special about that holds."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from raypeft.core.errors import UnknownNameError
+from raypeft.models import MODELS, bind_model
+from raypeft.models.families import FAMILIES
+
+
+@pytest.mark.parametrize("name", [*MODELS])
+def test_a_network_fits_the_family_that_its_model_names_and_no_other(name):
+    model = bind_model(name)
+    with torch.device("meta"):
+        network = model.make()
+    assert [family.name for family in FAMILIES.values() if family.fits(network)] == [model.family]
+    assert any(hasattr(network, blocks) for blocks in model.kind.blocks)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_the_small_backbone_of_a_family_is_installed_and_takes_its_inputs(family):
+    model = bind_model(family.small)
+    assert model.family == family.name
+    assert model.weights().exists()
+    network = model.make().eval()
+    family.reset_head(network, 3)
+    inputs = family.inputs(network, 2, model.input_size, 1.0, torch.randn)
+    with torch.no_grad():
+        output = family.forward(network, inputs)
+    wanted = {"classify": (2, 3), "generate": tuple(inputs[0].shape)}  # logits; the noise in the latents
+    assert tuple(output.shape) == wanted[family.task]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_recomputed_activations_are_not_kept(family):
+    network = bind_model(family.small).make().train()
+    kept: dict[bool, int] = {}
+    for recomputes in (False, True):
+        if recomputes:
+            family.recompute(network)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
+            family.forward(network, family.inputs(network, 2, 32, 1.0, torch.randn)).float().square().mean()
+        kept[recomputes] = sum(sizes)
+    assert kept[True] < kept[False] / 2
+
+
+def test_a_family_that_there_is_not_is_told_with_those_that_there_are():
+    with pytest.raises(UnknownNameError, match="no family 'mlp' of models; known: conv, vit, unet"):
+        replace(MODELS["vit_nano"], family="mlp")
