@@ -13,7 +13,8 @@ from unittest import mock
 
 import torch
 
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
 from raypeft.train import Context, run_trial

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.core.recipe import Generation, Recipe
+from raypeft.core.spec import Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
 from raypeft.metrics.torch.generation import frechet_distance
 from raypeft.store import Store

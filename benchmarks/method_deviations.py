@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.spec import Generation, Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Generation, Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.methods import METHODS, bind_method
 from raypeft.methods.base import register_method

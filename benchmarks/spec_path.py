@@ -28,7 +28,8 @@ from types import FrameType
 from typing import Any
 
 import raypeft
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import LogUniform, Search, Sweep, grid
 
 ROOT = f"{Path(raypeft.__file__).parent}/"
 SWEEP = Sweep(

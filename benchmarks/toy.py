@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.epoch import Epoch
-from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Search, Sweep, TrialSpec, grid
 from raypeft.core.telemetry import switch_off
 from raypeft.launch.demand import Safety
 from raypeft.launch.plan import Plan, make_plan

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from raypeft.core.spec import Generation
+from raypeft.core.recipe import Generation
 from raypeft.methods import METHODS, bind_method
 from raypeft.models.families import UNET
 from raypeft.models.stable_diffusion import SD1_CONFIG, make_unet

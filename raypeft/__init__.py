@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from raypeft.api import run_trial as run_trial
     from raypeft.core.errors import RaypeftError as RaypeftError
     from raypeft.core.plugins import load_plugins as load_plugins
+    from raypeft.core.recipe import Augmentation as Augmentation
+    from raypeft.core.recipe import Generation as Generation
+    from raypeft.core.recipe import Recipe as Recipe
     from raypeft.core.result import Result as Result
-    from raypeft.core.spec import Augmentation as Augmentation
     from raypeft.core.spec import Cell as Cell
-    from raypeft.core.spec import Generation as Generation
     from raypeft.core.spec import LogUniform as LogUniform
-    from raypeft.core.spec import Recipe as Recipe
     from raypeft.core.spec import Search as Search
     from raypeft.core.spec import Sweep as Sweep
     from raypeft.core.spec import grid as grid
-    from raypeft.datasets.base import Row as Row
-    from raypeft.datasets.base import Table as Table
-    from raypeft.datasets.base import make_table as make_table
     from raypeft.datasets.base import register_dataset as register_dataset
+    from raypeft.datasets.manifest import Row as Row
+    from raypeft.datasets.manifest import Table as Table
+    from raypeft.datasets.manifest import make_table as make_table
     from raypeft.methods.base import register_method as register_method
     from raypeft.methods.base import remove_hook as remove_hook
     from raypeft.methods.base import scale_rows as scale_rows
@@ -44,27 +44,27 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Augmentation": "core.spec",
+    "Augmentation": "core.recipe",
     "Cell": "core.spec",
     "CheckedSweep": "api",
     "FinalRun": "api",
-    "Generation": "core.spec",
+    "Generation": "core.recipe",
     "LogUniform": "core.spec",
     "Model": "models.base",
     "Ranking": "results",
     "RaypeftError": "core.errors",
-    "Recipe": "core.spec",
+    "Recipe": "core.recipe",
     "Result": "core.result",
     "Results": "results",
-    "Row": "datasets.base",
+    "Row": "datasets.manifest",
     "Search": "core.spec",
     "Sweep": "core.spec",
-    "Table": "datasets.base",
+    "Table": "datasets.manifest",
     "UnfinishedError": "api",
     "grid": "core.spec",
     "load_model": "train.predict",
     "load_plugins": "core.plugins",
-    "make_table": "datasets.base",
+    "make_table": "datasets.manifest",
     "open": "results:open_results",
     "plan": "api",
     "rank": "results",

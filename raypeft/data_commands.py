@@ -153,8 +153,8 @@ def _class_rows(report: "Report") -> list[dict[str, Any]]:
 
 
 def _fact_lines(report: "Report") -> Iterator[str]:
-    from raypeft.datasets.base import LeftOut
     from raypeft.datasets.looks import describe
+    from raypeft.datasets.manifest import LeftOut
 
     groups = report.groups
     yield (

@@ -5,7 +5,8 @@ Cost:     minutes on two CPU cores; measured in README.md
 Expected: README.md
 """
 
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import LogUniform, Search, Sweep, grid
 
 CONV = ("full", "linear", "bn", "bias")
 VIT = ("full", "linear", "bitfit", "lora")

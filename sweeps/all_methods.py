@@ -7,7 +7,7 @@ Expected: benchmarks/all_methods_cpu_2026-11/README.md (measured with four rates
           the highest was chosen in 20 of 46 cells: this file reaches further)
 """
 
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft import LogUniform, Recipe, Search, Sweep, grid
 
 ANY = ("full", "linear", "ssf", "dora", "ia3", "lokr")
 

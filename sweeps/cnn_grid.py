@@ -12,7 +12,7 @@ range and number of rates, BatchNorm's mode, macro or weighted F1 (docs/protocol
 image: --split paper.
 """
 
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft import Recipe, Search, Sweep, grid
 
 SWEEP = Sweep(
     name="cnn_grid",

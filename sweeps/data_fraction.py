@@ -13,7 +13,7 @@ The paper says: both models, the three methods, HAM10000, three seeds; of the fr
 epochs, schedule, augmentation, the range and number of rates (docs/protocol.md).
 """
 
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft import Recipe, Search, Sweep, grid
 
 NAMED = (0.01, 0.2, 0.5, 0.8, 1.0)
 BETWEEN = (0.05, 0.1, 0.35, 0.65)

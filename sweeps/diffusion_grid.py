@@ -14,7 +14,7 @@ have the smallest hashes (with a folder of your own: --datasets
 guidance, sampler, the range and number of rates (docs/protocol.md).
 """
 
-from raypeft.core.spec import Generation, LogUniform, Recipe, Search, Sweep, grid
+from raypeft import Generation, LogUniform, Recipe, Search, Sweep, grid
 
 SWEEP = Sweep(
     name="diffusion_grid",

@@ -8,7 +8,7 @@ Expected: benchmarks/data_fraction_cpu_2026-11/README.md (this file was sweeps/d
           four rates from 1e-3 to 1e-1; full tuning chose the lowest everywhere)
 """
 
-from raypeft.core.spec import Augmentation, LogUniform, Recipe, Search, Sweep, grid
+from raypeft import Augmentation, LogUniform, Recipe, Search, Sweep, grid
 
 SWEEP = Sweep(
     name="ham10000_cpu",

@@ -7,7 +7,7 @@ Cost:     14 minutes on two CPU cores for 780 images at 64 px
 Expected: README.md, "Your own images" (measured with rates from 1e-4 to 1e-1)
 """
 
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft import LogUniform, Recipe, Search, Sweep, grid
 
 SWEEP = Sweep(
     name="own_images",

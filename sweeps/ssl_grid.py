@@ -12,7 +12,7 @@ epochs, schedule, augmentation, the range and number of rates (docs/protocol.md)
 --split paper.
 """
 
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft import Recipe, Search, Sweep, grid
 
 SWEEP = Sweep(
     name="ssl_grid",

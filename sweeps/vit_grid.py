@@ -12,7 +12,7 @@ not say which ImageNet-21k weights (timm's augreg and orig here), LoRA's rank an
 splits are by image: --split paper.
 """
 
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft import Recipe, Search, Sweep, grid
 
 SWEEP = Sweep(
     name="vit_grid",

@@ -13,7 +13,8 @@ from raypeft.core.sources import dataset_label
 
 ROOT = Path(__file__).parents[1]
 SWEEP = """
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="tiny",
     cells=grid(method=("linear", "bitfit"), model=("vit_nano",), dataset=("digits",)),

@@ -19,7 +19,8 @@ from raypeft.launch.plan import make_plan
 from raypeft.store import Store
 
 SWEEP = """
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="tiny",
     cells=grid(method=("linear",), model=("vit_nano",), dataset=("digits",)),

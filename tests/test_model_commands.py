@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.datasets import open_dataset
 from raypeft.datasets.cache import content_digests
 from raypeft.datasets.prepared import case_pseudonyms

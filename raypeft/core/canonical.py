@@ -93,3 +93,9 @@ _PLAIN: Mapping[Any, Any] = {float: _float, int: _int, bool: _bool, str: _str}
 def _kinds(settings: type) -> Mapping[str, Any]:
     hints = get_type_hints(settings)
     return {field.name: hints[field.name] for field in fields(settings)}
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    """Raises: ConfigError where a setting is below its least value."""
+    if value < least:
+        raise ConfigError(f"{name}={value}: must be a whole number of at least {least}")

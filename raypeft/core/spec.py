@@ -1,4 +1,4 @@
-"""What is asked: a cell, a trial, a sweep, and the settings that can change a result."""
+"""What is asked: a cell, a trial, a sweep, and how learning rates are searched."""
 
 import hashlib
 import itertools
@@ -10,18 +10,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
-from raypeft.core.canonical import DIGITS, settle_fields
+from raypeft.core.canonical import DIGITS, at_least, settle_fields
 from raypeft.core.errors import ConfigError
+from raypeft.core.recipe import Recipe
 from raypeft.core.registry import parse_call
 from raypeft.core.sources import dataset_label, parse_source
 
 Stage = Literal["search", "final"]
 SplitRule = Literal["auto", "grouped", "official", "paper"]
 Task = Literal["classify", "generate"]
-Extractor = Literal["classifier", "inception", "torchxrayvision"]
 
-FEWEST_IMAGES = 20
-"""Generated, and real to compare them with: below, FID has no interval."""
 
 PROTOCOL = 4
 """Version of the training semantics: raised by every change that moves a number."""
@@ -104,170 +102,10 @@ class Search:
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
         settle_fields(self, called={"trials": "candidates"})
-        _at_least("candidates", self.trials, 1)
-        _at_least("lookback", self.lookback, 1)
-        _at_least("grace_epochs", self.grace_epochs, 1)
-        _at_least("reduction_factor", self.reduction_factor, 2)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Augmentation:
-    """Random changes to training images, in the terms of timm and torchvision; nothing by default.
-
-    Fields:
-        hflip: probability of a horizontal flip.
-        vflip: probability of a vertical flip.
-        degrees: rotated by up to so many, either way.
-        scale: share of the area that RandomResizedCrop keeps, as (low, high).
-        ratio: aspect ratio that RandomResizedCrop keeps, as (low, high).
-        brightness: ColorJitter's factor lies within so much of 1, and not below 0.
-        contrast: as `brightness`.
-        saturation: as `brightness`.
-        views: so many changed versions of each image, the same for every trial, one after another by
-            epoch; a linear probe then computes the features of each once. None: new changes in every
-            epoch and trial.
-    """
-
-    hflip: float = 0.0
-    vflip: float = 0.0
-    degrees: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    ratio: tuple[float, float] = (1.0, 1.0)
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    views: int | None = None
-
-    def __post_init__(self) -> None:
-        """Raises: ConfigError."""
-        settle_fields(self, of="augmentation ")
-        for name, most in (
-            ("hflip", 1), ("vflip", 1), ("degrees", 180),
-            ("brightness", 100), ("contrast", 100), ("saturation", 100),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not 0 <= value <= most:
-                raise ConfigError(f"augmentation {name}={value!r}: must be a number from 0 to {most}")
-        for name, most in (("scale", 1), ("ratio", 100)):
-            pair = getattr(self, name)
-            if not 0 < pair[0] <= pair[1] <= most:
-                needs = f"needs (low, high) with 0 < low <= high <= {most}"
-                raise ConfigError(f"augmentation {name}={pair!r}: {needs}")
-        if self.views is not None:
-            _at_least("augmentation views", self.views, 1)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Generation:
-    """What only text-to-image models have: their prompts, and how images are sampled and scored.
-
-    Names as in diffusers.
-
-    Fields:
-        prompt: of images whose table has no prompts of its own; {class} stands for the image's class.
-        prompt_dropout: share of empty prompts in training, which classifier-free guidance needs.
-        num_images: sampled after a final run, for the first prompts of the test split.
-        num_inference_steps: of DDIM.
-        guidance_scale: of classifier-free guidance; 1 is none.
-        features: the network whose features FID and KID compare: "classifier" (trained on the data set's
-            own classes), "inception" or "torchxrayvision".
-    """
-
-    prompt: str = "{class}"
-    prompt_dropout: float = 0.1
-    num_images: int = 1000
-    num_inference_steps: int = 50
-    guidance_scale: float = 7.5
-    features: Extractor = "classifier"
-
-    def __post_init__(self) -> None:
-        """Raises: ConfigError."""
-        settle_fields(self)
-        try:
-            self.prompt_of("")
-        except (LookupError, ValueError):
-            raise ConfigError(f"prompt={self.prompt!r}: the one field is {{class}}") from None
-        if not 0 <= self.prompt_dropout < 1:
-            raise ConfigError(f"prompt_dropout={self.prompt_dropout!r}: must be a number from 0 to below 1")
-        _at_least("num_images", self.num_images, FEWEST_IMAGES)
-        _at_least("num_inference_steps", self.num_inference_steps, 1)
-        if not self.guidance_scale >= 1:
-            raise ConfigError(f"guidance_scale={self.guidance_scale!r}: must be at least 1, which is none")
-        if self.features not in get_args(Extractor):
-            raise ConfigError(f"features='{self.features}': allowed are {', '.join(get_args(Extractor))}")
-
-    def prompt_of(self, name: str) -> str:
-        """The prompt of an image of the class `name`, where the table has none."""
-        return self.prompt.format(**{"class": name})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How one model is trained: AdamW, linear warm-up over the first tenth of the steps, then cosine.
-
-    Fields:
-        epochs: passes over the training images.
-        batch_size: images of one step of the optimizer.
-        micro_batch_size: images that go through the network at once; gradients are accumulated up to
-            `batch_size`. Part of the result where BatchNorm trains.
-        weight_decay: of AdamW; on weights alone, see docs/protocol.md.
-        image_size: in pixels, for models that take any size; None: the model's own.
-        precision: "fp32", "bf16" (autocast), or "auto": bf16 where the device gains from it.
-        augmentation: of training images alone; None: none.
-        ema_decay: per step, of a running average of the weights, which is then scored and kept; None: none.
-        gradient_checkpointing: less memory and more time for the same numbers.
-        generation: of text-to-image models; None: the defaults.
-    """
-
-    epochs: int = 20
-    batch_size: int = 512
-    micro_batch_size: int = 64
-    weight_decay: float = 0.01
-    image_size: int | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    augmentation: Augmentation | None = None
-    ema_decay: float | None = None
-    gradient_checkpointing: bool = False
-    generation: Generation | None = None
-
-    @property
-    def generates_by(self) -> Generation:
-        """The settings of generation, or the defaults."""
-        return self.generation or Generation()
-
-    @property
-    def num_views(self) -> int:
-        """Changed versions of each training image that are known beforehand; 0 where there are none."""
-        return (self.augmentation.views or 0) if self.augmentation else 0
-
-    def __post_init__(self) -> None:
-        """Raises: ConfigError."""
-        settle_fields(self)
-        _at_least("epochs", self.epochs, 1)
-        _at_least("batch_size", self.batch_size, 1)
-        _at_least("micro_batch_size", self.micro_batch_size, 1)
-        if self.augmentation == Augmentation():  # which changes no image
-            object.__setattr__(self, "augmentation", None)
-        if self.weight_decay < 0:
-            raise ConfigError(f"weight_decay={self.weight_decay}: must be 0 or more")
-        if self.image_size is not None:
-            _at_least("image_size", self.image_size, 8)
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise ConfigError(f"precision='{self.precision}': allowed are auto, fp32, bf16")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ConfigError(f"ema_decay={self.ema_decay}: must lie between 0 and 1, as 0.999")
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe whose fields, as plain JSON types, are `content`."""
-        augmentation, generation = content["augmentation"], content["generation"]
-        return cls(
-            **{
-                **content,
-                "augmentation": augmentation and Augmentation(**augmentation),
-                "generation": generation and Generation(**generation),
-            }
-        )
+        at_least("candidates", self.trials, 1)
+        at_least("lookback", self.lookback, 1)
+        at_least("grace_epochs", self.grace_epochs, 1)
+        at_least("reduction_factor", self.reduction_factor, 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -405,7 +243,7 @@ class Sweep:
         if self.search.seed in self.final_seeds:
             raise ConfigError(f"seed {self.search.seed} is the search's; final runs need fresh seeds")
         if self.carried_candidates is not None:
-            _at_least("carried_candidates", self.carried_candidates, 1)
+            at_least("carried_candidates", self.carried_candidates, 1)
 
     def donor(self, cell: Cell) -> Cell | None:
         """The cell whose rate `cell` carries on, if any."""
@@ -491,8 +329,3 @@ def canonical_json(content: object) -> str:
 
 def _path_text(path: object) -> object:
     return os.fspath(path) if isinstance(path, os.PathLike) else path
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"{name}={value}: must be a whole number of at least {least}")

@@ -4,15 +4,8 @@ Importing this package registers every data set in it: a new file is enough.
 """
 
 from raypeft.core.foreign import import_room
-from raypeft.datasets.base import (
-    DATASETS,
-    SOURCES,
-    Dataset,
-    Table,
-    describe_datasets,
-    find_dataset,
-    open_dataset,
-)
+from raypeft.datasets.base import DATASETS, SOURCES, Dataset, describe_datasets, find_dataset, open_dataset
+from raypeft.datasets.manifest import Table
 from raypeft.datasets.prepared import Prepared, open_prepared, prepare
 
 import_room(__name__, __path__)

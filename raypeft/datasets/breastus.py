@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from raypeft.core.errors import DataError
-from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
+from raypeft.datasets.base import PaperSplit, register_dataset
 from raypeft.datasets.downloads import Download
 from raypeft.datasets.images import is_image_file
+from raypeft.datasets.manifest import Row, Table, left_out, make_table
 from raypeft.datasets.masks import MASK, says_mask
 
 CLASSES = ("benign", "malignant", "normal")

@@ -20,9 +20,9 @@ from raypeft.core.errors import DataError, list_problems
 from raypeft.core.files import link_or_copy, locked, temporary_file, write_file
 from raypeft.core.machine import usable_cores
 from raypeft.core.text import count
-from raypeft.datasets.base import Table
 from raypeft.datasets.decoder import decode_files, decode_into, resized, why
 from raypeft.datasets.images import Fingerprint, fingerprint
+from raypeft.datasets.manifest import Table
 from raypeft.datasets.pixels import Display, Picture
 
 DECODING = 3

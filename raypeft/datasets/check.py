@@ -12,11 +12,12 @@ from raypeft.core.errors import DataError
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count
-from raypeft.datasets.base import Dataset, Table, find_dataset, open_dataset
+from raypeft.datasets.base import Dataset, find_dataset, open_dataset
 from raypeft.datasets.cache import Watch, fingerprints, no_watch
 from raypeft.datasets.duplicates import find_units, identical_images, similar_images
 from raypeft.datasets.images import Fingerprint
 from raypeft.datasets.looks import decisions, featureless, featureless_classes, window_shortcut
+from raypeft.datasets.manifest import Table
 from raypeft.datasets.splits import SIDES, draw_by_image, few_test_images, leaks, resolve_split, split_table
 
 NEAR = 10  # of 256 bits: pHashes this near are shown as near duplicates

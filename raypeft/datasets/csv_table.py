@@ -10,10 +10,11 @@ from pathlib import Path
 from raypeft.core.delimited import read_delimited
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spelling import folded, is_missing, plain_number
-from raypeft.datasets.base import LeftOut, Row, Table, left_out, make_table, register_source
+from raypeft.datasets.base import register_source
 from raypeft.datasets.columns import Columns, assign_columns
 from raypeft.datasets.finder import Finder
 from raypeft.datasets.layout import SIDE_OF
+from raypeft.datasets.manifest import LeftOut, Row, Table, left_out, make_table
 from raypeft.datasets.one_hot import is_one
 from raypeft.datasets.tables import Line, lines_of
 

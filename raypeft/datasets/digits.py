@@ -6,7 +6,8 @@ Licence: CC BY 4.0.     Layout: inside the package.     Splits: none; 70 / 15 / 
 
 import numpy as np
 
-from raypeft.datasets.base import Table, register_dataset
+from raypeft.datasets.base import register_dataset
+from raypeft.datasets.manifest import Table
 
 
 @register_dataset(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from raypeft.datasets.base import Table
 from raypeft.datasets.images import Fingerprint
+from raypeft.datasets.manifest import Table
 
 BLOCK = 2048  # images compared at a time: 2048 x n distances
 

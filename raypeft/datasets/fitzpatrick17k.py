@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from raypeft.core.errors import DataError
-from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
+from raypeft.datasets.base import PaperSplit, register_dataset
 from raypeft.datasets.downloads import Download, check_ids, check_some_kept, check_values, with_bare_ids
+from raypeft.datasets.manifest import Row, Table, left_out, make_table
 from raypeft.datasets.tables import Line, read_table
 
 TABLE = "fitzpatrick17k.csv"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.text import visible
-from raypeft.datasets.base import Row, Table, make_table, register_source
+from raypeft.datasets.base import register_source
 from raypeft.datasets.layout import Layout, LayoutError, find_layout
+from raypeft.datasets.manifest import Row, Table, make_table
 from raypeft.datasets.masks import named_masks, says_mask, unnamed_masks
 from raypeft.datasets.selection import (
     AGAIN,

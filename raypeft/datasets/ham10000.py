@@ -12,8 +12,9 @@ Groups:  lesion_id: 10,015 images of 7,470 lesions.
 from pathlib import Path
 
 from raypeft.core.errors import DataError
-from raypeft.datasets.base import PaperSplit, Row, Table, make_table, register_dataset
+from raypeft.datasets.base import PaperSplit, register_dataset
 from raypeft.datasets.downloads import Download, check_ids, check_values, refuse, with_bare_ids
+from raypeft.datasets.manifest import Row, Table, make_table
 from raypeft.datasets.tables import Line, read_table
 
 CLASSES = {"akiec": 327, "bcc": 514, "bkl": 1_099, "df": 115, "mel": 1_113, "nv": 6_705, "vasc": 142}

@@ -7,8 +7,8 @@ import numpy as np
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.text import count
-from raypeft.datasets.base import Table
 from raypeft.datasets.images import Fingerprint
+from raypeft.datasets.manifest import Table
 from raypeft.datasets.pixels import WINDOWED
 
 MOST = 0.5  # share of a class that may be images without features

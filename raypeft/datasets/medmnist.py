@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 
 from raypeft.core.errors import DataError, UnknownNameError
 from raypeft.core.files import write_file
-from raypeft.datasets.base import DATA_ROOT, Table, register_source
+from raypeft.datasets.base import DATA_ROOT, register_source
+from raypeft.datasets.manifest import Table
 from raypeft.datasets.npz import read_npz
 
 SIZES = ("64", "128", "224")

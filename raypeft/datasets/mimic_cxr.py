@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
-from raypeft.datasets.base import Row, Table, left_out, make_table, register_dataset
+from raypeft.datasets.base import register_dataset
 from raypeft.datasets.downloads import Download, with_bare_ids
+from raypeft.datasets.manifest import Row, Table, left_out, make_table
 from raypeft.datasets.tables import Line, read_table
 
 CLASS = "chest X-ray"  # the only one

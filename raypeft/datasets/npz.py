@@ -13,7 +13,8 @@ import numpy as np
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.sources import dataset_label
-from raypeft.datasets.base import Table, register_source
+from raypeft.datasets.base import register_source
+from raypeft.datasets.manifest import Table
 
 MOST_PACKED = 500  # images shrink to a tenth; a bomb to a thousandth, which is zlib's limit
 SPLITS = ("train", "val", "test")

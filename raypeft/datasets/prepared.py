@@ -19,7 +19,7 @@ from raypeft.core.errors import DataError, list_problems
 from raypeft.core.files import write_file
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count
-from raypeft.datasets.base import Table, find_dataset, open_dataset
+from raypeft.datasets.base import find_dataset, open_dataset
 from raypeft.datasets.cache import (
     Watch,
     content_digests,
@@ -32,6 +32,7 @@ from raypeft.datasets.cache import (
 from raypeft.datasets.duplicates import find_units
 from raypeft.datasets.images import Fingerprint
 from raypeft.datasets.looks import decisions, featureless, refuse_featureless_classes, window_shortcut
+from raypeft.datasets.manifest import Table
 from raypeft.datasets.pixels import Display
 from raypeft.datasets.splits import leaks, resolve_split, split_table, subset
 

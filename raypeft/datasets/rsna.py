@@ -20,9 +20,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from raypeft.core.errors import DataError
-from raypeft.datasets.base import PaperSplit, Row, Table, make_table, register_dataset
+from raypeft.datasets.base import PaperSplit, register_dataset
 from raypeft.datasets.dicom import silent_pydicom
 from raypeft.datasets.downloads import PLAIN_NAME, Download, check_values, refuse, with_bare_ids
+from raypeft.datasets.manifest import Row, Table, make_table
 from raypeft.datasets.tables import Line, read_table
 
 CLASSES = {"0": "no pneumonia", "1": "pneumonia"}  # by Target

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.text import count, visible
-from raypeft.datasets.base import LeftOut, left_out
 from raypeft.datasets.images import IMAGE_SUFFIXES, is_image_file
+from raypeft.datasets.manifest import LeftOut, left_out
 from raypeft.datasets.walk import Walk
 
 HIDDEN = "hidden"

@@ -13,8 +13,9 @@ The collection alone tells most labels: see the source-only baseline of `raypeft
 import re
 from pathlib import Path
 
-from raypeft.datasets.base import PaperSplit, Row, Table, left_out, make_table, register_dataset
+from raypeft.datasets.base import PaperSplit, register_dataset
 from raypeft.datasets.downloads import Download, check_ids, check_some_kept, check_values, with_bare_ids
+from raypeft.datasets.manifest import Row, Table, left_out, make_table
 from raypeft.datasets.tables import Line, read_table
 
 METADATA = "metadata - standardized.csv"

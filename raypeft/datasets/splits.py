@@ -12,7 +12,8 @@ import numpy as np
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count, visible
-from raypeft.datasets.base import DATASETS, PaperSplit, Table
+from raypeft.datasets.base import DATASETS, PaperSplit
+from raypeft.datasets.manifest import Table
 
 _logger = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ import functools
 import math
 
 from raypeft.core.errors import ConfigError, list_problems
-from raypeft.core.spec import Cell, Recipe
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Cell
 from raypeft.launch.plan import Plan
 from raypeft.methods import bind_method
 

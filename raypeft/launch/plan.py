@@ -11,18 +11,10 @@ import numpy as np
 from raypeft.core.errors import ConfigError, DataError, RaypeftError
 from raypeft.core.fresh_process import check_in_fresh_process
 from raypeft.core.plugins import Plugin, load_plugins, plugins_of
+from raypeft.core.recipe import FEWEST_IMAGES, Recipe
 from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import (
-    FEWEST_IMAGES,
-    Cell,
-    Recipe,
-    Search,
-    Stage,
-    Sweep,
-    TrialSpec,
-    model_label,
-)
+from raypeft.core.spec import Cell, Search, Stage, Sweep, TrialSpec, model_label
 from raypeft.core.text import count
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch

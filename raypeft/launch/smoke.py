@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from raypeft.core.spec import Cell, Generation, LogUniform, Recipe, Search, Sweep
+from raypeft.core.recipe import Generation, Recipe
+from raypeft.core.spec import Cell, LogUniform, Search, Sweep
 from raypeft.models import bind_model
 
 IMAGE_SIZE = 40  # pixels; below it efficientnet_lite0's last map is 1 x 1

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.spec import Augmentation
+from raypeft.core.recipe import Augmentation
 
 DRAWS = ("across", "over", "angle", "area", "aspect", "x", "y", "brightness", "contrast", "saturation")
 """Uniform numbers per image and epoch, in this order whatever of them is used."""

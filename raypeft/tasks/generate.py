@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from raypeft.core.spec import Generation
+from raypeft.core.recipe import Generation
 from raypeft.metrics import SEARCHED_BY, Score
 from raypeft.tasks.base import Task
 

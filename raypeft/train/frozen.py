@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from raypeft.core.spec import Augmentation, Recipe, Task, TrialSpec
+from raypeft.core.recipe import Augmentation, Recipe
+from raypeft.core.spec import Task, TrialSpec
 from raypeft.models.families import classifier
 from raypeft.tasks import Classify
 from raypeft.train.context import Context

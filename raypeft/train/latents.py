@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from raypeft.core.spec import Generation, TrialSpec
+from raypeft.core.recipe import Generation
+from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared
 from raypeft.models import FrozenParts
 from raypeft.tasks import Encoded

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import Cell, Recipe, Search, Sweep
+from raypeft.core.spec import Cell, Search, Sweep
 from raypeft.store import Store
 from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord
 

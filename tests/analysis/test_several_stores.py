@@ -8,8 +8,9 @@ import pytest
 from raypeft.analysis.read.predictions import PredictionStore
 from raypeft.analysis.study import open_study
 from raypeft.core.errors import ConfigError, PlanDiffersError
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import Cell, LogUniform, Preprocessing, Recipe, Search, Sweep, TrialSpec
+from raypeft.core.spec import Cell, LogUniform, Preprocessing, Search, Sweep, TrialSpec
 from raypeft.results import open_results, rank
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger

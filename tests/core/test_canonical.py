@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypeft.core.errors import ConfigError
-from raypeft.core.spec import (
-    Augmentation,
-    Cell,
-    LogUniform,
-    Preprocessing,
-    Recipe,
-    Search,
-    Sweep,
-    TrialSpec,
-    canonical_json,
-    grid,
-)
+from raypeft.core.recipe import Augmentation, Recipe
+from raypeft.core.spec import Cell, LogUniform, Preprocessing, Search, Sweep, TrialSpec, canonical_json, grid
 
 
 def spelled(value: float | int) -> st.SearchStrategy:

@@ -9,19 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.recipe import Augmentation, Generation, Recipe
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import (
-    Augmentation,
-    Cell,
-    Generation,
-    LogUniform,
-    Preprocessing,
-    Recipe,
-    Search,
-    Sweep,
-    TrialSpec,
-    grid,
-)
+from raypeft.core.spec import Cell, LogUniform, Preprocessing, Search, Sweep, TrialSpec, grid
 
 
 def spec(**changes: object) -> TrialSpec:

@@ -27,7 +27,8 @@ from raypeft.store.ledger import Ledger
 
 INJECTED = Path(__file__).parent / "injected"
 SWEEP = """
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.core.spec import LogUniform, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="long",
     cells=grid(method=("linear", "bitfit"), model=("vit_nano",), dataset=("digits",), fraction=(0.2,)),

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 SWEEP = """
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.core.spec import LogUniform, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="long",
     cells=grid(method=("linear", "bitfit"), model=("vit_nano",), dataset=("digits",), fraction=(0.4,)),

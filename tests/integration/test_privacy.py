@@ -20,7 +20,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 SWEEP = """
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="names",
     cells=grid(method=("linear",), model=("vit_nano",), dataset=("digits",)),

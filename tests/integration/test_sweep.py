@@ -15,7 +15,8 @@ from raypeft.metrics.superseded import superseded
 from raypeft.store import Store
 
 SWEEP = """
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.core.spec import LogUniform, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="tiny",
     cells=grid(method=("linear", "bitfit"), model=("vit_nano",), dataset=("digits",), fraction=(0.1,)),

@@ -16,7 +16,8 @@ from raypeft.store import Store
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 SWEEP = """
-from raypeft.core.spec import Generation, LogUniform, Recipe, Search, Sweep, grid
+from raypeft.core.spec import LogUniform, Search, Sweep, grid
+from raypeft.core.recipe import Generation, Recipe
 SWEEP = Sweep(
     name="drawn",
     cells=grid(method=("bias", "lora"), model=("sd_nano",), dataset=("digits",), fraction=(0.1,)),

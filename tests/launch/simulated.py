@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.core.spec import LogUniform, Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.plan import Plan
 from raypeft.launch.search import CellSearch, open_searches

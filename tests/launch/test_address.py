@@ -117,7 +117,8 @@ def test_auto_with_the_file_of_a_cluster_that_is_gone(lonely, closed_port):
 
 
 SWEEP = """
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="tiny", cells=grid(method=("linear",), model=("vit_nano",), dataset=("digits",)),
     search=Search(trials=1), recipe=Recipe(epochs=1), final_seeds=(0,),

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypeft.core.spec import Recipe
+from raypeft.core.recipe import Recipe
 from raypeft.launch.batches import smallest_batch
 
 SWEEP = """
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="tiny",
     cells=grid(method=({method!r},), model=({model!r},), dataset=("digits",), fraction=({fraction},)),

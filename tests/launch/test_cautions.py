@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.plan import Plan

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from raypeft.core.errors import ConfigError
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.demand import Demand, declared_resources, demands
 from raypeft.launch.plan import Plan, make_plan
 from raypeft.store import Store

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.recipe import Augmentation, Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import Augmentation, Recipe, Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.estimate import ASSUMED_FLOPS, describe_basis, estimate, read_paces
 from raypeft.launch.plan import Plan, make_plan
 from raypeft.store import Store

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from raypeft.core.errors import PlanDiffersError
-from raypeft.core.spec import Augmentation, LogUniform, Recipe, grid
+from raypeft.core.recipe import Augmentation, Recipe
+from raypeft.core.spec import LogUniform, grid
 from raypeft.launch.growth import describe_growth, join_store, write_plan
 from raypeft.launch.plan import Plan
 from raypeft.metrics.superseded import superseded

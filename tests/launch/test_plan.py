@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from raypeft.core.errors import ConfigError, PlanDiffersError
-from raypeft.core.spec import PROTOCOL, Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import PROTOCOL, Search, Sweep, grid
 from raypeft.launch.growth import join_store, write_plan
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store

@@ -9,8 +9,9 @@ import pytest
 
 from raypeft.core.errors import PlanDiffersError
 from raypeft.core.plugins import forget_plugin, load_plugins
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.core.spec import Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.growth import join_store, write_plan
 from raypeft.launch.plan import Plan

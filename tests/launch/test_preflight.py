@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from raypeft.core.errors import IncompatibleError
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import LogUniform, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.launch.preflight import check_space
 from raypeft.methods import METHODS
@@ -17,7 +18,8 @@ from raypeft.train.params import count_method
 
 CHECKS = """
 import sys
-from raypeft.core.spec import LogUniform, Recipe, Search, Sweep, grid
+from raypeft.core.spec import LogUniform, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 from raypeft.launch.plan import make_plan

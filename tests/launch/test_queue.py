@@ -10,8 +10,9 @@ import pytest
 from safetensors import SafetensorError
 
 from raypeft.core.errors import BrokenError, GpuMemoryError, StorageError
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.core.spec import Search, Sweep, TrialSpec, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.demand import Demand, Safety
 from raypeft.launch.failures import Breaker, cause_of, grouped

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.growth import write_plan
 from raypeft.launch.plan import make_plan
 from raypeft.launch.status import read_status

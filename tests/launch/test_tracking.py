@@ -20,9 +20,10 @@ import pytest
 from PIL import Image
 
 from raypeft.core.errors import StorageError
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Cell, Preprocessing, Recipe, Search, Sweep, TrialSpec
+from raypeft.core.spec import Cell, Preprocessing, Search, Sweep, TrialSpec
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.page import wait_for

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raypeft.core.errors import PlanDiffersError
+from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
-from raypeft.core.spec import Cell, Recipe, Search, Sweep
+from raypeft.core.spec import Cell, Search, Sweep
 from raypeft.launch.tracking import Tracker, default_tracking_uri
 from raypeft.launch.verify import verify_store
 from raypeft.store import Store

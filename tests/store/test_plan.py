@@ -7,16 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypeft.core.errors import ConfigError, PlanDiffersError
-from raypeft.core.spec import (
-    PROTOCOL,
-    Augmentation,
-    Generation,
-    LogUniform,
-    Recipe,
-    Search,
-    Sweep,
-    grid,
-)
+from raypeft.core.recipe import Augmentation, Generation, Recipe
+from raypeft.core.spec import PROTOCOL, LogUniform, Search, Sweep, grid
 from raypeft.store import Store
 from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord, SubsetRecord
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.transforms import functional
 
-from raypeft.core.spec import Augmentation
+from raypeft.core.recipe import Augmentation
 from raypeft.tasks import Augmenter, Classify
 from raypeft.tasks.augment import (
     adjust_brightness,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from raypeft.core.spec import Generation
+from raypeft.core.recipe import Generation
 from raypeft.models import bind_model, build_model, open_frozen_parts
 from raypeft.tasks import Encoded, Generate
 

@@ -10,7 +10,8 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from raypeft.core.errors import WeightsError
-from raypeft.core.spec import Cell, Recipe, TrialSpec
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Cell, TrialSpec
 from raypeft.methods import bind_method
 from raypeft.models import MODELS, bind_model, build_model, load_weights, store_weights, weights_digest
 from raypeft.train import load_adapter, save_adapter

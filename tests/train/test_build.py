@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from raypeft.core.spec import Generation, Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Generation, Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
 from raypeft.train import Context, run_trial

@@ -5,7 +5,8 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
-from raypeft.core.spec import Cell, Generation, Recipe, TrialSpec
+from raypeft.core.recipe import Generation, Recipe
+from raypeft.core.spec import Cell, TrialSpec
 from raypeft.datasets import Prepared
 from raypeft.models import bind_model
 from raypeft.train.card import Answers, case_intervals, model_card

@@ -7,7 +7,8 @@ from PIL import Image
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
 from raypeft.train import Context, run_trial

@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from raypeft.core.spec import Augmentation, Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Augmentation, Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
 from raypeft.train import Context, run_trial

@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from raypeft.core.errors import DrainedError
-from raypeft.core.spec import Generation, Recipe, Search, Sweep, TrialSpec, grid
+from raypeft.core.recipe import Generation, Recipe
+from raypeft.core.spec import Search, Sweep, TrialSpec, grid
 from raypeft.launch.plan import make_plan
 from raypeft.metrics.torch.generation import frechet_distance
 from raypeft.models import MODELS

@@ -5,7 +5,8 @@ import timm
 import torch
 
 from raypeft.core.errors import ConfigError, IncompatibleError
-from raypeft.core.spec import Cell, Recipe, TrialSpec
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Cell, TrialSpec
 from raypeft.methods import METHODS, bind_method
 from raypeft.models import bind_model, build_model, weights_digest
 from raypeft.train import load_adapter, save_adapter

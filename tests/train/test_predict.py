@@ -13,7 +13,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from raypeft.core.errors import ConfigError, DataError
-from raypeft.core.spec import Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.datasets import open_dataset
 from raypeft.datasets.cache import content_digests
 from raypeft.datasets.prepared import case_pseudonyms

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from raypeft.core.spec import Augmentation, Generation, Recipe, Search, Sweep, grid
+from raypeft.core.recipe import Augmentation, Generation, Recipe
+from raypeft.core.spec import Search, Sweep, grid
 from raypeft.launch.plan import make_plan
 from raypeft.store import Store
 from raypeft.train import Context, run_trial

@@ -13,7 +13,7 @@ from diffusers import DDPMScheduler
 from torch import nn
 
 from raypeft.core.errors import DivergedError
-from raypeft.core.spec import Generation
+from raypeft.core.recipe import Generation
 from raypeft.methods import bind_method
 from raypeft.models import bind_model, build_model
 from raypeft.tasks import Classify, Encoded, Generate

@@ -13,8 +13,9 @@ from raypeft.analysis.metrics import format_score, higher_is_better, metric_labe
 from raypeft.analysis.read.scores import CELL, format_fraction
 from raypeft.analysis.read.stores import StoreRows, StudyRows
 from raypeft.analysis.report.tables import MISSING
+from raypeft.core.recipe import Augmentation
 from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Augmentation, Cell, Sweep, model_label
+from raypeft.core.spec import Cell, Sweep, model_label
 from raypeft.metrics import NUM_IMAGES, RANKED_BY
 from raypeft.store.plan import DataRecord, PlanRecord
 

@@ -1,0 +1,174 @@
+"""How a model is trained: the settings of one run, each of which can change a result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from raypeft.core.canonical import at_least, settle_fields
+from raypeft.core.errors import ConfigError
+
+Extractor = Literal["classifier", "inception", "torchxrayvision"]
+
+
+FEWEST_IMAGES = 20
+"""Generated, and real to compare them with: below, FID has no interval."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """Random changes to training images, in the terms of timm and torchvision; nothing by default.
+
+    Fields:
+        hflip: probability of a horizontal flip.
+        vflip: probability of a vertical flip.
+        degrees: rotated by up to so many, either way.
+        scale: share of the area that RandomResizedCrop keeps, as (low, high).
+        ratio: aspect ratio that RandomResizedCrop keeps, as (low, high).
+        brightness: ColorJitter's factor lies within so much of 1, and not below 0.
+        contrast: as `brightness`.
+        saturation: as `brightness`.
+        views: so many changed versions of each image, the same for every trial, one after another by
+            epoch; a linear probe then computes the features of each once. None: new changes in every
+            epoch and trial.
+    """
+
+    hflip: float = 0.0
+    vflip: float = 0.0
+    degrees: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    ratio: tuple[float, float] = (1.0, 1.0)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    views: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        settle_fields(self, of="augmentation ")
+        for name, most in (
+            ("hflip", 1), ("vflip", 1), ("degrees", 180),
+            ("brightness", 100), ("contrast", 100), ("saturation", 100),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise ConfigError(f"augmentation {name}={value!r}: must be a number from 0 to {most}")
+        for name, most in (("scale", 1), ("ratio", 100)):
+            pair = getattr(self, name)
+            if not 0 < pair[0] <= pair[1] <= most:
+                needs = f"needs (low, high) with 0 < low <= high <= {most}"
+                raise ConfigError(f"augmentation {name}={pair!r}: {needs}")
+        if self.views is not None:
+            at_least("augmentation views", self.views, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """What only text-to-image models have: their prompts, and how images are sampled and scored.
+
+    Names as in diffusers.
+
+    Fields:
+        prompt: of images whose table has no prompts of its own; {class} stands for the image's class.
+        prompt_dropout: share of empty prompts in training, which classifier-free guidance needs.
+        num_images: sampled after a final run, for the first prompts of the test split.
+        num_inference_steps: of DDIM.
+        guidance_scale: of classifier-free guidance; 1 is none.
+        features: the network whose features FID and KID compare: "classifier" (trained on the data set's
+            own classes), "inception" or "torchxrayvision".
+    """
+
+    prompt: str = "{class}"
+    prompt_dropout: float = 0.1
+    num_images: int = 1000
+    num_inference_steps: int = 50
+    guidance_scale: float = 7.5
+    features: Extractor = "classifier"
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        settle_fields(self)
+        try:
+            self.prompt_of("")
+        except (LookupError, ValueError):
+            raise ConfigError(f"prompt={self.prompt!r}: the one field is {{class}}") from None
+        if not 0 <= self.prompt_dropout < 1:
+            raise ConfigError(f"prompt_dropout={self.prompt_dropout!r}: must be a number from 0 to below 1")
+        at_least("num_images", self.num_images, FEWEST_IMAGES)
+        at_least("num_inference_steps", self.num_inference_steps, 1)
+        if not self.guidance_scale >= 1:
+            raise ConfigError(f"guidance_scale={self.guidance_scale!r}: must be at least 1, which is none")
+        if self.features not in get_args(Extractor):
+            raise ConfigError(f"features='{self.features}': allowed are {', '.join(get_args(Extractor))}")
+
+    def prompt_of(self, name: str) -> str:
+        """The prompt of an image of the class `name`, where the table has none."""
+        return self.prompt.format(**{"class": name})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How one model is trained: AdamW, linear warm-up over the first tenth of the steps, then cosine.
+
+    Fields:
+        epochs: passes over the training images.
+        batch_size: images of one step of the optimizer.
+        micro_batch_size: images that go through the network at once; gradients are accumulated up to
+            `batch_size`. Part of the result where BatchNorm trains.
+        weight_decay: of AdamW; on weights alone, see docs/protocol.md.
+        image_size: in pixels, for models that take any size; None: the model's own.
+        precision: "fp32", "bf16" (autocast), or "auto": bf16 where the device gains from it.
+        augmentation: of training images alone; None: none.
+        ema_decay: per step, of a running average of the weights, which is then scored and kept; None: none.
+        gradient_checkpointing: less memory and more time for the same numbers.
+        generation: of text-to-image models; None: the defaults.
+    """
+
+    epochs: int = 20
+    batch_size: int = 512
+    micro_batch_size: int = 64
+    weight_decay: float = 0.01
+    image_size: int | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    augmentation: Augmentation | None = None
+    ema_decay: float | None = None
+    gradient_checkpointing: bool = False
+    generation: Generation | None = None
+
+    @property
+    def generates_by(self) -> Generation:
+        """The settings of generation, or the defaults."""
+        return self.generation or Generation()
+
+    @property
+    def num_views(self) -> int:
+        """Changed versions of each training image that are known beforehand; 0 where there are none."""
+        return (self.augmentation.views or 0) if self.augmentation else 0
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError."""
+        settle_fields(self)
+        at_least("epochs", self.epochs, 1)
+        at_least("batch_size", self.batch_size, 1)
+        at_least("micro_batch_size", self.micro_batch_size, 1)
+        if self.augmentation == Augmentation():  # which changes no image
+            object.__setattr__(self, "augmentation", None)
+        if self.weight_decay < 0:
+            raise ConfigError(f"weight_decay={self.weight_decay}: must be 0 or more")
+        if self.image_size is not None:
+            at_least("image_size", self.image_size, 8)
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise ConfigError(f"precision='{self.precision}': allowed are auto, fp32, bf16")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ConfigError(f"ema_decay={self.ema_decay}: must lie between 0 and 1, as 0.999")
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe whose fields, as plain JSON types, are `content`."""
+        augmentation, generation = content["augmentation"], content["generation"]
+        return cls(
+            **{
+                **content,
+                "augmentation": augmentation and Augmentation(**augmentation),
+                "generation": generation and Generation(**generation),
+            }
+        )
