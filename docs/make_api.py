@@ -31,7 +31,7 @@ SECTIONS = {
         *("register_method", "register_model", "register_dataset", "register_metric", "load_plugins"),
         *("Model", "Table", "Row", "make_table", "scale_rows", "remove_hook"),
     ),
-    "Errors": ("RaypeftError",),
+    "Errors": ("RaypeftError", "ConfigError", "DataError", "WeightsError"),
 }
 WIDTH = 80
 ARRAY = re.compile(r"(?:numpy\.)?ndarray\[tuple\[Any, \.\.\.\], (?:numpy\.)?dtype\[Any\]\]|numpy\.ndarray")

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from raypeft.api import plan as plan
     from raypeft.api import run as run
     from raypeft.api import run_trial as run_trial
+    from raypeft.core.errors import ConfigError as ConfigError
+    from raypeft.core.errors import DataError as DataError
     from raypeft.core.errors import RaypeftError as RaypeftError
+    from raypeft.core.errors import WeightsError as WeightsError
     from raypeft.core.plugins import load_plugins as load_plugins
     from raypeft.core.recipe import Augmentation as Augmentation
     from raypeft.core.recipe import Generation as Generation
@@ -47,6 +50,8 @@ _HOMES = {
     "Augmentation": "core.recipe",
     "Cell": "core.spec",
     "CheckedSweep": "api",
+    "ConfigError": "core.errors",
+    "DataError": "core.errors",
     "FinalRun": "api",
     "Generation": "core.recipe",
     "LogUniform": "core.spec",
@@ -61,6 +66,7 @@ _HOMES = {
     "Sweep": "core.spec",
     "Table": "datasets.manifest",
     "UnfinishedError": "api",
+    "WeightsError": "core.errors",
     "grid": "core.spec",
     "load_model": "train.predict",
     "load_plugins": "core.plugins",

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
@@ -79,6 +79,8 @@ class CheckedSweep:
         `cell`: method, model, dataset and fraction, as far as the sweep has several of them.
         Raises: ConfigError where no cell fits, or more than one.
         """
+        if unknown := cell.keys() - {field.name for field in fields(Cell)}:
+            raise ConfigError(f"final: no field {min(unknown)!r} of a cell: method, model, dataset, fraction")
         found = [one for one in self._checked.plan.sweep.cells if _fits(one, cell)]
         if len(found) != 1:
             asked = ", ".join(f"{name}={value!r}" for name, value in cell.items())
@@ -87,6 +89,9 @@ class CheckedSweep:
                 f"{count(len(found), 'cell')} with {asked or 'no condition'}; name one of: {named}"
             )
         plan = self._checked.plan
+        plan.sweep.check_final_seed(seed)
+        if not 0 < lr < float("inf"):
+            raise ConfigError(f"lr={lr}: must be above 0")
         return FinalRun(
             spec=plan.final_spec(found[0], seed=seed, lr=lr), sweep=plan.sweep.name, store=self.store
         )

@@ -382,9 +382,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 talk.print(f"raypeft: error: {place}: {described(error)}")
                 finish(2, f"raypeft: exit 2 ({EXITS[2]})")
             if library := library_not_imported(error):
-                talk.print(
-                    f"raypeft: error: {library} cannot be imported: {described(error)}; {_advice(library)}"
-                )
+                why = described(error).partition("\n")[0]
+                talk.print(f"raypeft: error: {library} cannot be imported: {why}; {_advice(library)}")
                 finish(2, f"raypeft: exit 2 ({EXITS[2]})")
             talk.print(traceback.format_exc().rstrip())
             finish(1, "raypeft: exit 1 (BUG) please report the traceback above")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from raypeft.core.errors import ConfigError
+from raypeft.core.errors import ConfigError, PreflightError
 from raypeft.core.text import count, csv_cell, visible
 from raypeft.output import (
     AllProblems,
@@ -76,7 +76,7 @@ def predict(
         with output.open("w", newline="", encoding="utf-8") as file:
             _write_csv(frame, file)
     except OSError as error:
-        raise ConfigError(f"{output}: {error.strerror}; choose another -o") from None
+        raise PreflightError(f"cannot write {output}: {error.strerror}; choose another -o") from None
     talk.print(f"{output}: {count(len(frame), 'image')}")
 
 

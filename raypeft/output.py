@@ -105,7 +105,8 @@ def split_list(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
     try:
         parts = [_value(part, kind) for part in split_commas(text)]
     except ValueError as error:
-        raise ConfigError(f"'{text}': {error}; give comma-separated values") from None
+        where = "" if text in str(error) else f"'{text}': "
+        raise ConfigError(f"{where}{error}; give comma-separated values") from None
     if not parts:  # as of a shell's variable that is not set
         raise ConfigError(f"'{text}' names nothing; give comma-separated values, or leave the option out")
     return parts

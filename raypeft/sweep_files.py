@@ -23,13 +23,18 @@ def load_sweep(text: str) -> Sweep:
     is_path = text.endswith(SUFFIX) or os.sep in text
     path = Path(text).expanduser() if is_path else _shipped(text)
     if not path.is_file():
-        raise ConfigError(
-            f"no sweep file {path}; shipped ones go by their names: {', '.join(shipped_sweeps())}"
-        )
+        known = shipped_sweeps()
+        hint = f"did you mean '{path.stem}'? " if path.stem in known else ""
+        raise ConfigError(f"no sweep file {path}; {hint}shipped ones go by their names: {', '.join(known)}")
+    if path.suffix != SUFFIX:
+        raise ConfigError(f"{path} is no sweep file; its name must end in {SUFFIX}")
     with foreign_code(str(path)):
-        sweep = runpy.run_path(str(path), run_name=SWEEP_MODULE).get("SWEEP")
+        names = runpy.run_path(str(path), run_name=SWEEP_MODULE)
+    if "SWEEP" not in names:
+        raise ConfigError(f"{path} has no SWEEP; write SWEEP = rp.Sweep(...)")
+    sweep = names["SWEEP"]
     if not isinstance(sweep, Sweep):
-        raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be a raypeft.core.spec.Sweep")
+        raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be an rp.Sweep")
     return replace(sweep, plugins=tuple(_beside(path, plugin) for plugin in sweep.plugins))
 
 
@@ -46,7 +51,9 @@ def _shipped(name: str) -> Path:
     known = shipped_sweeps()
     if name in known:
         return known[name]
-    near = " or ".join(f"'{one}'" for one in difflib.get_close_matches(name, known))
+    near = " or ".join(f"'{one}'" for one in difflib.get_close_matches(name.lower(), known))
+    if (own := Path(f"{name}{SUFFIX}")).is_file():
+        near = f"'{own}'"
     hint = f" did you mean {near}?" if near else ""
     raise UnknownNameError(
         f"no sweep named '{name}';{hint} shipped: {', '.join(known)}; a file of your own ends in {SUFFIX}"

@@ -57,3 +57,24 @@ def test_one_final_run_is_trained_in_this_process_and_leaves_the_store_as_it_was
     assert 0 < row.metrics["test/f1_macro"] <= 1
     assert rp.run_trial(final).metrics == row.metrics
     assert not list(tmp_path.glob("store/ledger/*"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"seed": 0, "lr": -0.1, "method": "bias"}, "lr=-0.1"),
+        ({"seed": 1000, "lr": 0.1, "method": "bias"}, "seed 1000 is the search's"),
+        ({"seed": -1, "lr": 0.1, "method": "bias"}, "final seed=-1"),
+        ({"seed": 0, "lr": 0.1, "metod": "bias"}, "'metod'"),
+    ],
+)
+def test_a_final_run_that_no_sweep_would_make_is_refused(sweep, tmp_path, asked, told):
+    plan = rp.plan(sweep, tmp_path / "store")
+    with pytest.raises(rp.ConfigError, match=told):
+        plan.final(**asked)
+
+
+def test_what_is_no_sweep_is_refused(tmp_path):
+    for call in (rp.plan, rp.run):
+        with pytest.raises(rp.ConfigError, match=r"'small.py' is no rp.Sweep"):
+            call("small.py", tmp_path / "store")

@@ -81,9 +81,9 @@ def test_options_replace_axes_and_settings(cli, sweep_file, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("SWEEP = 3", "SWEEP is int; it must be a raypeft.core.spec.Sweep"),
+        ("SWEEP = 3", "SWEEP is int; it must be an rp.Sweep"),
         ("x = 1\nSWEEP = undefined", "broken.py:2: NameError"),
-        ("", "SWEEP is NoneType"),
+        ("", "has no SWEEP"),
     ],
 )
 def test_a_broken_sweep_file_is_named_with_its_line(cli, tmp_path, text, message):

@@ -41,3 +41,27 @@ def test_a_file_that_is_not_there_is_told_with_the_names_of_shipped_ones(text, t
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"no sweep file .*absent.*vit_grid"):
         load_sweep(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("own.py", "sweep = 1\n", "own.py has no SWEEP"),
+        ("scores.csv", "model,dataset\n", "scores.csv is no sweep file; its name must end in .py"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_told_so(tmp_path, file, content, told):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ConfigError, match=told):
+        load_sweep(str(tmp_path / file))
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("vit_grid.py", "vit_grid"), ("./vit_grid", "vit_grid"), ("VIT_GRID", "vit_grid"), ("own", "own.py")],
+)
+def test_what_was_meant_is_asked(tmp_path, monkeypatch, text, meant):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+        load_sweep(text)

@@ -8,7 +8,7 @@ import functools
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -42,6 +42,8 @@ def settled(value: Any, kind: Any) -> Any:
         return _tuple(value, get_args(kind))
     if get_origin(kind) is Literal:
         return str(value) if isinstance(value, str) else value  # each class says which ones there are
+    if isinstance(kind, type) and is_dataclass(kind) and not isinstance(value, kind):
+        raise ValueError(f"a {kind.__name__}(...)")
     return _PLAIN[kind](value) if kind in _PLAIN else value
 
 

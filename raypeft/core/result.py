@@ -22,59 +22,108 @@ class Result:
     """One trial's outcome. A score that does not exist is absent, never 0.
 
     Scores of classification are in [0, 1]; of text-to-image: raypeft/tasks/generate.py.
+
+    Fields:
+        trial_id: twelve hexadecimal digits, a hash of the spec.
+        sweep: the sweep's name.
+        stage: "search" (scored on val) or "final" (scored once on test).
+        method: with its options.
+        model: as tables show it, without folders.
+        dataset: as tables show it, without a path.
+        fraction: share of the training images.
+        seed: of the head, the data's order and the method's initial values.
+        lr: learning rate.
+        candidate: number of a candidate, from 0; None of a final run.
+        task: "classify" or "generate".
+        status: "done", "pruned", "diverged" or "failed".
+        failure: of status "failed": its kind.
+        error: the last line of what was raised.
+        remarks: what befell the trial and did not end it.
+        metrics: by name, as "val/f1_macro" and "test/f1_macro".
+        curve: one mapping per epoch: epoch, train/loss, the searched score.
+        best_epoch: from 1; its weights are the ones scored.
+        n_train: images trained on.
+        n_val: images of val.
+        n_test: images of test.
+        n_classes: number of classes.
+        classes: in the order of their indices.
+        trainable: parameters that the optimizer updates, head included.
+        inserted: parameters that the backbone does not have.
+        head: parameters of the head.
+        total: parameters of the whole network.
+        epochs: trained.
+        steps: of the optimizer.
+        seconds: of the whole trial, since its checkpoint if it went on from one.
+        device_seconds: of training steps alone, times the workers.
+        peak_memory_bytes: of the device, or of the process on a CPU.
+        images_per_second: in training.
+        adapter_bytes: of the adapter's files.
+        spec: what was asked, as plain JSON types.
+        precision: what "auto" became.
+        features: the network, by name and digest, whose features FID and KID compared.
+        micro_batch_size: the recipe's; less where GPU memory was small; of a head alone its batch.
+        weights_digest: of the backbone's weights.
+        data_digest: of images, labels and split.
+        git: commit of raypeft, or "unknown".
+        versions: of Python and libraries.
+        hardware: the device.
+        attempt: from 1.
+        resumed_step: optimizer steps before the checkpoint it went on from; 0: never broken off.
+        started: ISO 8601, UTC.
+        ended: ISO 8601, UTC.
+        schema: version of this list.
     """
 
-    # what was asked
     trial_id: str
     sweep: str
     stage: Stage
     method: str
     model: str
-    dataset: str  # the label that tables show, without a path
+    dataset: str
     fraction: float
     seed: int
     lr: float
     candidate: int | None = None
     task: Task = "classify"
-    # what came out
+
     status: Status
-    failure: Failure | None = None  # of status failed
+    failure: Failure | None = None
     error: str | None = None
-    remarks: tuple[str, ...] = ()  # what befell the trial and did not end it
-    metrics: Mapping[str, float] = field(default_factory=dict)  # "val/f1_macro", "test/f1_macro", ...
-    curve: tuple[Mapping[str, float], ...] = ()  # one per epoch: epoch, train/loss, the searched score
-    best_epoch: int | None = None  # 1-based; its weights are the ones scored
-    # on what
+    remarks: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[Mapping[str, float], ...] = ()
+    best_epoch: int | None = None
+
     n_train: int = 0
     n_val: int = 0
     n_test: int = 0
     n_classes: int = 0
     classes: tuple[str, ...] = ()
-    # at what cost
-    trainable: int = 0  # parameters that the optimizer updates, head included
-    inserted: int = 0  # parameters that the backbone does not have
+
+    trainable: int = 0
+    inserted: int = 0
     head: int = 0
     total: int = 0
     epochs: int = 0
-    steps: int = 0  # optimizer steps
-    seconds: float = 0.0  # whole trial, since its checkpoint if it went on from one
-    device_seconds: float = 0.0  # training steps alone
+    steps: int = 0
+    seconds: float = 0.0
+    device_seconds: float = 0.0
     peak_memory_bytes: int = 0
-    images_per_second: float = 0.0  # training
+    images_per_second: float = 0.0
     adapter_bytes: int = 0
-    # provenance
-    spec: Mapping[str, Any] = field(default_factory=dict)  # TrialSpec as a dict
-    precision: str = ""  # what `auto` became
-    features: str = ""  # the network, by name and digest, whose features FID and KID compared
-    micro_batch_size: int = 0  # the recipe's; less where GPU memory was small; of a head alone its batch
+
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    precision: str = ""
+    features: str = ""
+    micro_batch_size: int = 0
     weights_digest: str = ""
     data_digest: str = ""
-    git: str = ""  # commit of raypeft, or "unknown"
+    git: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: str = ""
     attempt: int = 1
-    resumed_step: int = 0  # optimizer steps before the checkpoint it went on from; 0: never broken off
-    started: str = ""  # ISO 8601, UTC
+    resumed_step: int = 0
+    started: str = ""
     ended: str = ""
     schema: int = SCHEMA
 

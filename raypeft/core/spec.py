@@ -12,7 +12,9 @@ from typing import Any, Literal, get_args
 
 from raypeft.core.canonical import DIGITS, at_least, settle_fields
 from raypeft.core.errors import ConfigError
-from raypeft.core.recipe import Recipe
+from raypeft.core.recipe import Augmentation as Augmentation  # sweep files may take all settings from here
+from raypeft.core.recipe import Generation as Generation
+from raypeft.core.recipe import Recipe as Recipe
 from raypeft.core.registry import parse_call
 from raypeft.core.sources import dataset_label, parse_source
 
@@ -227,7 +229,7 @@ class Sweep:
         if isinstance(self.plugins, Iterable) and not isinstance(self.plugins, str):
             object.__setattr__(self, "plugins", tuple(map(_path_text, self.plugins)))
         settle_fields(self)
-        if self.name in ("", ".", "..") or set(self.name) & set("/\\\0"):
+        if self.name.strip(" .") == "" or not self.name.isprintable() or set(self.name) & set("/\\"):
             raise ConfigError(f"sweep name={self.name!r}: must be the name of a folder, without / and \\")
         if self.split not in get_args(SplitRule):
             raise ConfigError(f"split='{self.split}': allowed are {', '.join(get_args(SplitRule))}")
@@ -240,10 +242,16 @@ class Sweep:
         for what, values in (("cell", cells), ("final seed", map(str, self.final_seeds))):
             if twice := [value for value, count in Counter(values).items() if count > 1]:
                 raise ConfigError(f"sweep '{self.name}' names a {what} twice: {'; '.join(twice)}")
-        if self.search.seed in self.final_seeds:
-            raise ConfigError(f"seed {self.search.seed} is the search's; final runs need fresh seeds")
+        for seed in self.final_seeds:
+            self.check_final_seed(seed)
         if self.carried_candidates is not None:
             at_least("carried_candidates", self.carried_candidates, 1)
+
+    def check_final_seed(self, seed: int) -> None:
+        """Raises: ConfigError for a seed that no final run may have."""
+        at_least("final seed", seed, 0)
+        if seed == self.search.seed:
+            raise ConfigError(f"seed {seed} is the search's; final runs need fresh seeds")
 
     def donor(self, cell: Cell) -> Cell | None:
         """The cell whose rate `cell` carries on, if any."""
@@ -306,7 +314,10 @@ def grid(
     dataset: Sequence[str],
     fraction: Sequence[float] = (1.0,),
 ) -> tuple[Cell, ...]:
-    """Every combination, methods changing fastest; add two grids to join them."""
+    """Every combination, methods changing fastest; add two grids to join them. Raises: ConfigError."""
+    for name, values in {"method": method, "model": model, "dataset": dataset, "fraction": fraction}.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ConfigError(f"grid: {name}={values!r}: must be values in brackets, as [{values!r}]")
     return tuple(
         Cell(method=one_method, model=one_model, dataset=one_dataset, fraction=one_fraction)
         for one_dataset, one_model, one_fraction, one_method in itertools.product(

@@ -58,7 +58,10 @@ def table(
     notes = [*content.notes, *columns.notes, *group_notes, *finder.notes()]
     result = make_table(f"csv:{path}", rows, left_out=missing, notes=notes)
     if len(result.classes) < 2 and result.prompts is None:
-        raise DataError(f"csv:{path}: one label only, '{result.classes[0]}'; classification needs two")
+        raise DataError(
+            f"csv:{path}: one label only, '{result.classes[0]}'; classification needs two"
+            + "".join(f"\n{part}" for part in missing)
+        )
     return result
 
 
@@ -129,7 +132,7 @@ def _row_problems(row: Row, columns: Columns) -> list[str]:
     if row.prompt == "":
         problems.append("prompt is empty; give every image one, or leave the column out")
     if row.split is not None and row.split not in SPLITS:
-        problems.append(f"split '{row.split}'; allowed: {', '.join(SPLITS)}")
+        problems.append(f"split '{row.split}'; allowed: {', '.join(SIDE_OF)}")
     if row.checksum is not None and not SHA256.fullmatch(row.checksum):
         problems.append(f"sha256 '{row.checksum}'; must be 64 hexadecimal digits")
     return problems

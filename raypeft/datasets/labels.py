@@ -20,7 +20,8 @@ def label_notes(labels: Iterable[str]) -> list[str]:
     """Return a remark on each class whose name may say that there is no label; one label per image."""
     return [
         f"class '{label}' ({count(number, 'image')}) is trained as a class; if it says that there is no "
-        f"label, leave {'that image' if number == 1 else 'those images'} out"
+        f"label, leave {'that image' if number == 1 else 'those images'} out: empty the cells, or exclude "
+        "the folder"
         for label, number in sorted(Counter(labels).items())
         if label.strip().casefold() in UNSAID
     ]

@@ -15,7 +15,7 @@ from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.tracking import ensure_database
-from raypeft.metrics import SEARCHED_BY
+from raypeft.metrics import SEARCHED_BY, score_all
 from raypeft.metrics.superseded import chosen, superseded
 from raypeft.store import Store
 from raypeft.store.history import read_history
@@ -25,7 +25,8 @@ from raypeft.store.status import last_said
 Rows = Mapping[str, Result]
 """Every committed row, by trial id."""
 
-TOLERANCE = 0.01  # of an accuracy: stored probabilities are float16, which can make or break a tie
+FID_TOLERANCE = 0.01  # of itself: features are stored as float16
+ROUNDING = 1e-6  # of a score: predictions are stored as they were scored
 
 
 def verify_store(store: Store, *, tracking_uri: str | None = None) -> list[str]:
@@ -154,7 +155,7 @@ def _rates(cell: Sequence[Result]) -> set[float]:
 
 
 def _left_by(row: Result, store: Store) -> Iterator[str]:
-    """Predictions from which the row's accuracy follows, and the adapter, byte for byte as long as said."""
+    """Predictions from which the row's test scores follow, and the adapter, byte for byte as long as said."""
     if row.stage != "final" or row.status != "done":
         return
     import pyarrow.parquet as pq
@@ -181,11 +182,13 @@ def _left_by(row: Result, store: Store) -> Iterator[str]:
 def _predictions_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
     labels = table["label"].to_numpy()
     probabilities = np.stack([table[f"prob/{name}"].to_numpy() for name in row.classes], axis=1)
-    accuracy = float((probabilities.argmax(1) == labels).mean())
     if len(labels) != row.n_test:
         yield f"{path}: {count(len(labels), 'prediction')} for {count(row.n_test, 'test image')}"
-    elif abs(accuracy - row.metrics["test/accuracy"]) > TOLERANCE:
-        yield f"{path}: accuracy {accuracy:.4f}, the row says {row.metrics['test/accuracy']:.4f}"
+        return
+    for name, score in score_all(labels, probabilities.astype(np.float32)).items():
+        said = row.metrics.get(f"test/{name}")  # none of a metric that was registered later
+        if said is not None and abs(score - said) > ROUNDING:
+            yield f"{path}: {name} {score:.4f}, the row says {said:.4f}"
 
 
 def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
@@ -200,7 +203,7 @@ def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
         yield f"{path}: {samples}, the row says {row.metrics['test/fid_num_images']:g}"
         return
     fid = frechet_distance(features[~generated], features[generated])
-    if abs(fid - row.metrics["test/fid"]) > TOLERANCE * max(1.0, fid):
+    if abs(fid - row.metrics["test/fid"]) > FID_TOLERANCE * max(1.0, fid):
         yield f"{path}: FID {fid:.4f}, the row says {row.metrics['test/fid']:.4f}"
 
 

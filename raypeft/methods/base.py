@@ -179,7 +179,21 @@ def register_method(
     peft_config: Callable[..., dict[str, Any]] | None = None,
     defaults: Mapping[FamilyName, Mapping[str, Any]] | None = None,
 ) -> Callable[[Apply], Apply]:
-    """Register the decorated function as the method `name`; one function may carry several names."""
+    """Register the decorated function as the method `name`; one function may carry several names.
+
+    The function takes a frozen network and keyword-only options, and changes the network in place.
+
+    Parameters:
+        families: of "conv", "vit" and "unet", those that it fits.
+        paper: what tables cite.
+        count: (plain network, **options) -> trainable parameters without the head, from the shapes of layers.
+        trains_batch_norm: whether BatchNorm stays in training mode; may depend on the options.
+        keeps_output: whether the output is unchanged before the first step; may depend on the options.
+        decays: names of inserted bare parameters that weight decay pulls towards zero.
+        merge: folds what was inserted into the weights; None where that is impossible.
+        peft_config: (network, **options) -> adapter_config.json, where `peft` can read the adapter.
+        defaults: by family, of options whose default is None.
+    """
 
     def register(apply: Apply) -> Apply:
         METHODS.add(

@@ -22,25 +22,39 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """A backbone and its pretrained weights; `mean` and `std` are per channel, of images in [0, 1].
+    """A backbone and its pretrained weights.
 
-    `family` is "conv", "vit" or "unet".
+    Fields:
+        name: under which it is registered.
+        family: "conv", "vit" or "unet".
+        architecture: timm's name or the hub's, or raypeft's own where there is none.
+        source: pre-training data, paper, licence.
+        input_size: in pixels.
+        fixed_size: takes images of `input_size` only, whatever a sweep asks for.
+        mean: per channel, of images in [0, 1].
+        std: per channel, of images in [0, 1].
+        interpolation: "bilinear" or "bicubic".
+        make: gives the network without weights, with the head of the pretraining.
+        weights: gives the file; of a text-to-image model the folder of its pipeline.
+        size_step: pixels that an image's size is a multiple of.
+        given: weights that a name asks for: a file, a folder, or "random".
+        sha256: of the weights file; None: as the hub or the user has it.
     """
 
     name: str
     family: FamilyName
-    architecture: str  # timm's name or the hub's, or raypeft's own where there is none
-    source: str  # pre-training data, paper, licence
-    input_size: int  # pixels
-    fixed_size: bool  # takes images of input_size only, whatever a sweep asks for
+    architecture: str
+    source: str
+    input_size: int
+    fixed_size: bool
     mean: Triple
     std: Triple
     interpolation: Literal["bilinear", "bicubic"]
-    make: Callable[[], nn.Module]  # without weights, with the pretraining's head
-    weights: Callable[[], Path]  # a file; of a text-to-image model the folder of its pipeline
-    size_step: int = 1  # pixels that an image's size is a multiple of
-    given: str | None = None  # weights that its name asks for: a file, a folder, or "random"
-    sha256: str | None  # of the weights file, or pipeline_digest; None: as the hub or the user has it
+    make: Callable[[], nn.Module]
+    weights: Callable[[], Path]
+    size_step: int = 1
+    given: str | None = None
+    sha256: str | None
     kind: Family = field(init=False, repr=False)  # that `family` names
 
     def __post_init__(self) -> None:

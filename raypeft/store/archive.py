@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from raypeft.core.errors import ConfigError, StorageError
+from raypeft.core.errors import ConfigError, DataError, PreflightError
 
 MOST_TIMES = 100
 """An archive that unpacks to more than so many times its size is refused; rows and reports take 5 to 20."""
@@ -20,14 +20,14 @@ FILES = (0, stat.S_IFREG, stat.S_IFDIR)  # kinds of entries; without one, where 
 
 def is_archive(path: Path) -> bool:
     """True if a file is an archive by its name."""
-    return path.suffix == SUFFIX and path.is_file()
+    return path.suffix.lower() == SUFFIX and path.is_file()
 
 
 def unpack(path: Path) -> Path:
     """Return the one folder of an archive, unpacked for as long as this process lives.
 
     Raises: ConfigError for entries that no export writes, such as links and paths that lead elsewhere;
-    StorageError for an archive that is damaged.
+    DataError for an archive that is damaged.
     """
     found = path.stat()
     return _unpacked(path, found.st_mtime_ns, found.st_size)
@@ -40,13 +40,20 @@ def _unpacked(path: Path, time: int, size: int) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         with zipfile.ZipFile(path) as archive:
-            top = _checked(archive.infolist(), path, most=MOST_TIMES * size)
-            archive.extractall(folder)  # no entry gives more bytes than it states
+            entries = [entry for entry in archive.infolist() if not _is_litter(entry)]
+            top = _checked(entries, path, most=MOST_TIMES * size)
+            archive.extractall(folder, entries)  # no entry gives more bytes than it states
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-        raise StorageError(f"{path}: a damaged archive ({error}); export or copy it again") from None
+        raise DataError(f"{path}: a damaged archive ({error}); export or copy it again") from None
     except OSError as error:
-        raise StorageError(f"{path}: cannot be unpacked into {folder}: {error.strerror}") from None
+        raise PreflightError(f"{path}: cannot be unpacked into {folder}: {error.strerror}") from None
     return Path(folder, top)
+
+
+def _is_litter(entry: zipfile.ZipInfo) -> bool:
+    """True for what macOS adds to an archive that was packed anew."""
+    path = PurePosixPath(entry.filename)
+    return "__MACOSX" in path.parts or path.name == ".DS_Store"
 
 
 def _checked(entries: list[zipfile.ZipInfo], path: Path, *, most: int) -> str:

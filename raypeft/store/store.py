@@ -329,5 +329,12 @@ def _read_row(path: Path) -> Result:
 
 
 def store_path(sweep: Sweep, store: str | Path | None) -> Path:
-    """Return where a sweep writes: into `store` if given, else $RAYPEFT_RUNS/NAME, else runs/NAME."""
+    """Return where a sweep writes: into `store` if given, else $RAYPEFT_RUNS/NAME, else runs/NAME.
+
+    Raises: ConfigError for what is no sweep.
+    """
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(
+            f"{sweep!r} is no rp.Sweep; in the shell a sweep's file is run by: raypeft run FILE"
+        )
     return Path(store or Path(os.environ.get("RAYPEFT_RUNS", "runs"), sweep.name)).expanduser()

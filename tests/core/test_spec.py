@@ -175,6 +175,18 @@ def one_cell() -> tuple[Cell, ...]:
         (lambda: Sweep(name="s", cells=()), "no cells"),
         (lambda: Sweep(name="busi/small", cells=one_cell()), "sweep name='busi/small'"),
         (lambda: Sweep(name="..", cells=one_cell()), r"sweep name='\.\.'"),
+        (lambda: Sweep(name=" ", cells=one_cell()), "sweep name=' '"),
+        (lambda: Sweep(name="a\n", cells=one_cell()), "sweep name="),
+        (lambda: Sweep(name="s", cells=one_cell(), final_seeds=(-1,)), "final seed=-1"),
+        (
+            lambda: Sweep(name="s", cells=one_cell(), search={"trials": 2}),
+            r"search=.*must be a Search\(...\)",
+        ),
+        (lambda: Sweep(name="s", cells=one_cell(), recipe={"epochs": 2}), r"must be a Recipe\(...\)"),
+        (lambda: Sweep(name="s", cells=("lora",)), r"must be a Cell\(...\)"),
+        (lambda: Search(lr=(1e-3, 1e-1)), r"lr=\(0.001, 0.1\): must be a LogUniform\(...\)"),
+        (lambda: grid(method="lora", model=["b"], dataset=["c"]), "grid: method='lora': must be values"),
+        (lambda: grid(method=["a"], model=["b"], dataset=["c"], fraction=0.1), "grid: fraction=0.1"),
         (
             lambda: Sweep(name="s", cells=one_cell(), split="random"),
             "split='random': allowed are auto, grouped",

@@ -152,7 +152,7 @@ def test_a_split_may_have_any_name_that_folders_may_have(class_folders, written,
 
 
 def test_a_split_of_another_name_is_refused(class_folders):
-    with pytest.raises(DataError, match="split 'holdout'; allowed: train, val, test"):
+    with pytest.raises(DataError, match="split 'holdout'; allowed: train, training, val"):
         open_dataset(write_table(class_folders, "image,label,split\nbenign/0.png,good,holdout\n"))
 
 
@@ -361,5 +361,5 @@ def test_a_class_that_may_mean_no_label_is_kept_and_told(class_folders):
     assert table.classes == ("Unknown", "good", "unknown_primary")
     assert [note for note in table.notes if "no label" in note] == [
         "class 'Unknown' (2 images) is trained as a class; if it says that there is no label, "
-        "leave those images out"
+        "leave those images out: empty the cells, or exclude the folder"
     ]

@@ -126,6 +126,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (change_row("worse", status="failed"), "trial worse failed, which is no result"),
     (change_row("final", lr=0.05), "trial final took rate 0.05, not the best of its search"),
     (lambda store: write_predictions(store, [0, 0, 1, 1]), "accuracy 0.5000, the row says 0.7500"),
+    (
+        change_row("final", metrics=dict(FINAL.metrics) | {"test/f1_macro": 0.999}),
+        ", the row says 0.9990",
+    ),
     (lambda store: write_predictions(store, [0, 0, 0]), "3 predictions for 4 test images"),
     (lambda store: (store / "predictions" / "final.parquet").write_bytes(b"PAR1"), "final.parquet: "),
     (lambda store: (store / "predictions" / "final.parquet").unlink(), "final.parquet: no such file"),

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from raypeft.core.errors import ConfigError, RaypeftError, StorageError
+from raypeft.core.errors import ConfigError, DataError, RaypeftError
 from raypeft.core.result import Result
 from raypeft.store import Store
 from raypeft.store.archive import MOST_TIMES
@@ -39,6 +39,11 @@ def test_an_archive_that_was_replaced_is_read_anew(tmp_path):
     packed(tmp_path / "busi.zip", ("busi/ledger/other.json", other.encode()))
     assert Store.open(tmp_path / "busi.zip").path != before
     assert len(Store.open(tmp_path / "busi.zip").rows()) == 2
+
+
+def test_an_archive_that_was_packed_anew_elsewhere_is_read_too(tmp_path):
+    path = packed(tmp_path / "Busi.ZIP", ("__MACOSX/busi/._x", b"x"), (".DS_Store", b"x"))
+    assert [row.trial_id for row in Store.open(path).rows()] == [ROW.trial_id]
 
 
 def link() -> zipfile.ZipInfo:
@@ -87,7 +92,7 @@ def flipped(content: bytes) -> bytes:
 def test_a_damaged_archive_is_told_by_its_path(tmp_path, damage):
     path = packed(tmp_path / "busi.zip")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(StorageError) as error:
+    with pytest.raises(DataError) as error:
         Store.open(path)
     assert str(error.value).startswith(f"{path}: a damaged archive")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from raypeft.analysis.report.page import write_report
-from raypeft.core.errors import ConfigError
+from raypeft.core.errors import ConfigError, PreflightError
 from raypeft.core.files import write_file, write_json
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, model_label
@@ -32,7 +32,7 @@ def pack_store(store: Store, output: Path, *, methods: Iterable[str] = ()) -> li
     `output` that exists or has another suffix.
     """
     plan = store.plan
-    if output.suffix != SUFFIX:
+    if output.suffix.lower() != SUFFIX:
         raise ConfigError(f"{output} must end in {SUFFIX}: commands know an archive by it")
     if output.exists():
         raise ConfigError(f"{output} exists; give a file that does not")
@@ -53,7 +53,10 @@ def pack_store(store: Store, output: Path, *, methods: Iterable[str] = ()) -> li
             if path.suffix != ".csv":
                 path.unlink()
         names = sorted(path for path in copy.path.rglob("*") if path.is_file())
-        write_file(output, lambda file: _zip(file, names, Path(temporary)))
+        try:
+            write_file(output, lambda file: _zip(file, names, Path(temporary)))
+        except OSError as error:
+            raise PreflightError(f"cannot write {output}: {error.strerror}; choose another -o") from None
         return [str(path.relative_to(temporary)) for path in names]
 
 

@@ -50,7 +50,7 @@ from raypeft.analysis.report.sections import (
 )
 from raypeft.analysis.report.tables import Table, parameter_table, plain_table, score_table
 from raypeft.analysis.study import Study, open_study
-from raypeft.core.errors import ConfigError, StorageError
+from raypeft.core.errors import ConfigError, PreflightError
 from raypeft.core.text import whole
 from raypeft.metrics.remarks import describe_remarks
 from raypeft.store import Store
@@ -75,7 +75,7 @@ def write_report(
     `against`: "dutt2024" puts the published tables beside the store. `export`: a folder that gets every
     table as CSV, Markdown, LaTeX and HTML and every figure as PNG and SVG.
     Raises: ConfigError as read_stores, and without an `output` where one is needed; StorageError when a row
-    cannot be read or a file not be written.
+    cannot be read; PreflightError when a file cannot be written.
     """
     asked = [stores] if isinstance(stores, AnyStore) else stores
     opened = [Store.open(store) for store in asked]
@@ -335,7 +335,7 @@ def _subject(study: Study) -> str:
 
 
 def _export(sections: Sequence[Section], figures: Figures, folder: Path) -> None:
-    """Raises: StorageError."""
+    """Raises: PreflightError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for drawing in figures.all():
@@ -348,11 +348,13 @@ def _export(sections: Sequence[Section], figures: Figures, folder: Path) -> None
                         path = folder / f"{name}.{SUFFIXES[form]}"
                         path.write_text(str(render(part.table)), encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"cannot write to {folder}: {error.strerror}; choose another --export") from error
+        raise PreflightError(
+            f"cannot write to {folder}: {error.strerror}; choose another --export"
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:
-    """Raises: StorageError; the earlier file then stays."""
+    """Raises: PreflightError; the earlier file then stays."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -367,4 +369,6 @@ def _write(path: Path, text: str) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StorageError(f"cannot write the report {path}: {error.strerror}; choose another -o") from error
+        raise PreflightError(
+            f"cannot write the report {path}: {error.strerror}; choose another -o"
+        ) from error

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from raypeft.analysis.report.page import write_report
-from raypeft.core.errors import ConfigError, StorageError, UnknownNameError
+from raypeft.core.errors import ConfigError, PreflightError, UnknownNameError
 
 SCORES = {"full": [0.80, 0.86, 0.92], "linear": [0.50, 0.50, 0.56], "lora": [0.87, 0.90, 0.93]}
 
@@ -136,7 +136,7 @@ def test_a_report_is_replaced_whole_and_leaves_no_litter(write_store, tmp_path, 
 def test_an_output_that_cannot_be_written_is_named(write_store, tmp_path, final_rows):
     store = write_store(final_rows(SCORES))
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"file/report\.html"):
+    with pytest.raises(PreflightError, match=r"file/report\.html"):
         write_report(store, tmp_path / "file" / "report.html")
 
 
