@@ -236,5 +236,5 @@ def _plan_lines(
         f"({describe_basis(cells)})"
     )
     yield (
-        f"memory: float32 at micro-batches of {plan.sweep.recipe.micro_batch_size}; bf16 autocast takes less"
+        f"memory: float32 at micro-batches of {plan.sweep.recipe.images_at_once}; bf16 autocast takes less"
     )

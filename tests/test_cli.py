@@ -216,6 +216,12 @@ def test_the_paper_s_grids_say_where_their_data_must_lie(cli, tmp_path, monkeypa
         assert f"{name}: where does the download lie? Write {name}:FOLDER, or set RAYPEFT_DATA" in err
 
 
+def test_memory_is_told_for_the_images_that_go_through_at_once(cli, sweep_file, tmp_path):
+    for size, told in ((16, 16), (512, 64)):  # 64: the default of micro_batch_size
+        out = "".join(cli("plan", sweep_file, "--batch-size", size, "--store", tmp_path / "s")[1:])
+        assert f"micro-batches of {told};" in out
+
+
 def test_a_number_that_is_none_is_named(cli, sweep_file, tmp_path):
     for option, text, needed in (
         ("--seeds", "0,1.0", "'1.0' is no whole number"),

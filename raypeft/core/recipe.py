@@ -140,6 +140,11 @@ class Recipe:
         return self.generation or Generation()
 
     @property
+    def images_at_once(self) -> int:
+        """Images that go through the network at once."""
+        return min(self.batch_size, self.micro_batch_size)
+
+    @property
     def num_views(self) -> int:
         """Changed versions of each training image that are known beforehand; 0 where there are none."""
         return (self.augmentation.views or 0) if self.augmentation else 0

@@ -154,7 +154,7 @@ def demands(
     found: dict[Cell, Demand] = {}
     too_large = []
     for cell in plan.sweep.cells:
-        cost, micro_batch = cell_cost(plan, cell), plan.sweep.recipe.micro_batch_size
+        cost, micro_batch = cell_cost(plan, cell), plan.sweep.recipe.images_at_once
         share, number, sharded = gpus, workers, False
         if gpu_bytes is not None:
             number = number or _fewest_workers(cost, micro_batch, gpu_bytes, most=num_gpus)

@@ -134,7 +134,7 @@ def _estimate(
         flops=flops,
         device_hours=flops * pace / 3600,
         basis=basis,
-        memory_bytes=cell_cost(plan, cell).memory_bytes(plan.sweep.recipe.micro_batch_size),
+        memory_bytes=cell_cost(plan, cell).memory_bytes(plan.sweep.recipe.images_at_once),
     )
 
 

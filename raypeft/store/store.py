@@ -54,6 +54,8 @@ class Store:
     @classmethod
     def open(cls, path: "str | os.PathLike[str] | Store") -> "Store":
         """Return the store of a sweep that was run, as `at`. Raises: ConfigError for any other folder."""
+        if not str(path):
+            raise ConfigError("the name of a store is empty, as of a shell's variable that is not set")
         store = cls.at(path)
         if not store.path.is_dir():
             raise ConfigError(
