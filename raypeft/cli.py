@@ -9,7 +9,6 @@ import logging
 import os
 import socket
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,13 +18,13 @@ import typer
 from rich.text import Text
 
 from raypeft.analysis_commands import rank, recommend, report, table
-from raypeft.core.errors import EXITS, ConfigError, RaypeftError
-from raypeft.core.foreign import described, library_not_imported, place_of
+from raypeft.core.errors import ConfigError
 from raypeft.core.machine import limit_threads
 from raypeft.core.telemetry import switch_off
 from raypeft.core.terminal import TerminalLog, safe_streams
 from raypeft.core.text import count
 from raypeft.data_commands import data_app
+from raypeft.ends import end_with
 from raypeft.metrics.remarks import describe_remarks
 from raypeft.model_commands import MODEL_COMMANDS
 from raypeft.output import (
@@ -38,7 +37,6 @@ from raypeft.output import (
     print_rows,
     say_version,
     show_first_problems,
-    shown_problems,
     talk,
     use_plugins,
 )
@@ -366,27 +364,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except InterruptedBySignalError as error:
             code = error.exit_code
             finish(code, f"raypeft: exit {code} ({error.name}) stopped; run the same command again")
-        except RaypeftError as error:
-            talk.print(f"raypeft: error: {shown_problems(str(error))}")
-            finish(
-                error.exit_code, f"raypeft: exit {error.exit_code} ({EXITS.get(error.exit_code, 'ERROR')})"
-            )
-        except PermissionError as error:
-            talk.print(
-                f"raypeft: error: {error.filename or 'a call'}: {error.strerror}; ask its owner for "
-                "access, or choose a folder of your own"
-            )
-            finish(4, "raypeft: exit 4 (PREFLIGHT)")
         except Exception as error:
-            if place := place_of(error):
-                talk.print(f"raypeft: error: {place}: {described(error)}")
-                finish(2, f"raypeft: exit 2 ({EXITS[2]})")
-            if library := library_not_imported(error):
-                why = described(error).partition("\n")[0]
-                talk.print(f"raypeft: error: {library} cannot be imported: {why}; {_advice(library)}")
-                finish(2, f"raypeft: exit 2 ({EXITS[2]})")
-            talk.print(traceback.format_exc().rstrip())
-            finish(1, "raypeft: exit 1 (BUG) please report the traceback above")
+            end_with(error)
 
 
 def _check_docstrings() -> None:
@@ -395,9 +374,3 @@ def _check_docstrings() -> None:
             "Python leaves out docstrings (PYTHONOPTIMIZE=2 or -OO), without which Ray and transformers "
             "cannot be imported; unset PYTHONOPTIMIZE"
         )
-
-
-def _advice(library: str) -> str:
-    variables = sorted(name for name in os.environ if name.startswith(f"{library.upper()}_"))
-    listed = f" Set here: {', '.join(variables)}." if variables else ""
-    return f"mend the environment variable that it names, or install it again.{listed}"
