@@ -48,7 +48,7 @@ def axes(tmp_path):
     }
 
 
-def test_a_store_grown_along_six_axes_with_kills_in_between(sweeps, look, axes, seen):
+def test_a_store_grown_along_six_axes_with_kills_in_between(sweeps, look, axes):
     sweeps.sweep.write_text(SWEEP)
     chance, asked = random.Random(SEED), []
     grown, whole = Store(sweeps.folder / "store"), Store(sweeps.folder / "whole")
@@ -72,7 +72,6 @@ def test_a_store_grown_along_six_axes_with_kills_in_between(sweeps, look, axes, 
     assert counting == look.science(whole.path)
     assert table(grown) == table(whole)
     assert verify_store(grown) == verify_store(whole) == []
-    seen(f"{len(axes) + 1} drivers stopped, {len(old)} rows superseded, {len(counting)} equal")
 
 
 def table(store):
