@@ -141,6 +141,10 @@ def test_a_failure_gives_way_to_the_row_that_another_store_committed(build):
     for stores in ((one, other), (other, one)):
         trials = open_results(*stores).trials.set_index("trial_id")
         assert trials.loc[row.trial_id, ["status", "store"]].tolist() == ["done", other]
+        (study,) = open_study(*stores)
+        counted = dict(zip(map(str, study.read.stores), study.read.counted, strict=True))
+        assert sum(counted.values()) == len(trials)
+        assert counted[one] == (len(trials) - 1 if stores[0] == one else 0), "the failure counts nowhere"
 
 
 CONTRADICTIONS = [

@@ -43,6 +43,12 @@ class StudyRows:
         return dict(sorted(found.items()))
 
     @property
+    def counted(self) -> tuple[int, ...]:
+        """How many trials of each source count as its own; the others count as those of another source."""
+        holders = [source for _, source in self.by_trial.values()]
+        return tuple(sum(holder is one for holder in holders) for one in self.sources)
+
+    @property
     def superseded(self) -> frozenset[str]:
         """The trial ids that are superseded in a store; check_alike refuses those that another one counts."""
         return frozenset().union(*(one.superseded for one in self.sources))
@@ -81,11 +87,9 @@ class StudyRows:
         """Say in one sentence where several stores lie and how many trials each has; "" of one store."""
         if len(self.sources) < 2:
             return ""
-        seen: set[str] = set()
         told = []
-        for name, one in zip(self.names, self.sources, strict=True):
-            own = {row.trial_id for row in one.rows}
-            again = f", {len(own & seen):,} of them counted before" if own & seen else ""
-            told.append(f"{name} ({count(len(own), 'trial')}{again})")
-            seen |= own
+        for name, one, counted in zip(self.names, self.sources, self.counted, strict=True):
+            again = len(one.rows) - counted
+            before = f", {again:,} of them counted before" if again else ""
+            told.append(f"{name} ({count(len(one.rows), 'trial')}{before})")
         return f"Sources: {', '.join(told)}."

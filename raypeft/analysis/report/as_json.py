@@ -25,15 +25,10 @@ def rank_facts(study: Study) -> dict[str, Any]:
 
 
 def _sources(study: Study) -> list[dict[str, Any]]:
-    """The trials of each of several stores: those that are in an earlier one, too, count there."""
-    first = {trial_id: source for trial_id, (_, source) in study.read.by_trial.items()}
+    """The trials of each of several stores, and how many of them count as its own."""
     return [
-        {
-            "store": str(one.store),
-            "trials": len(one.rows),
-            "counted": sum(first[row.trial_id] is one for row in one.rows),
-        }
-        for one in study.read.sources
+        {"store": str(one.store), "trials": len(one.rows), "counted": counted}
+        for one, counted in zip(study.read.sources, study.read.counted, strict=True)
     ]
 
 
