@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from raypeft.core.errors import ConfigError
+from raypeft.metrics import METRICS
 from raypeft.output import AsJson, Plugins, facts, print_json, print_rows, talk, use_plugins
 from raypeft.store import Store
 
@@ -16,18 +17,24 @@ FORMS = ("text", "csv", "markdown", "latex", "html")
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="STORE...|CSV|dutt2024",
-        help="One store or several, a long CSV, or the published tables; dutt2024:3 is one.",
-    ),
-]
-Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="STORE|CSV|dutt2024", help="A store, a long CSV, or the published tables; dutt2024:3 is one."
+        metavar="STORE...|CSV|dutt2024|osu2024|vpetl2024",
+        help="One store or several, a long CSV, or published tables; dutt2024:3 is one.",
     ),
 ]
 MetricName = Annotated[
-    str | None, typer.Option("--metric", help="Column of scores; default: test macro F1, else FID.")
+    str | None,
+    typer.Option(
+        "--metric",
+        help="Column of scores; default: test macro F1, else FID, else the one column of a CSV that has a "
+        f"known name: {', '.join(METRICS)}, each also as test/NAME and NAME_variant.",
+    ),
+]
+Direction = Annotated[
+    bool | None,
+    typer.Option(
+        "--higher-is-better/--lower-is-better",
+        help="Of a metric that raypeft does not know; default: higher, and said to be assumed.",
+    ),
 ]
 
 
@@ -37,14 +44,16 @@ def rank(
         str, typer.Option(help="What equal scores get: average, dense or min ranks.")
     ] = "average",
     metric: MetricName = None,
+    direction: Direction = None,
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Rank the methods, and say how sure the ranking is.
 
     A CSV has columns model,dataset,method,<metric> and may have fraction, seed, stage and status; where its
-    columns are called otherwise: csv:FILE(method='algorithm'). Several stores are ranked together: equal
-    cells are compared, and a trial that is in several counts once.
+    columns are called otherwise: csv:FILE(method='algorithm'). Scores of a bounded metric are fractions, or
+    percent where one is above 1: csv:FILE(scale='percent') where that cannot be told. Several stores are
+    ranked together: equal cells are compared, and a trial that is in several counts once.
     """
     from raypeft.analysis.ranking.verdict import sentences
     from raypeft.analysis.report.as_json import rank_facts
@@ -54,7 +63,9 @@ def rank(
     from raypeft.analysis.study import open_study
 
     use_plugins(plugins)
-    found = open_study(*sources, metric=metric, ties=_choice("--ties", ties, TIES))
+    found = open_study(
+        *sources, metric=metric, ties=_choice("--ties", ties, TIES), higher_is_better=direction
+    )
     if as_json:
         print_json([rank_facts(study) for study in found] if len(found) > 1 else rank_facts(found[0]))
         return
@@ -69,6 +80,7 @@ def table(
     sources: Sources,
     form: Annotated[str, typer.Option(help="text, csv, markdown, latex or html.")] = "text",
     metric: MetricName = None,
+    direction: Direction = None,
     ties: Annotated[
         str, typer.Option(help="What equal scores get: average, dense or min ranks.")
     ] = "average",
@@ -86,7 +98,9 @@ def table(
 
     use_plugins(plugins)
     chosen = _choice("--form", form, FORMS)
-    studies = open_study(*sources, metric=metric, ties=_choice("--ties", ties, TIES))
+    studies = open_study(
+        *sources, metric=metric, ties=_choice("--ties", ties, TIES), higher_is_better=direction
+    )
     if parameters:
         tables = [parameter_table(study.frame) for study in studies]
     else:
@@ -94,8 +108,10 @@ def table(
             score_table(study.frame, study.metric, study.ties, superseded=study.superseded)
             for study in studies
         ]
-    if told := studies[0].read.describe():
-        tables = [replace(printed, notes=(*printed.notes, told)) for printed in tables]
+    tables = [
+        replace(printed, notes=(*printed.notes, *study.notes))
+        for printed, study in zip(tables, studies, strict=True)
+    ]
     if as_json:
         print_json([table_facts(printed) for printed in tables])
         return
@@ -113,12 +129,14 @@ def report(
         typer.Option("-o", "--output", help="Default: STORE/report.html; needed for several stores."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="dutt2024: put the paper's tables beside the store.")
+        str | None, typer.Option(help="dutt2024, osu2024 or vpetl2024: put their tables beside the store.")
     ] = None,
     export: Annotated[
         Path | None,
         typer.Option(help="Folder for tables (CSV, Markdown, LaTeX, HTML) and figures (PNG, SVG)."),
     ] = None,
+    metric: MetricName = None,
+    direction: Direction = None,
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -129,16 +147,18 @@ def report(
     from raypeft.analysis.study import open_study
 
     use_plugins(plugins)
-    path = write_report(stores, output, against=against, export=export)
+    path = write_report(
+        stores, output, against=against, export=export, metric=metric, higher_is_better=direction
+    )
     if not as_json:
         facts.print(str(path))
         return
-    (study,) = open_study(*stores)
+    (study,) = open_study(*stores, metric=metric, higher_is_better=direction)
     print_json({"report": str(path), **rank_facts(study), "claims": check_claims([study])})
 
 
 def recommend(
-    source: Source,
+    sources: Sources,
     images: Annotated[int, typer.Option(min=1, help="Training images that you have.")],
     classes: Annotated[int | None, typer.Option(min=2)] = None,
     model: Annotated[str | None, typer.Option(help="The backbone that you want; default: any.")] = None,
@@ -151,7 +171,7 @@ def recommend(
     from raypeft.analysis.study import open_study
 
     setting = Setting(images=images, classes=classes, model=model, memory_gb=memory_gb, minutes=minutes)
-    found = recommend_methods(open_study(source), setting)
+    found = recommend_methods(open_study(*sources), setting)
     if as_json:
         print_json(found if len(found) > 1 else found[0])
         return

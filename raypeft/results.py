@@ -94,19 +94,25 @@ class Results:
         """
         return load_results(*self.stores)
 
-    def rank(self, metric: str | None = None, *, ties: Ties = "average") -> Ranking:
+    def rank(
+        self,
+        metric: str | None = None,
+        *,
+        ties: Ties = "average",
+        higher_is_better: bool | None = None,
+    ) -> Ranking:
         """Rank the methods by `metric`; default: test macro F1, or FID where only that is there.
 
-        `ties`: what equal scores get: average, dense or min ranks.
-        Raises: ConfigError for a metric that no trial has.
+        `ties`: what equal scores get: average, dense or min ranks. `higher_is_better`: the direction of a
+        metric that raypeft does not know. Raises: ConfigError for a metric that no trial has.
         """
-        return Ranking(open_study(*self.stores, metric=metric, ties=ties))
+        return Ranking(open_study(*self.stores, metric=metric, ties=ties, higher_is_better=higher_is_better))
 
     def report(self, path: str | Path | None = None, *, against: str | None = None) -> Path:
         """Write one self-contained HTML file; returns its path.
 
-        `path`: default STORE/report.html; of several stores it must be given. `against`: "dutt2024" puts the
-        published tables beside them.
+        `path`: default STORE/report.html; of several stores it must be given. `against`: "dutt2024",
+        "osu2024" or "vpetl2024" puts those published tables beside them.
         """
         return write_report(self.stores, path, against=against)
 
@@ -149,9 +155,17 @@ def open_results(store: str | Path, *more: str | Path) -> Results:
     return Results(store, *more)
 
 
-def rank(source: str | Path, *more: str | Path, metric: str | None = None, ties: Ties = "average") -> Ranking:
+def rank(
+    source: str | Path,
+    *more: str | Path,
+    metric: str | None = None,
+    ties: Ties = "average",
+    higher_is_better: bool | None = None,
+) -> Ranking:
     """Rank the methods of a store, a long CSV file (model, dataset, method, scores) or "dutt2024:3".
 
-    `more`: stores that are read together with the first.
+    `more`: stores that are read together with the first. `metric`: a column of scores. `ties`: what equal
+    scores get: average, dense or min ranks. `higher_is_better`: the direction of a metric that raypeft does
+    not know; without it higher is taken for better, and said to be assumed.
     """
-    return Ranking(open_study(source, *more, metric=metric, ties=ties))
+    return Ranking(open_study(source, *more, metric=metric, ties=ties, higher_is_better=higher_is_better))

@@ -3,21 +3,44 @@
 import math
 from dataclasses import replace
 
-from raypeft.metrics import METRICS, NUM_IMAGES, Metric
+from raypeft.core.errors import ConfigError
+from raypeft.metrics import METRICS, NUM_IMAGES, REFERENCES, Metric
+
+
+class DirectedColumn(str):
+    """A column of a metric that raypeft does not know, and which way is better: to a frame, its name."""
+
+    higher_is_better: bool
+
+
+def directed(column: str, *, higher_is_better: bool) -> str:
+    """Return the column with the user's word for its direction. Raises: ConfigError where it is another."""
+    known = metric_of(column)
+    if not is_known_metric(column):
+        told = DirectedColumn(column)
+        told.higher_is_better = higher_is_better
+        return told
+    if known.higher_is_better != higher_is_better:
+        raise ConfigError(
+            f"of {known.label} {direction_words(column)}; leave the direction out, or call the column "
+            "something else"
+        )
+    return column
 
 
 def metric_of(column: str) -> Metric:
     """Return the metric of "test/f1_macro" or "f1_macro"; "fid_xrv" is FID on other features.
 
-    A metric that raypeft does not know keeps its name, and higher is taken for better: said wherever it is
-    ranked by (direction_words).
+    A metric that raypeft does not know keeps its name; unless its direction is told (directed), higher is
+    taken for better: said wherever it is ranked by (direction_words).
     """
     name = _name(column)
     if name in METRICS:
         return METRICS[name]
     family, _, variant = name.partition("_")
     if family not in METRICS:
-        return Metric(name=name, label=name, higher_is_better=True, bounds=(-math.inf, math.inf))
+        up = column.higher_is_better if isinstance(column, DirectedColumn) else True
+        return Metric(name=name, label=name, higher_is_better=up, bounds=(-math.inf, math.inf))
     return replace(METRICS[family], name=name, label=f"{METRICS[family].label} ({variant})")
 
 
@@ -27,9 +50,10 @@ def metric_label(column: str) -> str:
 
 
 def is_known_metric(column: str) -> bool:
-    """True for a metric of raypeft; a number of images is none."""
+    """True for a metric of raypeft; what stands beside one, as a number of images, is none."""
     name = _name(column)
-    return not name.endswith(NUM_IMAGES) and (name in METRICS or name.partition("_")[0] in METRICS)
+    beside = (NUM_IMAGES, *(reference.suffix for reference in REFERENCES.values()))
+    return not name.endswith(beside) and (name in METRICS or name.partition("_")[0] in METRICS)
 
 
 def higher_is_better(column: str) -> bool:
@@ -37,10 +61,15 @@ def higher_is_better(column: str) -> bool:
     return metric_of(column).higher_is_better
 
 
+def is_direction_assumed(column: str) -> bool:
+    """True of a metric that raypeft does not know and whose direction nobody has told."""
+    return not is_known_metric(column) and not isinstance(column, DirectedColumn)
+
+
 def direction_words(column: str) -> str:
     """Return "lower is better"; of a metric that raypeft does not know, that this is a guess."""
-    known = "" if is_known_metric(column) else f" (assumed: raypeft does not know '{_name(column)}')"
-    return ("higher" if higher_is_better(column) else "lower") + " is better" + known
+    assumed = f" (assumed: raypeft does not know '{_name(column)}')" if is_direction_assumed(column) else ""
+    return ("higher" if higher_is_better(column) else "lower") + " is better" + assumed
 
 
 def format_score(mean: float, sd: float = math.nan) -> str:

@@ -1,13 +1,15 @@
 """Runs, of stores, a CSV file or the published tables, and what is inferred from them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from raypeft.analysis.published.tables import NAME, published_tables
+from raypeft.analysis.metrics import directed, direction_words, is_direction_assumed
+from raypeft.analysis.published.publications import PUBLICATIONS
+from raypeft.analysis.published.tables import PublishedTable, published_tables
 from raypeft.analysis.questions.clinical import Clinical, SubgroupGap, describe_runs, subgroup_gaps
 from raypeft.analysis.ranking.inference import Inference, infer
 from raypeft.analysis.ranking.rank import Ties, pools_of
@@ -35,6 +37,16 @@ class Study:
     predictions: PredictionStore
     ties: Ties = "average"
     read: StudyRows = field(default_factory=StudyRows)  # of stores
+    read_notes: tuple[str, ...] = ()  # of tables: on which scale their scores were read, where they are from
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know before the order: scale, source, a direction that is a guess."""
+        said = [*self.read_notes, *([told] if (told := self.read.describe()) else [])]
+        if is_direction_assumed(self.metric):
+            words = f"{self.metric}: {direction_words(self.metric)}"
+            said.append(f"{words}; --higher-is-better or --lower-is-better says which.")
+        return said
 
     @cached_property
     def rows(self) -> tuple[Result, ...]:
@@ -106,37 +118,46 @@ class Study:
 
 
 def open_study(
-    source: AnyStore, *more: AnyStore, metric: str | None = None, ties: Ties = "average"
+    source: AnyStore,
+    *more: AnyStore,
+    metric: str | None = None,
+    ties: Ties = "average",
+    higher_is_better: bool | None = None,
 ) -> list[Study]:
     """A store's folder or a CSV file is one study, "dutt2024:3" the paper's Table 3, "dutt2024" all four.
 
     A file whose columns are called otherwise is written csv:FILE(method='algorithm', ...).
 
     `more`: stores that are read together with the first, as one study. Without `metric`: macro F1 on test,
-    or FID where only that is there. Raises: ConfigError for a source that is neither, a metric that it does
-    not have, and stores that contradict each other.
+    or FID where only that is there. `higher_is_better`: the direction of a metric that raypeft does not know.
+    Raises: ConfigError for a source that is neither, a metric that it does not have, a direction that is not
+    the metric's, and stores that contradict each other.
     """
+    studies = _open(source, *more, metric=metric, ties=ties)
+    if higher_is_better is None:
+        return studies
+    return [replace(one, metric=directed(one.metric, higher_is_better=higher_is_better)) for one in studies]
+
+
+def _open(source: AnyStore, *more: AnyStore, metric: str | None, ties: Ties) -> list[Study]:
     if more:
         _require_stores(source, *more)
         return [_study_of(source, *more, metric=metric, ties=ties)]
     if isinstance(source, Store):
         return [_study_of(source, metric=metric, ties=ties)]
     asked = parse_source(str(source))
-    if asked.kind == NAME:
-        return [
-            Study(table.frame, metric or table.metric, PredictionStore(), ties)
-            for table in published_tables(asked.argument)
-            if metric is None or metric in table.frame
-        ]
+    if asked.kind in PUBLICATIONS:
+        return _studies_of(published_tables(asked.kind, asked.argument), metric=metric, ties=ties)
     is_table = asked.kind == "csv" and bool(asked.argument)
     path = Path(asked.argument if is_table else str(source))
     if is_table or (path.is_file() and not is_archive(path)):
         options = asked.bind(read_scores) if is_table else {}
-        frame, found = read_scores(path, **({"metric": metric} | options))
-        return [Study(frame, found, PredictionStore(), ties)]
+        found = read_scores(path, **({"metric": metric} | options))
+        return [Study(found.frame, found.metric, PredictionStore(), ties, read_notes=found.notes)]
     if not path.exists():
         raise ConfigError(
-            f"no store, CSV file or published table {source}; give one, e.g. runs/quickstart or {NAME}"
+            f"no store, CSV file or published table {source}; give one, e.g. runs/quickstart, or "
+            f"{' or '.join(PUBLICATIONS)}"
         )
     return [_study_of(path, metric=metric, ties=ties)]
 
@@ -145,8 +166,23 @@ def _require_stores(*sources: AnyStore) -> None:
     """Raises: ConfigError for a table, which cannot say how its scores came about."""
     for one in sources:
         path = Path(str(one))
-        if parse_source(str(one)).kind in (NAME, "csv") or (path.is_file() and not is_archive(path)):
+        if parse_source(str(one)).kind in (*PUBLICATIONS, "csv") or (path.is_file() and not is_archive(path)):
             raise ConfigError(f"{one} is no store; only stores are read together")
+
+
+def _studies_of(tables: Sequence[PublishedTable], *, metric: str | None, ties: Ties) -> list[Study]:
+    """Of those that have the metric. Raises: ConfigError where none has."""
+    found = [
+        Study(
+            table.frame, metric or table.metric, PredictionStore(), ties, read_notes=table.publication.notes
+        )
+        for table in tables
+        if metric is None or metric in table.frame
+    ]
+    if not found:
+        known = ", ".join(dict.fromkeys(table.metric for table in tables))
+        raise ConfigError(f"no {metric} in {tables[0].publication.name}; there is {known}")
+    return found
 
 
 def _study_of(*stores: AnyStore, metric: str | None, ties: Ties) -> Study:

@@ -144,7 +144,8 @@ def test_json_holds_the_reference_and_who_beats_it(cli, write_store, final_rows)
 def test_the_reference_of_a_csv_file_is_read_as_that_of_a_store(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("model,dataset,method,f1_macro,f1_macro_majority\nm,d,full,0.2,0.3\nm,d,lora,0.4,0.3\n")
-    frame, metric = read_scores(path)
+    read = read_scores(path)
+    frame, metric = read.frame, read.metric
     assert [(cell.method, cell.learned) for cell in cell_scores(frame, metric)] == [
         ("full", False),
         ("lora", True),

@@ -1,1 +1,1 @@
-"""The published tables of Dutt et al. (MIDL 2024), shipped as data."""
+"""Tables of publications, shipped as data: Dutt et al. (MIDL 2024), two collections of natural images."""

@@ -1,4 +1,4 @@
-"""A store beside the published tables: the same cells, and the order of the methods that both have."""
+"""A store beside tables of a publication: the same cells, and the order of the methods that both have."""
 
 import math
 
@@ -7,17 +7,19 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from raypeft.analysis.metrics import metric_label
-from raypeft.analysis.published.tables import NAME, PublishedTable
+from raypeft.analysis.published.tables import PublishedTable
 from raypeft.analysis.ranking.rank import Pool, pools_of
 from raypeft.analysis.read.scores import CellScore, cell_scores, format_fraction, sample_words
 from raypeft.analysis.report.tables import MISSING, Row, Table
 
 
 def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> Table | None:
-    """Cells that the store and the paper both have, matched by name; None without any.
+    """Cells that the store and a publication both have, matched by name; None without any.
 
-    A difference counts as within the spread where it is below twice the standard error of the two means.
+    Scored as the publication does, or by `metric` where the store has no such score. A difference counts as
+    within the spread where it is below twice the standard error of the two means.
     """
+    metric, name = own_metric(frame, metric, published), published[0].publication.name
     theirs = {
         (cell.model, cell.dataset, cell.fraction, cell.method): (table.number, cell)
         for table in published
@@ -37,7 +39,7 @@ def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
                 texts={
                     "method": cell.method,
                     "data": f"{cell.dataset} {format_fraction(cell.fraction)}",
-                    NAME: str(cell),
+                    name: str(cell),
                     "this store": str(mine),
                     "difference": gap,
                     "reading": reading,
@@ -48,19 +50,25 @@ def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
     if not rows:
         return None
     return Table(
-        title=f"{metric_label(metric)}, {NAME} and this store",
+        title=f"{metric_label(metric)}, {name} and this store",
         columns=tuple(rows[0].texts),
         rows=tuple(rows),
-        notes=(
-            "The paper's splits are by image; its averaging of F1 and the features of its FID are not said: "
-            "equal names are not equal protocols (docs/protocol.md).",
-        ),
+        notes=published[0].publication.caveats,
     )
 
 
+def own_metric(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> str:
+    """The store's score that a publication has too: `metric`, or else the first on test that has its name."""
+    theirs = [table.metric for table in published]
+    if metric_label(metric) in map(metric_label, theirs):
+        return metric
+    return next((name for one in theirs if (name := f"test/{one}") in frame), metric)
+
+
 def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> Table | None:
-    """Mean ranks among the methods that a ranking of the store shares with one of the paper; else None."""
+    """Mean ranks among the methods that a ranking of the store shares with a published one; else None."""
     rows, notes = [], []
+    metric, name = own_metric(frame, metric, published), published[0].publication.name
     for own in pools_of(frame, metric):
         for table in published:
             for theirs in pools_of(table.frame, table.metric):
@@ -77,7 +85,7 @@ def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
                         group=group,
                         texts={
                             "method": common[i],
-                            NAME: f"{other[i]:.2f}",
+                            name: f"{other[i]:.2f}",
                             "this store": MISSING if math.isnan(mine[i]) else f"{mine[i]:.2f}",
                         },
                     )
@@ -87,7 +95,7 @@ def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
         return None
     return Table(
         title="Mean ranks among the methods that both have",
-        columns=("method", NAME, "this store"),
+        columns=("method", name, "this store"),
         rows=tuple(rows),
         notes=(*notes, "Ranks from 1 among these methods alone, ties averaged; on other models and data."),
         group_name="ranking",

@@ -3,11 +3,13 @@
 import difflib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from raypeft.analysis.metrics import is_known_metric
+from raypeft.analysis.read.scale import scale_of
 from raypeft.analysis.read.scores import CELL
 from raypeft.core.delimited import read_delimited
 from raypeft.core.errors import ConfigError, DataError, list_problems
@@ -23,6 +25,15 @@ OPTIONAL = frozenset(("fraction", "seed", "stage", "status", "std_points"))
 _logger = logging.getLogger("raypeft.analysis")  # whose messages the commands show
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreFile:
+    """What a file of scores holds: one row per line, with the columns that pools_of reads."""
+
+    frame: pd.DataFrame
+    metric: str
+    notes: tuple[str, ...]  # how it was read
+
+
 def read_scores(
     path: Path,
     *,
@@ -31,27 +42,27 @@ def read_scores(
     dataset: str = "dataset",
     method: str = "method",
     encoding: str | None = None,
-) -> tuple[pd.DataFrame, str]:
-    """A long CSV (model, dataset, method, <metric>; optional fraction, seed, stage, status) and its metric.
+    scale: str | None = None,
+) -> ScoreFile:
+    """A long CSV (model, dataset, method, <metric>; optional fraction, seed, stage, status).
 
     `model`, `dataset`, `method`: what the columns are called, in any case. Without `metric`: macro F1, FID,
-    or else the one column that is named as a metric of raypeft. The frame has one row per line and the
-    columns that pools_of reads; an empty score is a missing one; rows of another stage than final are left
-    out. A column <metric>_num_images tells scores of different numbers of generated images apart;
-    <metric>_majority and <metric>_untuned are what has learned nothing scores, as in a store. A column
-    std_points (percentage points over 3 seeds, as the published tables have it) is the spread of the one
-    score. Raises: ConfigError naming the file, and the line and column where there is one.
+    or else the one column that is named as a metric of raypeft. `scale`: "fractions" or "percent", where
+    scale_of() cannot tell; percentages are divided by 100. An empty score is a missing one; rows of another
+    stage than final are left out. A column <metric>_num_images tells scores of different numbers of generated
+    images apart; <metric>_majority and <metric>_untuned are what has learned nothing scores, as in a store.
+    A column std_points (percentage points over 3 seeds, as the published tables have it) is the spread of the
+    one score. Raises: ConfigError naming the file, and the line and column where there is one.
     """
     path = Path(path)
     table = _read(path, {"model": model, "dataset": dataset, "method": method}, encoding=encoding)
     metric = metric or _metric(path, list(table.columns))
     if metric not in table.columns:
         raise ConfigError(f"{path}:1: no column '{metric}'; there are {', '.join(table.columns)}")
-    table[metric] = _numbers(path, table[metric])
     table["fraction"] = _numbers(path, table["fraction"]) if "fraction" in table.columns else 1.0
-    for name in (metric + NUM_IMAGES, *(reference.of(metric) for reference in REFERENCES.values())):
-        if name in table.columns:
-            table[name] = _numbers(path, table[name])
+    scores = [metric, *(one for known in REFERENCES.values() if (one := known.of(metric)) in table.columns)]
+    for name in (*scores, *({metric + NUM_IMAGES} & set(table.columns))):
+        table[name] = _numbers(path, table[name])
     if "std_points" in table.columns:
         table["stated_sd"] = _numbers(path, table["std_points"]) / 100
         table["stated_seeds"] = 3
@@ -61,7 +72,13 @@ def read_scores(
     )
     table = table[table["stage"] == "final"]
     _refuse_repeats(path, table, metric)
-    return table.assign(seed=table.get("seed", "0")).reset_index(drop=True), metric
+    scaled = scale_of(path, table, metric, scale)
+    table = table.assign(
+        seed=table.get("seed", "0"), **{name: table[name] / scaled.divisor for name in scores}
+    )
+    return ScoreFile(
+        frame=table.reset_index(drop=True), metric=metric, notes=(scaled.note,) if scaled.note else ()
+    )
 
 
 def _read(path: Path, names: dict[str, str], *, encoding: str | None) -> pd.DataFrame:
@@ -80,6 +97,8 @@ def _read(path: Path, names: dict[str, str], *, encoding: str | None) -> pd.Data
             "\n".join(f"{path}:1: {problem}" for problem in problems)
             + f"\nthere are {', '.join(content.columns)}; needed are model,dataset,method and one of scores"
         )
+    if not content.rows:
+        raise ConfigError(f"{path}:1: column names and no row of scores below them; write one line per score")
     table = pd.DataFrame(
         [cells for _, cells in content.rows],
         columns=[visible(name) for name in content.columns],

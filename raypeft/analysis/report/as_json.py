@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from raypeft.analysis.metrics import higher_is_better
+from raypeft.analysis.metrics import higher_is_better, is_direction_assumed
 from raypeft.analysis.ranking.inference import Inference, Omnibus
 from raypeft.analysis.ranking.verdict import extent, headline, sentences
 from raypeft.analysis.read.scores import Block
@@ -12,12 +12,14 @@ from raypeft.analysis.study import Study
 
 
 def rank_facts(study: Study) -> dict[str, Any]:
-    """Metric, tie rule, the answer in words, and one ranking per group of models."""
+    """Metric, direction, tie rule, the answer in words, and one ranking per group of models."""
     return {
         "metric": study.metric,
         "higher_is_better": higher_is_better(study.metric),
+        "direction_assumed": is_direction_assumed(study.metric),
         "ties": study.ties,
         "headline": headline(study.inferences),
+        "notes": study.notes,
         "rankings": [_ranking(one) for one in study.inferences],
         "remarks": dict(study.remarks),
         **({"sources": _sources(study)} if len(study.read.sources) > 1 else {}),

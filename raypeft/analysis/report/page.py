@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from raypeft.analysis.metrics import higher_is_better, metric_label, metric_of
-from raypeft.analysis.published.tables import CITATION, load_published
+from raypeft.analysis.published.publications import PAPER
+from raypeft.analysis.published.tables import load_published
 from raypeft.analysis.questions.against import cells_against, ranks_against
 from raypeft.analysis.questions.claims import check_claims
 from raypeft.analysis.questions.comparisons import compare
@@ -68,19 +69,22 @@ def write_report(
     *,
     against: str | None = None,
     export: Path | None = None,
+    metric: str | None = None,
+    higher_is_better: bool | None = None,
 ) -> Path:
     """Replace `output` atomically by the report on a store, or on several read as one; returns it.
 
     Equal ledgers give equal bytes. `output`: default report.html in the store; of several it must be given.
-    `against`: "dutt2024" puts the published tables beside the store. `export`: a folder that gets every
-    table as CSV, Markdown, LaTeX and HTML and every figure as PNG and SVG.
+    `against`: "dutt2024", "osu2024" or "vpetl2024" puts those published tables beside the store. `export`: a
+    folder that gets every table as CSV, Markdown, LaTeX and HTML and every figure as PNG and SVG.
+    `metric`, `higher_is_better`: as open_study.
     Raises: ConfigError as read_stores, and without an `output` where one is needed; StorageError when a row
     cannot be read; PreflightError when a file cannot be written.
     """
     asked = [stores] if isinstance(stores, AnyStore) else stores
     opened = [Store.open(store) for store in asked]
     path = Path(output) if output is not None else _own_report(opened)
-    (study,) = open_study(*opened)
+    (study,) = open_study(*opened, metric=metric, higher_is_better=higher_is_better)
     figures = draw_study(study) if study.inferences else Figures()
     sections = _sections(study, figures, against=against)
     _write(path, _render(study, sections))
@@ -102,7 +106,7 @@ def lead(study: Study) -> list[str]:
     if not study.inferences:
         diverged = [cell for cell in cell_scores(study.frame, study.metric) if cell.diverged]
         said = ["No method is scored: all runs of every cell that has ended diverged."] if diverged else []
-        return said + describe_remarks(study.remarks) + _sources(study)
+        return said + describe_remarks(study.remarks) + study.notes
     said = [headline(study.inferences)]
     for one in study.inferences:
         name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
@@ -113,11 +117,7 @@ def lead(study: Study) -> list[str]:
         for name in FIRST
         if name in unranked and unranked[name].notna().any()
     ]
-    return said + describe_remarks(study.remarks) + _sources(study)
-
-
-def _sources(study: Study) -> list[str]:
-    return [told] if (told := study.read.describe()) else []
+    return said + describe_remarks(study.remarks) + study.notes
 
 
 def _sections(study: Study, figures: Figures, *, against: str | None) -> list[Section]:
@@ -133,7 +133,7 @@ def _sections(study: Study, figures: Figures, *, against: str | None) -> list[Se
         Section(title="Clinical scores", parts=_clinical(study, figures)),
         Section(title="Search", parts=_search(frame, figures)),
         Section(title="What the paper claims", parts=_claims(study)),
-        Section(title="Beside the paper", parts=_against(study, against)),
+        Section(title="Beside published scores", parts=_against(study, against)),
         Section(title="Failures", parts=_failures(study)),
         Section(title="Setup", parts=[Part(facts=by_store(study.read, setup_facts))]),
         Section(title="Provenance", parts=provenance_parts(study.read)),
@@ -238,9 +238,9 @@ def _claims(study: Study) -> list[Part]:
         return []
     rows = [{"claim": c.claim, "this store": c.verdict, "because": c.because} for c in check_claims([study])]
     notes = [
-        f"Claims of {CITATION}. Supported or contradicted where a 95% interval, or Nemenyi's test over data "
-        "sets, decides; a claim on models or data that this store lacks cannot be told. A verdict on one "
-        "data set says nothing of others."
+        f"Claims of {PAPER.citation}. Supported or contradicted where a 95% interval, or Nemenyi's test over "
+        "data sets, decides; a claim on models or data that this store lacks cannot be told. A verdict on "
+        "one data set says nothing of others."
     ]
     return [Part(table=plain_table("Claims", rows, notes))]
 
@@ -262,10 +262,12 @@ def _against(study: Study, against: str | None) -> list[Part]:
         for one in study_of.inferences
     ]
     rows = [{"claim": c.claim, "the paper's tables": c.verdict, "because": c.because} for c in claims]
+    judged = Part(table=plain_table("The same claims judged by the published tables alone", rows))
     return [
+        Part(lines=published[0].publication.notes),
         Part(table=cells) if cells else Part(lines=[none]),
         *([Part(table=ranks)] if ranks else []),
-        Part(table=plain_table("The same claims judged by the published tables alone", rows)),
+        *([judged] if against == PAPER.name else []),
         Part(
             lines=["What the published tables settle by themselves:"],
             bullets=[

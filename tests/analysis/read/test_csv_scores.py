@@ -27,6 +27,7 @@ BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
         (f"{HEAD}a,b,c,0.5\na,b,,1\na,d,nan,1\n", "scores.csv:4: method is empty"),
         (f"{HEAD}a,b,LoRA,1\n\na,c,lora,1\n", "'LoRA' (scores.csv:2) and 'lora' (scores.csv:4)"),
         (f"{HEAD}vit_b,b,c,1\nvit-b,b,d,1\n", "models 'vit_b' (scores.csv:2) and 'vit-b' (scores.csv:3)"),
+        (HEAD, "scores.csv:1: column names and no row of scores"),
         (f"{HEAD}a,b,c\n", "scores.csv:2: 3 cells; the header has 4 columns"),
         (
             "model,dataset,methods,f1\na,b,c,1\n",
@@ -46,8 +47,8 @@ def test_a_wrong_csv_is_refused_with_its_line_and_column(text, message, tmp_path
 def test_a_csv_may_have_seeds_missing_scores_and_a_metric_of_its_own(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("model,dataset,method,seed,dice\nm,d,a,0,0.8\nm,d,a,1,0.6\nm,d,b,0,0.75\nm,d,c,0,\n")
-    frame, metric = read_scores(path, metric="dice")
-    (pool,) = pools_of(frame, metric)
+    read = read_scores(path, metric="dice")
+    (pool,) = pools_of(read.frame, read.metric)
     ranks = rank_table(pool)
     assert ranks["mean_rank"].dropna().to_dict() == {"b": 1, "a": 2}  # 0.75 against (0.8 + 0.6) / 2
     assert ranks.loc["c", "n_blocks"] == 0
@@ -83,16 +84,16 @@ def test_rows_of_a_search_and_diverged_ones_are_not_scores(tmp_path):
         "m,d,a,search,done,1000,,\nm,d,a,search,done,1000,,\nm,d,a,final,done,0,0.5,0.9\n"
         "m,d,b,final,diverged,0,,\n"
     )
-    frame, metric = read_scores(path)
-    assert metric == "test/f1_macro"
-    found = {cell.method: cell for cell in cell_scores(frame, metric)}
+    read = read_scores(path)
+    assert read.metric == "test/f1_macro"
+    found = {cell.method: cell for cell in cell_scores(read.frame, read.metric)}
     assert found["a"].scores == (0.5,)
     assert (found["b"].n, found["b"].diverged) == (0, 1)
 
 
 def test_the_evidence_of_earlier_sweeps_can_be_ranked():
-    frame, metric = read_scores(BENCHMARKS / "data_fraction_cpu_2026-11" / "results.csv")
-    cells = {(cell.method, cell.fraction): cell for cell in cell_scores(frame, metric)}
+    read = read_scores(BENCHMARKS / "data_fraction_cpu_2026-11" / "results.csv")
+    cells = {(cell.method, cell.fraction): cell for cell in cell_scores(read.frame, read.metric)}
     # its README: full tuning at 10%: 0.374 ± 0.037
     assert str(cells["full", 0.1]) == "0.374 ± 0.037"
     assert cells["full", 0.1].n == 3
@@ -101,6 +102,7 @@ def test_the_evidence_of_earlier_sweeps_can_be_ranked():
 def test_a_published_spread_is_the_spread_of_its_one_score(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("model,dataset,method,f1_macro,std_points\nm,d,a,0.72,1.1\nm,d,b,0.7,\n")
-    a, b = cell_scores(*read_scores(path))
+    read = read_scores(path)
+    a, b = cell_scores(read.frame, read.metric)
     assert (str(a), a.seeds) == ("0.720 ± 0.011", 3)
     assert math.isnan(b.sd)
