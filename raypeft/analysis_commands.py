@@ -159,14 +159,20 @@ def report(
 
 def recommend(
     sources: Sources,
-    images: Annotated[int, typer.Option(min=1, help="Training images that you have.")],
-    classes: Annotated[int | None, typer.Option(min=2)] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Training images that you have; default: as many as there.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Classes that you have.")] = None,
     model: Annotated[str | None, typer.Option(help="The backbone that you want; default: any.")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory of a trial, in 1e9 bytes.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Training time of one run.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Name the methods worth trying on your images, and how far the data behind the advice reach."""
+    """Name the methods worth trying on your images, and how far the data behind the advice reach.
+
+    Data sets like yours, by --images and --classes, count more. What a source cannot use is refused (exit 2),
+    and so is a limit that every method breaks.
+    """
     from raypeft.analysis.questions.recommend import Setting, recommend_methods
     from raypeft.analysis.study import open_study
 
@@ -177,7 +183,7 @@ def recommend(
         return
     for one in found:
         print_rows([_advice_row(advice) for advice in one.advice], as_json=False)
-        _say(one.reach)
+        _say((*one.promises, *one.reach))
 
 
 def show_results(store: Path) -> None:

@@ -274,3 +274,12 @@ def test_the_report_on_several_stores_says_which_of_them_says_what(build, cli, t
     assert "Sources: one (8 trials), other (4 trials)." in page
     assert page.count("raypeft run sweeps/sweep-one.py --store one") == 1
     assert str(tmp_path) not in page
+
+
+def test_several_stores_advise_together(build, cli):
+    stores = build("a"), build("b", methods=("lora",))
+    code, out, _ = cli("recommend", *stores, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert [one["method"] for one in found["advice"]] == ["lora", "full", "linear"]
+    assert any(text.startswith("Sources: a (") for text in found["reach"])

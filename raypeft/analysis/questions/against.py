@@ -33,20 +33,16 @@ def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
         if cell is None or not mine.n:
             continue
         gap, reading = _read(mine, cell, metric)
-        rows.append(
-            Row(
-                group=cell.model,
-                texts={
-                    "method": cell.method,
-                    "data": f"{cell.dataset} {format_fraction(cell.fraction)}",
-                    name: str(cell),
-                    "this store": str(mine),
-                    "difference": gap,
-                    "reading": reading,
-                    "table": f"{number}",
-                },
-            )
-        )
+        texts = {
+            "method": cell.method,
+            "data": f"{cell.dataset} {format_fraction(cell.fraction)}",
+            name: str(cell),
+            "this store": str(mine),
+            "difference": gap,
+            "reading": reading,
+            "table": f"{number}",
+        }
+        rows.append(Row(group=cell.model, texts=texts))
     if not rows:
         return None
     return Table(

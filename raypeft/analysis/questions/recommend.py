@@ -1,36 +1,30 @@
-"""Which methods are worth trying on a user's own images: what a store, or the published tables, can say."""
+"""Which methods are worth trying on a user's own images: what a store, or published tables, can say."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from scipy.stats import t
 
 from raypeft.analysis.metrics import metric_label, metric_of
-from raypeft.analysis.ranking.inference import Inference, MethodRank, infer
-from raypeft.analysis.ranking.rank import Pool, pools_of
-from raypeft.analysis.ranking.resample import replicate_cells
-from raypeft.analysis.read.predictions import PredictionStore
-from raypeft.analysis.read.scores import Block, CellScore
+from raypeft.analysis.questions.evidence import (
+    Evidence,
+    Setting,
+    gather,
+    known,
+    of_task,
+    peak_gb,
+    train_minutes,
+)
+from raypeft.analysis.questions.shortlist import Shortlist, likeness, shorten
+from raypeft.analysis.ranking.rank import Pool, rank_table
+from raypeft.analysis.read.scores import CellScore
 from raypeft.analysis.stats.bootstrap import LEVEL
 from raypeft.analysis.study import Study
 from raypeft.core.errors import ConfigError
 
-HOLDS_BEST = 0.9
-"""Worth trying: the fewest methods that hold the best one with this probability."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """What the user has; None where nothing was said."""
-
-    images: int  # training images
-    classes: int | None = None
-    model: str | None = None
-    memory_gb: float | None = None  # 1e9 bytes
-    minutes: float | None = None  # of training, per run
+__all__ = ["Advice", "Recommendation", "Setting", "recommend_methods"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +35,7 @@ class Advice:
     models: tuple[str, ...]  # and the number of generated images, where it matters
     is_worth_trying: bool
     why: str
-    mean_rank: float
-    p_best: float
+    mean_rank: float  # over the blocks nearest in images
     expected: float  # score at that many images
     low: float  # ends of the 95% prediction interval for one new data set, or one new seed
     high: float
@@ -55,219 +48,182 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """Advice, those worth trying first, and how far the data behind it reach."""
+    """Advice, those worth trying first, what is promised of them, and how far the data behind it reach."""
 
     setting: Setting
     metric: str
     advice: tuple[Advice, ...]
+    promises: tuple[str, ...]
     reach: tuple[str, ...]
 
 
 def recommend_methods(studies: Sequence[Study], setting: Setting) -> list[Recommendation]:
-    """One per study that has the model asked for. Raises: ConfigError where none has, or none is finished."""
-    usable = [study for study in studies if setting.model in (None, *study.frame["model"].unique())]
-    if not usable:
-        models = sorted({str(model) for study in studies for model in study.frame["model"].unique()})
-        raise ConfigError(
-            f"no runs of model '{setting.model}'; there are {', '.join(models)}: name one of these, or none"
-        )
-    return [_recommend(study, setting) for study in usable]
+    """One per study of the user's task that has the model asked for.
 
-
-def _recommend(study: Study, setting: Setting) -> Recommendation:
-    """Evidence: of every data set the fraction nearest in images. The expected score is the mean over data
-    sets of the score at so many images, linear in log images between fractions, held beyond them; its
-    interval is Student's prediction interval over data sets, or over seeds where there is one data set.
-    Raises: ConfigError where the store has nothing to go by.
+    A study that cannot use an input is left out, and said to be. Raises: ConfigError where none is left, none
+    is finished, or every method is over the user's limits.
     """
-    frame, metric, predictions = study.frame, study.metric, study.predictions
-    finals = frame[(frame["stage"] == "final") & (frame["status"] == "done")]
-    pools = [
-        pool.only(block for block in pool.blocks if setting.model in (None, block[0]))
-        for pool in pools_of(frame, metric)
-        if setting.model in (None, *pool.models)
-    ]
-    if not pools:
-        raise ConfigError("no finished final run to go by; finish the sweep first, or ask dutt2024")
-    sizes = _sizes(finals)
+    usable, said = of_task(studies, setting)
+    found, refused = [], []
+    for study in usable:
+        try:
+            found.append(_recommend(gather(study, setting), setting, said))
+        except ConfigError as error:
+            refused.append(error)
+    reasons = list(dict.fromkeys(map(str, refused)))
+    if not found:
+        raise ConfigError("\n".join(reasons))
+    first, *others = found
+    left_out = (f"Left out: {reason}." for reason in reasons)
+    return [replace(first, promises=(*first.promises, *left_out)), *others]
+
+
+def _recommend(evidence: Evidence, setting: Setting, said: Sequence[str]) -> Recommendation:
+    """The expected score is the mean over data sets, those like the user's counting more, of the score at so
+    many images, linear in log images between fractions, held beyond them; its interval is Student's
+    prediction interval over data sets, or over seeds where there is one data set.
+
+    Raises: ConfigError where every method is over the limits.
+    """
     advice: list[Advice] = []
-    for pool in pools:
-        near = pool.only(_nearest(pool, sizes, setting.images))
-        advice += _advise(near, pool, finals, sizes, setting, predictions)
-    advice.sort(key=lambda one: (not one.is_worth_trying, one.mean_rank, one.method))
+    promises: list[str] = []
+    for pool in evidence.pools:
+        near = evidence.nearest(pool, setting.images)
+        over = {method: _hindrance(evidence, near, method, setting) for method in near.methods}
+        allowed = [method for method, reason in over.items() if not reason]
+        found = shorten(near.among(allowed), *evidence.traits(near, setting)) if allowed else None
+        name = f"{', '.join(pool.names)}: " if len(evidence.pools) > 1 else ""
+        promises.append(
+            name + (found.describe() if found else "no method is left, for the reasons beside each.")
+        )
+        advice += _advise(evidence, pool, near, over, found, setting)
+    if not any(one.is_worth_trying for one in advice):
+        listed = "; ".join(f"{one.method}: {one.why}" for one in advice)
+        raise ConfigError(f"no method is left to advise: {listed}; raise a limit, or ask another source")
     return Recommendation(
-        setting=setting, metric=metric, advice=tuple(advice), reach=tuple(_reach(finals, pools, setting))
+        setting=setting,
+        metric=evidence.metric,
+        advice=tuple(sorted(advice, key=lambda one: not one.is_worth_trying)),
+        promises=(*promises, *said),
+        reach=tuple(_reach(evidence, setting)),
     )
 
 
-def _sizes(finals: pd.DataFrame) -> dict[Block, float]:
-    """Training images by block; empty where the table does not say."""
-    if "n_train" not in finals:
-        return {}
-    counted = finals.assign(n_train=pd.to_numeric(finals["n_train"], errors="coerce"))
-    groups = counted.groupby(["model", "dataset", "fraction"])["n_train"].max()
-    return {
-        (str(model), str(dataset), float(str(fraction))): float(n)
-        for (model, dataset, fraction), n in zip(groups.index, groups, strict=True)
-        if n > 0
-    }
-
-
-def _nearest(pool: Pool, sizes: Mapping[Block, float], images: int) -> list[Block]:
-    """Of each model and data set the block whose number of images is nearest, by ratio; all where unknown."""
-    chosen: dict[tuple[str, str], Block] = {}
-    for block in pool.blocks:
-        key = block[:2]
-        if block in sizes and (
-            key not in chosen or _far(sizes[block], images) < _far(sizes[chosen[key]], images)
-        ):
-            chosen[key] = block
-    return [*chosen.values(), *(block for block in pool.blocks if block not in sizes)]
-
-
-def _far(size: float, images: int) -> float:
-    return abs(math.log(size / images))
+def _hindrance(evidence: Evidence, near: Pool, method: str, setting: Setting) -> str:
+    """Which limits a method breaks, and whether it scored or learned nothing; "" for none of it."""
+    runs = evidence.runs(near, method)
+    reasons = [
+        f"{what} {has:.2g} above {limit:g} {unit}"
+        for what, has, limit, unit in (
+            ("memory", peak_gb(runs), setting.memory_gb, "GB"),
+            ("training", train_minutes(runs, setting.images), setting.minutes, "minutes"),
+        )
+        if limit is not None and has > limit
+    ]
+    if not any(cell.n for (_, name), cell in near.cells.items() if name == method):
+        reasons.append("no run has a score")
+    if not near.beats_reference(method) and (reference := near.reference):
+        reasons.append(f"does not beat the {reference.title}")
+    return "; ".join(reasons)
 
 
 def _advise(
-    near: Pool,
+    evidence: Evidence,
     pool: Pool,
-    finals: pd.DataFrame,
-    sizes: Mapping[Block, float],
+    near: Pool,
+    over: Mapping[str, str],
+    found: Shortlist | None,
     setting: Setting,
-    predictions: PredictionStore,
 ) -> list[Advice]:
-    replicates = replicate_cells(near, predictions)
-    ranking = infer(near, replicates)
-    ranked = [m for m in ranking.methods if not math.isnan(m.mean_rank)]
-    runs = {
-        m.method: finals[(finals["method"] == m.method) & finals["model"].isin(pool.models)] for m in ranked
-    }
-    over = {method: _over_budget(rows, setting) for method, rows in runs.items()}
-    for method in ranking.pool.methods:
-        if method in over and not ranking.pool.beats_reference(method) and (reference := near.reference):
-            over[method] = "; ".join(filter(None, (over[method], f"does not beat the {reference.title}")))
-    affordable = [method for method, excess in over.items() if not excess]
-    shortlist = _shortlist(infer(near.among(affordable), replicates)) if affordable else {}
-    found = []
-    for m in ranked:
-        rows = runs[m.method]
-        expected, low, high = _expect(pool, m.method, sizes, setting.images)
-        rates, counts = _known(rows, "lr"), _known(rows, "trainable")
-        found.append(
+    """In the order of the shortlist, then those out of it, by mean rank."""
+    table = rank_table(near)
+    order = list(found.order) if found else []
+    ranked = [str(method) for method in table.index[table["n_blocks"] > 0]]
+    advice = []
+    for method in sorted(ranked, key=lambda one: order.index(one) if one in order else len(order)):
+        runs = evidence.runs(pool, method)
+        expected, low, high = _expect(evidence, pool, near, method, setting)
+        rates, counts = known(runs, "lr"), known(runs, "trainable")
+        place = f"place {order.index(method) + 1} of {len(order)}" if method in order else ""
+        advice.append(
             Advice(
-                method=m.method,
+                method=method,
                 models=pool.names,
-                is_worth_trying=m.method in shortlist,
-                why=over[m.method] or shortlist.get(m.method, _why_not(m)),
-                mean_rank=m.mean_rank,
-                p_best=m.p_best,
+                is_worth_trying=found is not None and method in found.methods,
+                why=over[method] or place or "not run on half of the data sets",
+                mean_rank=float(table["mean_rank"][method]),
                 expected=expected,
                 low=low,
                 high=high,
                 lr_low=float(rates.min()) / math.sqrt(10) if len(rates) else math.nan,
                 lr_high=float(rates.max()) * math.sqrt(10) if len(rates) else math.nan,
-                memory_gb=_memory(rows),
-                minutes=_minutes(rows, setting.images),
+                memory_gb=peak_gb(runs),
+                minutes=train_minutes(runs, setting.images),
                 trainable=int(counts.max()) if len(counts) else 0,
             )
         )
-    return found
+    return advice
 
 
-def _why_not(m: MethodRank) -> str:
-    return "others are likelier to be best" if m.tier else "not run on all the data that others were"
-
-
-def _over_budget(runs: pd.DataFrame, setting: Setting) -> str:
-    """Which limits a method breaks; what was not measured breaks none."""
-    return "; ".join(
-        f"{what} {has:.2g} above {limit:g} {unit}"
-        for what, has, limit, unit in (
-            ("memory", _memory(runs), setting.memory_gb, "GB"),
-            ("training", _minutes(runs, setting.images), setting.minutes, "minutes"),
-        )
-        if limit is not None and has > limit
-    )
-
-
-def _shortlist(ranking: Inference) -> dict[str, str]:
-    """Method to the reason; in the order of their chances, or the first three where those are not known."""
-    if math.isnan(ranking.leader.p_best):
-        return {m.method: "among the first three; how surely is not known" for m in ranking.methods[:3]}
-    if len(ranking.methods) == 1:
-        return {ranking.leader.method: "the only one within the limits"}
-    found: dict[str, str] = {}
-    for m in sorted(ranking.placed, key=lambda one: (-one.p_best, one.mean_rank)):
-        if sum(ranking.of(name).p_best for name in found) >= HOLDS_BEST:
-            break
-        found[m.method] = f"P(best) {m.p_best:.2f}"
-    return found
-
-
-def _expect(pool: Pool, method: str, sizes: Mapping[Block, float], images: int) -> tuple[float, float, float]:
+def _expect(
+    evidence: Evidence, pool: Pool, near: Pool, method: str, setting: Setting
+) -> tuple[float, float, float]:
     """(expected score, ends of its prediction interval)."""
-    by_dataset: dict[str, list[float]] = {}
-    cells: list[CellScore] = []
-    for model, dataset in sorted({(m, d) for m, d, _ in pool.blocks}):
-        known = [
-            (sizes.get(block, float(images)), cell)
-            for block in pool.blocks
-            if block[:2] == (model, dataset) and (cell := pool.cells.get((block, method))) and cell.n
-        ]
-        if known:
-            known.sort(key=lambda pair: pair[0])
-            logs = [math.log(n) for n, _ in known]
-            by_dataset.setdefault(dataset, []).append(
-                float(np.interp(math.log(images), logs, [cell.mean for _, cell in known]))
-            )
-            cells.append(min(known, key=lambda pair: _far(pair[0], images))[1])
-    means = np.array([np.mean(scores) for scores in by_dataset.values()])
-    if not len(means):
+    means, cells = _scores_at(evidence, pool, near, method, setting.images)
+    if not means:
         return math.nan, math.nan, math.nan
-    expected = float(means.mean())
-    if len(means) > 1:
-        spread, n = float(means.std(ddof=1)), len(means)
+    traits, user = evidence.traits(near, setting)
+    likely = dict(zip(near.datasets, likeness(traits, user), strict=True))
+    values = np.array(list(means.values()))
+    weights = np.array([likely[dataset] for dataset in means])
+    weights /= weights.sum()
+    expected = float(weights @ values)
+    if len(values) > 1:
+        n = len(values)
+        spread = math.sqrt(float(weights @ (values - expected) ** 2) * n / (n - 1))
+        error = float((weights**2).sum())  # 1 / n of data sets that count alike
     else:
-        spread, n = float(np.mean([cell.sd for cell in cells])), min(cell.seeds for cell in cells)
+        n = min(cell.seeds for cell in cells)
+        spread, error = float(np.mean([cell.sd for cell in cells])), 1 / n
     if n < 2 or math.isnan(spread):
         return expected, math.nan, math.nan
-    reach = float(t.ppf((1 + LEVEL) / 2, n - 1)) * spread * math.sqrt(1 + 1 / n)
+    reach = float(t.ppf((1 + LEVEL) / 2, n - 1)) * spread * math.sqrt(1 + error)
     lowest, highest = metric_of(pool.metric).bounds
     return expected, max(lowest, expected - reach), min(highest, expected + reach)
 
 
-def _minutes(runs: pd.DataFrame, images: int) -> float:
-    """Of training on so many images for as many epochs as these runs had; NaN where not measured."""
-    if not {"device_seconds", "n_train"} <= set(runs.columns):
-        return math.nan
-    seconds = pd.to_numeric(runs["device_seconds"], errors="coerce") / pd.to_numeric(
-        runs["n_train"], errors="coerce"
-    )
-    known = seconds[np.isfinite(seconds) & (seconds > 0)]
-    return float(known.median()) * images / 60 if len(known) else math.nan
+def _scores_at(
+    evidence: Evidence, pool: Pool, near: Pool, method: str, images: int | None
+) -> tuple[dict[str, float], list[CellScore]]:
+    """Data set to the mean over models of the score at so many images; and the cells nearest to them."""
+    found: dict[str, list[float]] = {}
+    cells: list[CellScore] = []
+    for block in near.blocks:
+        cell = near.cells.get((block, method))
+        if not cell or not cell.n:
+            continue
+        cells.append(cell)
+        measured = sorted(
+            (evidence.sizes[other], mine.mean)
+            for other in pool.blocks
+            if other[:2] == block[:2] and other in evidence.sizes
+            if (mine := pool.cells.get((other, method))) and mine.n
+        )
+        score = cell.mean
+        if images is not None and measured:
+            logs = [math.log(size) for size, _ in measured]
+            score = float(np.interp(math.log(images), logs, [mean for _, mean in measured]))
+        found.setdefault(block[1], []).append(score)
+    return {dataset: float(np.mean(scores)) for dataset, scores in found.items()}, cells
 
 
-def _known(runs: pd.DataFrame, column: str) -> "pd.Series[float]":
-    if column not in runs:
-        return pd.Series(dtype=float)
-    values = pd.to_numeric(runs[column], errors="coerce")
-    return values[values > 0]
-
-
-def _memory(runs: pd.DataFrame) -> float:
-    """The highest peak, in 1e9 bytes."""
-    peaks = _known(runs, "peak_memory_bytes")
-    return float(peaks.max()) / 1e9 if len(peaks) else math.nan
-
-
-def _reach(finals: pd.DataFrame, pools: Sequence[Pool], setting: Setting) -> list[str]:
+def _reach(evidence: Evidence, setting: Setting) -> list[str]:
     """Where the data behind the advice end, and what of the setting lies beyond."""
+    runs, pools = evidence.finals, evidence.pools
     models = sorted({model for pool in pools for model in pool.models})
     datasets = sorted({dataset for pool in pools for dataset in pool.datasets})
-    metric = metric_label(pools[0].metric)
-    runs = finals[finals["model"].isin(models)]
-    said = [f"{metric} of {len(runs)} final runs of {', '.join(models)} on {', '.join(datasets)}."]
+    what = f"{metric_label(evidence.metric)} of {len(runs)} final runs"
+    said = [f"{what} of {', '.join(models)} on {', '.join(datasets)}."]
     if len(datasets) == 1:
         said.append(
             "One data set: intervals allow for other seeds only, and other images may order methods "
@@ -278,19 +234,21 @@ def _reach(finals: pd.DataFrame, pools: Sequence[Pool], setting: Setting) -> lis
             f"Intervals are for one new data set like these {len(datasets)}; they are wide because data sets "
             "differ more than methods do."
         )
-    images, classes = _known(runs, "n_train"), _known(runs, "n_classes")
-    for what, asked, values in (("images", setting.images, images), ("classes", setting.classes, classes)):
-        if not len(values):
-            said.append(f"How many {what} they had is not recorded.")
-        elif asked is not None:
-            low, high = int(values.min()), int(values.max())
+    for what, asked, values in (
+        ("images", setting.images, evidence.sizes.values()),
+        ("classes", setting.classes, evidence.classes.values()),
+    ):
+        if asked is not None and values:
+            low, high = int(min(values)), int(max(values))
             inside = low <= asked <= high
+            where = "lie within" if inside else "lie OUTSIDE"
+            beyond = ": scores there are those at the nearest end" if what == "images" and not inside else ""
             said.append(
-                f"{asked:,} {what} {'lie within' if inside else 'lie OUTSIDE'} the {low:,} to {high:,} of "
-                "these runs" + ("." if inside else ": scores there are those at the nearest end.")
+                f"{asked:,} {what} {where} the {low:,} to {high:,} of these runs{beyond}. A data set with "
+                "ten times more or fewer counts half."
             )
     if "hardware" in runs and (hardware := sorted(set(map(str, runs["hardware"])) - {""})):
         said.append(f"Memory and time were measured on {'; '.join(hardware)}.")
-    if not len(_known(runs, "lr")):
+    if not len(known(runs, "lr")):
         said.append("Learning rates, memory and time are not recorded there.")
-    return said
+    return [*said, *evidence.notes]

@@ -59,17 +59,8 @@ def read_scores(
     metric = metric or _metric(path, list(table.columns))
     if metric not in table.columns:
         raise ConfigError(f"{path}:1: no column '{metric}'; there are {', '.join(table.columns)}")
-    table["fraction"] = _numbers(path, table["fraction"]) if "fraction" in table.columns else 1.0
     scores = [metric, *(one for known in REFERENCES.values() if (one := known.of(metric)) in table.columns)]
-    for name in (*scores, *({metric + NUM_IMAGES} & set(table.columns))):
-        table[name] = _numbers(path, table[name])
-    if "std_points" in table.columns:
-        table["stated_sd"] = _numbers(path, table["std_points"]) / 100
-        table["stated_seeds"] = 3
-    table = table.assign(
-        stage=table["stage"].str.casefold() if "stage" in table.columns else "final",
-        status=table["status"].str.casefold() if "status" in table.columns else "done",
-    )
+    table = _typed(path, table, (*scores, metric + NUM_IMAGES))
     table = table[table["stage"] == "final"]
     _refuse_repeats(path, table, metric)
     scaled = scale_of(path, table, metric, scale)
@@ -78,6 +69,18 @@ def read_scores(
     )
     return ScoreFile(
         frame=table.reset_index(drop=True), metric=metric, notes=(scaled.note,) if scaled.note else ()
+    )
+
+
+def _typed(path: Path, table: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
+    """With every column that a ranking reads: `numbers` where they are there, and what is the same for all."""
+    table = table.assign(**{name: _numbers(path, table[name]) for name in numbers if name in table.columns})
+    if "std_points" in table.columns:
+        table = table.assign(stated_sd=_numbers(path, table["std_points"]) / 100, stated_seeds=3)
+    return table.assign(
+        fraction=_numbers(path, table["fraction"]) if "fraction" in table.columns else 1.0,
+        stage=table["stage"].str.casefold() if "stage" in table.columns else "final",
+        status=table["status"].str.casefold() if "status" in table.columns else "done",
     )
 
 
