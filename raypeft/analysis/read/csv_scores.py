@@ -73,7 +73,7 @@ def read_scores(
 
 
 def _typed(path: Path, table: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
-    """With every column that a ranking reads: `numbers` where they are there, and what is the same for all."""
+    """With every column that a ranking reads; `numbers`: those that hold numbers, where they are there."""
     table = table.assign(**{name: _numbers(path, table[name]) for name in numbers if name in table.columns})
     if "std_points" in table.columns:
         table = table.assign(stated_sd=_numbers(path, table["std_points"]) / 100, stated_seeds=3)
