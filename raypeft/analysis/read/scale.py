@@ -15,6 +15,7 @@ from raypeft.core.text import count
 Scale = Literal["fractions", "percent"]
 
 SLACK = 1 + 1e-9  # a mean of ones may end one bit above 1
+NEAR = 1.25  # a fraction written among percentages is, 100 times, so close to the others of its block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +31,9 @@ def scale_of(path: Path, table: pd.DataFrame, metric: str, asked: str | None = N
 
     `table`: numbers by line, with the columns of a cell. `asked`: the user's word for it, which settles a
     mixture. A mixture is a score of at most 1 among percentages where all scores of its block (model, data
-    set, fraction), of its method or of its seed are of that kind, or where 100 times it lies among the other
-    scores of its block. A single low score beside them is a percentage: 0.4%. Loss and FID have no bounds.
+    set, fraction), of its method or of its seed are of that kind, or where 100 times it is like the other
+    scores of its block (NEAR). A single low score beside them is a percentage: 0.4%. Loss and FID have no
+    bounds.
 
     Raises: ConfigError with the line of a score outside both scales, or of a mixture's two kinds.
     """
@@ -92,9 +94,9 @@ def _suspicion(table: pd.DataFrame, metric: str, is_row: "np.ndarray[Any, Any]")
     for name, members in groups.items():
         if (sizes[members] <= high).all():
             return f"all scores of its {name} are at most {high:g}"
-    others = table.loc[is_in_block & (sizes > high), metric]
-    is_among = others.min() <= 100 * row[metric] <= others.max()
-    return "100 times it lies among the other scores of its block" if is_among else ""
+    others = sizes[is_in_block & (sizes > high)]
+    is_near = others.min() / NEAR <= 100 * abs(row[metric]) <= others.max() * NEAR
+    return "100 times it is like the other scores of its block" if is_near else ""
 
 
 def _places(path: Path, scores: "pd.Series[float]") -> str:

@@ -66,7 +66,11 @@ def test_a_genuine_0_4_percent_is_a_percentage_and_named(tmp_path):
         (grid([(71.2, 0.74, 55), (81, 0.85, 64)]), r"scores.csv:3: .*mixture.*its method are at most 1"),
         (
             grid([(71.2, 0.7, 55), (81, 85.5, 64)]),
-            "scores.csv:3: .*mixture.*among the other scores of its block",
+            "scores.csv:3: .*mixture.*is like the other scores of its block",
+        ),
+        (
+            ["d0,full,71.2", "d0,lora,0.733", "d1,full,80", "d1,lora,82"],
+            "scores.csv:3: .*is like the other scores",
         ),
         (["d0,full,1.888", "d0,lora,0.9"], "scores.csv:3: .*mixture"),
         (
