@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from raypeft.analysis.published.tables import NAME, published_tables
-from raypeft.analysis.questions.clinical import Clinical, SubgroupGap, describe_runs, subgroup_gaps
+from raypeft.analysis.questions.clinical import Clinical, describe_runs
+from raypeft.analysis.questions.subgroups import SubgroupGap, subgroup_gaps
 from raypeft.analysis.ranking.inference import Inference, infer
 from raypeft.analysis.ranking.rank import Ties, pools_of
 from raypeft.analysis.ranking.resample import replicate_cells
@@ -85,24 +86,24 @@ class Study:
     def clinical(self) -> Mapping[Block, Mapping[str, Clinical]]:
         """By block and method, of the cells with predictions of all their runs."""
         found: dict[Block, dict[str, Clinical]] = {}
-        for (block, method), runs in self._runs():
-            found.setdefault(block, {})[method] = describe_runs(runs)
+        for (block, method), trial_ids, runs in self._runs():
+            found.setdefault(block, {})[method] = describe_runs(runs, self.predictions.validation(trial_ids))
         return found
 
     @cached_property
     def gaps(self) -> Mapping[Block, Mapping[str, list[SubgroupGap]]]:
         """By block and method, of the cells whose manifest has subgroups."""
         found: dict[Block, dict[str, list[SubgroupGap]]] = {}
-        for (block, method), runs in self._runs():
+        for (block, method), _, runs in self._runs():
             if gaps := subgroup_gaps(runs):
                 found.setdefault(block, {})[method] = gaps
         return found
 
-    def _runs(self) -> Iterator[tuple[tuple[Block, str], list[Predictions]]]:
+    def _runs(self) -> Iterator[tuple[tuple[Block, str], tuple[str, ...], list[Predictions]]]:
         for one in self.inferences:
             for key, cell in sorted(one.pool.cells.items()):
                 if runs := self.predictions.of_runs(cell.trial_ids):
-                    yield key, runs
+                    yield key, cell.trial_ids, runs
 
 
 def open_study(
