@@ -9,14 +9,9 @@ import numpy as np
 from raypeft.analysis.read.predictions import Predictions
 from raypeft.analysis.stats.auroc import area_interval, auroc
 from raypeft.analysis.stats.calibration import calibration_error, squared_error
-from raypeft.analysis.stats.clusters import (
-    LEAST_UNITS,
-    bounded_interval,
-    fewest_units,
-    proportion,
-    spread_of,
-)
-from raypeft.metrics import confusion_matrix, score_all, score_confusion
+from raypeft.analysis.stats.clusters import proportion
+from raypeft.analysis.stats.decisions import balanced_accuracy, macro_f1
+from raypeft.metrics import confusion_matrix, score_all
 from raypeft.metrics.calibration import bins_of
 from raypeft.metrics.f1 import f1_by_class
 
@@ -29,8 +24,13 @@ class Estimate:
     """A value and the ends of its 95% interval: other patients, these trained models."""
 
     value: float
-    low: float
+    low: float  # NaN where there are too few patients
     high: float
+
+    @classmethod
+    def of(cls, ends: tuple[float, float, float]) -> "Estimate":
+        """Value, low, high."""
+        return cls(value=ends[0], low=ends[1], high=ends[2])
 
 
 UNDEFINED = Estimate(value=math.nan, low=math.nan, high=math.nan)
@@ -88,8 +88,14 @@ def describe_runs(runs: Sequence[Predictions], validation: Sequence[Predictions]
     return Clinical(
         scores=_mean_scores(runs),
         auroc=_auroc(runs),
-        balanced_accuracy=_recall(runs),
-        f1=_f1(runs),
+        balanced_accuracy=Estimate.of(
+            balanced_accuracy(
+                np.mean([run.predicted == run.labels for run in runs], axis=0), one.labels, one.units
+            )
+        ),
+        f1=Estimate.of(
+            macro_f1([run.predicted for run in runs], one.labels, one.units, classes=len(one.classes))
+        ),
         calibration=_calibration(runs),
         by_class={name: _describe_class(runs, validation, i) for i, name in enumerate(one.classes)},
         patients=len(np.unique(one.units)),
@@ -148,53 +154,12 @@ def _auroc(runs: Sequence[Predictions]) -> Estimate:
     return Estimate(value=float(np.mean([area.area for area in areas])), low=low, high=high)
 
 
-def _recall(runs: Sequence[Predictions]) -> Estimate:
-    """Mean recall over the classes that the labels have; no interval with few patients of one."""
-    one = runs[0]
-    labels = np.unique(one.labels, return_inverse=True)[1]
-    numbers = np.bincount(labels)
-    is_right = np.mean([run.predicted == run.labels for run in runs], axis=0)
-    recalls = np.bincount(labels, is_right) / numbers
-    value, fewest = float(recalls.mean()), fewest_units(labels, one.units, len(numbers))
-    if fewest < LEAST_UNITS:
-        return replace(UNDEFINED, value=value)
-    influence = (is_right - recalls[labels]) / (numbers[labels] * len(numbers))
-    spread = spread_of(influence, labels, one.units)
-    # two patients more of each class, right by a coin's toss: where five of five are right there is no spread
-    sizes = [np.unique(one.units[labels == i], return_counts=True)[1] for i in range(len(numbers))]
-    tossed = sum(0.5 * float((size**2).mean()) / size.sum() ** 2 for size in sizes)
-    error = math.hypot(spread.error, math.sqrt(tossed) / len(numbers))
-    low, high = bounded_interval(value, replace(spread, error=error), fewest)
-    return Estimate(value=value, low=low, high=high)
-
-
-def _f1(runs: Sequence[Predictions]) -> Estimate:
-    """Macro F1; its influence is the derivative of each class's 2 hits / (true + predicted)."""
-    one = runs[0]
-    value = float(np.mean([score_confusion("f1_macro", _matrix(run)) for run in runs]))
-    patients = len(np.unique(one.units))
-    if patients < LEAST_UNITS:
-        return replace(UNDEFINED, value=value)
-    influence = np.zeros(len(one.labels))
-    for run in runs:
-        matrix = _matrix(run)
-        f1, size = f1_by_class(matrix), np.maximum(matrix.sum(0) + matrix.sum(1), 1)
-        present = int((matrix.sum(0) + matrix.sum(1) > 0).sum())
-        hits = 2 * (run.predicted == run.labels) / size[run.labels]
-        counted = (f1 / size)[run.labels] + (f1 / size)[run.predicted]
-        influence += (hits - counted) / (present * len(runs))
-    spread = spread_of(influence, np.zeros(len(influence), dtype=int), one.units)
-    low, high = bounded_interval(value, spread, patients)
-    return Estimate(value=value, low=low, high=high)
-
-
 def _calibration(runs: Sequence[Predictions]) -> Estimate:
     found = [squared_error(run.probabilities.max(1), run.predicted == run.labels, run.units) for run in runs]
     known = [one for one in found if one is not None]
     if not known:
         return UNDEFINED
-    value, low, high = calibration_error(known)
-    return Estimate(value=value, low=low, high=high)
+    return Estimate.of(calibration_error(known))
 
 
 def _describe_class(
@@ -222,11 +187,9 @@ def _describe_class(
 def _decide(one: Predictions, index: int, called: Array) -> Decision:
     """`called`: (cases,) share of the seeds that call the class."""
     is_case = one.labels == index
-    found = proportion(called[is_case], one.units[is_case])
-    spared = proportion(1 - called[~is_case], one.units[~is_case])
     return Decision(
-        sensitivity=Estimate(value=found[0], low=found[1], high=found[2]),
-        specificity=Estimate(value=spared[0], low=spared[1], high=spared[2]),
+        sensitivity=Estimate.of(proportion(called[is_case], one.units[is_case])),
+        specificity=Estimate.of(proportion(1 - called[~is_case], one.units[~is_case])),
     )
 
 
