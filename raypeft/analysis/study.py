@@ -9,6 +9,7 @@ import pandas as pd
 
 from raypeft.analysis.published.tables import NAME, published_tables
 from raypeft.analysis.questions.clinical import Clinical, describe_runs
+from raypeft.analysis.questions.mistakes import Mistake, confident_mistakes
 from raypeft.analysis.questions.subgroups import SubgroupGap, subgroup_gaps
 from raypeft.analysis.ranking.inference import Inference, infer
 from raypeft.analysis.ranking.rank import Ties, pools_of
@@ -89,6 +90,16 @@ class Study:
         for (block, method), trial_ids, runs in self._runs():
             found.setdefault(block, {})[method] = describe_runs(runs, self.predictions.validation(trial_ids))
         return found
+
+    @cached_property
+    def mistakes(self) -> Mapping[tuple[Block, str], list[Mistake]]:
+        """The surest ones, by block and the method that has the best macro F1 there."""
+        best = {
+            block: max(sorted(cells), key=lambda method: cells[method].f1.value)
+            for block, cells in self.clinical.items()
+        }
+        runs = {key: own for key, _, own in self._runs()}
+        return {(block, method): confident_mistakes(runs[block, method]) for block, method in best.items()}
 
     @cached_property
     def gaps(self) -> Mapping[Block, Mapping[str, list[SubgroupGap]]]:

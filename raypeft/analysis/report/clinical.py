@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from raypeft.analysis.questions.clinical import SPECIFICITY, ByClass, Clinical, Estimate
+from raypeft.analysis.questions.mistakes import Mistake
 from raypeft.analysis.questions.subgroups import SubgroupGap
 from raypeft.analysis.ranking.verdict import format_p
 from raypeft.analysis.read.scores import Block, format_fraction
@@ -28,6 +29,7 @@ def clinical_parts(study: Study, figures: Figures) -> list[Part]:
     if not found:
         return []
     patients, gaps = patient_table(found), subgroup_table(study.gaps)
+    mistakes = mistake_table(study.mistakes)
     data = {name: facts for one in study.read.sources for name, facts in one.plan.data.items()}
     none = "The manifest has no subgroup (sex, age, skin type, ...) that is large enough to compare."
     return [
@@ -36,6 +38,7 @@ def clinical_parts(study: Study, figures: Figures) -> list[Part]:
         foldable(class_table(found)),
         foldable(count_table(found, data)),
         foldable(gaps) if gaps else Part(note=none),
+        *([Part(table=mistakes, fold=mistakes.title)] if mistakes else []),
         Part(drawings=figures.reliability[:MOST_PANELS], fold="Reliability curves",
              note="Below the diagonal a model is surer than it is right. Bins with 1% of the cases or more."),
         Part(drawings=figures.confusion[:MOST_PANELS], fold="Confusion matrices",
@@ -181,6 +184,33 @@ def subgroup_table(found: Mapping[Block, Mapping[str, Sequence[SubgroupGap]]]) -
         "interval holds for all pairs of groups at once, and p allows for the largest gap being "
         f"looked at; patients whole. Of {count(len(rows), 'line')}, {0.05 * len(rows):.1f} would have "
         f"a p below 0.05 by chance. Left out: fewer than {LEAST_UNITS} patients of a class.",
+    )
+
+
+def mistake_table(found: Mapping[tuple[Block, str], Sequence[Mistake]]) -> Table | None:
+    """What the best method of each block was surest of and got wrong; None without a mistake."""
+    rows = [
+        Row(
+            group=_block(block),
+            texts={
+                "method": method,
+                "case": one.case_id,
+                "class": one.label,
+                "taken for": one.said,
+                "confidence": _number(one.confidence),
+                "runs that err": f"{one.wrong} of {one.runs}",
+            },
+        )
+        for (block, method), mistakes in found.items()
+        for one in mistakes
+    ]
+    if not rows:
+        return None
+    return _table(
+        "Most confident mistakes",
+        rows,
+        "Of the method with the best macro F1 in each block, by the mean probabilities of its runs. No store "
+        "holds an image: who has them sees these with raypeft data mistakes SRC STORE -o FILE.",
     )
 
 
