@@ -131,6 +131,8 @@ def patient_table(found: Found) -> Table | None:
 
 def count_table(found: Found, data: Mapping[str, DataRecord]) -> Table:
     """Images of every class by split; `data`: of the plans, by data set."""
+    cells = sorted(_cells(found), key=_knows_validation)  # the last one of a data set stays
+    known = {dataset: c for (_, dataset, _), _, c in cells}
     rows = [
         Row(
             group=dataset,
@@ -141,7 +143,7 @@ def count_table(found: Found, data: Mapping[str, DataRecord]) -> Table:
                 "test": f"{one.cases:,}",
             },
         )
-        for dataset, c in {block[1]: c for block, _, c in _cells(found)}.items()
+        for dataset, c in sorted(known.items())
         for trained, (name, one) in zip(_trained(data.get(dataset), c), c.by_class.items(), strict=True)
     ]
     return Table(
@@ -218,6 +220,11 @@ def _cells(found: Found) -> Iterator[tuple[Block, str, Clinical]]:
     for block, cells in found.items():
         for method, one in sorted(cells.items()):
             yield block, method, one
+
+
+def _knows_validation(cell: tuple[Block, str, Clinical]) -> bool:
+    """Older runs do not."""
+    return all(one.validation_cases is not None for one in cell[2].by_class.values())
 
 
 def _trained(facts: DataRecord | None, one: Clinical) -> list[str]:
