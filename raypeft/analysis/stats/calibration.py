@@ -2,7 +2,7 @@
 
 The usual ECE of a perfectly calibrated model is not 0: 0.12 with 60 test images, 0.03 with 1,000. What is
 estimated here is the root of the mean squared gap between confidence and share right, over bins of equal
-numbers of cases. Kumar, Liang and Ma, "Verified Uncertainty Calibration" (NeurIPS 2019), definition 4.1.
+numbers of cases. Kumar, Liang and Ma, "Verified Uncertainty Calibration" (NeurIPS 2019).
 """
 
 import math

@@ -48,7 +48,7 @@ def spread_of(influence: Array, labels: Array, units: Array) -> Spread:
     """Of a statistic that is, but for a constant, the sum of `influence` (cases,) over drawn units.
 
     A class's cases are summed within units before squaring, and its I units give I / (I - 1) times the sum
-    of squares (Obuchowski, Biometrics 53, 1997, eq. 3 to 5); with a case per unit that is DeLong's variance.
+    of squares (Obuchowski, Biometrics 53, 1997); with a case per unit that is DeLong's variance.
     Degrees of freedom: Satterthwaite's over classes, at most the units less one. At least two units a class.
     """
     shape = int(labels.max()) + 1, int(units.max()) + 1
@@ -67,7 +67,7 @@ def spread_of(influence: Array, labels: Array, units: Array) -> Spread:
 
 
 def bounded_interval(value: float, spread: Spread, fewest: int) -> tuple[float, float]:
-    """Ends at LEVEL of a score in [0, 1]: of its logit, by Student's t (Pepe 2003, section 5.2).
+    """Ends at LEVEL of a score in [0, 1]: of its logit, by Student's t (Pepe 2003).
 
     `fewest`: patients of the class that has the fewest. A score of 1 has no spread: where so many patients
     are all right, P(that) <= score^fewest, which gives Clopper and Pearson's end; a score of 0 likewise.

@@ -62,9 +62,9 @@ def replicate_scores(
 def paired_bootstrap(a: Redrawn, b: Redrawn, *, units: int) -> PairedTest | None:
     """Difference of means over seeds, of methods that were scored under the same redrawn units.
 
-    The standard error is that of the replicates, times sqrt(n / (n - 1)) of the n units (Efron and Tibshirani
-    1993, section 5.5), and that between each method's seeds. Student's t, as percentiles are too narrow where
-    patients are few (benchmarks/clinical_intervals.py). None with fewer than LEAST_UNITS units.
+    The standard error is that of the replicates, times sqrt(n / (n - 1)) of the n units, and that between a
+    method's seeds. Student's t, as percentiles are too narrow where patients are few
+    (benchmarks/clinical_intervals.py). None with fewer than LEAST_UNITS units.
     """
     if units < LEAST_UNITS:
         return None
