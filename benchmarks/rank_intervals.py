@@ -19,7 +19,6 @@ from scipy.stats import rankdata
 from raypeft.analysis.ranking.rank import rank_within
 from raypeft.analysis.stats.bootstrap import bootstrap_mean_ranks, interval, redraw_means
 from raypeft.analysis.stats.friedman import friedman, nemenyi
-from raypeft.analysis.stats.paired import auroc, delong, paired_bootstrap, replicate_scores
 from raypeft.analysis.stats.pairwise import wilcoxon_holm
 from raypeft.metrics import score_confusion
 from raypeft.metrics.resamples import confusion_matrices, draw_weights
@@ -66,11 +65,6 @@ def main() -> None:
     print("|--:|--:|--:|")
     for cases in (60, 200):
         shares = case_coverage(cases=cases, experiments=experiments)
-        print(f"| {cases} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
-    print("\n| test cases | DeLong, equal methods | paired bootstrap of F1, equal methods |")
-    print("|--:|--:|--:|")
-    for cases in (60, 200):
-        shares = paired_type_one(cases=cases, experiments=experiments)
         print(f"| {cases} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
 
 
@@ -184,31 +178,6 @@ def type_one(*, datasets: int, experiments: int) -> list[float]:
             test.f_p < 0.05,
             pairs.p.min() < 0.05,
             min(pair.p_holm for pair in wilcoxon_holm(scores)) < 0.05,
-        ]
-    return [float(share) for share in found / experiments]
-
-
-def paired_type_one(*, cases: int, experiments: int) -> list[float]:
-    """The same of the two tests on test cases: two classes, one run each of two methods of equal skill."""
-    rng = np.random.default_rng(2)
-    found = np.zeros(2)
-    for _ in range(experiments):
-        labels = (rng.random(cases) < 0.3).astype(int)
-        shared = labels + rng.normal(0, 0.7, size=cases)  # both methods find the same cases hard
-        runs = [1 / (1 + np.exp(-4 * (shared + rng.normal(0, 0.5, cases) - 0.5))) for _ in range(2)]
-        probabilities = [np.stack([1 - p, p], axis=1) for p in runs]
-        units = np.arange(cases)
-        areas = [auroc(labels, one) for one in probabilities]
-        weights = draw_weights(units, DRAWS, rng)
-        drawn, points = [], []
-        for one in probabilities:
-            said = one.argmax(axis=1)
-            drawn.append(replicate_scores("f1_macro", weights=weights, units=units, labels=labels,
-                                          predicted=said, classes=2)[None])  # fmt: skip
-            points.append(f1_macro(np.ones((1, cases)), units, labels, said, 2))
-        found += [
-            all(areas) and delong([areas[0]], [areas[1]], units).p < 0.05,
-            paired_bootstrap(drawn[0], drawn[1], *points, rng=rng).p < 0.05,
         ]
     return [float(share) for share in found / experiments]
 

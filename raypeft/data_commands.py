@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypeft.core.errors import EXITS
+from raypeft.core.errors import EXITS, ConfigError
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count, csv_cell
 from raypeft.options import SourceOptions, with_options
@@ -120,6 +120,41 @@ def data_cases(source: Source, options: SourceOptions, plugins: Plugins = None) 
         case_pseudonyms(table, content_digests(table)), table.case_ids, table.labels, strict=True
     ):
         writer.writerow(map(csv_cell, (pseudonym, case_id, table.classes[label])))
+
+
+@data_app.command("mistakes")
+@with_options
+def data_mistakes(
+    source: Source,
+    store: Annotated[str, typer.Argument(metavar="STORE", help="With predictions of these images.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write; not into a store.")],
+    options: SourceOptions,
+    plugins: Plugins = None,
+) -> None:
+    """Show the images that the best methods were surest of and got wrong, as one HTML page.
+
+    raypeft data mistakes folder:/data/ultrasound runs/ultrasound -o mistakes.html
+    """
+    from raypeft.analysis.report.gallery import write_gallery
+    from raypeft.analysis.study import open_study
+    from raypeft.datasets import open_dataset
+    from raypeft.datasets.cache import content_digests, read_one
+    from raypeft.datasets.prepared import case_pseudonyms
+    from raypeft.store import Store
+
+    use_plugins(plugins)
+    table = open_dataset(options.apply(source))
+    place = {name: i for i, name in enumerate(case_pseudonyms(table, content_digests(table)))}
+    (study,) = open_study(Store.open(store))
+    found = {
+        key: own for key, own in study.mistakes.items() if own and all(one.case_id in place for one in own)
+    }
+    if not found:
+        raise ConfigError(f"{store} holds no mistakes on {source}; name the data that it was run on")
+    wanted = {one.case_id for own in found.values() for one in own}
+    images = {case_id: read_one(table, place[case_id]) for case_id in wanted}
+    write_gallery(output, found, images, study.read)
+    facts.print(f"{output} ({count(len(wanted), 'image')})")
 
 
 def _print_check(report: "Report") -> None:

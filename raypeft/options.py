@@ -12,8 +12,8 @@ import typer
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.plugins import load_plugins
-from raypeft.core.sources import OWN_DATA, parse_source, split_sources
-from raypeft.core.spec import SplitRule, Sweep
+from raypeft.core.sources import OWN_DATA, dataset_label, parse_source, split_sources
+from raypeft.core.spec import SplitRule, Sweep, model_label
 from raypeft.output import Plugins, split_list
 
 _logger = logging.getLogger(__name__)
@@ -146,8 +146,14 @@ class Overrides:
         """The sweep with what was asked for. Raises: ConfigError."""
         axes = {
             "method": split_list(self.methods, str),
-            "model": split_list(self.models, str),
-            "dataset": None if self.datasets is None else split_sources(self.datasets),
+            "model": _in_full(
+                split_list(self.models, str), [cell.model for cell in sweep.cells], model_label
+            ),
+            "dataset": _in_full(
+                None if self.datasets is None else split_sources(self.datasets),
+                [cell.dataset for cell in sweep.cells],
+                dataset_label,
+            ),
             "fraction": split_list(self.fractions, float),
         }
         search = {"trials": self.candidates}
@@ -175,6 +181,20 @@ class Overrides:
 
             asked = smoke(asked)
         return asked
+
+
+def _in_full(
+    asked: Sequence[str] | None, held: Sequence[str], label_of: Callable[[str], str]
+) -> list[str] | None:
+    """What a sweep holds may be asked for by the name that tables show: `busi` for folder:/data/busi.
+
+    A name that the sweep holds twice, or holds as it stands, means itself.
+    """
+    by_label: dict[str, set[str]] = {}
+    for one in held:
+        by_label.setdefault(label_of(one), set()).add(one)
+    full = {label: next(iter(own)) for label, own in by_label.items() if len(own) == 1}
+    return None if asked is None else [full.get(one, one) for one in asked]
 
 
 def _on_axes(sweep: Sweep, given: dict[str, Sequence[Any]]) -> Sweep:

@@ -25,11 +25,13 @@ from raypeft.output import (
     talk,
 )
 from raypeft.store import store_path
-from raypeft.sweep_files import load_sweep
+from raypeft.sweep_files import load_sweep, store_of
 
 SweepFile = Annotated[
     str,
-    typer.Argument(metavar="SWEEP", help="A file that holds SWEEP, or the name of one that is shipped."),
+    typer.Argument(
+        metavar="SWEEP", help="A file that holds SWEEP, the name of one that is shipped, or a store."
+    ),
 ]
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def run(
     overrides: Overrides,
     sources: SourceOptions,
     store: Annotated[
-        Path | None, typer.Option(help="Default: $RAYPEFT_RUNS/NAME, else runs/NAME. The same store resumes.")
+        Path | None, typer.Option(help="Default: SWEEP if it is one, $RAYPEFT_RUNS/NAME, else runs/NAME.")
     ] = None,
     cache: SharedCache = None,
     tracking_uri: TrackingUri = None,
@@ -100,6 +102,8 @@ def run(
     """Run what a sweep's store does not hold yet. Options override the sweep file.
 
     raypeft run own_images --datasets folder:/data/ultrasound --fractions 1.0,0.1
+
+    raypeft run runs/own_images (goes on with that store; data sets and models go by the names of its tables)
     """
     from raypeft.launch.demand import Resources, Safety, check_machine
     from raypeft.launch.driver import Tracking
@@ -108,7 +112,7 @@ def run(
     if cpus is not None:
         os.environ[CPUS] = str(cpus)  # decoders, which are processes, follow it too
     asked = overrides.apply(load_sweep(sweep), sources)
-    where = store_path(asked, store)
+    where = store_path(asked, store or _own_store(sweep))
     resources = Resources(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
@@ -156,7 +160,13 @@ def plan(
     The JSON lists the images of every subset: what each seed sees at each fraction.
     """
     asked = overrides.apply(load_sweep(sweep), sources)
-    _print_plan(asked, store_path(asked, store), cache, rates=rates, as_json=as_json)
+    _print_plan(asked, store_path(asked, store or _own_store(sweep)), cache, rates=rates, as_json=as_json)
+
+
+def _own_store(sweep: str) -> Path | None:
+    """Where a sweep goes on that was read from a store; an archive is gone when this process ends."""
+    own = store_of(sweep)
+    return own.path if own and not own.is_archive else None
 
 
 def _finish_sweep(outcome: Any, store: Path) -> NoReturn:

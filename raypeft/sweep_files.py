@@ -1,4 +1,4 @@
-"""From what is typed to a sweep: a file of one's own, or the name of a sweep that is shipped."""
+"""From what is typed to a sweep: a file of one's own, a store, or the name of a sweep that is shipped."""
 
 import difflib
 import os
@@ -11,15 +11,19 @@ from raypeft.core.errors import ConfigError, UnknownNameError
 from raypeft.core.foreign import foreign_code
 from raypeft.core.registry import SWEEP_MODULE
 from raypeft.core.spec import Sweep
+from raypeft.store import Store
+from raypeft.store.archive import is_archive
 
 SUFFIX = ".py"
 
 
 def load_sweep(text: str) -> Sweep:
-    """Return the sweep that a file holds, or that is shipped under a name, as in `vit_grid`.
+    """Return the sweep that a file or a store holds, or that is shipped under a name, as in `vit_grid`.
 
-    Raises: ConfigError for a file that is not there or holds none; UnknownNameError.
+    Raises: ConfigError for a file that is not there or holds none; UnknownNameError; of a store, as its plan.
     """
+    if store := store_of(text):
+        return store.sweep
     is_path = text.endswith(SUFFIX) or os.sep in text
     path = Path(text).expanduser() if is_path else _shipped(text)
     if not path.is_file():
@@ -36,6 +40,13 @@ def load_sweep(text: str) -> Sweep:
     if not isinstance(sweep, Sweep):
         raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be an rp.Sweep")
     return replace(sweep, plugins=tuple(_beside(path, plugin) for plugin in sweep.plugins))
+
+
+def store_of(text: str) -> Store | None:
+    """Return the store that a text names by its folder or archive; a shipped sweep's name goes first."""
+    path = Path(text).expanduser()
+    is_store = (path.is_dir() or is_archive(path)) and text not in shipped_sweeps()
+    return Store.at(path) if is_store else None
 
 
 def shipped_sweeps() -> dict[str, Path]:

@@ -10,10 +10,13 @@ import pandas as pd
 from raypeft.analysis.metrics import directed, direction_words, is_direction_assumed
 from raypeft.analysis.published.publications import PUBLICATIONS
 from raypeft.analysis.published.tables import PublishedTable, published_tables
-from raypeft.analysis.questions.clinical import Clinical, SubgroupGap, describe_runs, subgroup_gaps
+from raypeft.analysis.questions.clinical import Clinical, describe_runs
+from raypeft.analysis.questions.mistakes import Mistake, confident_mistakes
+from raypeft.analysis.questions.subgroups import SubgroupGap, subgroup_gaps
 from raypeft.analysis.ranking.inference import Inference, infer
-from raypeft.analysis.ranking.rank import Ties, pools_of
-from raypeft.analysis.ranking.resample import replicate_cells
+from raypeft.analysis.ranking.pools import pools_of
+from raypeft.analysis.ranking.rank import Ties
+from raypeft.analysis.ranking.resample import Replicates
 from raypeft.analysis.read.csv_scores import FIRST, read_scores
 from raypeft.analysis.read.load import read_stores, to_frame
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
@@ -36,6 +39,7 @@ class Study:
     metric: str
     predictions: PredictionStore
     ties: Ties = "average"
+    margin: float | None = None  # of practical equivalence; None: the metric's usual one
     read: StudyRows = field(default_factory=StudyRows)  # of stores
     read_notes: tuple[str, ...] = ()  # of tables: on which scale their scores were read, where they are from
 
@@ -74,10 +78,22 @@ class Study:
 
     @cached_property
     def inferences(self) -> list[Inference]:
-        """One per ranking, the one with the most blocks first; empty while nothing is scored."""
-        pools = pools_of(self.frame, self.metric)
-        pools.sort(key=lambda pool: (-len(pool.blocks), pool.models))
-        return [infer(pool, replicate_cells(pool, self.predictions), ties=self.ties) for pool in pools]
+        """One per ranking, the one with the most blocks first; empty while nothing is scored.
+
+        Those over models that have rankings of their own come last.
+        """
+        planned = [one.cell for one in self.read.planned.values()]
+        pools = pools_of(self.frame, self.metric, planned)
+        pools.sort(key=lambda pool: (pool.is_joint, -len(pool.blocks), pool.models))
+        return [
+            infer(pool, Replicates(pool, self.predictions), ties=self.ties, margin=self.margin)
+            for pool in pools
+        ]
+
+    @property
+    def own_rankings(self) -> list[Inference]:
+        """Those that no block is in twice: without the ones over models that have rankings of their own."""
+        return [one for one in self.inferences if not one.pool.is_joint]
 
     @cached_property
     def remarks(self) -> Mapping[str, Mapping[Kind, str]]:
@@ -97,24 +113,34 @@ class Study:
     def clinical(self) -> Mapping[Block, Mapping[str, Clinical]]:
         """By block and method, of the cells with predictions of all their runs."""
         found: dict[Block, dict[str, Clinical]] = {}
-        for (block, method), runs in self._runs():
-            found.setdefault(block, {})[method] = describe_runs(runs)
+        for (block, method), trial_ids, runs in self._runs():
+            found.setdefault(block, {})[method] = describe_runs(runs, self.predictions.validation(trial_ids))
         return found
+
+    @cached_property
+    def mistakes(self) -> Mapping[tuple[Block, str], list[Mistake]]:
+        """The surest ones, by block and the method that has the best macro F1 there."""
+        best = {
+            block: max(sorted(cells), key=lambda method: cells[method].f1.value)
+            for block, cells in self.clinical.items()
+        }
+        runs = {key: own for key, _, own in self._runs()}
+        return {(block, method): confident_mistakes(runs[block, method]) for block, method in best.items()}
 
     @cached_property
     def gaps(self) -> Mapping[Block, Mapping[str, list[SubgroupGap]]]:
         """By block and method, of the cells whose manifest has subgroups."""
         found: dict[Block, dict[str, list[SubgroupGap]]] = {}
-        for (block, method), runs in self._runs():
+        for (block, method), _, runs in self._runs():
             if gaps := subgroup_gaps(runs):
                 found.setdefault(block, {})[method] = gaps
         return found
 
-    def _runs(self) -> Iterator[tuple[tuple[Block, str], list[Predictions]]]:
-        for one in self.inferences:
+    def _runs(self) -> Iterator[tuple[tuple[Block, str], tuple[str, ...], list[Predictions]]]:
+        for one in self.own_rankings:
             for key, cell in sorted(one.pool.cells.items()):
                 if runs := self.predictions.of_runs(cell.trial_ids):
-                    yield key, runs
+                    yield key, cell.trial_ids, runs
 
 
 def open_study(
@@ -122,18 +148,21 @@ def open_study(
     *more: AnyStore,
     metric: str | None = None,
     ties: Ties = "average",
+    margin: float | None = None,
     higher_is_better: bool | None = None,
 ) -> list[Study]:
     """A store's folder or a CSV file is one study, "dutt2024:3" the paper's Table 3, "dutt2024" all four.
 
     A file whose columns are called otherwise is written csv:FILE(method='algorithm', ...).
 
+    `margin`: scores that differ by less are as good as equal; default 0.01, of metrics between bounds.
     `more`: stores that are read together with the first, as one study. Without `metric`: macro F1 on test,
     or FID where only that is there. `higher_is_better`: the direction of a metric that raypeft does not know.
     Raises: ConfigError for a source that is neither, a metric that it does not have, a direction that is not
     the metric's, and stores that contradict each other.
     """
     studies = _open(source, *more, metric=metric, ties=ties)
+    studies = [replace(one, margin=margin) for one in studies]
     if higher_is_better is None:
         return studies
     return [replace(one, metric=directed(one.metric, higher_is_better=higher_is_better)) for one in studies]
@@ -188,7 +217,7 @@ def _studies_of(tables: Sequence[PublishedTable], *, metric: str | None, ties: T
 def _study_of(*stores: AnyStore, metric: str | None, ties: Ties) -> Study:
     read = read_stores(*stores)
     frame = to_frame(read, counting_only=True)
-    return Study(frame, metric or default_metric(frame), PredictionStore(*read.stores), ties, read)
+    return Study(frame, metric or default_metric(frame), PredictionStore(*read.stores), ties, read=read)
 
 
 def default_metric(frame: pd.DataFrame) -> str:

@@ -21,7 +21,7 @@ from raypeft.core.files import link_or_copy, locked, temporary_file, write_file
 from raypeft.core.machine import usable_cores
 from raypeft.core.text import count
 from raypeft.datasets.decoder import decode_files, decode_into, resized, why
-from raypeft.datasets.images import Fingerprint, fingerprint
+from raypeft.datasets.images import Fingerprint, fingerprint, to_rgb
 from raypeft.datasets.manifest import Table
 from raypeft.datasets.pixels import Display, Picture
 
@@ -133,6 +133,14 @@ def fingerprints(table: Table, *, watch: Watch = no_watch) -> list[Fingerprint |
         return [fingerprint(picture) for picture in _pictures(table)]
     total = len(table)
     return decode_files(table.paths, pixels=None, watch=lambda done: watch("checking images", done, total))
+
+
+def read_one(table: Table, case: int) -> Image.Image:
+    """Return one image as it is, in RGB. Raises: as PIL for a damaged file."""
+    if table.paths is not None:
+        return to_rgb(table.paths[case])
+    assert table.images is not None, "a table has paths or images"
+    return Image.fromarray(table.images[case]).convert("RGB")
 
 
 def open_images(path: Path) -> Decoded:

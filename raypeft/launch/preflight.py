@@ -133,12 +133,12 @@ def _weights_size(model: str) -> int:
 
 
 def _predicted_bytes(plan: Plan, cell: Cell) -> int:
-    """Of one final run: probabilities of the test images, or samples and the features of both."""
+    """Of one final run: probabilities of val and test, or samples and the features of both."""
     data = plan.data[cell.dataset]
     num_test = len(data.cases("test"))
     model = bind_model(cell.model)
     if model.kind.task == "classify":
-        return num_test * 4 * len(data.classes)
+        return (num_test + len(data.cases("val"))) * 4 * len(data.classes)
     side = image_size_of(model, plan.sweep.recipe.image_size)
     num_images = plan.sweep.recipe.generates_by.num_images
     return num_images * 3 * side**2 + (num_images + num_test) * 2 * FEATURES

@@ -172,21 +172,24 @@ def _left_by(row: Result, store: Store) -> Iterator[str]:
     if row.task == "generate":
         yield from _samples_differ(row, table, path)
     else:
-        yield from _predictions_differ(row, table, path)
+        yield from _predictions_differ(row, table, path, split="test", number=row.n_test)
+        if (path := store.validation(row.trial_id)).exists():  # older runs left none
+            yield from _predictions_differ(row, pq.read_table(path), path, split="val", number=row.n_val)
     if store.package_file.exists() and not store.adapter(row.trial_id).exists():
         return
     if (size := store.adapter_bytes(row.trial_id)) != row.adapter_bytes:
         yield f"{store.adapter(row.trial_id)}: {count(size, 'byte')}, the row says {row.adapter_bytes}"
 
 
-def _predictions_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
+def _predictions_differ(row: Result, table: Any, path: Path, *, split: str, number: int) -> Iterator[str]:
+    """`number`: how many images of the split there are."""
     labels = table["label"].to_numpy()
     probabilities = np.stack([table[f"prob/{name}"].to_numpy() for name in row.classes], axis=1)
-    if len(labels) != row.n_test:
-        yield f"{path}: {count(len(labels), 'prediction')} for {count(row.n_test, 'test image')}"
+    if len(labels) != number:
+        yield f"{path}: {count(len(labels), 'prediction')} for {count(number, f'{split} image')}"
         return
     for name, score in score_all(labels, probabilities.astype(np.float32)).items():
-        said = row.metrics.get(f"test/{name}")  # none of a metric that was registered later
+        said = row.metrics.get(f"{split}/{name}")  # none of a metric that was registered later
         if said is not None and abs(score - said) > ROUNDING:
             yield f"{path}: {name} {score:.4f}, the row says {said:.4f}"
 

@@ -20,6 +20,11 @@ def f1_weighted_from_confusion(matrices: Array) -> Array:
     return np.asarray((f1 * true).sum(-1) / np.maximum(true.sum(-1), 1))
 
 
+def f1_by_class(matrices: Array) -> Array:
+    """(..., classes, classes) -> (..., classes): F1 of each class, 0 for one absent from both sides."""
+    return _f1_by_class(matrices)[0]
+
+
 @register_metric("f1_macro", label="macro F1", higher_is_better=True, from_confusion=f1_macro_from_confusion)
 def f1_macro(labels: Array, probabilities: Array) -> float:
     """Mean of the per-class F1, in [0, 1], higher is better.

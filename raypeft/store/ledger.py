@@ -106,7 +106,8 @@ def sweep_up(store: Store, ledger: Ledger) -> None:
     """
     written = (
         *(store.path, store.ledger_folder, store.failures_folder, store.predictions_folder),
-        *(store.adapters_folder, store.samples_folder, *store.checkpoints_folder.glob("*")),
+        *(store.validation_folder, store.adapters_folder, store.samples_folder),
+        *store.checkpoints_folder.glob("*"),
     )
     for path in (path for folder in written for path in folder.glob(".*.tmp")):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

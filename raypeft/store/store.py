@@ -153,6 +153,10 @@ class Store:
         """Return the table of what a final run said of every test case."""
         return self.predictions_folder / f"{trial_id}.parquet"
 
+    def validation(self, trial_id: str) -> Path:
+        """Return the table of what a final run said of every validation case; older runs left none."""
+        return self.validation_folder / f"{trial_id}.parquet"
+
     def adapter(self, trial_id: str) -> Path:
         """Return the folder of what a final run trained."""
         return self.adapters_folder / trial_id
@@ -215,6 +219,11 @@ class Store:
     def predictions_folder(self) -> Path:
         """One Parquet file per final run."""
         return self.path / "predictions"
+
+    @property
+    def validation_folder(self) -> Path:
+        """One Parquet file per final run, of validation cases: packed and counted with the predictions."""
+        return self.predictions_folder / "validation"
 
     @property
     def adapters_folder(self) -> Path:

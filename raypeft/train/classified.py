@@ -1,4 +1,4 @@
-"""What a final run of a classifier leaves: scores on val and test, and its predictions of the test images.
+"""What a final run of a classifier leaves: scores on val and test, and its predictions of their images.
 
 Any later metric, test or fairness question is answered from the predictions.
 """
@@ -24,13 +24,17 @@ def score_predictions(trial: Trial, task: Classify) -> tuple[dict[str, float], A
     """Every registered metric of both splits, keyed "<split>/<metric>", and the answers on test images.
 
     Of the test images also what the majority class alone would score, and how many classes are predicted.
-    The first worker writes the predictions.
+    The first worker writes the predictions: thresholds are chosen on those of validation images.
     """
     store, workers = trial.context.store, trial.context.workers
     val, test = (workers.predict(task, trial.trained, cases) for cases in (trial.val, trial.test))
     if workers.is_first:
-        path = store.predictions(trial.spec.trial_id)
-        write_predictions(path, data=trial.data, cases=trial.test, probabilities=test.numpy())
+        trial_id = trial.spec.trial_id
+        for path, cases, said in (
+            (store.validation(trial_id), trial.val, val),
+            (store.predictions(trial_id), trial.test, test),
+        ):
+            write_predictions(path, data=trial.data, cases=cases, probabilities=said.numpy())
     metrics = {
         **_scores("val", trial, trial.val, val),
         **_scores("test", trial, trial.test, test),

@@ -143,9 +143,10 @@ def _write_predictions(
     *,
     groups: list[str] | None = None,
     case_ids: list[str] | None = None,
+    split: str = "test",
     **subgroups: list[str],
 ) -> None:
-    """In the layout of raypeft/train/predictions.py."""
+    """In the layout of raypeft/train/classified.py."""
     cases = len(labels)
     names = ("akiec", "bcc", "mel", "nv", "df")
     columns: dict[str, Any] = {
@@ -155,8 +156,9 @@ def _write_predictions(
         **{f"prob/{names[k]}": probabilities[:, k].astype(np.float16) for k in range(probabilities.shape[1])},
         **subgroups,
     }
-    (store / "predictions").mkdir(exist_ok=True)
-    pq.write_table(pa.table(columns), store / "predictions" / f"{trial_id}.parquet")
+    of_split = Store(store).predictions if split == "test" else Store(store).validation
+    of_split(trial_id).parent.mkdir(exist_ok=True, parents=True)
+    pq.write_table(pa.table(columns), of_split(trial_id))
 
 
 def _make_row(

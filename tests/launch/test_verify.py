@@ -41,11 +41,11 @@ FINAL = replace(
 )  # fmt: skip
 
 
-def write_predictions(store: Path, labels: list[int]) -> None:
+def write_predictions(store: Path, labels: list[int], *, place: str = "predictions") -> None:
     """All are taken for class a."""
-    (store / "predictions").mkdir(exist_ok=True)
+    (store / place).mkdir(exist_ok=True)
     columns = {"label": np.array(labels), "prob/a": np.ones(len(labels)), "prob/b": np.zeros(len(labels))}
-    pq.write_table(pa.table(columns), store / "predictions" / "final.parquet")
+    pq.write_table(pa.table(columns), store / place / "final.parquet")
 
 
 def write_adapter(store: Path, content: str) -> None:
@@ -131,6 +131,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         ", the row says 0.9990",
     ),
     (lambda store: write_predictions(store, [0, 0, 0]), "3 predictions for 4 test images"),
+    (
+        lambda store: write_predictions(store, [0], place="predictions/validation"),
+        "1 prediction for 0 val images",
+    ),
     (lambda store: (store / "predictions" / "final.parquet").write_bytes(b"PAR1"), "final.parquet: "),
     (lambda store: (store / "predictions" / "final.parquet").unlink(), "final.parquet: no such file"),
     (lambda store: write_adapter(store, "{"), "1 byte, the row says 3"),

@@ -67,6 +67,16 @@ def test_the_majority_class_is_scored_as_scikit_learn_s_dummy_is(row, plan):
     assert "test/ece_majority" not in row.metrics
 
 
+def test_the_scores_of_validation_follow_from_the_stored_predictions(row, plan, store):
+    (data,) = plan.data.values()
+    table = pq.read_table(store / "predictions" / "validation" / f"{row.trial_id}.parquet")
+    cases = data.cases("val")
+    assert table["case_id"].to_pylist() == [data.case_ids[case] for case in cases]
+    predicted = np.stack([table[f"prob/{name}"].to_numpy() for name in row.classes]).argmax(0)
+    expected = f1_score(data.labels[cases], predicted, average="macro", zero_division=0)
+    assert row.metrics["val/f1_macro"] == pytest.approx(expected)
+
+
 def test_a_run_that_answers_one_class_says_so_in_its_row(row, store):
     assert row.metrics["test/num_predicted_classes"] == 1
     table = pq.read_table(store / "predictions" / f"{row.trial_id}.parquet")

@@ -1,24 +1,58 @@
-"""Clinical questions answered from stored predictions: calibration, sensitivity, gaps between subgroups."""
+"""Clinical questions answered from stored predictions: discrimination, calibration, decisions, classes."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from raypeft.analysis.read.predictions import Predictions
-from raypeft.analysis.stats.bootstrap import LEVEL
-from raypeft.analysis.stats.paired import replicate_scores
-from raypeft.metrics import confusion_matrix, score_all, score_confusion
+from raypeft.analysis.stats.auroc import area_interval, auroc
+from raypeft.analysis.stats.calibration import calibration_error, squared_error
+from raypeft.analysis.stats.clusters import proportion
+from raypeft.analysis.stats.decisions import balanced_accuracy, macro_f1
+from raypeft.metrics import confusion_matrix, score_all
 from raypeft.metrics.calibration import bins_of
-from raypeft.metrics.resamples import draw_weights
+from raypeft.metrics.f1 import f1_by_class
 
 Array = np.ndarray
 SPECIFICITY = 0.9
-LEAST_CASES = 10  # of a subgroup; below, a rate says next to nothing
-MOST_GROUPS = 12  # a column with more values is no subgroup
-AGES = ((0.0, 40.0, "under 40"), (40.0, 60.0, "40 to 59"), (60.0, math.inf, "60 and over"))
-UNKNOWN = ("unknown", "", "None", "nan")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A value and the ends of its 95% interval: other patients, these trained models."""
+
+    value: float
+    low: float  # NaN where there are too few patients
+    high: float
+
+    @classmethod
+    def of(cls, ends: tuple[float, float, float]) -> "Estimate":
+        """Value, low, high."""
+        return cls(value=ends[0], low=ends[1], high=ends[2])
+
+
+UNDEFINED = Estimate(value=math.nan, low=math.nan, high=math.nan)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """Of one class against all others: how often a rule is right on test cases."""
+
+    sensitivity: Estimate
+    specificity: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByClass:
+    """One class: means over the seeds."""
+
+    cases: int  # test images
+    validation_cases: int | None  # None where it is not known
+    f1: float
+    likeliest: Decision  # the class is called where it is the likeliest
+    at_threshold: Decision | None  # above the threshold that validation gave; None where it is not known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +60,13 @@ class Clinical:
     """Of one cell: means over its seeds, all on the same test cases."""
 
     scores: Mapping[str, float]  # every metric of classification that is defined for these labels
-    sensitivity: Mapping[str, float]  # by class, against all others, at SPECIFICITY
+    auroc: Estimate
+    balanced_accuracy: Estimate
+    f1: Estimate  # macro
+    calibration: Estimate  # error without what chance adds
+    by_class: Mapping[str, ByClass]
+    patients: int
+    per_patient: Mapping[str, float]  # as scores, of a patient's mean probabilities; empty: see by_patient
     confusion: Array  # (classes, classes) mean counts, true class first
     reliability: tuple["Bin", ...]
     classes: tuple[str, ...]
@@ -41,97 +81,121 @@ class Bin:
     share: float  # of all cases
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SubgroupGap:
-    """How differently one column's groups fare, by balanced accuracy."""
-
-    column: str
-    groups: Mapping[str, tuple[int, float]]  # cases, balanced accuracy (mean over seeds)
-    worst: str
-    best: str
-    gap: float
-    low: float  # of the gap between these two, cases drawn again
-    high: float
-    p: float  # share of relabelled groups with as large a gap between any two
-    left_out: tuple[str, ...]  # groups with too few cases, or without all classes
-
-
-def describe_runs(runs: Sequence[Predictions]) -> Clinical:
-    """`runs`: the seeds of one cell, on the same cases."""
+def describe_runs(runs: Sequence[Predictions], validation: Sequence[Predictions] | None = None) -> Clinical:
+    """`runs`: the seeds of one cell, on the same cases; `validation`: what they said of validation images."""
     one = runs[0]
-    matrices = np.stack([_matrix(run) for run in runs])
-    scores = [score_all(run.labels, run.probabilities) for run in runs]
+    patients = [patient for run in runs if (patient := by_patient(run)) is not None]
     return Clinical(
-        scores={name: float(np.mean([one[name] for one in scores])) for name in scores[0]},
-        sensitivity={
-            name: float(np.mean([sensitivity_at(run.labels == i, run.probabilities[:, i]) for run in runs]))
-            for i, name in enumerate(one.classes)
-        },
-        confusion=matrices.mean(axis=0),
+        scores=_mean_scores(runs),
+        auroc=_auroc(runs),
+        balanced_accuracy=Estimate.of(
+            balanced_accuracy(
+                np.mean([run.predicted == run.labels for run in runs], axis=0), one.labels, one.units
+            )
+        ),
+        f1=Estimate.of(
+            macro_f1([run.predicted for run in runs], one.labels, one.units, classes=len(one.classes))
+        ),
+        calibration=_calibration(runs),
+        by_class={name: _describe_class(runs, validation, i) for i, name in enumerate(one.classes)},
+        patients=len(np.unique(one.units)),
+        per_patient=_mean_scores(patients) if patients else {},
+        confusion=np.mean([_matrix(run) for run in runs], axis=0),
         reliability=_bins(runs),
         classes=one.classes,
     )
 
 
-def sensitivity_at(is_case: Array, scores: Array, specificity: float = SPECIFICITY) -> float:
-    """Highest sensitivity of a threshold that keeps at least this specificity on these cases, in [0, 1].
+def threshold_at(is_case: Array, scores: Array, specificity: float = SPECIFICITY) -> float:
+    """The lowest threshold that keeps at least this specificity on these cases; a case lies above it.
 
-    The threshold is read off the test cases themselves: what the scores allow, not what a threshold fixed
-    beforehand would reach. NaN without a case or without a control.
+    Of validation cases: read off the test cases it would promise what they cannot show.
+    NaN without a control.
     """
-    controls, cases = scores[~is_case], scores[is_case]
-    if len(controls) == 0 or len(cases) == 0:
+    controls = scores[~is_case]
+    if len(controls) == 0:
         return math.nan
     allowed = math.floor((1 - specificity) * len(controls) + 1e-9)
     # above the threshold lie at most `allowed` controls
-    threshold = np.sort(controls)[::-1][allowed] if allowed < len(controls) else -math.inf
-    return float((cases > threshold).mean())
+    return float(np.sort(controls)[::-1][allowed]) if allowed < len(controls) else -math.inf
 
 
-def subgroup_gaps(runs: Sequence[Predictions], *, replicates: int = 1000, seed: int = 0) -> list[SubgroupGap]:
-    """A gap per subgroup column with two groups or more that are large enough; ages in three classes.
+def by_patient(run: Predictions) -> Predictions | None:
+    """A patient's images as one case: the mean of their probabilities.
 
-    The interval redraws test cases (patients whole); p relabels which patient is in which group, so it
-    allows for the largest gap of several being looked at.
+    None where every patient has one image, and where one has images of several classes.
     """
-    one, found = runs[0], []
-    for column, raw in sorted(one.subgroups.items()):
-        values = np.array(_grouped(raw))
-        names = sorted(set(values) - set(UNKNOWN))
-        if not 2 <= len(names) <= MOST_GROUPS:
-            continue
-        usable = [name for name in names if _is_usable(one.labels[values == name], one.labels)]
-        if len(usable) < 2:
-            continue
-        rng = np.random.default_rng([seed, *column.encode()])
-        scores = {name: _group_score(runs, values == name) for name in usable}
-        worst, best = min(usable, key=scores.__getitem__), max(usable, key=scores.__getitem__)
-        gap = scores[best] - scores[worst]
-        drawn = _draw_group(runs, values == best, replicates, rng) - _draw_group(
-            runs, values == worst, replicates, rng
-        )
-        tail = (1 - LEVEL) / 2
-        low, high = np.quantile(drawn, [tail, 1 - tail])
-        found.append(
-            SubgroupGap(
-                column=column,
-                groups={name: (int((values == name).sum()), scores[name]) for name in usable},
-                worst=worst,
-                best=best,
-                gap=gap,
-                low=float(low),
-                high=float(high),
-                p=_relabelled(runs, values, usable, gap, rng, replicates),
-                left_out=tuple(name for name in names if name not in usable),
-            )
-        )
-    return found
+    units, first = np.unique(run.units, return_index=True)
+    if len(units) == len(run.units) or (run.labels[first][run.units] != run.labels).any():
+        return None
+    sums = np.zeros((len(units), len(run.classes)))
+    np.add.at(sums, run.units, run.probabilities)
+    return replace(
+        run,
+        case_ids=tuple(run.case_ids[i] for i in first),
+        units=units,
+        labels=run.labels[first],
+        probabilities=sums / np.bincount(run.units)[:, None],
+        subgroups={},
+    )
 
 
-def _matrix(run: Predictions, chosen: Array | None = None) -> Array:
-    """(classes, classes) counts of the chosen cases."""
-    some = slice(None) if chosen is None else chosen
-    return confusion_matrix(run.labels[some], run.predicted[some], len(run.classes))
+def _mean_scores(runs: Sequence[Predictions]) -> dict[str, float]:
+    scores = [score_all(run.labels, run.probabilities) for run in runs]
+    return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
+
+
+def _auroc(runs: Sequence[Predictions]) -> Estimate:
+    one = runs[0]
+    areas = [area for run in runs if (area := auroc(run.labels, run.probabilities)) is not None]
+    if not areas:
+        return UNDEFINED
+    low, high = area_interval(areas, one.labels, one.units)
+    return Estimate(value=float(np.mean([area.area for area in areas])), low=low, high=high)
+
+
+def _calibration(runs: Sequence[Predictions]) -> Estimate:
+    found = [squared_error(run.probabilities.max(1), run.predicted == run.labels, run.units) for run in runs]
+    known = [one for one in found if one is not None]
+    if not known:
+        return UNDEFINED
+    return Estimate.of(calibration_error(known))
+
+
+def _describe_class(
+    runs: Sequence[Predictions], validation: Sequence[Predictions] | None, index: int
+) -> ByClass:
+    one = runs[0]
+    at_threshold = None
+    if validation is not None:
+        thresholds = [threshold_at(run.labels == index, run.probabilities[:, index]) for run in validation]
+        if not any(map(math.isnan, thresholds)):
+            called = [
+                run.probabilities[:, index] > threshold
+                for run, threshold in zip(runs, thresholds, strict=True)
+            ]
+            at_threshold = _decide(one, index, np.mean(called, axis=0))
+    return ByClass(
+        cases=int((one.labels == index).sum()),
+        validation_cases=int((validation[0].labels == index).sum()) if validation is not None else None,
+        f1=float(np.mean([f1_by_class(_matrix(run))[index] for run in runs])),
+        likeliest=_decide(one, index, np.mean([run.predicted == index for run in runs], axis=0)),
+        at_threshold=at_threshold,
+    )
+
+
+def _decide(one: Predictions, index: int, called: Array) -> Decision:
+    """`called`: (cases,) share of the seeds that call the class."""
+    is_case = one.labels == index
+    return Decision(
+        sensitivity=Estimate.of(proportion(called[is_case], one.units[is_case])),
+        specificity=Estimate.of(proportion(1 - called[~is_case], one.units[~is_case])),
+    )
+
+
+def _matrix(run: Predictions) -> Array:
+    """(classes, classes) counts."""
+    return confusion_matrix(run.labels, run.predicted, len(run.classes))
 
 
 def _bins(runs: Sequence[Predictions]) -> tuple[Bin, ...]:
@@ -146,81 +210,3 @@ def _bins(runs: Sequence[Predictions]) -> tuple[Bin, ...]:
         )
         for i in np.unique(bins)
     )
-
-
-def _grouped(values: Sequence[str]) -> list[str]:
-    """Values as they are; numbers of many different values (ages, in years) by AGES."""
-    known = [value for value in values if value not in UNKNOWN]
-    numbers = [_number(value) for value in known]
-    if len(set(known)) <= MOST_GROUPS and not any(n is not None and n > MOST_GROUPS for n in numbers):
-        return list(values)
-    if not known or any(number is None for number in numbers):
-        return list(values)
-    return [
-        value
-        if (n := _number(value)) is None or math.isnan(n)
-        else next(name for low, high, name in AGES if low <= n < high)
-        for value in values
-    ]
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 <= number <= 130 else None
-
-
-def _is_usable(labels: Array, all_labels: Array) -> bool:
-    return len(labels) >= LEAST_CASES and len(np.unique(labels)) == len(np.unique(all_labels))
-
-
-def _group_score(runs: Sequence[Predictions], chosen: Array) -> float:
-    return float(np.mean([score_confusion("balanced_accuracy", _matrix(run, chosen)) for run in runs]))
-
-
-def _draw_group(
-    runs: Sequence[Predictions], chosen: Array, replicates: int, rng: np.random.Generator
-) -> Array:
-    """(replicates,) scores of the chosen cases, drawn again."""
-    units = np.unique(runs[0].units[chosen], return_inverse=True)[1]
-    weights = draw_weights(units, replicates, rng)
-    drawn = [
-        replicate_scores(
-            "balanced_accuracy", weights=weights, units=units, labels=run.labels[chosen],
-            predicted=run.predicted[chosen], classes=len(run.classes),
-        )
-        for run in runs
-    ]  # fmt: skip
-    return np.asarray(np.mean(drawn, axis=0))
-
-
-def _relabelled(
-    runs: Sequence[Predictions],
-    values: Array,
-    names: Sequence[str],
-    gap: float,
-    rng: np.random.Generator,
-    permutations: int,
-) -> float:
-    """Share of permutations of the labels of groups with a gap as large, the observed one counted.
-
-    Permuted within a class, so that groups keep what they have of each; the cases of one patient move
-    together, as they share their group: moved alone, repeated images would pass for independent ones.
-    """
-    one = runs[0]
-    is_right = np.mean([run.predicted == run.labels for run in runs], axis=0)
-    codes = np.array([names.index(value) if value in names else -1 for value in values])
-    pieces, index = np.unique(np.stack([one.units, one.labels, codes], 1), axis=0, return_inverse=True)
-    hits, sizes = np.bincount(index.ravel(), weights=is_right), np.bincount(index.ravel())
-    scores = np.zeros((permutations, len(names)))
-    classes = np.unique(one.labels)
-    for label in classes:
-        rows = pieces[:, 1] == label
-        shuffled = rng.permuted(np.tile(pieces[rows, 2], (permutations, 1)), axis=1)
-        for code in range(len(names)):
-            chosen = shuffled == code
-            scores[:, code] += (chosen @ hits[rows]) / (chosen @ sizes[rows]) / len(classes)
-    as_large = (scores.max(axis=1) - scores.min(axis=1) >= gap - 1e-12).sum()
-    return float((1 + as_large) / (1 + permutations))

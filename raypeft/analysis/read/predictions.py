@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +18,7 @@ FIXED = ("case_id", "group", "label")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """What one final run said of every test case."""
+    """What one final run said of every case of a split."""
 
     case_ids: tuple[str, ...]
     units: Array  # (cases,) int: cases of one patient or lesion share a number, 0 .. n - 1
@@ -31,12 +33,11 @@ class Predictions:
         return np.asarray(self.probabilities.argmax(axis=1))
 
 
-def read_predictions(store: Store, trial_id: str) -> Predictions | None:
+def read_predictions(path: Path) -> Predictions | None:
     """None where the run stored no probabilities: text-to-image keeps features of images there.
 
     Raises: StorageError naming a file that is damaged.
     """
-    path = store.predictions(trial_id)
     if not path.is_file():
         return None
     try:
@@ -73,19 +74,34 @@ class PredictionStore:
     def __init__(self, *stores: Store) -> None:
         """`stores`: none for tables without predictions; of several, the first that has a run's counts."""
         self._stores = stores
-        self._read: dict[str, Predictions | None] = {}
+        self._read: dict[tuple[str, str], Predictions | None] = {}
 
     def get(self, trial_id: str) -> Predictions | None:
-        """None where there are none."""
-        if trial_id not in self._read:
-            found = (read_predictions(store, trial_id) for store in self._stores)
-            self._read[trial_id] = next((one for one in found if one is not None), None)
-        return self._read[trial_id]
+        """Of the test cases; None where there are none."""
+        return self._get("test", trial_id)
 
     def of_runs(self, trial_ids: tuple[str, ...]) -> list[Predictions] | None:
         """Those of all the runs; None when one is missing, or when their test cases differ."""
-        found = [self.get(trial_id) for trial_id in trial_ids]
-        whole = [one for one in found if one is not None]
-        if not whole or len(whole) != len(found) or any(p.case_ids != whole[0].case_ids for p in whole):
-            return None
-        return whole
+        return _alike([self._get("test", trial_id) for trial_id in trial_ids])
+
+    def validation(self, trial_ids: tuple[str, ...]) -> list[Predictions] | None:
+        """Of the validation cases, as of_runs; older runs left none."""
+        return _alike([self._get("val", trial_id) for trial_id in trial_ids])
+
+    def _get(self, split: Literal["val", "test"], trial_id: str) -> Predictions | None:
+        if (split, trial_id) not in self._read:
+            paths = (
+                store.validation(trial_id) if split == "val" else store.predictions(trial_id)
+                for store in self._stores
+            )
+            found = map(read_predictions, paths)
+            self._read[split, trial_id] = next((one for one in found if one is not None), None)
+        return self._read[split, trial_id]
+
+
+def _alike(found: list[Predictions | None]) -> list[Predictions] | None:
+    """All of them; None where one is missing, or where their cases differ."""
+    whole = [one for one in found if one is not None]
+    if not whole or len(whole) != len(found) or any(p.case_ids != whole[0].case_ids for p in whole):
+        return None
+    return whole

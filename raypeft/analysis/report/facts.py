@@ -139,11 +139,22 @@ def setup_facts(read: StoreRows) -> Facts:
         "epochs": f"{recipe.epochs}",
         "batch size": f"{recipe.batch_size} (micro-batches of {recipe.micro_batch_size})",
         "weight decay": f"{recipe.weight_decay:g}",
-        "image size": f"{recipe.image_size} px" if recipe.image_size else "the model's own",
+        "image size": _image_sizes(read),
         "augmentation": _changes(recipe.augmentation),
         "seeds": f"final {final_seeds}; search {search.seed}; split {sweep.split_seed}",
         **{f"split of {dataset}": _split(facts) for dataset, facts in plan.data.items()},
     }
+
+
+def _image_sizes(read: StoreRows) -> str:
+    """What the models were given, side in pixels: as the rows that count say, before any as it was asked."""
+    sizes = {row.model: row.spec["recipe"]["image_size"] for row in read.counting if "recipe" in row.spec}
+    if not sizes:
+        asked = read.plan.sweep.recipe.image_size
+        return f"{asked} px" if asked else "the model's own"
+    if len(set(sizes.values())) == 1:
+        return f"{next(iter(sizes.values()))} px"
+    return ", ".join(f"{model} {side} px" for model, side in sorted(sizes.items()))
 
 
 def _span(numbers: Iterable[int]) -> str:
@@ -184,47 +195,33 @@ def store_rows(read: StudyRows) -> list[Facts]:
     return sorted(rows, key=lambda row: row["cell"])
 
 
-def resume_command(sweep: str, store: Path) -> str:
-    """Runs what is missing. An absolute path is cut: a report travels, and the path is nobody's business."""
-    where = shlex.quote(store.name if store.is_absolute() else str(store))
-    if sweep == "quickstart":
-        return f"raypeft quickstart --out {where}"
-    return f"raypeft run sweeps/{sweep}.py --store {where}"
+def store_argument(store: Path) -> str:
+    """The store as a command takes it. An absolute path is cut: a report travels, and the path is private."""
+    where = f"./{store.name}" if store.is_absolute() else str(store)
+    return shlex.quote(where if "/" in where else f"./{where}")
 
 
-def command_rows(plan: PlanRecord) -> list[Facts]:
+def command_rows(plan: PlanRecord, store: Path) -> list[Facts]:
     """Per cell, the command that makes its row of the tables anew, in a store of its own.
 
-    With the cells at smaller fractions whose rates it carries on. Where the images lie is not told: PATH
-    stands for the folder.
+    All that is not an option of it is read from the store's plan: where the images lie too, which is not told
+    here. With the cells at smaller fractions whose rates it carries on.
     """
-    sweep, recipe = plan.whole, plan.sweep.recipe
-    file = "raypeft/quickstart.py" if sweep.name == "quickstart" else f"sweeps/{sweep.name}.py"
-    shared = [
-        f"--epochs {recipe.epochs}",
-        f"--batch-size {recipe.batch_size}",
-        *([f"--image-size {recipe.image_size}"] if recipe.image_size else []),
-        *([f"--split {sweep.split}"] if sweep.split != "auto" else []),
-        *(["--allow-leakage"] if sweep.allow_leakage else []),
-        "--store runs/again",
-    ]
-    rows = []
+    sweep, rows = plan.whole, []
     for one in plan.cells:
         cell = one.cell
         number = sweep.search.trials if sweep.donor(cell) else one.candidates
         options = [
             f"--methods {shlex.quote(cell.method)}",
             f"--models {shlex.quote(model_label(cell.model))}",
-            f"--datasets {shlex.quote(_source(cell.dataset))}",
+            f"--datasets {shlex.quote(dataset_label(cell.dataset))}",
             f"--fractions {','.join(f'{fraction:g}' for fraction in _needed(cell, sweep))}",
             f"--seeds {','.join(map(str, one.final_seeds))}",
             f"--candidates {number}",
+            "--store runs/again",
         ]
         rows.append(
-            {
-                "cell": str(cell),
-                "command": " ".join([f"raypeft run {file}", *options, *shared]),
-            }
+            {"cell": str(cell), "command": " ".join([f"raypeft run {store_argument(store)}", *options])}
         )
     return sorted(rows, key=lambda row: row["cell"])
 
@@ -237,14 +234,6 @@ def _needed(cell: Cell, sweep: Sweep) -> list[float]:
         found.append(one.fraction)
         one = sweep.donor(one)
     return found[::-1]
-
-
-def _source(dataset: str) -> str:
-    """A source without its folders: "folder:PATH/busi"."""
-    kind, colon, where = dataset.partition(":")
-    if not colon or "/" not in where:
-        return dataset
-    return f"{kind}:PATH/{where.rstrip('/').rpartition('/')[2]}"
 
 
 def _changes(augmentation: Augmentation | None) -> str:

@@ -27,6 +27,7 @@ from raypeft.analysis.ranking.verdict import (
 from raypeft.analysis.read.csv_scores import FIRST
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.read.stores import AnyStore
+from raypeft.analysis.report.clinical import clinical_parts
 from raypeft.analysis.report.facts import (
     cost_rows,
     failure_rows,
@@ -36,31 +37,26 @@ from raypeft.analysis.report.facts import (
     wall_clock,
 )
 from raypeft.analysis.report.figures import Figures, draw_study
-from raypeft.analysis.report.parts import Part, Section
+from raypeft.analysis.report.parts import MOST_PANELS, Part, Section, foldable
 from raypeft.analysis.report.plots.style import save, to_svg
 from raypeft.analysis.report.provenance import by_store, provenance_parts
 from raypeft.analysis.report.render import RENDERERS, SUFFIXES, to_html
 from raypeft.analysis.report.sections import (
-    clinical_table,
     comparison_sentence,
     comparison_table,
     fraction_table,
     pair_table,
     ranking_table,
-    subgroup_table,
 )
-from raypeft.analysis.report.tables import Table, parameter_table, plain_table, score_table
+from raypeft.analysis.report.tables import parameter_table, plain_table, score_table
 from raypeft.analysis.study import Study, open_study
 from raypeft.core.errors import ConfigError, PreflightError
 from raypeft.core.text import whole
 from raypeft.metrics.remarks import describe_remarks
 from raypeft.store import Store
 
-MOST_LINES = 16
 MOST_GRIDS = 4
 """Of images, in the page: with nine rows each, even noise stays below 5 MB."""
-MOST_PANELS = 12
-"""Of one kind of figure in the page; the rest only in an export. 120 cells would make it 20 MB."""
 
 
 def write_report(
@@ -130,7 +126,7 @@ def _sections(study: Study, figures: Figures, *, against: str | None) -> list[Se
         Section(title="Generated images", parts=_samples(figures)),
         Section(title="Cost", parts=_cost(study, figures)),
         Section(title="Against full tuning on the same images", parts=_comparisons(study)),
-        Section(title="Clinical scores", parts=_clinical(study, figures)),
+        Section(title="Clinical scores", parts=clinical_parts(study, figures)),
         Section(title="Search", parts=_search(frame, figures)),
         Section(title="What the paper claims", parts=_claims(study)),
         Section(title="Beside published scores", parts=_against(study, against)),
@@ -197,27 +193,7 @@ def _comparisons(study: Study) -> list[Part]:
     found = [row for one in study.inferences for row in compare(one.pool, study.predictions)]
     if not found:
         return []
-    return [Part(lines=[comparison_sentence(found)]), _long(comparison_table(found))]
-
-
-def _long(table: Table) -> Part:
-    """Folded where it would push the rest of the page out of sight."""
-    return Part(table=table, fold=table.title if len(table.rows) > MOST_LINES else "")
-
-
-def _clinical(study: Study, figures: Figures) -> list[Part]:
-    if not study.clinical:
-        return []
-    gaps = subgroup_table(study.gaps)
-    none = "The manifest has no subgroup (sex, age, skin type, ...) that is large enough to compare."
-    return [
-        _long(clinical_table(study.clinical)),
-        _long(gaps) if gaps else Part(note=none),
-        Part(drawings=figures.reliability[:MOST_PANELS], fold="Reliability curves",
-             note="Below the diagonal a model is surer than it is right. Bins with 1% of the cases or more."),
-        Part(drawings=figures.confusion[:MOST_PANELS], fold="Confusion matrices",
-             note="Test images, mean over seeds; shade: share of the true class."),
-    ]  # fmt: skip
+    return [Part(lines=[comparison_sentence(found)]), foldable(comparison_table(found))]
 
 
 def _search(frame: pd.DataFrame, figures: Figures) -> list[Part]:
@@ -297,7 +273,7 @@ def _failures(study: Study) -> list[Part]:
         Part(table=plain_table("Failed and diverged trials", rows, notes))
         if rows
         else Part(lines=["No trial failed or diverged."]),
-        *([_long(plain_table("Cells whose result is in doubt", doubts))] if doubts else []),
+        *([foldable(plain_table("Cells whose result is in doubt", doubts))] if doubts else []),
         *([Part(table=plain_table("What befell trials that finished", remarks))] if remarks else []),
     ]
 

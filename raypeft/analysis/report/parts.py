@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from raypeft.analysis.report.plots.style import Drawing
 from raypeft.analysis.report.tables import Table
 
+MOST_LINES = 16
+MOST_PANELS = 12
+"""Of one kind of figure in the page; the rest only in an export. 120 cells would make it 20 MB."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
@@ -27,3 +31,8 @@ class Section:
 
     title: str
     parts: Sequence[Part]
+
+
+def foldable(table: Table) -> Part:
+    """Folded where it would push the rest of the page out of sight."""
+    return Part(table=table, fold=table.title if len(table.rows) > MOST_LINES else "")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from raypeft.analysis.read.stores import StoreRows, StudyRows
-from raypeft.analysis.report.facts import command_rows, provenance_facts, resume_command, store_rows
+from raypeft.analysis.report.facts import command_rows, provenance_facts, store_argument, store_rows
 from raypeft.analysis.report.parts import Part
 from raypeft.analysis.report.tables import plain_table
 
@@ -22,10 +22,10 @@ def provenance_parts(read: StudyRows) -> list[Part]:
         title = f"The command behind every cell{of_store}"
         parts += [
             Part(
-                note="On the same store, with the options of the first run, this runs what is missing:",
-                code=resume_command(one.plan.sweep.name, one.store.path),
+                note="Where this leads to the store, it runs what is missing:",
+                code=f"raypeft run {store_argument(one.store.path)}",
             ),
-            Part(table=plain_table(title, command_rows(one.plan)), fold=title),
+            Part(table=plain_table(title, command_rows(one.plan, one.store.path)), fold=title),
         ]
     return parts
 

@@ -1,20 +1,17 @@
-"""The tables of a report that state how sure things are: rankings, pairs, paired tests, clinical scores."""
+"""The tables of a report that state how sure things are: rankings, pairs, paired tests."""
 
 import math
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from raypeft.analysis.metrics import direction_words, format_score, metric_label
-from raypeft.analysis.questions.clinical import LEAST_CASES, SPECIFICITY, Clinical, SubgroupGap
 from raypeft.analysis.questions.comparisons import Comparison
 from raypeft.analysis.ranking.inference import Inference
 from raypeft.analysis.ranking.verdict import format_p
 from raypeft.analysis.read.scores import Block, format_fraction
 from raypeft.analysis.report.plots.fraction import FractionPanel
 from raypeft.analysis.report.tables import MISSING, UNLEARNED, Row, Table, plain_table, tie_rule
+from raypeft.analysis.stats.clusters import LEAST_UNITS
 from raypeft.analysis.stats.paired import PairedTest
-from raypeft.core.text import count
 
 
 def ranking_table(one: Inference) -> Table:
@@ -122,7 +119,7 @@ def comparison_sentence(found: Sequence[Comparison]) -> str:
     """How many comparisons hold after Holm's correction."""
     parts = []
     for name, tests in (
-        ("macro F1", [(c.f1.difference, c.f1_p_holm) for c in found]),
+        ("macro F1", [(c.f1.difference, c.f1_p_holm) for c in found if c.f1]),
         ("AUROC", [(c.auroc.difference, c.auroc_p_holm) for c in found if c.auroc]),
     ):
         better = sum(p < 0.05 and gap > 0 for gap, p in tests)
@@ -139,10 +136,10 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
             group=_block(c.block),
             texts={
                 "method": f"{c.method} - {c.reference}",
-                "macro F1": _paired(c.f1),
-                "p, F1": format_p(c.f1.p),
+                "macro F1": _paired(c.f1, c.statements),
+                "p, F1": format_p(c.f1.p) if c.f1 else MISSING,
                 "Holm, F1": format_p(c.f1_p_holm),
-                "AUROC": _paired(c.auroc) if c.auroc else MISSING,
+                "AUROC": _paired(c.auroc, c.statements),
                 "p, AUROC": format_p(c.auroc.p) if c.auroc else MISSING,
                 "Holm, AUROC": format_p(c.auroc_p_holm),
                 "test images": f"{c.test_cases:,}",
@@ -150,97 +147,30 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
         )
         for c in found
     ]
+    picked = (
+        " Where full tuning did not run, the method with the best score stands in: Holm is then over all "
+        "pairs of methods, and the intervals hold for all pairs of the block at once."
+    )
     return Table(
-        title="Against full tuning, on the same test images",
+        title=f"Against {_references(found)}, on the same test images",
         columns=tuple(rows[0].texts),
         rows=tuple(rows),
         notes=(
-            "Differences of means over seeds, with 95% intervals. F1: paired bootstrap over test cases "
-            "(patients "
-            "whole) and seeds. AUROC: DeLong's test, for these trained models; one against the rest for "
-            "more than "
-            "two classes. Holm over all lines of a column.",
+            "Differences of means over seeds, with 95% intervals, by Student's t. F1: other test cases "
+            "(patients whole) and other seeds. AUROC: DeLong's test, for these trained models; one against "
+            "the rest for more than two classes. Holm over all lines of a column. A dash: fewer than "
+            f"{LEAST_UNITS} patients, for AUROC of any class, from which nothing can be said."
+            + (picked if any(c.statements > 1 for c in found) else ""),
         ),
         group_name="block",
     )
 
 
-def clinical_table(found: Mapping[Block, Mapping[str, Clinical]]) -> Table:
-    """AUROC, balanced accuracy, calibration and sensitivity of every cell."""
-    rows = []
-    for block, cells in found.items():
-        for method, c in sorted(cells.items()):
-            worst = min(c.sensitivity, key=lambda name: _or(c.sensitivity[name], 2.0))
-            rows.append(
-                Row(
-                    group=_block(block),
-                    texts={
-                        "method": method,
-                        "AUROC": _number(c.scores.get("auroc", math.nan), 3),
-                        "balanced accuracy": _number(c.scores["balanced_accuracy"], 3),
-                        "ECE": _number(c.scores["ece"], 3),
-                        "mean sensitivity": _number(
-                            float(np.nanmean([*c.sensitivity.values(), np.nan]))
-                            if any(not math.isnan(s) for s in c.sensitivity.values())
-                            else math.nan,
-                            3,
-                        ),
-                        "lowest sensitivity": f"{_number(c.sensitivity[worst], 3)} ({worst})",
-                    },
-                )
-            )
-    return Table(
-        title="Clinical scores on test images",
-        columns=tuple(rows[0].texts),
-        rows=tuple(rows),
-        notes=(
-            "Means over seeds, from the stored predictions. ECE: expected calibration error over 15 bins, "
-            "lower is "
-            f"better. Sensitivity: of each class against all others at a specificity of {SPECIFICITY:.0%}, "
-            "the "
-            "threshold read off the test images; mean and lowest over classes.",
-        ),
-        group_name="block",
-    )
-
-
-def subgroup_table(found: Mapping[Block, Mapping[str, Sequence[SubgroupGap]]]) -> Table | None:
-    """Gaps in balanced accuracy between subgroups; None where the manifest has no usable subgroup."""
-    rows = []
-    for block, cells in found.items():
-        for method, gaps in sorted(cells.items()):
-            for gap in gaps:
-                groups = "; ".join(f"{name} {score:.3f} (n={n})" for name, (n, score) in gap.groups.items())
-                rows.append(
-                    Row(
-                        group=_block(block),
-                        texts={
-                            "method": method,
-                            "subgroup": gap.column,
-                            "gap": f"{gap.gap:.3f} ({gap.low:+.3f} to {gap.high:+.3f})",
-                            "p": format_p(gap.p),
-                            "worst": gap.worst,
-                            "best": gap.best,
-                            "balanced accuracy": groups,
-                            "left out": ", ".join(gap.left_out) or MISSING,
-                        },
-                    )
-                )
-    if not rows:
-        return None
-    return Table(
-        title="Gaps between subgroups",
-        columns=tuple(rows[0].texts),
-        rows=tuple(rows),
-        notes=(
-            "Gap: balanced accuracy of the best minus that of the worst group, means over seeds; its "
-            "interval redraws test cases of these two groups. p: share of random relabellings of patients, "
-            "within classes, with as large a gap between any two groups; of "
-            f"{count(len(rows), 'line')}, {0.05 * len(rows):.1f} would fall below 0.05 by chance. Left out: "
-            f"fewer than {LEAST_CASES} test cases, or a class without one.",
-        ),
-        group_name="block",
-    )
+def _references(found: Sequence[Comparison]) -> str:
+    """What the title calls them."""
+    if all(c.reference == "full" for c in found):
+        return "full tuning"
+    return "the best method" if all(c.statements > 1 for c in found) else "full tuning, or the best method"
 
 
 def _block(block: Block) -> str:
@@ -268,9 +198,8 @@ def _interval(low: float, high: float, digits: int) -> str:
     return MISSING if math.isnan(low) or math.isnan(high) else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def _paired(test: PairedTest) -> str:
-    return f"{test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f})"
-
-
-def _or(value: float, otherwise: float) -> float:
-    return otherwise if math.isnan(value) else value
+def _paired(test: PairedTest | None, statements: int) -> str:
+    if test is None:
+        return MISSING
+    low, high = test.interval(statements)
+    return f"{test.difference:+.3f} ({low:+.3f} to {high:+.3f})"

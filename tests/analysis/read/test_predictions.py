@@ -18,14 +18,14 @@ PROBABILITIES = np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
 def test_predictions_are_read_as_they_were_stored(write_store, write_predictions):
     store = write_store([])
     write_predictions(store, "abc", LABELS, PROBABILITIES, groups=["p", "q", "p"], sex=["f", "m", "f"])
-    found = read_predictions(Store(store), "abc")
+    found = read_predictions(Store(store).predictions("abc"))
     assert found.units.tolist() == [0, 1, 0]
     assert found.labels.tolist() == [0, 1, 0]
     assert found.predicted.tolist() == [0, 0, 1]  # the first of equals
     assert found.probabilities.tolist() == PROBABILITIES.tolist()
     assert found.classes == ("akiec", "bcc")
     assert found.subgroups == {"sex": ("f", "m", "f")}
-    assert read_predictions(Store(store), "none") is None
+    assert read_predictions(Store(store).predictions("none")) is None
 
 
 def test_a_damaged_file_is_named(write_store, write_predictions):
@@ -34,10 +34,10 @@ def test_a_damaged_file_is_named(write_store, write_predictions):
     path = store / "predictions" / "abc.parquet"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(StorageError, match=r"abc\.parquet: not a table of predictions"):
-        read_predictions(Store(store), "abc")
+        read_predictions(Store(store).predictions("abc"))
     write_predictions(store, "abc", np.array([0, 1, 7]), PROBABILITIES)
     with pytest.raises(StorageError, match="labels 0 to 7 of 2 classes"):
-        read_predictions(Store(store), "abc")
+        read_predictions(Store(store).predictions("abc"))
 
 
 def test_runs_on_other_cases_are_not_taken_together(write_store, write_predictions):

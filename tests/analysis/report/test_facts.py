@@ -1,11 +1,22 @@
 import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from raypeft.analysis.read.load import load_results
-from raypeft.analysis.report.facts import command_rows, cost_rows, failure_rows, search_rows, wall_clock
+from raypeft.analysis.read.load import load_results, read_stores
+from raypeft.analysis.report.facts import (
+    command_rows,
+    cost_rows,
+    failure_rows,
+    search_rows,
+    setup_facts,
+    wall_clock,
+)
+from raypeft.options import Overrides, SourceOptions
 from raypeft.store import Store
+from raypeft.sweep_files import load_sweep
 
 
 @pytest.fixture
@@ -81,20 +92,54 @@ def test_failures_with_a_cause_show_it(write_store, make_row):
 def test_every_cell_has_the_command_that_makes_it_again_without_telling_where_the_data_lie(
     write_store, final_rows
 ):
-    plan = Store(write_store(final_rows({"lora": [0.5, 0.6]}, fraction=0.1), candidates=4)).plan
-    (row,) = command_rows(plan)
+    store = write_store(final_rows({"lora": [0.5, 0.6]}, fraction=0.1), candidates=4)
+    (row,) = command_rows(Store(store).plan, store)
     assert row["command"] == (
-        "raypeft run sweeps/tiny.py --methods lora --models vit_nano --datasets folder:PATH/digits "
-        "--fractions 0.1 --seeds 0,1 --candidates 4 --epochs 10 --batch-size 512 --store runs/again"
+        "raypeft run ./store --methods lora --models vit_nano --datasets digits "
+        "--fractions 0.1 --seeds 0,1 --candidates 4 --store runs/again"
     )
-    leaking = replace(plan.sweep, split="paper", allow_leakage=True)
-    (row,) = command_rows(replace(plan, sweep=leaking))
-    assert "--split paper --allow-leakage --store" in row["command"]
+
+
+def test_a_cell_s_command_asks_for_that_cell_and_for_no_other_as_printed(
+    write_store, final_rows, monkeypatch
+):
+    rows = [
+        *final_rows({"lora": [0.5], "full": [0.6]}, dataset="busi", model="vit_tiny"),
+        *final_rows({"lora": [0.5, 0.6]}, fraction=0.1),
+    ]
+    store = write_store(rows, candidates=4)
+    plan = Store(store).plan
+    monkeypatch.chdir(store.parent)
+    for row in command_rows(plan, store):
+        words = shlex.split(row["command"])
+        assert words[:2] == ["raypeft", "run"]
+        given = {name.removeprefix("--"): text for name, text in zip(words[3::2], words[4::2], strict=True)}
+        assert given.pop("store") == "runs/again"
+        given["candidates"] = int(given["candidates"])
+        asked = Overrides(**given).apply(load_sweep(words[2]), SourceOptions())
+        (cell,) = asked.cells
+        assert str(cell) == row["cell"]
+        assert cell.dataset.startswith("folder:/home/someone/")  # which the command does not tell
+        assert asked.final_seeds == plan.by_name[row["cell"]].final_seeds
+        assert (asked.recipe, asked.search.lr) == (plan.sweep.recipe, plan.sweep.search.lr)
+
+
+def test_the_image_size_is_the_one_that_the_rows_say(write_store, final_rows):
+    rows = [
+        *final_rows({"lora": [0.5]}, spec={"recipe": {"image_size": 224}}),
+        *final_rows({"lora": [0.5]}, model="vit_tiny", spec={"recipe": {"image_size": 32}}),
+    ]
+    (read,) = read_stores(Store(write_store(rows))).sources
+    assert setup_facts(read)["image size"] == "vit_nano 224 px, vit_tiny 32 px"
+    (read,) = read_stores(Store(write_store(rows[:1], name="one"))).sources
+    assert setup_facts(read)["image size"] == "224 px"
 
 
 def test_a_cell_that_carries_on_a_rate_is_made_again_with_the_cells_before_it(write_store, final_rows):
     rows = [row for fraction in (1.0, 0.1, 0.3) for row in final_rows({"lora": [0.5]}, fraction=fraction)]
     plan = Store(write_store(rows)).plan
     carrying = replace(plan, sweep=replace(plan.sweep, carried_candidates=3))
-    fractions = [re.search(r"--fractions (\S+)", row["command"])[1] for row in command_rows(carrying)]
+    fractions = [
+        re.search(r"--fractions (\S+)", row["command"])[1] for row in command_rows(carrying, Path("s"))
+    ]
     assert fractions == ["0.1", "0.1,0.3", "0.1,0.3,1"]

@@ -6,10 +6,12 @@ import sys
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from raypeft.analysis.report.page import write_report
 from raypeft.core.errors import ConfigError, PreflightError, UnknownNameError
+from raypeft.store import Store
 
 SCORES = {"full": [0.80, 0.86, 0.92], "linear": [0.50, 0.50, 0.56], "lora": [0.87, 0.90, 0.93]}
 
@@ -177,11 +179,28 @@ def test_predictions_fill_the_clinical_sections(predicted_store, tmp_path):
         "Gaps between subgroups",
         "Reliability curves",
         "Confusion matrices",
-        "lowest sensitivity",
-        "2 lines, 0.1 would fall below 0.05 by chance. Left out: fewer than 10 test cases",
+        "Scores by class",
+        "threshold not known",
+        "Images by class",
+        "2 lines, 0.1 would have a p below 0.05 by chance. Left out: fewer than 5 patients of a class",
     ):
         assert text in page
     assert "{" not in re.sub(r"<style.*?</style>", "", page, flags=re.DOTALL), "a text to be filled in"
+
+
+def test_thresholds_follow_from_stored_predictions_of_validation(
+    predicted_store, write_predictions, tmp_path
+):
+    path = predicted_store({"full": 2.0, "linear": 0.2})
+    rng = np.random.default_rng(1)
+    for row in Store(path).rows():
+        probabilities = rng.dirichlet(np.ones(3), size=60)
+        write_predictions(path, row.trial_id, np.arange(60) % 3, probabilities, split="val")
+    page = write_report(path, tmp_path / "report.html").read_text()
+    assert "threshold not known" not in page
+    assert "sensitivity at threshold" in page
+    # three classes: 20 images each of validation, 40 each of test
+    assert re.search(r"Images by class.*?<td[^>]*>20</td>\s*<td[^>]*>40</td>", page, re.DOTALL)
 
 
 def test_without_predictions_there_are_no_clinical_scores(write_store, tmp_path, final_rows):
