@@ -8,7 +8,9 @@ Run: python analysis/rankings.py runs/busi rankings      also draws each ranking
 import sys
 from pathlib import Path
 
-from raypeft.analysis.ranking.verdict import sentences
+from raypeft.analysis.ranking.classical_words import classical_sentences
+from raypeft.analysis.ranking.verdict import caveats, headline
+from raypeft.analysis.report.plots.differences import draw_differences
 from raypeft.analysis.report.plots.ranks import draw_rank_intervals
 from raypeft.analysis.report.plots.style import save, styles_of
 from raypeft.analysis.report.render import show
@@ -17,13 +19,14 @@ from raypeft.analysis.study import open_study
 
 
 def main(source: str = "dutt2024", folder: str | None = None) -> None:
-    """Print mean ranks with intervals, tiers and tests; draw them where a folder is named."""
+    """Print the answer, mean ranks with intervals, and tests; draw them where a folder is named."""
     for study in open_study(source):
         styles = styles_of(study.frame["method"].unique())
         for one in study.inferences:
-            show(ranking_table(one), *sentences(one))
+            show(headline([one]), ranking_table(one), *caveats(one), *classical_sentences(one))
             if folder is not None:
-                show(*map(str, save(draw_rank_intervals(one, styles), Path(folder))))
+                for drawing in (draw_differences(one, styles), draw_rank_intervals(one, styles)):
+                    show(*map(str, save(drawing, Path(folder))))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import sys
 
 from raypeft.analysis.published.tables import load_published
 from raypeft.analysis.questions.against import cells_against
-from raypeft.analysis.ranking.verdict import sentences
+from raypeft.analysis.ranking.classical_words import classical_sentences
+from raypeft.analysis.ranking.verdict import caveats, headline
 from raypeft.analysis.report.render import show
 from raypeft.analysis.report.sections import ranking_table
 from raypeft.analysis.report.tables import score_table
@@ -23,7 +24,7 @@ def main(source: str = PAPER) -> None:
     for study in open_study(source, ties="dense"):
         show(score_table(study.frame, study.metric, study.ties, superseded=study.superseded))
         for one in study.inferences:
-            show(ranking_table(one), *sentences(one))
+            show(headline([one]), ranking_table(one), *caveats(one), *classical_sentences(one))
         if source != PAPER:
             show(cells_against(study.frame, study.metric, load_published()))
 

@@ -75,7 +75,7 @@ def _told(evidence: Evidence, dataset: str) -> Setting:
 
 def _loss(pool: Pool, dataset: str, methods: tuple[str, ...]) -> float:
     """What the best of `methods` scores below the best of all, mean over the blocks of a data set."""
-    blocks = [row for row, block in zip(pool.goodness(), pool.blocks, strict=True) if block[1] == dataset]
+    blocks = [row for row, block in zip(pool.goodness, pool.blocks, strict=True) if block[1] == dataset]
     scores = dict(zip(pool.methods, np.mean(blocks, axis=0), strict=True))
     return float(max(scores.values()) - max(scores[method] for method in methods))
 

@@ -36,6 +36,14 @@ Direction = Annotated[
         help="Of a metric that raypeft does not know; default: higher, and said to be assumed.",
     ),
 ]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        "--rope",
+        min=0,
+        help="Scores that differ by less are as good as equal; default 0.01, of no FID or loss.",
+    ),
+]
 
 
 def rank(
@@ -44,6 +52,10 @@ def rank(
         str, typer.Option(help="What equal scores get: average, dense or min ranks.")
     ] = "average",
     metric: MetricName = None,
+    margin: Margin = None,
+    tests: Annotated[
+        bool, typer.Option("--tests", help="Print all pairs, and Friedman's and Nemenyi's tests, too.")
+    ] = False,
     direction: Direction = None,
     plugins: Plugins = None,
     as_json: AsJson = False,
@@ -55,25 +67,33 @@ def rank(
     percent where one is above 1: csv:FILE(scale='percent') where that cannot be told. Several stores are
     ranked together: equal cells are compared, and a trial that is in several counts once.
     """
-    from raypeft.analysis.ranking.verdict import sentences
+    from raypeft.analysis.ranking.classical_words import classical_sentences
+    from raypeft.analysis.ranking.verdict import caveats
     from raypeft.analysis.report.as_json import rank_facts
     from raypeft.analysis.report.page import lead
     from raypeft.analysis.report.render import to_grid
-    from raypeft.analysis.report.sections import ranking_table
+    from raypeft.analysis.report.sections import pair_table, ranking_table
     from raypeft.analysis.study import open_study
 
     use_plugins(plugins)
     found = open_study(
-        *sources, metric=metric, ties=_choice("--ties", ties, TIES), higher_is_better=direction
+        *sources,
+        metric=metric,
+        ties=_choice("--ties", ties, TIES),
+        margin=margin,
+        higher_is_better=direction,
     )
     if as_json:
         print_json([rank_facts(study) for study in found] if len(found) > 1 else rank_facts(found[0]))
         return
     for study in found:
+        _say(lead(study) or ["No final run is finished yet."])
         for one in study.inferences:
             facts.print(to_grid(ranking_table(one)))
-            _say(sentences(one))
-        _say(lead(study) or ["No final run is finished yet."])
+            _say(caveats(one))
+            if tests and (pairs := pair_table(one)):
+                facts.print(to_grid(pairs))
+            _say(classical_sentences(one) if tests else [])
 
 
 def table(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from raypeft.analysis.questions.choose import Wanted, choose_runs
-from raypeft.analysis.ranking.verdict import headline, sentences
+from raypeft.analysis.ranking.verdict import caveats, headline
 from raypeft.analysis.read.load import load_results, read_stores
 from raypeft.analysis.report.page import lead, write_report
 from raypeft.analysis.report.plots.ranks import draw_rank_intervals
@@ -40,8 +40,9 @@ class Ranking:
         """One row per ranking and method, best mean rank first.
 
         Columns: models, metric, method, mean_rank, rank_low and rank_high (95% interval; NaN where nothing
-        repeats), p_best, tier (1: tied with the best), n_blocks, mean_score, score_low, score_high,
-        interquartile_mean.
+        repeats), may_be_best (False: shown not to be; None: nothing repeats), p_candidate (that no other
+        method is better), n_blocks, mean_score, interquartile_mean, times_first (data sets on which its mean
+        is the best).
         """
         return pd.DataFrame(
             [
@@ -54,7 +55,7 @@ class Ranking:
     @property
     def summary(self) -> str:
         """The answer and its certainty in sentences, one a line, as `raypeft rank` prints them."""
-        return "\n".join([*self._lead, *(line for one in self._inferences for line in sentences(one))])
+        return "\n".join([*self._lead, *(line for one in self._inferences for line in caveats(one))])
 
     def plot(self, index: int = 0) -> Figure:
         """Return mean ranks with 95% intervals as a matplotlib figure; `index` counts the rankings.

@@ -44,6 +44,12 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key by which d2 comes before d10."""
+    parts = re.split(r"([0-9]+)", text)
+    return [(1, int(part), "") if number % 2 else (0, 0, part) for number, part in enumerate(parts)]
+
+
 def shorten(text: str, longest: int) -> str:
     """`text`, or its two ends with ... between them: `longest` characters in all."""
     half = (longest - 3) // 2

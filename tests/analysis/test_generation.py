@@ -69,9 +69,8 @@ def test_the_lowest_fid_ranks_first_with_its_number_of_images_and_direction(cli,
     assert {m["method"]: m["mean_rank"] for m in ranking["methods"]} == {"bias": 1, "full": 2, "lora": 3}
     best = ranking["methods"][0]
     assert best["mean_score"] == pytest.approx(20.4)
-    assert 0 < best["score_low"] < 20.4 < best["score_high"]
     assert found["headline"].startswith(
-        "On sd_unet on mimic_cxr (1,000 generated images), bias ranks first (FID 20.40,"
+        "On sd_unet on mimic_cxr (1,000 generated images), bias ranks first of 3 methods: mean rank 1.00 "
     )
     code, out, _ = cli("rank", store)
     assert "lower is better" in out
@@ -94,7 +93,7 @@ def test_fids_of_different_numbers_of_images_never_meet(cli, write_store, genera
     ]
     store = write_store(rows)
     frame = load_results(store)
-    groups = comparable(cell_scores(frame, FID))
+    groups = comparable(cell_scores(frame, FID), FID)
     assert {n: {c.method: c.scores for c in cells} for n, cells in groups.items()} == {
         1000: {"full": (58.0, 60.0), "bias": (20.0, 22.0)},
         100: {"bias": (190.0,), "lora": (150.0,)},
@@ -140,7 +139,10 @@ def test_an_unrecorded_number_of_images_is_said_and_kid_needs_none(write_store, 
 
 
 def test_bias_tuning_is_best_for_generation_only_where_it_leads_alone(write_store, generated):
-    supported = check_claims(open_study(write_store(generated(CLEAR), name="s")))[BIAS]
+    # one data set supports nothing, five that agree do
+    assert check_claims(open_study(write_store(generated(CLEAR), name="s")))[BIAS].verdict == "cannot tell"
+    five = [row for place in range(5) for row in generated(CLEAR, dataset=f"d{place}")]
+    supported = check_claims(open_study(write_store(five, name="five")))[BIAS]
     assert (supported.verdict, "sd_unet, 1,000 generated images" in supported.because) == ("supports", True)
     swapped = {"bias": CLEAR["full"], "full": CLEAR["bias"], "lora": CLEAR["lora"]}
     claim = check_claims(open_study(write_store(generated(swapped), name="c")))[BIAS]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from raypeft.analysis.questions.recommend import Setting, recommend_methods
-from raypeft.analysis.ranking.verdict import sentences
+from raypeft.analysis.ranking.verdict import caveats
 from raypeft.analysis.read.csv_scores import read_scores
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.report.page import lead, write_report
@@ -40,7 +40,7 @@ def test_where_no_method_beats_the_majority_class_the_headline_says_so_and_names
     )
     (one,) = study.inferences
     assert one.leaders == ()
-    assert not one.is_settled
+    assert not one.is_shown
 
 
 def test_a_method_that_ranks_first_by_rank_alone_is_not_named_first(write_store, final_rows):
@@ -54,11 +54,9 @@ def test_a_method_that_ranks_first_by_rank_alone_is_not_named_first(write_store,
     assert [m.method for m in one.methods] == ["full", "lora"]
     assert one.leader.method == "lora"
     assert ", lora ranks first" in lead(study)[0]
-    said = sentences(one)
-    assert (
-        "Not named first, as the mean score does not beat the majority class (macro F1 0.500): full." in said
-    )
-    assert "1 cell whose mean does not beat the majority class: full on vit_nano / c / 1." in said
+    said = caveats(one)
+    assert "Not named first, as the mean does not beat the majority class (macro F1 0.500): full." in said
+    assert "1 cell whose mean does not beat the majority class: full on vit_nano / c / 1 (n=2)." in said
 
 
 def test_an_equal_mean_does_not_beat_and_a_higher_one_does(study_of):
@@ -120,7 +118,7 @@ def test_each_share_of_the_data_names_none_where_none_beats_the_majority(write_s
     rows += final_rows({"full": [0.1, 0.2], "lora": [0.3, 0.3]}, fraction=0.1)
     (study,) = open_study(write_store(with_majority(rows, 0.3)))
     said = " ".join(lead(study))
-    assert "10%: none beats the majority class (macro F1 0.300); 100%: full" in said
+    assert "10% none (the majority class (macro F1 0.300) is not beaten); 100% full." in said
 
 
 def test_a_method_that_does_not_beat_the_majority_class_is_not_recommended(study_of):

@@ -8,7 +8,8 @@ from scipy.stats import spearmanr
 
 from raypeft.analysis.metrics import metric_label
 from raypeft.analysis.published.tables import PublishedTable
-from raypeft.analysis.ranking.rank import Pool, pools_of
+from raypeft.analysis.ranking.pools import pools_of
+from raypeft.analysis.ranking.rank import Pool
 from raypeft.analysis.read.scores import CellScore, cell_scores, format_fraction, sample_words
 from raypeft.analysis.report.tables import MISSING, Row, Table
 

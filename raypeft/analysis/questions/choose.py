@@ -56,7 +56,7 @@ def _first_ranked(study: Study, runs: Sequence[Result]) -> str:
     """Of the methods of `runs`, the one with the best mean rank, in the ranking with the most blocks."""
     methods = {row.method for row in runs}
     for one in study.inferences if len(methods) > 1 else ():
-        for ranked in (*one.contenders, *one.placed, *one.methods):
+        for ranked in (*one.contenders, *one.methods):
             if ranked.method in methods and {row.model for row in runs} & set(one.pool.models):
                 return ranked.method
     return runs[0].method

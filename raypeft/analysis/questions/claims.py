@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t
 
 from raypeft.analysis.metrics import metric_label
-from raypeft.analysis.ranking.inference import Inference
+from raypeft.analysis.ranking.inference import Inference, infer
 from raypeft.analysis.ranking.rank import Pool
 from raypeft.analysis.ranking.resample import Replicates
 from raypeft.analysis.read.scores import Block
@@ -50,29 +50,32 @@ def check_claims(studies: Sequence[Study]) -> list[Claim]:
 def _check_best(
     claim: str, method: str, rankings: Sequence[tuple[pd.DataFrame, Inference]], prefix: str, metric: str
 ) -> Claim:
-    """Supported where it leads alone, contradicted where it is shown to be worse than the leader."""
+    """Supported where it is shown to be the best, contradicted where it is shown not to be.
+
+    Judged on the models that the claim is about, whichever others a ranking holds.
+    """
     verdicts: list[tuple[Verdict, str]] = []
-    for _, ranking in rankings:
-        pool = ranking.pool
-        is_asked = all(model.startswith(prefix) for model in pool.models) and metric in pool.metric
-        if not is_asked or method not in pool.methods or len(pool.methods) < 2:
+    for _, whole in rankings:
+        own_blocks = [block for block in whole.pool.blocks if block[0].startswith(prefix)]
+        pool = whole.pool.only(own_blocks)
+        if whole.pool.is_joint or metric not in pool.metric or method not in pool.methods:
+            continue
+        ranking = infer(pool, whole.replicates, ties=whole.ties, margin=whole.margin)
+        if len(pool.methods) < 2:
             continue
         own = ranking.of(method)
         found: Verdict = "cannot tell"
-        if own.tier > 1:
+        if own.may_be_best is False:
             found = "contradicts"
-        elif ranking.leader.method == method and ranking.is_settled:
+        elif ranking.leader.method == method and ranking.is_shown:
             found = "supports"
-        sure = "not known" if math.isnan(own.p_best) else f"{own.p_best:.2f}"
-        because = (
-            f"{', '.join(pool.names)}: mean rank {own.mean_rank:.2f} of {len(pool.methods)}, P(best) {sure}"
-        )
+        because = f"{', '.join(pool.names)}: mean rank {own.mean_rank:.2f} of {len(pool.methods)}"
         if not ranking.leaders:
             because += "; no method beats what has learned nothing"
         elif own not in ranking.leaders:
             because += f"; {ranking.leader.method} ranks first"
-        elif ranking.tied:
-            because += f"; tied with it: {', '.join(ranking.tied)}"
+        if others := [name for name in ranking.candidates if name != method]:
+            because += f"; may be the best too: {', '.join(others)}" if own.may_be_best else ""
         verdicts.append((found, because))
     return _joined(claim, verdicts, f"no runs of {method} and a rival on {prefix} scored by {metric.upper()}")
 
@@ -84,6 +87,8 @@ def _check_gain(
     verdicts: list[tuple[Verdict, str]] = []
     for frame, ranking in rankings:
         pool = ranking.pool
+        if pool.is_joint:
+            continue
         methods = [m for m in pool.methods if m not in NO_ADAPTATION]
         if "full" not in pool.methods or not methods:
             continue
@@ -143,21 +148,18 @@ def _fit(
     points: Mapping[float, Block], pool: Pool, methods: Sequence[str], replicates: Replicates
 ) -> list[Array]:
     """[least-squares slope of the gain, observed and per replicate]; empty with fewer than two points."""
-    usable = {
-        x: block
-        for x, block in points.items()
-        if all((block, m) in replicates.means for m in (*methods, "full"))
-    }
+    usable: dict[float, tuple[Block, list[Array]]] = {}
+    for at, block in points.items():
+        drawn = [one for m in (*methods, "full") if (one := replicates.of(block, m)) is not None]
+        if len(drawn) > len(methods):
+            usable[at] = block, drawn
     if len(usable) < 2:
         return []
     x = np.array(list(usable))
     gains = []
-    for block in usable.values():
-        drawn = (
-            np.mean([replicates.means[block, m] for m in methods], axis=0) - replicates.means[block, "full"]
-        )
+    for block, drawn in usable.values():
         seen = np.mean([pool.cells[block, m].mean for m in methods]) - pool.cells[block, "full"].mean
-        gains.append(pool.sign * np.concatenate([[seen], drawn]))
+        gains.append(pool.sign * np.concatenate([[seen], np.mean(drawn[:-1], axis=0) - drawn[-1]]))
     centred = x - x.mean()
     return [np.asarray(centred @ np.stack(gains) / (centred**2).sum())]
 

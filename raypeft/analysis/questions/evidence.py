@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from raypeft.analysis.metrics import metric_of
-from raypeft.analysis.ranking.rank import Pool, pools_of
+from raypeft.analysis.ranking.pools import pools_of
+from raypeft.analysis.ranking.rank import Pool
 from raypeft.analysis.read.scores import Block
 from raypeft.analysis.study import Study
 from raypeft.core.errors import ConfigError
@@ -76,7 +77,7 @@ def gather(study: Study, setting: Setting) -> Evidence:
     pools = [
         pool.only(block for block in pool.blocks if setting.model in (None, block[0]))
         for pool in pools_of(frame, metric)
-        if setting.model in (None, *pool.models)
+        if not pool.is_joint and setting.model in (None, *pool.models)
     ]
     if not pools:
         raise ConfigError("no finished final run to go by; finish the sweep first, or ask dutt2024")

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from raypeft.analysis.metrics import metric_of
-from raypeft.analysis.ranking.rank import DIVERGED, Pool
+from raypeft.analysis.ranking.rank import Pool
 from raypeft.core.text import count, listed
 
 Array = np.ndarray
@@ -140,26 +140,10 @@ def likeness(traits: Array, user: Array) -> Array:
 def _leads(pool: Pool) -> Array:
     """(data sets, methods): lead over the block's median method, mean over blocks; NaN where none.
 
-    A cell that diverged lies just below the others of its block. A block with one method says nothing.
+    A block with one method says nothing.
     """
-    good = pool.goodness()
+    good = pool.goodness.copy()
     good[(~np.isnan(good)).sum(axis=1) < 2] = np.nan
-    good[good == DIVERGED] = -np.inf
-    rows = []
-    for dataset in pool.datasets:
-        blocks = [row for row, block in zip(good, pool.blocks, strict=True) if block[1] == dataset]
-        rows.append(_mean([_centred(row) for row in blocks if np.isfinite(row).any()], len(pool.methods)))
-    return np.round(rows, 12)  # equal scores stay equal
-
-
-def _centred(row: Array) -> Array:
-    finite = row[np.isfinite(row)]
-    return np.array(np.where(np.isneginf(row), finite.min() - 1e-9, row) - np.median(finite))
-
-
-def _mean(rows: Sequence[Array], width: int) -> Array:
-    if not rows:
-        return np.full(width, np.nan)
-    known = ~np.isnan(np.array(rows))
-    counts = known.sum(axis=0)
-    return np.where(counts > 0, np.nansum(rows, axis=0) / np.where(counts > 0, counts, 1), np.nan)
+    met = ~np.isnan(good).all(axis=1)
+    good[met] -= np.nanmedian(good[met], axis=1, keepdims=True)
+    return np.round(pool.by_dataset(good), 12)  # equal scores stay equal

@@ -1,32 +1,34 @@
-"""How sure a ranking is: tests, intervals, tiers, effect sizes, and what the run could have detected."""
+"""How sure a ranking is: intervals, who may be the best, how far apart, and what would settle it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from raypeft.analysis.metrics import metric_of
-from raypeft.analysis.ranking.rank import Pool, Ties, dataset_ranks, dataset_scores, rank_table
+from raypeft.analysis.ranking.classical import Omnibus, omnibus_tests
+from raypeft.analysis.ranking.rank import Pool, Ties, rank_table, rank_within
 from raypeft.analysis.ranking.resample import Replicates
-from raypeft.analysis.stats.bootstrap import bootstrap_mean_ranks, draw_means, interval
-from raypeft.analysis.stats.friedman import Friedman, Nemenyi, friedman, nemenyi, skillings_mack
-from raypeft.analysis.stats.pairwise import (
-    Pair,
-    interquartile_mean,
-    probability_of_improvement,
-    wilcoxon_holm,
+from raypeft.analysis.stats.bootstrap import interval
+from raypeft.analysis.stats.friedman import skillings_mack
+from raypeft.analysis.stats.moderated import (
+    ALPHA,
+    Comparisons,
+    compare_runs,
+    compare_units,
+    rank_intervals,
+    units_needed,
 )
-from raypeft.analysis.stats.power import (
-    detectable_difference,
-    reliability,
-    seeds_for_reliability,
-    seeds_to_separate,
-    variance_components,
-)
+from raypeft.analysis.stats.pairwise import interquartile_mean, probability_of_improvement, wilcoxon_holm
 
 Array = np.ndarray
-DRAWS = 4000
-ALPHA = 0.05
+SHOWN_FROM = 5
+"""Data sets below which nothing is called shown: all of four agree by chance once in eight times."""
+MARGIN = 0.01
+"""Scores that differ by less are as good as equal in practice; of metrics between bounds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,82 +37,51 @@ class MethodRank:
 
     method: str
     mean_rank: float
-    rank_low: float  # ends of the 95% interval; NaN, as p_best, where nothing could be drawn again
+    rank_low: float  # ends of the 95% interval; NaN where nothing repeats
     rank_high: float
-    p_best: float
-    tier: int  # 1: tied with the best; 0: not known, or not placed
-    n_blocks: int
+    may_be_best: bool | None  # False: shown not to be the best; None: nothing repeats
+    p_candidate: float  # that no other method is better (Hsu)
+    n_blocks: int  # that it was run on
     mean_score: float
-    score_low: float
-    score_high: float
     interquartile_mean: float  # over all runs
+    times_first: int  # data sets on which it has the best mean, ties included
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Omnibus:
-    """Do the methods differ at all, over some unit; and which pairs do by Nemenyi."""
+class Outlook:
+    """What would tell the leader from the candidate nearest to it, if they differ as observed."""
 
-    unit: str  # "block" or "data set"
-    methods: tuple[str, ...]
-    mean_ranks: Array  # (methods,) over the units that hold every method
-    friedman: Friedman
-    nemenyi: Nemenyi
-    left_out: int  # units that lack a method
-
-    def separated(self, a: str, b: str) -> bool:
-        """Whether Nemenyi's test separates two methods."""
-        i, j = self.methods.index(a), self.methods.index(b)
-        gap = abs(self.mean_ranks[i] - self.mean_ranks[j])
-        return bool(gap > self.nemenyi.critical_difference)
-
-    def separated_matrix(self) -> Array:
-        """(methods, methods) of bool."""
-        return np.array([[self.separated(a, b) for b in self.methods] for a in self.methods])
+    rival: str
+    more_datasets: int  # MOST_UNITS - what there are: more than that
+    do_seeds_suffice: bool  # more final seeds alone, on the same data sets
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SeedPlan:
-    """What the seeds of a pool's blocks say; medians over blocks, in units of the score."""
-
-    seed_sd: float
-    method_sd: float  # of the true means
-    seeds: int
-    reliability: float  # of the order at that many seeds
-    seeds_needed: int  # for a reliability of 0.9
-    seeds_to_lead: int  # to show the first of a block better than the second, if the gap is as observed
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Inference:
-    """Everything that is claimed of one pool."""
+    """Everything that is claimed of one pool; every statement rests on `comparisons`."""
 
     pool: Pool
     ties: Ties
     replicates: Replicates
     methods: tuple[MethodRank, ...]  # best mean rank first
-    units: int
     levels: tuple[str, ...]  # what the intervals allow for: data sets, seeds, test cases
-    omnibus: tuple[Omnibus, ...]  # over data sets, then over blocks; only where there are enough
-    skillings_mack: tuple[float, int, float] | None  # chi2, df, p over blocks, where cells are missing
-    pairs: tuple[Pair, ...]  # over data sets; positions in `pool.methods`
-    improvement: Array  # (methods, methods): P(a run of the first beats one of the second)
-    detectable: float  # mean score difference between two methods over data sets; median over pairs
-    seed_plan: SeedPlan | None
+    comparisons: Comparisons  # positions in `pool.methods`
+    margin: float  # of practical equivalence; NaN: none is known for the metric
+
+    @property
+    def units(self) -> int:
+        """Data sets."""
+        return len(self.pool.datasets)
 
     @property
     def leader(self) -> MethodRank:
-        """Best mean rank of those that may be named first; of those placed where there are none."""
-        return (self.contenders or self.placed)[0]
-
-    @property
-    def placed(self) -> tuple[MethodRank, ...]:
-        """Those with a rank in as many blocks as any has: only their mean ranks compare."""
-        return tuple(m for m in self.methods if m.n_blocks == self.methods[0].n_blocks)
+        """Best mean rank of those that may be named first; of all where there are none."""
+        return (self.contenders or self.methods)[0]
 
     @property
     def contenders(self) -> tuple[MethodRank, ...]:
-        """Those placed that beat what has learned nothing."""
-        return tuple(m for m in self.placed if self.pool.beats_reference(m.method))
+        """Those that beat what has learned nothing."""
+        return tuple(m for m in self.methods if self.pool.beats_reference(m.method))
 
     @property
     def leaders(self) -> tuple[MethodRank, ...]:
@@ -118,151 +89,190 @@ class Inference:
         return tuple(m for m in self.contenders if math.isclose(m.mean_rank, self.leader.mean_rank))
 
     @property
-    def is_settled(self) -> bool:
-        """Whether the leader is shown to be better than every other method that is placed."""
-        return bool(self.leaders) and self.leader.tier == 1 and not self.tied and len(self.placed) > 1
+    def candidates(self) -> tuple[str, ...]:
+        """Those that may be the best, by mean rank; empty where nothing repeats."""
+        return tuple(m.method for m in self.methods if m.may_be_best)
 
     @property
-    def tied(self) -> tuple[str, ...]:
-        """Methods that the intervals do not separate from the leader, itself left out."""
-        return tuple(m.method for m in self.methods if m.tier == 1 and m is not self.leader)
+    def not_separated(self) -> tuple[str, ...]:
+        """Methods that the leader is not shown to be better than, pair by pair."""
+        lead = self.leader.method
+        others = (m.method for m in self.methods if m.method != lead)
+        return tuple(other for other in others if not self.is_better(lead, other))
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the leader is shown to be the best: alone as candidate, and separated from every other."""
+        alone = self.candidates == (self.leader.method,) and len(self.methods) > 1
+        return alone and bool(self.leaders) and not self.not_separated and self.units >= SHOWN_FROM
 
     def of(self, method: str) -> MethodRank:
         """Raises: KeyError for a method that took no part."""
         return {m.method: m for m in self.methods}[method]
 
+    def is_better(self, a: str, b: str) -> bool:
+        """Whether a pair is told apart, in this direction."""
+        return self.comparisons.better(self.pool.methods.index(a), self.pool.methods.index(b))
+
+    def verdict(self, a: int, b: int) -> str:
+        """Of the methods at two positions, the first seen from the second, with the margin allowed for."""
+        low, high = self.comparisons.low[a, b], self.comparisons.high[a, b]
+        if math.isnan(low):
+            return "not compared"
+        is_equal = bool(-self.margin < low and high < self.margin)
+        word = "better" if low > 0 else "worse" if high < 0 else "equivalent" if is_equal else "undecided"
+        return f"{word}, by less than the margin" if is_equal and word in ("better", "worse") else word
+
+    @cached_property
+    def outlook(self) -> Outlook | None:
+        """None where the leader stands alone, or where there is one data set or nothing repeats."""
+        rivals = [m for m in (self.candidates or ()) if m != self.leader.method] or self.not_separated
+        if self.units < 2 or not self.leaders or not rivals:
+            return None
+        lead = self.pool.methods.index(self.leader.method)
+        places = [self.pool.methods.index(name) for name in rivals]
+        found = [p for p in places if not math.isnan(self.comparisons.variance[lead, p])]
+        if not found:
+            return None
+        near = min(found, key=lambda p: abs(self.comparisons.difference[lead, p]))
+        gap, variance = self.comparisons.difference[lead, near], self.comparisons.variance[lead, near]
+        k, n = len(self.methods), int(self.comparisons.units[lead, near])
+        without_seeds = max(variance - self._seed_variance(lead, near), 0.0)
+        return Outlook(
+            rival=self.pool.methods[near],
+            more_datasets=max(units_needed(abs(gap), variance, k) - n, 1),
+            do_seeds_suffice=units_needed(abs(gap), without_seeds, k) <= n,
+        )
+
+    def _seed_variance(self, a: int, b: int) -> float:
+        """What seeds contribute to the variance of one data set's difference; 0 where it is not known."""
+        own, _ = seed_variances(self.pool)
+        sums = own[:, a] + own[:, b]
+        return 0.0 if np.isnan(sums).all() else float(np.nanmean(sums))
+
+    @cached_property
+    def omnibus(self) -> tuple[Omnibus, ...]:
+        """Friedman's and Nemenyi's tests over data sets, then over blocks; only where there are enough."""
+        return omnibus_tests(self.pool)
+
     def over(self, unit: str) -> Omnibus | None:
-        """The omnibus test over "block" or "data set"; None where there were too few."""
+        """The test over "block" or "data set"; None where there were too few."""
         return next((test for test in self.omnibus if test.unit == unit), None)
 
+    @cached_property
+    def skillings_mack(self) -> tuple[float, int, float] | None:
+        """(chi2, df, p) over blocks, where cells are missing."""
+        if not self.pool.missing or len(self.pool.blocks) < 2 or len(self.methods) < 3:
+            return None
+        return skillings_mack(rank_within(self.pool.goodness))
 
-def infer(pool: Pool, replicates: Replicates, *, ties: Ties = "average", seed: int = 0) -> Inference:
-    """`replicates`: replicate_cells', of this pool or of one that it is a part of.
+    @cached_property
+    def wilcoxon(self) -> Array:
+        """(methods, methods): exact two-sided p of signed ranks over data sets, Holm over all pairs."""
+        found = np.full((len(self.pool.methods),) * 2, math.nan)
+        if self.units > 1:
+            for pair in wilcoxon_holm(self.pool.dataset_scores):
+                found[pair.a, pair.b] = found[pair.b, pair.a] = pair.p_holm
+        return found
+
+    @cached_property
+    def improvement(self) -> Array:
+        """(methods, methods): P(a run of the first beats one of the second) on a block drawn at random."""
+        return probability_of_improvement(
+            [
+                [
+                    self.pool.sign * np.array(cell.runs if (cell := self.pool.cells.get((b, m))) else ())
+                    for m in self.pool.methods
+                ]
+                for b in self.pool.blocks
+            ]
+        )
+
+
+def infer(
+    pool: Pool, replicates: Replicates, *, ties: Ties = "average", margin: float | None = None
+) -> Inference:
+    """`replicates`: of this pool or of one that it is a part of; `margin`: default MARGIN, where it applies.
 
     The same input gives the same answer. Raises: ConfigError for another tie rule.
     """
-    ranks = pool.ranks(ties)
-    order = [pool.methods.index(method) for method in rank_table(pool, ties).index]
-    has_missing = bool(np.isnan(ranks).any())
-    units = [("data set", dataset_ranks(pool))]
-    if len(pool.blocks) > len(pool.datasets):
-        units.append(("block", pool.ranks()))
-    by_dataset = dataset_scores(pool)
-    pairs = tuple(wilcoxon_holm(by_dataset)) if len(pool.datasets) > 1 else ()
-    found = [test for unit, table in units if (test := _omnibus(unit, pool.methods, table))]
+    table = rank_table(pool, ties)
+    levels: tuple[str, ...] = ("data sets",)
+    if len(pool.datasets) > 1:
+        comparisons = compare_units(pool.dataset_scores)
+        run = pool.by_dataset(np.where(np.isnan(pool.goodness), np.nan, pool.ranks(ties)))
+        whole = np.where(np.isnan(run), np.nan, pool.by_dataset(pool.ranks(ties)))
+        low, high = rank_intervals(table["mean_rank"][list(pool.methods)].to_numpy(), whole)
+    else:
+        comparisons = _compare_on_one(pool, replicates)
+        levels = replicates.levels(pool.datasets[0])
+        low, high = _redrawn_ranks(pool, replicates, ties)
+        if not levels:
+            low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
+    is_bounded = all(map(math.isfinite, metric_of(pool.metric).bounds))
+    usual = MARGIN if is_bounded else math.nan
     return Inference(
         pool=pool,
         ties=ties,
         replicates=replicates,
-        methods=_method_ranks(pool, ties, replicates, order, seed),
-        units=len(pool.datasets),
-        levels=(*(["data sets"] if len(pool.datasets) > 1 else []), *replicates.levels),
-        omnibus=tuple(found),
-        skillings_mack=skillings_mack(pool.ranks())
-        if has_missing and len(pool.blocks) > 1 and len(pool.methods) > 2
-        else None,
-        pairs=pairs,
-        improvement=_improvement(pool),
-        detectable=_detectable(by_dataset),
-        seed_plan=_seed_plan(pool),
+        methods=tuple(_method_ranks(pool, table, comparisons, low, high)),
+        levels=levels,
+        comparisons=comparisons,
+        margin=usual if margin is None else margin,
     )
 
 
 def _method_ranks(
-    pool: Pool, ties: Ties, replicates: Replicates, order: list[int], seed: int
-) -> tuple[MethodRank, ...]:
-    table = rank_table(pool, ties).loc[list(pool.methods)]
-    observed = table["mean_rank"].to_numpy()
-    counts = table["n_blocks"].to_numpy()
-    rng = np.random.default_rng(seed)
-    boot = bootstrap_mean_ranks(
-        observed, dataset_ranks(pool), replicates.ranks_by_dataset(pool, ties),
-        placed=counts == counts.max(), draws=DRAWS, rng=rng,
-    )  # fmt: skip
-    scores = draw_means(replicates.scores_by_dataset(pool), draws=DRAWS, rng=rng)
-    ends = np.stack(interval(pool.sign * scores, boot.units))
-    ends = ends.clip(*metric_of(pool.metric).bounds)
-    is_drawn = boot.units > 1 or bool(replicates.levels)
-    found = []
-    for index in order:
-        method = pool.methods[index]
-        runs = [x for b in pool.blocks if (c := pool.cells.get((b, method))) for x in c.scores]
-        found.append(
-            MethodRank(
-                method=method,
-                mean_rank=float(observed[index]),
-                rank_low=float(boot.low[index]) if is_drawn else math.nan,
-                rank_high=float(boot.high[index]) if is_drawn else math.nan,
-                p_best=float(boot.p_best[index]) if is_drawn else math.nan,
-                tier=int(boot.tiers[index]) if is_drawn else 0,
-                n_blocks=int(counts[index]),
-                mean_score=float(table["mean_score"].iloc[index]),
-                score_low=float(ends[0, index]) if is_drawn else math.nan,
-                score_high=float(ends[1, index]) if is_drawn else math.nan,
-                interquartile_mean=interquartile_mean(np.array(runs)),
-            )
+    pool: Pool, table: pd.DataFrame, comparisons: Comparisons, low: Array, high: Array
+) -> Iterator[MethodRank]:
+    scores = pool.dataset_scores
+    first = np.isclose(scores, np.nanmax(scores, axis=1, keepdims=True), rtol=0, atol=1e-12).sum(axis=0)
+    for method, row in table.iterrows():
+        place = pool.methods.index(str(method))
+        runs = [x for b in pool.blocks if (c := pool.cells.get((b, str(method)))) for x in c.runs]
+        p = float(comparisons.p_candidate[place])
+        yield MethodRank(
+            method=str(method),
+            mean_rank=float(row["mean_rank"]),
+            rank_low=float(low[place]),
+            rank_high=float(high[place]),
+            may_be_best=None if math.isnan(p) else p > ALPHA,
+            p_candidate=p,
+            n_blocks=int(row["n_blocks"]),
+            mean_score=float(row["mean_score"]),
+            interquartile_mean=interquartile_mean(np.array(runs)),
+            times_first=int(first[place]),
         )
-    return tuple(found)
 
 
-def _omnibus(unit: str, methods: tuple[str, ...], ranks: Array) -> Omnibus | None:
-    whole = ranks[~np.isnan(ranks).any(axis=1)]
-    if len(whole) < 2 or len(methods) < 3:
-        return None
-    means = whole.mean(axis=0)
-    return Omnibus(
-        unit=unit,
-        methods=methods,
-        mean_ranks=means,
-        friedman=friedman(whole),
-        nemenyi=nemenyi(means, len(whole), alpha=ALPHA),
-        left_out=len(ranks) - len(whole),
-    )
+def seed_variances(pool: Pool) -> tuple[Array, Array]:
+    """(data sets, methods) each: variance of the mean over a data set's blocks, and its degrees of freedom.
+
+    NaN and 0 where a method has one run in every block.
+    """
+    variances, degrees = np.full((2, len(pool.blocks), len(pool.methods)), math.nan)
+    for i, block in enumerate(pool.blocks):
+        for j, method in enumerate(pool.methods):
+            cell = pool.cells.get((block, method))
+            if cell is not None and not math.isnan(cell.sd):
+                variances[i, j], degrees[i, j] = cell.sd**2 / cell.seeds, cell.seeds - 1
+    counts = np.bincount(pool.unit_of)[:, None]
+    return pool.by_dataset(variances) / counts, pool.by_dataset(np.nan_to_num(degrees)) * counts
 
 
-def _improvement(pool: Pool) -> Array:
-    runs = {
-        method: [
-            pool.sign * np.array(cell.scores if (cell := pool.cells.get((b, method))) else ())
-            for b in pool.blocks
-        ]
-        for method in pool.methods
-    }
-    return np.array(
-        [[probability_of_improvement(runs[a], runs[b]) for b in pool.methods] for a in pool.methods]
-    )
+def _compare_on_one(pool: Pool, replicates: Replicates) -> Comparisons:
+    """Of a pool on one data set."""
+    (variances,), (degrees,) = seed_variances(pool)
+    k = len(pool.methods)
+    covariance = np.zeros((k, k))
+    drawn = [[replicates.under_cases(block, m) for m in pool.methods] for block in pool.blocks]
+    if all(one is not None for row in drawn for one in row):
+        covariance = np.cov(np.mean(np.array(drawn, dtype=float), axis=0))
+    return compare_runs(pool.dataset_scores[0], np.atleast_2d(covariance), variances, degrees)
 
 
-def _detectable(scores: Array) -> float:
-    """Median over pairs of what their spread over data sets lets a paired t-test see."""
-    found = []
-    for a in range(scores.shape[1]):
-        for b in range(a):
-            differences = scores[:, a] - scores[:, b]
-            known = differences[~np.isnan(differences)]
-            if len(known) > 1:
-                found.append(detectable_difference(float(known.std(ddof=1)), len(known)))
-    return float(np.median(found)) if found else math.nan
-
-
-def _seed_plan(pool: Pool) -> SeedPlan | None:
-    """None where no block has two methods with two seeds each."""
-    found, seeds = [], 0
-    for block in pool.blocks:
-        cells = [cell for method in pool.methods if (cell := pool.cells.get((block, method)))]
-        between, within = variance_components([np.array(cell.scores) for cell in cells])
-        if not math.isnan(within):
-            first, second = sorted((pool.sign * cell.mean for cell in cells if cell.n), reverse=True)[:2]
-            found.append((between, within, seeds_to_separate(first - second, math.sqrt(within))))
-            seeds = max(seeds, *(cell.n for cell in cells))
-    if not found:
-        return None
-    between, within, to_lead = (float(np.median([row[i] for row in found])) for i in range(3))
-    return SeedPlan(
-        seed_sd=math.sqrt(within),
-        method_sd=math.sqrt(between),
-        seeds=seeds,
-        reliability=reliability(between, within, seeds),
-        seeds_needed=seeds_for_reliability(between, within),
-        seeds_to_lead=math.ceil(to_lead),
-    )
+def _redrawn_ranks(pool: Pool, replicates: Replicates, ties: Ties) -> tuple[Array, Array]:
+    """Ends of the intervals of mean ranks under other seeds and test cases."""
+    drawn = replicates.goodness(pool.blocks, pool.methods)
+    drawn = np.where(np.isnan(drawn), pool.completed, drawn)
+    return interval(rank_within(drawn, ties).mean(axis=1))

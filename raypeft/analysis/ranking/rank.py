@@ -1,45 +1,48 @@
-"""Ranks of methods within blocks, the tie rule always named; which models share a ranking."""
+"""Ranks of methods within blocks, the tie rule always named, and their scores by data set."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from raypeft.analysis.metrics import higher_is_better
+from raypeft.analysis.metrics import higher_is_better, metric_of
 from raypeft.analysis.read.scores import (
     Block,
     CellScore,
     Reference,
-    blocks_of,
-    cell_scores,
-    comparable,
     format_fraction,
     mean_reference,
     sample_words,
 )
+from raypeft.analysis.stats.two_way import fit_two_way
 from raypeft.core.errors import ConfigError
+from raypeft.core.text import count, listed, natural
 
 Ties = Literal["average", "dense", "min"]
 Array = np.ndarray
+MOST_NAMES = 6
+"""Data sets that a sentence names one by one."""
 
-DIVERGED = -1e300
-"""Stands for the score of a cell whose final runs all diverged: below every score, above a missing one."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Methods that are ranked against each other, and the blocks that they met on."""
+    """Methods that are ranked against each other, and the blocks that link them."""
 
     models: tuple[str, ...]
     methods: tuple[str, ...]
     blocks: tuple[Block, ...]
-    cells: Mapping[tuple[Block, str], CellScore]  # by (block, method); those without a run are absent
+    cells: Mapping[
+        tuple[Block, str], CellScore
+    ]  # by (block, method), of left out methods too; those without a run may be absent
     metric: str
     num_images: int = 0  # generated images behind every score, as in CellScore
+    is_joint: bool = False  # over models that have rankings of their own, of the methods that all have
+    left_out: Mapping[str, int] = field(default_factory=dict)  # methods on few of the blocks, and on how many
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,28 +50,32 @@ class Pool:
         words = sample_words(self.metric, self.num_images)
         return (*self.models, words) if self.num_images else self.models
 
-    @property
+    @cached_property
     def datasets(self) -> tuple[str, ...]:
         """The units of replication."""
-        return tuple(sorted({dataset for _, dataset, _ in self.blocks}))
+        return tuple(sorted({dataset for _, dataset, _ in self.blocks}, key=natural))
+
+    @cached_property
+    def unit_of(self) -> Array:
+        """(blocks,): the place of each block's data set in `datasets`."""
+        places = {dataset: place for place, dataset in enumerate(self.datasets)}
+        return np.array([places[dataset] for _, dataset, _ in self.blocks])
 
     @property
     def missing(self) -> list[tuple[Block, str]]:
-        """Cells without a finished or diverged final run. They have no rank."""
-        return [(b, m) for b in self.blocks for m in self.methods if not self._ended(b, m)]
+        """Cells without a finished or diverged final run."""
+        return [(b, m) for b in self.blocks for m in self.methods if not self.ended(b, m)]
 
     @property
-    def diverged(self) -> list[tuple[Block, str]]:
-        """Cells whose final runs all diverged. They rank last in their block."""
-        return [
-            (b, m) for b in self.blocks for m in self.methods if self._ended(b, m) and not self.cells[b, m].n
-        ]
+    def diverged(self) -> list[CellScore]:
+        """Cells of which some final runs diverged: those count at the worst."""
+        return [cell for _, cell in self._own() if cell.diverged]
 
     @property
     def thin(self) -> list[CellScore]:
-        """Cells with fewer finished final runs than others: their means are over what is left."""
-        most = max((cell.n for cell in self.cells.values()), default=0)
-        return [cell for _, cell in sorted(self.cells.items()) if 0 < cell.n < most]
+        """Cells with fewer final runs than others."""
+        most = max((cell.seeds for _, cell in self._own()), default=0)
+        return [cell for _, cell in self._own() if cell.n and cell.seeds < most]
 
     @property
     def reference(self) -> Reference | None:
@@ -78,7 +85,7 @@ class Pool:
     @property
     def unlearned(self) -> list[CellScore]:
         """Cells whose mean does not beat the reference."""
-        return [cell for _, cell in sorted(self.cells.items()) if cell.n and not cell.learned]
+        return [cell for _, cell in self._own() if cell.n and not cell.learned]
 
     def beats_reference(self, method: str) -> bool:
         """Whether its mean over the blocks that it has a score in is better than the reference's there.
@@ -87,7 +94,8 @@ class Pool:
         """
         own = [cell for (_, name), cell in self.cells.items() if name == method and cell.n]
         reference = mean_reference(own)
-        return reference is None or self.sign * (_mean([c.mean for c in own]) - reference.score) > 0
+        mean = math.fsum(cell.mean for cell in own) / len(own) if own else math.nan
+        return reference is None or self.sign * (mean - reference.score) > 0
 
     @property
     def sign(self) -> int:
@@ -95,63 +103,90 @@ class Pool:
         return 1 if higher_is_better(self.metric) else -1
 
     def scores(self) -> Array:
-        """(blocks, methods): means over seeds in the metric's own direction; NaN missing or diverged."""
-        return np.array([[self._mean(b, m) for m in self.methods] for b in self.blocks])
+        """(blocks, methods): means over final runs in the metric's own direction; NaN missing."""
+        return np.asarray(self.sign * self.goodness)
 
+    @cached_property
     def goodness(self) -> Array:
-        """(blocks, methods): scores with higher as better, DIVERGED where all runs diverged, NaN missing."""
-        good = self.sign * self.scores()
-        for block, method in self.diverged:
-            good[self.blocks.index(block), self.methods.index(method)] = DIVERGED
-        return good
+        """(blocks, methods): scores with higher as better, NaN missing."""
+        means = [[self._mean(b, m) for m in self.methods] for b in self.blocks]
+        return np.asarray(self.sign * np.array(means))
+
+    @cached_property
+    def completed(self) -> Array:
+        """As goodness, a missing cell at what the others lead one to expect: block plus method effect."""
+        blocks, methods = self._effects
+        expected = blocks[:, None] + methods
+        lowest, highest = sorted(self.sign * end for end in metric_of(self.metric).bounds)
+        return np.where(np.isnan(self.goodness), expected.clip(lowest, highest), self.goodness)
+
+    @cached_property
+    def dataset_scores(self) -> Array:
+        """(data sets, methods): means over blocks, higher as better, NaN where a method has none there.
+
+        Encoders and fractions on one data set are no independent blocks: their average is one observation.
+        Where a method lacks some of the blocks, what these are easier or harder by is allowed for.
+        """
+        blocks, _ = self._effects
+        level = self.by_dataset(np.repeat(blocks[:, None], len(self.methods), axis=1))
+        return np.asarray(self.by_dataset(self.goodness - blocks[:, None]) + level)
 
     def ranks(self, ties: Ties = "average") -> Array:
-        """(blocks, methods): 1 is best; NaN missing."""
-        return rank_within(self.goodness(), ties)
+        """(blocks, methods): 1 is best, among all methods; a missing cell stands where it is expected."""
+        return rank_within(self.completed, ties)
+
+    def by_dataset(self, values: Array) -> Array:
+        """(blocks, ...) -> (data sets, ...): means over a data set's blocks, NaN left out."""
+        known = ~np.isnan(values)
+        shape = (len(self.datasets), *values.shape[1:])
+        sums, counts = np.zeros(shape), np.zeros(shape)
+        np.add.at(sums, self.unit_of, np.where(known, values, 0.0))
+        np.add.at(counts, self.unit_of, known)
+        return np.asarray(sums / np.where(counts == 0, np.nan, counts))
 
     def only(self, blocks: Iterable[Block]) -> "Pool":
         """Some of the blocks, and the methods that have a cell there."""
         chosen = set(blocks)
         kept = tuple(block for block in self.blocks if block in chosen)
-        return Pool(
+        return replace(
+            self,
             models=tuple(sorted({model for model, _, _ in kept})),
-            methods=tuple(m for m in self.methods if any((b, m) in self.cells for b in kept)),
+            methods=tuple(m for m in self.methods if any(self.ended(b, m) for b in kept)),
             blocks=kept,
             cells={key: cell for key, cell in self.cells.items() if key[0] in chosen},
-            metric=self.metric,
-            num_images=self.num_images,
         )
 
     def among(self, methods: Iterable[str]) -> "Pool":
-        """Some of the methods, on the same blocks."""
-        chosen = set(methods)
-        return Pool(
-            models=self.models,
-            methods=tuple(m for m in self.methods if m in chosen),
-            blocks=self.blocks,
-            cells=self.cells,
-            metric=self.metric,
-            num_images=self.num_images,
-        )
+        """Some of the methods, on the blocks that have one of them."""
+        chosen = tuple(m for m in self.methods if m in set(methods))
+        blocks = tuple(b for b in self.blocks if any(self.ended(b, m) for m in chosen))
+        return replace(self, methods=chosen, blocks=blocks)
 
     def describe(self) -> str:
         """Its models, data sets and fractions in words."""
         fractions = sorted({fraction for _, _, fraction in self.blocks})
-        data = ", ".join(self.datasets)
+        many = len(self.datasets) > MOST_NAMES
+        data = count(len(self.datasets), "data set") if many else listed(self.datasets)
         if fractions != [1.0]:
-            *most, last = map(format_fraction, fractions)
-            data += f" at {', '.join(most)} and {last}" if most else f" at {last}"
-            data += " of the training data"
+            data += f" at {listed([format_fraction(f) for f in fractions])} of the training data"
         sample = sample_words(self.metric, self.num_images)
-        return f"{', '.join(self.models)} on {data}" + (f" ({sample})" if sample else "")
+        return f"{listed(self.models)} on {data}" + (f" ({sample})" if sample else "")
 
-    def _ended(self, block: Block, method: str) -> bool:
+    def ended(self, block: Block, method: str) -> bool:
+        """Whether a final run of the cell finished or diverged."""
         cell = self.cells.get((block, method))
-        return cell is not None and bool(cell.n or cell.diverged)
+        return cell is not None and bool(cell.runs)
+
+    def _own(self) -> list[tuple[tuple[Block, str], CellScore]]:
+        return [(key, cell) for key, cell in sorted(self.cells.items()) if key[1] in self.methods]
 
     def _mean(self, block: Block, method: str) -> float:
         cell = self.cells.get((block, method))
         return cell.mean if cell else math.nan
+
+    @cached_property
+    def _effects(self) -> tuple[Array, Array]:
+        return fit_two_way(self.goodness)
 
 
 def rank_within(goodness: Array, ties: Ties = "average") -> Array:
@@ -168,100 +203,24 @@ def rank_within(goodness: Array, ties: Ties = "average") -> Array:
     return np.where(missing, np.nan, ranks)
 
 
-def pools_of(frame: pd.DataFrame, metric: str) -> list[Pool]:
-    """The rankings that a table of runs holds; `frame` is load_results' or read_scores'.
-
-    Mean ranks compare only methods that met on the same blocks. So models share a ranking when more
-    than half of their methods are the same; ViTs and convolutional networks, whose methods differ, do
-    not. Nor do FIDs of different numbers of images. A block in which nothing has a score is left out.
-    Raises: ConfigError as cell_scores does.
-    """
-    groups = comparable(cell_scores(frame, metric))
-    return [pool for number, cells in groups.items() for pool in pools_among(cells, metric, number)]
-
-
-def pools_among(cells: Iterable[CellScore], metric: str, num_images: int) -> list[Pool]:
-    """The rankings of cells that are one group of comparable()."""
-    blocks = blocks_of(cells)
-    methods: dict[str, set[str]] = {}
-    for (model, _, _), of_block in blocks.items():
-        methods.setdefault(model, set()).update(cell.method for cell in of_block)
-    pools = []
-    for models in _alike(methods):
-        kept = {b: own for b, own in blocks.items() if b[0] in models and any(c.n for c in own)}
-        if kept:
-            pools.append(
-                Pool(
-                    models=tuple(sorted(models)),
-                    methods=tuple(sorted(set().union(*(methods[model] for model in models)))),
-                    blocks=tuple(kept),
-                    cells={(b, cell.method): cell for b, own in kept.items() for cell in own},
-                    metric=metric,
-                    num_images=num_images,
-                )
-            )
-    return pools
-
-
 def rank_table(pool: Pool, ties: Ties = "average") -> pd.DataFrame:
-    """Index: method, those with a rank in the most blocks first, the best mean rank of them on top.
+    """Index: method, best mean rank first; of equals the one with the best mean score.
 
-    Columns: mean_rank, n_blocks (that it has a rank in), mean_score (over the blocks that it has a score
-    in), then the rank in each block, "model / dataset / fraction". Compare mean ranks only where n_blocks
-    is the same: a method that ran on one easy block alone may rank first there.
+    Columns: mean_rank and mean_score (means over data sets of the means over their blocks, missing cells
+    where they are expected), n_blocks (that the method was run on), then its rank in each of those blocks,
+    "model / dataset / fraction".
     """
     ranks = pool.ranks(ties)
     names = [f"{model} / {dataset} / {fraction:g}" for model, dataset, fraction in pool.blocks]
-    table = pd.DataFrame(ranks.T, index=pd.Index(pool.methods, name="method"), columns=names)
-    table.insert(0, "mean_score", [_mean(column) for column in pool.scores().T])
-    table.insert(0, "n_blocks", (~np.isnan(ranks)).sum(axis=0))
-    table.insert(0, "mean_rank", [_mean(column) for column in ranks.T])
-    return table.sort_values(["n_blocks", "mean_rank", "method"], ascending=[False, True, True])
-
-
-def mean_ranks_by_dataset(pool: Pool, ties: Ties = "average") -> Array:
-    """(data sets, methods): mean ranks over the blocks of a data set; NaN where a method has none there."""
-    ranks = pool.ranks(ties)
-    rows = [ranks[[name == dataset for _, name, _ in pool.blocks]] for dataset in pool.datasets]
-    return np.array([[_mean(column) for column in own.T] for own in rows])
-
-
-def dataset_ranks(pool: Pool) -> Array:
-    """(data sets, methods): mean ranks over the blocks of a data set, ranked again.
-
-    Encoders and fractions on one data set are no independent blocks: their average is one observation.
-    NaN where a method has no rank on the data set.
-    """
-    return rank_within(-mean_ranks_by_dataset(pool))
-
-
-def dataset_scores(pool: Pool) -> Array:
-    """(data sets, methods): mean scores over the blocks of a data set that hold every method, higher better.
-
-    NaN where no block does. A diverged cell has no score, so its block is left out.
-    """
-    good = pool.sign * pool.scores()
-    rows = []
-    for dataset in pool.datasets:
-        own = good[[name == dataset for _, name, _ in pool.blocks]]
-        whole = own[~np.isnan(own).any(axis=1)]
-        rows.append(whole.mean(axis=0) if len(whole) else np.full(len(pool.methods), np.nan))
-    return np.array(rows)
-
-
-def _alike(methods: Mapping[str, set[str]]) -> list[set[str]]:
-    """Models in groups: two are joined where more than half of their methods are the same."""
-    groups: list[set[str]] = []
-    for model, own in sorted(methods.items()):
-        near = [
-            group
-            for group in groups
-            if any(2 * len(own & methods[other]) > len(own | methods[other]) for other in group)
-        ]
-        groups = [group for group in groups if group not in near] + [{model}.union(*near)]
-    return groups
-
-
-def _mean(values: Sequence[float] | Array) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
+    was_run = ~np.isnan(pool.goodness)
+    index = pd.Index(pool.methods, name="method")
+    table = pd.DataFrame(np.where(was_run, ranks, np.nan).T, index=index, columns=names)
+    table.insert(0, "mean_score", pool.sign * pool.by_dataset(pool.completed).mean(axis=0))
+    table.insert(0, "n_blocks", was_run.sum(axis=0))
+    table.insert(0, "mean_rank", pool.by_dataset(ranks).mean(axis=0))
+    good = pool.sign * table["mean_score"]
+    return (
+        table.assign(good=good)
+        .sort_values(["mean_rank", "good", "method"], ascending=[True, False, True])
+        .drop(columns="good")
+    )

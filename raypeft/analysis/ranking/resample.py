@@ -1,13 +1,13 @@
 """What a cell might have scored on other seeds and other test cases: replicates of its mean."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from raypeft.analysis.metrics import metric_of
-from raypeft.analysis.ranking.rank import DIVERGED, Pool, Ties, rank_within
+from raypeft.analysis.ranking.rank import Pool
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.analysis.read.scores import Block, CellScore
 from raypeft.analysis.stats.bootstrap import redraw_means
@@ -18,67 +18,78 @@ Array = np.ndarray
 REPLICATES = 2000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Replicates:
-    """Replicates of cell means, by (block, method), in the metric's own direction."""
+    """Replicates of the cell means of a pool, (replicates,), in the metric's own direction; drawn when asked.
 
-    means: Mapping[tuple[Block, str], Array]  # (replicates,)
-    levels: tuple[str, ...]  # of "seeds" and "test cases", what was drawn again
+    The seeds of every cell are redrawn, and the test cases of every data set, the same for all its runs:
+    where all of them have predictions of the same cases and the metric follows from the predicted classes.
+    A published mean is redrawn from its standard error. The same seed gives the same replicates.
+    """
 
-    def goodness(self, pool: Pool, blocks: Iterable[Block]) -> Array:
-        """(replicates, blocks, methods): higher is better, DIVERGED and NaN as in Pool.goodness."""
-        constant = dict(zip(pool.blocks, pool.goodness(), strict=True))
+    def __init__(self, pool: Pool, predictions: PredictionStore, *, seed: int = 0) -> None:
+        """`predictions`: of the stores that the pool's runs lie in; empty for a table."""
+        self._pool, self._predictions, self._seed = pool, predictions, seed
+        self._drawn: dict[str, _Drawn] = {}
+
+    def of(self, block: Block, method: str) -> Array | None:
+        """Under other seeds and cases; None for a cell without a run."""
+        return self._of(block[1]).means.get((block, method))
+
+    def under_cases(self, block: Block, method: str) -> Array | None:
+        """Under other cases alone; None for a cell whose cases cannot be redrawn."""
+        return self._of(block[1]).cases.get((block, method))
+
+    def levels(self, dataset: str) -> tuple[str, ...]:
+        """Of "seeds" and "test cases", what was drawn again."""
+        drawn = self._of(dataset)
+        return (*(["seeds"] if drawn.has_seeds else []), *(["test cases"] if drawn.cases else []))
+
+    def goodness(self, blocks: Iterable[Block], methods: Sequence[str]) -> Array:
+        """(replicates, blocks, methods): higher is better, NaN without a run."""
+        nothing = np.full(REPLICATES, math.nan)
         rows = []
         for block in blocks:
-            columns = [
-                pool.sign * self.means[block, method]
-                if (block, method) in self.means
-                else np.full(REPLICATES, constant[block][index])
-                for index, method in enumerate(pool.methods)
-            ]
-            rows.append(np.stack(columns, axis=-1))
-        return np.stack(rows, axis=1)
+            drawn = [self.of(block, method) for method in methods]
+            rows.append(np.stack([nothing if one is None else one for one in drawn], axis=-1))
+        return self._pool.sign * np.stack(rows, axis=1)
 
-    def ranks_by_dataset(self, pool: Pool, ties: Ties) -> list[Array]:
-        """Per data set of the pool: (replicates, blocks, methods) ranks."""
-        return [rank_within(self.goodness(pool, blocks), ties) for blocks in _by_dataset(pool)]
-
-    def scores_by_dataset(self, pool: Pool) -> list[Array]:
-        """Per data set of the pool: (replicates, blocks, methods) scores, higher better, NaN where none."""
-        found = [self.goodness(pool, blocks) for blocks in _by_dataset(pool)]
-        return [np.where(one == DIVERGED, np.nan, one) for one in found]
+    def _of(self, dataset: str) -> "_Drawn":
+        if dataset not in self._drawn:
+            rng = np.random.default_rng([self._seed, *dataset.encode()])
+            own = {key: cell for key, cell in sorted(self._pool.cells.items()) if key[0][1] == dataset}
+            cells = {key: cell for key, cell in own.items() if cell.runs}
+            self._drawn[dataset] = _draw(cells, self._predictions, self._pool.metric, rng)
+        return self._drawn[dataset]
 
 
-def replicate_cells(pool: Pool, predictions: PredictionStore, *, seed: int = 0) -> Replicates:
-    """Redraw the seeds of every cell, and the test cases of every data set, the same for all its runs.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Drawn:
+    means: Mapping[tuple[Block, str], Array]
+    cases: Mapping[tuple[Block, str], Array]
+    has_seeds: bool
 
-    Cases are redrawn where all runs on a data set have predictions of the same cases and the metric
-    follows from the predicted classes. A published mean is redrawn from its standard error. The same seed
-    gives the same replicates.
-    """
-    means: dict[tuple[Block, str], Array] = {}
-    levels: set[str] = set()
-    for dataset in pool.datasets:
-        rng = np.random.default_rng([seed, *dataset.encode()])
-        cells = {key: cell for key, cell in sorted(pool.cells.items()) if key[0][1] == dataset and cell.n}
-        runs = _redraw_cases(cells, predictions, pool.metric, rng)
-        if runs:
-            levels.add("test cases")
-        for key, cell in cells.items():
-            if cell.n > 1 or not math.isnan(cell.sd):
-                levels.add("seeds")
-            means[key] = _redraw_seeds(cell, runs.get(key), rng)
-    order = ("seeds", "test cases")
-    return Replicates(means=means, levels=tuple(level for level in order if level in levels))
+
+def _draw(
+    cells: Mapping[tuple[Block, str], CellScore],
+    predictions: PredictionStore,
+    metric: str,
+    rng: np.random.Generator,
+) -> _Drawn:
+    runs = _redraw_cases(cells, predictions, metric, rng)
+    return _Drawn(
+        means={key: _redraw_seeds(cell, runs.get(key), rng) for key, cell in cells.items()},
+        cases={key: drawn.mean(axis=0) for key, drawn in runs.items()},
+        has_seeds=any(len(cell.runs) > 1 or not math.isnan(cell.sd) for cell in cells.values()),
+    )
 
 
 def _redraw_seeds(cell: CellScore, runs: Array | None, rng: np.random.Generator) -> Array:
-    if cell.n == 1 and cell.seeds > 1 and not math.isnan(cell.stated_sd):
+    if len(cell.runs) == 1 and cell.seeds > 1 and not math.isnan(cell.stated_sd):
         error = cell.stated_sd / math.sqrt(cell.seeds)
         return cell.mean + error * rng.standard_t(cell.seeds - 1, size=REPLICATES)
     if runs is None:
-        runs = np.repeat(np.array(cell.scores)[:, None], REPLICATES, axis=1)
-    return redraw_means(runs, np.array(cell.scores), rng)
+        runs = np.repeat(np.array(cell.runs)[:, None], REPLICATES, axis=1)
+    return redraw_means(runs, np.array(cell.runs), rng)
 
 
 def _redraw_cases(
@@ -93,6 +104,8 @@ def _redraw_cases(
         return {}
     found: dict[tuple[Block, str], list[Predictions]] = {}
     for key, cell in cells.items():
+        if not cell.n:
+            continue
         own = predictions.of_runs(cell.trial_ids)
         if own is None:
             return {}
@@ -110,10 +123,7 @@ def _redraw_cases(
                 )
                 for run in runs
             ]
+            + [np.full(REPLICATES, cells[key].worst)] * cells[key].diverged
         )
         for key, runs in found.items()
     }  # fmt: skip
-
-
-def _by_dataset(pool: Pool) -> list[list[Block]]:
-    return [[block for block in pool.blocks if block[1] == dataset] for dataset in pool.datasets]

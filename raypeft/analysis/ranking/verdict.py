@@ -1,130 +1,216 @@
-"""What a ranking says, in sentences: the answer, its certainty, and what the tests separate."""
+"""What a ranking says: the answer, its certainty, what would settle it, and what it must be read with."""
 
 import math
 from collections.abc import Sequence
 
-from raypeft.analysis.metrics import format_score, metric_label
-from raypeft.analysis.ranking.inference import Inference, Omnibus, infer
-from raypeft.analysis.read.scores import format_fraction
-from raypeft.analysis.stats.pairwise import smallest_wilcoxon_p
-from raypeft.analysis.stats.power import MOST_SEEDS
+from raypeft.analysis.metrics import direction_words, format_score, is_known_metric, metric_label
+from raypeft.analysis.ranking.inference import SHOWN_FROM, Inference
+from raypeft.analysis.ranking.parts import parts_by, turned
+from raypeft.analysis.read.scores import CellScore
+from raypeft.analysis.stats.moderated import MOST_UNITS
 from raypeft.core.text import count, listed
+
+MOST_NAMES = 6
+"""Methods or cells that a sentence names one by one."""
 
 
 def headline(inferences: Sequence[Inference]) -> str:
-    """The answer in one sentence with its certainty, one clause per ranking; "" while nothing is scored."""
-    clauses = [_answer(one) for one in inferences]
-    text = "; ".join(clauses)
-    return text[:1].upper() + text[1:] + "." if text else ""
+    """Answer, certainty and outlook of every ranking; "" while nothing is scored."""
+    said = []
+    apart = [one for one in inferences if _never_met(one, inferences)]
+    if apart:
+        groups = "; ".join(listed(one.pool.methods) for one in apart)
+        said.append(
+            f"These methods have no data in common, and are compared within their groups only: {groups}."
+        )
+    for one in inferences:
+        said += [answer(one, is_apart=one in apart), certainty(one), outlook(one)]
+    return " ".join(filter(None, said))
+
+
+def answer(one: Inference, *, is_apart: bool = False) -> str:
+    """Who ranks first, by how much, and where; `is_apart`: others on the same model were never met."""
+    where = one.pool.describe()
+    first = one.leaders
+    if not first:
+        best = format_score(max(one.methods, key=lambda m: one.pool.sign * m.mean_score).mean_score)
+        return (
+            f"On {where}, no method beats the {_reference_words(one)}: nothing was learned, and none is "
+            f"named first (best mean {best})."
+        )
+    names = listed([m.method for m in first])
+    if len(one.methods) == 1:
+        return f"On {where}, only {names} was run ({_score(one, names)})."
+    rank = f"mean rank {one.leader.mean_rank:.2f}"
+    if len(first) == 1 and not math.isnan(one.leader.rank_low):
+        rank += f" (95% interval {one.leader.rank_low:.1f} to {one.leader.rank_high:.1f})"
+    verb = "ranks first" if len(first) == 1 else "rank first together"
+    verb = "comes first in its group" if is_apart and len(first) == 1 else verb
+    facts = [rank, *_firsts(one), f"{_score(one, first[0].method)}{_gain(one)}"]
+    if not is_known_metric(one.pool.metric):
+        facts.append(direction_words(one.pool.metric))
+    return f"On {where}, {names} {verb} of {len(one.methods)} methods: {', '.join(facts)}.{_by_mean(one)}"
+
+
+def certainty(one: Inference) -> str:
+    """How sure the first place is, in one sentence; "" where none is named first."""
+    lead = one.leader.method
+    it = "It" if len(one.leaders) == 1 else lead
+    others = [name for name in one.candidates if name != lead]
+    alone = "" if one.units > 1 else " One data set says nothing of others."
+    if not one.leaders or len(one.methods) == 1:
+        return ""
+    if one.leader.may_be_best is None:
+        return "How surely is not known: neither data sets nor seeds repeat."
+    if one.is_shown:
+        return f"{it} is shown to be the best of them (95%)."
+    if not one.leader.may_be_best:
+        its = "Its mean score" if it == "It" else f"The mean score of {it}"
+        return f"{its} is shown not to be the best (95%): that may be {_some(others)}.{alone}"
+    if others:
+        rest = len(one.methods) - 1 - len(others)
+        shown = f"; the other {rest} are shown not to be the best" if rest > 1 else ""
+        shown = "; the other one is shown not to be the best" if rest == 1 else shown
+        return f"{it} is not yet told apart from {_some(others)} (95%){shown}.{alone}"
+    if one.units == 1:
+        subject = "it" if it == "It" else it
+        return f"On these images {subject} is the only candidate for the best (95%).{alone}"
+    if one.not_separated:
+        pairs = f"not separated pairwise from {_some(one.not_separated)}"
+        return f"{it} is the only candidate left for the best (95%), {pairs}."
+    few = f"{count(one.units, 'data set')} are too few to call that shown"
+    return f"{it} is the only candidate left for the best (95%), but {few}."
+
+
+def outlook(one: Inference) -> str:
+    """What would settle the first place; "" where that is settled, or not known."""
+    if one.is_shown or not one.leaders or len(one.methods) == 1:
+        return ""
+    if one.leader.may_be_best is None or one.units == 1:
+        return f"Other data sets would settle it: {SHOWN_FROM} in all, at least."
+    plan, lead = one.outlook, one.leader.method
+    if plan is None:
+        return f"{count(max(SHOWN_FROM - one.units, 1), 'more data set')} would settle it."
+    if plan.more_datasets + one.units >= MOST_UNITS:
+        return f"They lie so close that no number of data sets in reach would tell {lead} from {plan.rival}."
+    needed = f"about {count(max(plan.more_datasets, SHOWN_FROM - one.units), 'more data set')} like these"
+    if plan.do_seeds_suffice:
+        return f"More seeds would tell {lead} from {plan.rival}, as would {needed}."
+    return f"{needed.capitalize()} would tell {lead} from {plan.rival}; more seeds alone would not."
 
 
 def extent(one: Inference) -> str:
     """What was compared, and what the intervals allow for."""
-    blocks, units = len(one.pool.blocks), one.units
-    where = f"{count(blocks, 'block')} (model x data set x fraction) on {count(units, 'data set')}"
+    where = (
+        f"{count(len(one.pool.blocks), 'block')} (model x data set x fraction) on "
+        f"{count(one.units, 'data set')}"
+    )
     if not one.levels:
         return f"{where}. One run each on one data set: no interval can be given."
-    text = f"{where}. Intervals and P(best) allow for other {listed(one.levels)}"
-    if units == 1:
-        return f"{text}: they say nothing of other data sets."
-    return f"{text}."
+    more = " like these, and with them for other seeds" if one.units > 1 else ""
+    return f"{where}. Intervals allow for other {listed(one.levels)}{more}."
 
 
-def sentences(one: Inference) -> list[str]:
-    """Of one ranking: what learned nothing, what the tests separate, what is missing, what could be seen."""
-    return [*_unlearned(one), *_separations(one), *_missing(one), *_seeds(one)]
+def part_sentences(one: Inference) -> list[str]:
+    """Who leads on which model and at which share of the data; where the order turns, that it does."""
+    said = []
+    for axis in ("model", "share of the training data"):
+        parts = parts_by(one, axis)
+        if len(parts) < 2:
+            continue
+        named = [
+            f"{name} {listed([m.method for m in part.leaders])}"
+            if part.leaders
+            else f"{name} none (the {_reference_words(part)} is not beaten)"
+            for name, part in parts
+        ]
+        said.append(f"First by {axis}: {'; '.join(named)}.")
+        if turns := turned(one, parts):
+            said.append(
+                f"The order turns with the {axis}: {one.leader.method} is shown not to be the best "
+                f"on {listed(turns)} (95% over all of them)."
+            )
+    return said
 
 
-def by_fraction(one: Inference) -> list[tuple[str, Inference]]:
-    """The ranking at each fraction of the training data, on what was run at several; empty without."""
-    found: dict[tuple[str, str], set[float]] = {}
-    for model, dataset, fraction in one.pool.blocks:
-        found.setdefault((model, dataset), set()).add(fraction)
-    several = [block for block in one.pool.blocks if len(found[block[:2]]) > 1]
-    return [
-        (
-            format_fraction(fraction),
-            infer(one.pool.only(b for b in several if b[2] == fraction), one.replicates, ties=one.ties),
+def caveats(one: Inference) -> list[str]:
+    """What the ranking must be read with: cells that learned nothing, diverged, or are missing."""
+    pool, said = one.pool, []
+    behind = [m.method for m in one.methods if m not in one.contenders]
+    if behind and one.leaders:
+        said.append(
+            f"Not named first, as the mean does not beat the {_reference_words(one)}: {_some(behind)}."
         )
-        for fraction in sorted({fraction for _, _, fraction in several})
-    ]
-
-
-def fraction_sentence(parts: Sequence[tuple[str, Inference]]) -> str:
-    """Who leads at which fraction; "" without several."""
-    named = [
-        f"{name}: {listed([m.method for m in part.leaders])} ({_sureness(part)})"
-        if part.leaders
-        else f"{name}: none beats the {_reference_words(part)}"
-        for name, part in parts
-    ]
-    return f"By share of the training data: {'; '.join(named)}." if named else ""
-
-
-def nemenyi_sentence(test: Omnibus, leader: str) -> str:
-    """From which methods Nemenyi's test separates `leader`."""
-    others = [method for method in test.methods if method != leader]
-    apart = [method for method in others if test.separated(leader, method)]
-    joined = [method for method in others if method not in apart]
-    start = (
-        f"Nemenyi's test over {test.friedman.n_blocks} {test.unit}s "
-        f"(critical difference {test.nemenyi.critical_difference:.2f})"
-    )
-    if not apart:
-        return f"{start} separates {leader} from no other method."
-    rest = f", and not from {listed(joined)}" if joined else ""
-    return f"{start} separates {leader} from {listed(apart)}{rest}."
-
-
-def friedman_sentence(test: Omnibus) -> str:
-    """Whether the methods differ at all."""
-    f = test.friedman
-    ratio = "infinite" if math.isinf(f.f) else f"{f.f:.2f}"
-    found = "differ" if f.p_permutation < 0.05 else "are not shown to differ"
-    left_out = f"; {test.left_out} {test.unit}s lack a method and are left out" if test.left_out else ""
-    return (
-        f"Over {f.n_blocks} {test.unit}s the methods {found} (Friedman chi2 {f.chi2:.3f} on {f.df} degrees "
-        f"of freedom, p {format_p(f.p)}, by permutation {format_p(f.p_permutation)}; Iman-Davenport F "
-        f"{ratio}, p {format_p(f.f_p)}; Kendall's W {f.kendall_w:.2f}{left_out})."
-    )
-
-
-def format_p(p: float) -> str:
-    """Two significant digits; never 0."""
-    return "—" if math.isnan(p) else "< 1e-15" if p < 1e-15 else f"{p:.2g}"
-
-
-def _answer(one: Inference) -> str:
-    first = one.leaders
-    if not first:
-        best = format_score(max(one.placed, key=lambda m: one.pool.sign * m.mean_score).mean_score)
-        return (
-            f"on {one.pool.describe()}, no method beats the {_reference_words(one)}: nothing was learned, "
-            f"and none is named first (best mean {best})"
+    if cells := pool.unlearned:
+        title = cells[0].reference.title if cells[0].reference else ""
+        what = "whose mean does" if len(cells) == 1 else "whose means do"
+        said.append(f"{count(len(cells), 'cell')} {what} not beat the {title}: {_cells(cells)}.")
+    if pool.diverged:
+        said.append(f"Diverged runs count as the worst score there is: {_diverged(one)}.")
+    if missing := pool.missing:
+        names = [f"{method} on {' / '.join(map(str, block))}" for block, method in missing]
+        said.append(
+            f"{count(len(missing), 'cell')} without a finished run stand where the others lead one to "
+            f"expect: {_some(names)}."
         )
-    scores = f"{metric_label(one.pool.metric)} {listed([format_score(m.mean_score) for m in first])}"
-    rank = f"mean rank {one.leader.mean_rank:.2f} of {len(one.methods)}"
-    if len(first) == 1 and not math.isnan(one.leader.rank_low):
-        rank += f", 95% interval {one.leader.rank_low:.1f} to {one.leader.rank_high:.1f}"
-    verb = "ranks first" if len(first) == 1 else "rank first together"
-    names = listed([m.method for m in first])
-    return f"on {one.pool.describe()}, {names} {verb} ({scores}, {rank}): {_sureness(one)}"
+    if pool.left_out:
+        blocks = len(pool.blocks)
+        few = [f"{method} ({n} of {blocks} blocks)" for method, n in sorted(pool.left_out.items())]
+        said.append(f"Not ranked, for want of runs: {_some(few)}.")
+    if thin := pool.thin:
+        said.append(f"{count(len(thin), 'cell')} with fewer final runs than others: {_cells(thin)}.")
+    return said
 
 
-def _sureness(one: Inference) -> str:
-    first = [m.method for m in one.leaders]
-    tied = [method for method in one.tied if method not in first]
-    if len(one.methods) == 1:
-        return "nothing to compare it with"
-    if len(one.placed) == 1:
-        return "no other method was run on all the blocks that it has"
-    if math.isnan(one.leader.p_best):
-        return "how surely is not known, as neither data sets nor seeds repeat"
-    share = f"P(best) {listed([f'{m.p_best:.2f}' for m in one.leaders])}"
-    if one.is_settled:
-        return f"shown to be best, {share}"
-    others = "all others" if len(tied) == len(one.methods) - len(first) > 1 else listed(tied)
-    return f"not settled, {share}" + (f", tied with {others}" if others else "")
+def _never_met(one: Inference, all_of_them: Sequence[Inference]) -> bool:
+    """Whether other methods ran on the same models, but never beside these."""
+    return any(
+        other is not one
+        and not (one.pool.is_joint or other.pool.is_joint)
+        and set(other.pool.models) & set(one.pool.models)
+        and other.pool.num_images == one.pool.num_images
+        for other in all_of_them
+    )
+
+
+def _firsts(one: Inference) -> list[str]:
+    """On how many data sets the leader has the best mean, and who has where it is not the leader."""
+    if one.units < 2 or len(one.leaders) > 1:
+        return []
+    of = f"{one.leader.times_first} of {one.units} data sets"
+    more = [m for m in one.methods if m.times_first > one.leader.times_first]
+    others = f" ({listed([f'{m.method} on {m.times_first}' for m in more[:2]])})" if more else ""
+    return [f"best mean on {of}{others}"]
+
+
+def _gain(one: Inference) -> str:
+    """Against full tuning, or the next where that is the leader or did not run."""
+    names, lead = one.pool.methods, one.leader.method
+    by_mean = sorted(one.methods, key=lambda m: -one.pool.sign * m.mean_score)
+    against = "full" if "full" in names and lead != "full" else ""
+    against = against or next((m.method for m in by_mean if m.method != lead), "")
+    if not against or len(one.leaders) > 1:
+        return ""
+    a, b = names.index(lead), names.index(against)
+    found = one.comparisons
+    gain = f", {one.pool.sign * found.difference[a, b]:+.3f} against {against}"
+    if math.isnan(found.low[a, b]):
+        return gain
+    low, high = sorted(one.pool.sign * end for end in (found.low[a, b], found.high[a, b]))
+    return f"{gain} ({low:+.3f} to {high:+.3f}: {one.verdict(a, b)})"
+
+
+def _by_mean(one: Inference) -> str:
+    """That another method has the better mean score, where one does."""
+    best = max(one.methods, key=lambda m: one.pool.sign * m.mean_score)
+    mine = max(one.leaders, key=lambda m: one.pool.sign * m.mean_score)
+    if one.pool.sign * (best.mean_score - mine.mean_score) <= 1e-12:
+        return ""
+    return f" By mean score {best.method} comes first ({format_score(best.mean_score)})."
+
+
+def _score(one: Inference, method: str) -> str:
+    return f"{metric_label(one.pool.metric)} {format_score(one.of(method).mean_score)}"
 
 
 def _reference_words(one: Inference) -> str:
@@ -134,97 +220,27 @@ def _reference_words(one: Inference) -> str:
     return f"{reference.title} ({metric_label(one.pool.metric)} {format_score(reference.score)})"
 
 
-def _unlearned(one: Inference) -> list[str]:
-    said = []
-    methods = [m.method for m in one.placed if m not in one.contenders]
-    if methods and one.leaders:
-        said.append(
-            f"Not named first, as the mean score does not beat the {_reference_words(one)}: "
-            f"{listed(methods)}."
-        )
-    if cells := one.pool.unlearned:
-        names = [f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g}" for c in cells]
-        title = cells[0].reference.title if cells[0].reference else ""
-        what = "whose mean does" if len(names) == 1 else "whose means do"
-        said.append(f"{count(len(names), 'cell')} {what} not beat the {title}: {_first(names)}.")
-    return said
+def _diverged(one: Inference) -> str:
+    """By method: how many of its final runs, and the mean of the others."""
+    named = []
+    for method in one.pool.methods:
+        own = [cell for (_, name), cell in one.pool.cells.items() if name == method]
+        if number := sum(cell.diverged for cell in own):
+            finished = [score for cell in own for score in cell.scores]
+            mean = (
+                f", mean of the others {format_score(math.fsum(finished) / len(finished))}"
+                if finished
+                else ""
+            )
+            named.append(f"{method} in {number} of {number + len(finished)}{mean}")
+    return "; ".join(named)
 
 
-def _separations(one: Inference) -> list[str]:
-    said = []
-    for test in one.omnibus:
-        said += [friedman_sentence(test), nemenyi_sentence(test, one.leader.method)]
-        if test.unit == "block":
-            said.append("Encoders and fractions on one data set are no independent blocks: the tests over "
-                        "blocks, which the paper's form calls for, are too sure.")  # fmt: skip
-    smallest = smallest_wilcoxon_p(one.units)
-    if one.units > 1 and smallest > 0.05:
-        said.append(
-            f"With {one.units} data sets no pairwise Wilcoxon test can fall below p = {smallest:.3g}: it "
-            "cannot "
-            "separate any two methods at 5%, whatever their scores."
-        )
-    if not math.isnan(one.detectable):
-        said.append(
-            f"Between two methods, a mean difference of {format_score(one.detectable)} in "
-            f"{metric_label(one.pool.metric)} over "
-            f"these {one.units} data sets would have been found with probability 0.8 (paired t-test, median "
-            "over pairs)."
-        )
-    return said
+def _cells(cells: Sequence[CellScore]) -> str:
+    return _some([f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g} (n={c.n})" for c in cells])
 
 
-def _missing(one: Inference) -> list[str]:
-    said = []
-    for of_one, of_many, keys in (
-        ("has no finished final run", "have no finished final run", one.pool.missing),
-        ("diverged and ranks last", "diverged and rank last", one.pool.diverged),
-    ):
-        names = [f"{method} on {model} / {data} / {fraction:g}" for (model, data, fraction), method in keys]
-        if names:
-            what = of_one if len(names) == 1 else of_many
-            said.append(f"{count(len(names), 'cell')} {what}: {_first(names)}.")
-    if partial := [m.method for m in one.methods if m.n_blocks and m not in one.placed]:
-        said.append(
-            f"Not placed, for want of ranks in some blocks: {listed(partial)}. A mean rank over other blocks "
-            "compares with none."
-        )
-    if thin := one.pool.thin:
-        names = [
-            f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g} (n={c.n}, {c.diverged} diverged)"
-            for c in thin
-        ]
-        said.append(
-            f"{count(len(thin), 'cell')} with fewer finished final runs than others; means are "
-            f"over what is left: {_first(names)}."
-        )
-    if one.skillings_mack:
-        statistic, df, p = one.skillings_mack
-        said.append(
-            f"With the missing cells allowed for, over all blocks: Skillings-Mack chi2 {statistic:.2f} on "
-            f"{df} degrees "
-            f"of freedom, p {format_p(p)}."
-        )
-    return said
-
-
-def _first(names: Sequence[str]) -> str:
-    """Six of them, and how many more there are."""
-    return "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
-
-
-def _seeds(one: Inference) -> list[str]:
-    plan = one.seed_plan
-    if plan is None:
-        return []
-    methods, seeds = format_score(plan.method_sd), format_score(plan.seed_sd)
-    return [
-        f"Within a block, methods differ by a standard deviation of {methods} and seeds by {seeds} "
-        f"(medians): with {plan.seeds} seeds, two such runs would agree on the order with a correlation of "
-        f"{plan.reliability:.2f}. For 0.9 it takes {_count(plan.seeds_needed)}; to tell the first of a block "
-        f"from the second, {_count(plan.seeds_to_lead)} per method."
-    ]
-
-
-def _count(seeds: int) -> str:
-    return f"{MOST_SEEDS:,} seeds or more" if seeds >= MOST_SEEDS else count(seeds, "seed")
+def _some(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return listed([*names[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])

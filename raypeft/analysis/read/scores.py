@@ -2,8 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -43,6 +43,7 @@ class CellScore:
     num_images: int = 0  # generated images behind each score, of a metric that depends on it; 0: not recorded
     reference: Reference | None = None  # mean over the same runs; None: not recorded
     learned: bool = True  # whether the mean is better than the reference's, where there is one
+    worst: float = math.nan  # what a diverged run counts as: see cell_scores
 
     @property
     def block(self) -> Block:
@@ -55,19 +56,30 @@ class CellScore:
         return len(self.scores)
 
     @property
+    def runs(self) -> tuple[float, ...]:
+        """Scores of all final runs, a diverged one at the worst; empty where nothing says what that is."""
+        return self.scores if math.isnan(self.worst) else (*self.scores, *[self.worst] * self.diverged)
+
+    @property
     def mean(self) -> float:
-        """NaN without scores; exactly rounded, so that equal sets of scores tie in any order."""
-        return statistics.fmean(self.scores) if self.scores else math.nan
+        """Of `runs`, NaN without; exactly rounded, so that equal sets of scores tie in any order."""
+        return statistics.fmean(self.runs) if self.runs else math.nan
+
+    @property
+    def finished(self) -> str:
+        """The mean of the runs that did not diverge, with its spread, as text."""
+        sd = statistics.stdev(self.scores) if self.n > 1 else math.nan
+        return format_score(statistics.fmean(self.scores), sd)
 
     @property
     def sd(self) -> float:
-        """Sample standard deviation over seeds; NaN below two scores, unless one was published."""
-        return statistics.stdev(self.scores) if self.n > 1 else self.stated_sd
+        """Sample standard deviation of `runs`; NaN below two, unless one was published."""
+        return statistics.stdev(self.runs) if len(self.runs) > 1 else self.stated_sd
 
     @property
     def seeds(self) -> int:
         """Runs behind the mean."""
-        return self.stated_seeds or self.n
+        return self.stated_seeds or len(self.runs)
 
     def __str__(self) -> str:
         return format_score(self.mean, self.sd)
@@ -76,8 +88,10 @@ class CellScore:
 def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
     """Every cell that `frame` (load_results' or read_scores') has a row of, sorted.
 
-    Only rows of stage final and status done count. Where the metric depends on the number of generated
-    images (FID), runs of another number are another CellScore of the cell: see comparable().
+    Rows of stage final and status done are scored. A diverged one counts as the worst that the metric
+    allows, or, where it has no such end (FID), as the worst finished run of the block. Where the metric
+    depends on the number of generated images, runs of another number are another CellScore of the cell: see
+    comparable().
     Raises: ConfigError when there are such rows but none has the metric, or when those of one data set
     were scored on features of different networks.
     """
@@ -107,20 +121,20 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
                     stated_seeds=int(_only(own, "stated_seeds", 0)),
                     num_images=int(number),
                     reference=reference,
-                    learned=reference is None or _is_better(own[metric], reference.score, metric),
                 )
             )  # fmt: skip
-    return cells
+    return _counting_diverged(cells, metric)
 
 
-def comparable(cells: Iterable[CellScore]) -> dict[int, list[CellScore]]:
+def comparable(cells: Iterable[CellScore], metric: str) -> dict[int, list[CellScore]]:
     """The cells whose scores may be compared, by the number of images behind them.
 
     One group, 0, for a metric that does not depend on it. A cell without a score stands in every group.
     """
     cells = list(cells)
     numbers = sorted({cell.num_images for cell in cells if cell.n}, reverse=True) or [0]
-    return {number: [cell for cell in cells if cell.num_images == number or not cell.n] for number in numbers}
+    groups = {n: [cell for cell in cells if cell.num_images == n or not cell.n] for n in numbers}
+    return {number: _counting_diverged(own, metric) for number, own in groups.items()}
 
 
 def sample_words(metric: str, num_images: int) -> str:
@@ -164,9 +178,23 @@ def _reference(scored: pd.DataFrame, titles: Mapping[str, str]) -> Reference | N
     return None
 
 
-def _is_better(scores: "pd.Series[float]", reference: float, metric: str) -> bool:
-    mean = statistics.fmean(scores.astype(float))
-    return mean > reference if higher_is_better(metric) else mean < reference
+def _counting_diverged(cells: Sequence[CellScore], metric: str) -> list[CellScore]:
+    """The cells with what their diverged runs count as, and whether they learned."""
+    sign = 1 if higher_is_better(metric) else -1
+    bound = metric_of(metric).bounds[0 if sign > 0 else 1]
+    finished: dict[Block, list[tuple[int, float]]] = {}
+    for cell in cells:
+        finished.setdefault(cell.block, []).extend((cell.num_images, sign * score) for score in cell.scores)
+    found = []
+    for cell in cells:
+        worst = bound
+        if math.isinf(bound):
+            beside = [x for n, x in finished[cell.block] if n == cell.num_images or not cell.n]
+            worst = sign * min(beside, default=math.nan)
+        cell = replace(cell, worst=worst)
+        learned = cell.reference is None or sign * (cell.mean - cell.reference.score) > 0
+        found.append(replace(cell, learned=learned))
+    return found
 
 
 def _num_without_rate(rows: pd.DataFrame) -> int:

@@ -1,11 +1,13 @@
 """What the commands print with --json."""
 
+import itertools
 from dataclasses import asdict
 from typing import Any
 
 from raypeft.analysis.metrics import higher_is_better, is_direction_assumed
-from raypeft.analysis.ranking.inference import Inference, Omnibus
-from raypeft.analysis.ranking.verdict import extent, headline, sentences
+from raypeft.analysis.ranking.classical import Omnibus
+from raypeft.analysis.ranking.inference import Inference
+from raypeft.analysis.ranking.verdict import caveats, extent, headline, part_sentences
 from raypeft.analysis.read.scores import Block
 from raypeft.analysis.report.tables import Table
 from raypeft.analysis.study import Study
@@ -44,6 +46,7 @@ def _ranking(one: Inference) -> dict[str, Any]:
     names, ranks, scores = one.pool.methods, one.pool.ranks(one.ties), one.pool.scores()
     return {
         "models": list(one.pool.models),
+        "is_joint": one.pool.is_joint,
         "datasets": list(one.pool.datasets),
         "num_images": one.pool.num_images or None,
         "intervals_allow_for": list(one.levels),
@@ -61,18 +64,38 @@ def _ranking(one: Inference) -> dict[str, Any]:
             for i, block in enumerate(one.pool.blocks)
         ],
         "missing": [{**_block(block), "method": method} for block, method in one.pool.missing],
-        "diverged": [{**_block(block), "method": method} for block, method in one.pool.diverged],
+        "diverged": [
+            {**_block(cell.block), "method": cell.method, "runs": cell.diverged} for cell in one.pool.diverged
+        ],
+        "left_out": dict(one.pool.left_out),
+        "leader": one.leader.method if one.leaders else None,
+        "is_shown": one.is_shown,
+        "outlook": one.outlook,
+        "margin": one.margin,
         "tests": [_test(test) for test in one.omnibus],
         "skillings_mack": dict(zip(("chi2", "df", "p"), one.skillings_mack, strict=True))
         if one.skillings_mack
         else None,
-        "pairs": [{**asdict(pair), "a": names[pair.a], "b": names[pair.b]} for pair in one.pairs],
-        "probability_of_improvement": {
-            a: dict(zip(names, row, strict=True)) for a, row in zip(names, one.improvement, strict=True)
-        },
-        "detectable_difference": one.detectable,
-        "seeds": one.seed_plan or None,
-        "sentences": [extent(one), *sentences(one)],
+        "pairs": [_pair(one, a, b) for a, b in itertools.combinations(range(len(names)), 2)],
+        "sentences": [extent(one), *part_sentences(one), *caveats(one)],
+    }
+
+
+def _pair(one: Inference, a: int, b: int) -> dict[str, Any]:
+    """In the metric's own direction."""
+    found, sign = one.comparisons, one.pool.sign
+    low, high = sorted(sign * end for end in (found.low[a, b], found.high[a, b]))
+    return {
+        "a": one.pool.methods[a],
+        "b": one.pool.methods[b],
+        "data_sets": int(found.units[a, b]),
+        "difference": sign * found.difference[a, b],
+        "low": low,
+        "high": high,
+        "p": found.p[a, b],
+        "verdict": one.verdict(a, b),
+        "probability_of_improvement": one.improvement[a, b],
+        "p_wilcoxon_holm": one.wilcoxon[a, b],
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from raypeft.analysis.questions.clinical import SPECIFICITY, ByClass, Clinical, Estimate
 from raypeft.analysis.questions.mistakes import Mistake
 from raypeft.analysis.questions.subgroups import SubgroupGap
-from raypeft.analysis.ranking.verdict import format_p
+from raypeft.analysis.ranking.classical_words import format_p
 from raypeft.analysis.read.scores import Block, format_fraction
 from raypeft.analysis.report.figures import Figures
 from raypeft.analysis.report.parts import MOST_PANELS, Part, foldable

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from raypeft.analysis.report.facts import search_objective
 from raypeft.analysis.report.plots.cases import draw_confusion, draw_reliability
 from raypeft.analysis.report.plots.cost import data_cost, draw_cost
+from raypeft.analysis.report.plots.differences import draw_differences
 from raypeft.analysis.report.plots.fraction import FractionPanel, data_fraction, draw_fraction
 from raypeft.analysis.report.plots.ranks import (
-    draw_critical_difference,
     draw_performance_profile,
+    draw_rank_diagram,
     draw_rank_intervals,
 )
 from raypeft.analysis.report.plots.samples import data_samples, draw_samples
@@ -21,6 +22,7 @@ from raypeft.analysis.study import Study
 class Figures:
     """Drawings by section, and the numbers behind Figure 1."""
 
+    differences: list[Drawing] = field(default_factory=list)
     ranks: list[Drawing] = field(default_factory=list)
     profiles: list[Drawing] = field(default_factory=list)
     fractions: list[Drawing] = field(default_factory=list)
@@ -34,8 +36,8 @@ class Figures:
     def all(self) -> list[Drawing]:
         """Every drawing."""
         return [
-            *self.ranks, *self.profiles, *self.fractions, *self.samples, *self.costs, *self.search,
-            *self.reliability, *self.confusion,
+            *self.differences, *self.ranks, *self.profiles, *self.fractions, *self.samples, *self.costs,
+            *self.search, *self.reliability, *self.confusion,
         ]  # fmt: skip
 
 
@@ -44,8 +46,10 @@ def draw_study(study: Study) -> Figures:
     styles = styles_of(map(str, study.frame["method"].unique()))
     figures = Figures()
     for one in study.inferences:
-        figures.ranks.append(draw_rank_intervals(one, styles))
-        figures.ranks.extend(draw_critical_difference(one, test) for test in one.omnibus)
+        if len(one.methods) > 1:
+            figures.differences.append(draw_differences(one, styles))
+            figures.ranks.extend([draw_rank_intervals(one, styles), draw_rank_diagram(one)])
+    for one in study.own_rankings:
         figures.profiles.append(draw_performance_profile(one, styles))
         panels = data_fraction(study.frame, one.pool, one.replicates)
         figures.fraction_panels.extend(panels)

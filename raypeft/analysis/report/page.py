@@ -15,15 +15,12 @@ from raypeft.analysis.published.tables import load_published
 from raypeft.analysis.questions.against import cells_against, ranks_against
 from raypeft.analysis.questions.claims import check_claims
 from raypeft.analysis.questions.comparisons import compare
-from raypeft.analysis.ranking.verdict import (
-    by_fraction,
-    extent,
-    fraction_sentence,
+from raypeft.analysis.ranking.classical_words import (
+    classical_sentences,
     friedman_sentence,
-    headline,
     nemenyi_sentence,
-    sentences,
 )
+from raypeft.analysis.ranking.verdict import caveats, headline, part_sentences
 from raypeft.analysis.read.csv_scores import FIRST
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.read.stores import AnyStore
@@ -106,7 +103,7 @@ def lead(study: Study) -> list[str]:
     said = [headline(study.inferences)]
     for one in study.inferences:
         name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
-        said += [name + text for text in (fraction_sentence(by_fraction(one)), extent(one)) if text]
+        said += [name + text for text in part_sentences(one)]
     unranked = study.frame[study.frame[study.metric].isna()]
     said += [
         f"Other runs are scored by {metric_label(name)} and ranked apart: raypeft rank STORE --metric {name}."
@@ -138,11 +135,24 @@ def _sections(study: Study, figures: Figures, *, against: str | None) -> list[Se
 
 
 def _ranking(study: Study, figures: Figures) -> list[Part]:
-    parts = [Part(table=ranking_table(one), bullets=sentences(one)) for one in study.inferences]
-    parts += [Part(drawings=figures.ranks, note="Bars: 95% intervals. Filled markers: tied with the best.")]
-    pairs = [Part(table=table, fold="All pairs") for one in study.inferences if (table := pair_table(one))]
-    profiles = Part(drawings=figures.profiles, fold="Performance profiles")
-    return [*parts, *pairs, profiles] if study.inferences else []
+    if not study.inferences:
+        return []
+    note = (
+        "Right of 0 is better, left is worse." if higher_is_better(study.metric) else "Left of 0 is better."
+    )
+    return [
+        Part(drawings=figures.differences, note=f"{note} Shaded: as good as equal."),
+        *(Part(table=ranking_table(one), bullets=caveats(one)) for one in study.inferences),
+        Part(drawings=figures.ranks, note="Bars: 95% intervals. Hollow markers: shown not to be the best.",
+             fold="Mean ranks"),
+        *(Part(table=table, fold="All pairs") for one in study.inferences if (table := pair_table(one))),
+        *(
+            Part(bullets=classical_sentences(one), fold="Friedman's and Nemenyi's tests")
+            for one in study.inferences
+            if one.omnibus
+        ),
+        Part(drawings=figures.profiles, fold="Performance profiles"),
+    ]  # fmt: skip
 
 
 def _scores(study: Study) -> list[Part]:
@@ -190,7 +200,7 @@ def _cost(study: Study, figures: Figures) -> list[Part]:
 
 
 def _comparisons(study: Study) -> list[Part]:
-    found = [row for one in study.inferences for row in compare(one.pool, study.predictions)]
+    found = [row for one in study.own_rankings for row in compare(one.pool, study.predictions)]
     if not found:
         return []
     return [Part(lines=[comparison_sentence(found)]), foldable(comparison_table(found))]
@@ -214,8 +224,8 @@ def _claims(study: Study) -> list[Part]:
         return []
     rows = [{"claim": c.claim, "this store": c.verdict, "because": c.because} for c in check_claims([study])]
     notes = [
-        f"Claims of {PAPER.citation}. Supported or contradicted where a 95% interval, or Nemenyi's test over "
-        "data sets, decides; a claim on models or data that this store lacks cannot be told. A verdict on "
+        f"Claims of {PAPER.citation}. Supported or contradicted where a 95% interval decides; "
+        " a claim on models or data that this store lacks cannot be told. A verdict on "
         "one data set says nothing of others."
     ]
     return [Part(table=plain_table("Claims", rows, notes))]

@@ -1,12 +1,14 @@
 """The tables of a report that state how sure things are: rankings, pairs, paired tests."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
 from raypeft.analysis.metrics import direction_words, format_score, metric_label
 from raypeft.analysis.questions.comparisons import Comparison
+from raypeft.analysis.ranking.classical_words import format_p
 from raypeft.analysis.ranking.inference import Inference
-from raypeft.analysis.ranking.verdict import format_p
+from raypeft.analysis.ranking.verdict import extent
 from raypeft.analysis.read.scores import Block, format_fraction
 from raypeft.analysis.report.plots.fraction import FractionPanel
 from raypeft.analysis.report.tables import MISSING, UNLEARNED, Row, Table, plain_table, tie_rule
@@ -15,70 +17,82 @@ from raypeft.analysis.stats.paired import PairedTest
 
 
 def ranking_table(one: Inference) -> Table:
-    """Best mean rank first, with intervals, P(best) and tier."""
-    most = max(m.n_blocks for m in one.methods)
-    rows = [
-        {
-            "method": m.method,
-            "mean rank": _number(m.mean_rank, 2)
-            + ("" if m.n_blocks == most else f" ({m.n_blocks} of {most})"),
-            "95% interval": _interval(m.rank_low, m.rank_high, 1),
-            "P(best)": _number(m.p_best, 2),
-            "tier": str(m.tier or MISSING),
-            f"mean {metric_label(one.pool.metric)}": _score(m.mean_score)
-            + ("" if one.pool.beats_reference(m.method) else f" ({UNLEARNED})"),
-            "its 95% interval": _score_interval(m.score_low, m.score_high),
-            "interquartile mean": _score(m.interquartile_mean),
-        }
-        for m in one.methods
+    """Best mean rank first, with intervals, who may be the best, and the difference from the first."""
+    pool, lead = one.pool, one.pool.methods.index(one.leader.method)
+    most, score = len(pool.blocks), f"mean {metric_label(pool.metric)}"
+    rows = []
+    for m in one.methods:
+        place = pool.methods.index(m.method)
+        ends = (one.comparisons.low[place, lead], one.comparisons.high[place, lead])
+        low, high = sorted(pool.sign * end for end in ends)
+        gap = pool.sign * one.comparisons.difference[place, lead]
+        rows.append(
+            {
+                "method": m.method,
+                "mean rank": _number(m.mean_rank, 2)
+                + ("" if m.n_blocks == most else f" ({m.n_blocks} of {most})"),
+                "95% interval": _interval(m.rank_low, m.rank_high, 1),
+                "the best?": {True: "may be", False: "no", None: MISSING}[m.may_be_best],
+                score: _score(m.mean_score) + ("" if pool.beats_reference(m.method) else f" ({UNLEARNED})"),
+                f"from {one.leader.method}": MISSING if place == lead else _signed(gap),
+                "its 95% interval": MISSING
+                if place == lead or math.isnan(low)
+                else f"{low:+.3f} to {high:+.3f}",
+                "verdict": MISSING if place == lead else one.verdict(place, lead),
+            }
+        )
+    if reference := pool.reference:
+        rows.append(
+            dict.fromkeys(rows[0], MISSING) | {"method": reference.title, score: _score(reference.score)}
+        )
+    return plain_table(f"Ranking: {pool.describe()}", rows, _ranking_notes(one))
+
+
+def _ranking_notes(one: Inference) -> list[str]:
+    num_blocks, metric = len(one.pool.blocks), one.pool.metric
+    where = f"each of {num_blocks} blocks" if num_blocks > 1 else "one block"
+    said = [
+        f"Ranks by {metric_label(metric)} ({direction_words(metric)}) within {where}, 1 is best, "
+        f"{tie_rule(one.ties)}. {extent(one)}"
     ]
-    if reference := one.pool.reference:
-        score = {f"mean {metric_label(one.pool.metric)}": _score(reference.score)}
-        rows.append(dict.fromkeys(rows[0], MISSING) | {"method": reference.title} | score)
-    allowed, num_blocks = ", ".join(one.levels) or "nothing", len(one.pool.blocks)
-    return plain_table(
-        f"Ranking: {one.pool.describe()}",
-        rows,
-        [
-            f"Ranks by {metric_label(one.pool.metric)} ({direction_words(one.pool.metric)}) within "
-            f"{f'each of {num_blocks} blocks' if num_blocks > 1 else 'one block'}, 1 is best, "
-            f"{tie_rule(one.ties)}; intervals and P(best) allow for other {allowed}. Tier 1: tied with the "
-            "best, not shown to be worse "
-            + (
-                "by Nemenyi's critical difference over data sets."
-                if one.units > 1
-                else "by these intervals (Bonferroni over methods); one data set says nothing of others."
-            ),
-        ],
-    )
+    if one.levels:
+        said.append(
+            'The best? "no": shown not to be (95% for the whole list). Intervals of differences hold for all '
+            "pairs at once (95%): a method may be out though no pair alone tells it from the first."
+            + ("" if math.isnan(one.margin) else f" Equivalent: the interval lies within ±{one.margin:g}.")
+        )
+    return said
 
 
 def pair_table(one: Inference) -> Table | None:
-    """Every pair over data sets: difference, effect size, Wilcoxon, Holm; None with one data set."""
-    if not one.pairs:
+    """Every pair: difference, interval, verdict; beside them what Wilcoxon and Holm say. None without any."""
+    if not one.levels or len(one.methods) < 2:
         return None
-    names = one.pool.methods
-    rows = [
-        {
-            "pair": f"{names[p.a]} - {names[p.b]}",
-            "data sets": str(p.n),
-            "difference": _signed(p.difference),
-            "rank-biserial": _signed(p.rank_biserial, 2),
-            "P(improvement)": _number(float(one.improvement[p.a, p.b]), 2),
-            "p": format_p(p.p),
-            "p, Holm": format_p(p.p_holm),
-        }
-        for p in sorted(one.pairs, key=lambda p: (p.p_holm, p.p, -abs(p.difference)))
-    ]
+    names, found, sign = one.pool.methods, one.comparisons, one.pool.sign
+    order = [names.index(m.method) for m in one.methods]
+    rows = []
+    for a, b in itertools.combinations(order, 2):
+        low, high = sorted(sign * end for end in (found.low[a, b], found.high[a, b]))
+        rows.append(
+            {
+                "pair": f"{names[a]} - {names[b]}",
+                "data sets": f"{found.units[a, b]:.0f}",
+                "difference": _signed(sign * found.difference[a, b]),
+                "95% interval": MISSING if math.isnan(low) else f"{low:+.3f} to {high:+.3f}",
+                "the first is": one.verdict(a, b),
+                "p": format_p(found.p[a, b]),
+                "P(improvement)": _number(float(one.improvement[a, b]), 2),
+                "p, Wilcoxon and Holm": format_p(one.wilcoxon[a, b]),
+            }
+        )
     return plain_table(
-        f"Pairs over data sets: {', '.join(one.pool.names)}",
+        f"All pairs: {', '.join(one.pool.names)}",
         rows,
         [
-            "Difference: of means over data sets (blocks of a data set averaged first), higher is better. "
-            "Exact "
-            "two-sided Wilcoxon signed-rank tests, Holm over all pairs. P(improvement): a run of the first "
-            "beats "
-            "one of the second on the same block.",
+            "Difference: of means over data sets, blocks of a data set averaged first. Intervals and p hold "
+            "for all pairs at once (Tukey-Kramer on moderated variances). P(improvement): a run of the first "
+            "beats one of the second on the same block. Wilcoxon: exact signed-rank tests over data sets, to "
+            "compare with other papers.",
         ],
     )
 

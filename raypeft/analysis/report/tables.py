@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from raypeft.analysis.metrics import direction_words, format_score, metric_label
-from raypeft.analysis.ranking.rank import Ties, pools_among, rank_table
+from raypeft.analysis.ranking.pools import pools_among
+from raypeft.analysis.ranking.rank import Ties, rank_table
 from raypeft.analysis.read.scores import (
     CellScore,
     best_of,
@@ -83,7 +84,7 @@ def score_table(
         for dataset, fraction in sorted({(cell.dataset, cell.fraction) for cell in cells})
     }
     parameters = ("trainable", "share") if {"trainable", "total"} <= set(frame.columns) else ()
-    groups = comparable(cells)
+    groups = comparable(cells, metric)
     samples = [words for number in groups if (words := sample_words(metric, number))]
     rows = []
     for number, own in groups.items():
@@ -212,17 +213,16 @@ def _ranks(cells: Sequence[CellScore], metric: str, ties: Ties) -> Iterator[tupl
     """(model, method, mean rank as text) in the order of the table's rows."""
     for model in sorted({cell.model for cell in cells}):
         of_model = [cell for cell in cells if cell.model == model]
-        pools = pools_among(of_model, metric, 0)
-        if not pools:
-            yield from ((model, method, MISSING) for method in sorted({c.method for c in of_model}))
-        for pool in pools:
+        unranked = {cell.method for cell in of_model}
+        for pool in pools_among(of_model, metric, 0):
             for method, mean_rank, n_blocks in rank_table(pool, ties)[["mean_rank", "n_blocks"]].itertuples():
-                text = f"{mean_rank:.2f}{_part(n_blocks, len(pool.blocks))}" if n_blocks else MISSING
-                yield model, str(method), text
+                unranked.discard(str(method))
+                yield model, str(method), f"{mean_rank:.2f}{_part(n_blocks, len(pool.blocks))}"
+        yield from ((model, method, MISSING) for method in sorted(unranked))
 
 
 def _mean_score(own: Sequence[CellScore], num_blocks: int) -> str:
-    means = [cell.mean for cell in own if cell.n]
+    means = [cell.mean for cell in own if cell.runs]
     return format_score(statistics.fmean(means)) + _part(len(means), num_blocks) if means else MISSING
 
 
@@ -236,7 +236,8 @@ def _cell_text(cell: CellScore | None, usual_n: int) -> str:
         return MISSING
     if cell.n == 0:
         return DIVERGED
-    remarks = [f"n={cell.n}"] * (cell.seeds != usual_n) + [f"{cell.diverged} diverged"] * (cell.diverged > 0)
+    remarks = [f"n={cell.seeds}"] * (cell.seeds != usual_n)
+    remarks += [f"{cell.diverged} diverged, the others {cell.finished}"] * (cell.diverged > 0)
     remarks += [UNLEARNED] * (not cell.learned)
     return str(cell) + (f" ({', '.join(remarks)})" if remarks else "")
 
@@ -272,8 +273,8 @@ def _reading_notes(metric: str, usual_n: int, ties: Ties) -> tuple[str, str]:
         f"Mean ± sample standard deviation over {count(usual_n, 'seed')} where no other n is given; "
         f"{direction_words(metric)}; bold: best mean of its model in the column.",
         "Mean score and mean rank: of the row, over the columns of its model. Ranks are within a model, 1 "
-        f"is best, {tie_rule(ties)}. A cell whose runs all diverged ranks last and has no score. "
-        "A mean over some columns only says so: compare it with none.",
+        f"is best, {tie_rule(ties)}. A diverged run counts as the worst score there is. Of a method that "
+        "lacks a column, the rank allows for how the others do there; its mean score does not.",
     )
 
 

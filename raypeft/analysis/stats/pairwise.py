@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.stats
 from scipy.stats import rankdata, trim_mean
 
 Array = np.ndarray
+MOST_EXACT = 50
+"""Differences above which Wilcoxon's p is that of the normal distribution: they differ by less than 0.001."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,14 +36,16 @@ def wilcoxon(differences: Array) -> tuple[float, float]:
     """(matched-pairs rank-biserial correlation, exact two-sided p) of Wilcoxon's signed-rank test.
 
     `differences`: (n,), NaN left out. Zeros are dropped, as Wilcoxon did; equal sizes share their mean
-    rank, and p is exact with them too: it counts all 2^n signs. Without a difference: (0, 1).
-    Effect size: Kerby, Comprehensive Psychology 3 (2014).
+    rank, and p is exact with them too: it counts all 2^n signs, up to MOST_EXACT. Without a difference:
+    (0, 1). Effect size: Kerby, Comprehensive Psychology 3 (2014).
     """
     # printed scores have few digits: 0.94 - 0.93 and 0.91 - 0.90 must tie
     found = np.round(differences[~np.isnan(differences)], 9)
     found = found[found != 0]
     if len(found) == 0:
         return 0.0, 1.0
+    if len(found) > MOST_EXACT:
+        return _rank_biserial(found), float(scipy.stats.wilcoxon(found, method="asymptotic").pvalue)
     ranks = rankdata(np.abs(found))
     doubled = np.round(2 * ranks).astype(int)  # mean ranks are multiples of a half
     for_a, total = int(doubled[found > 0].sum()), int(doubled.sum())
@@ -51,6 +56,11 @@ def wilcoxon(differences: Array) -> tuple[float, float]:
         counts[:rank] /= 2
     tail = min(for_a, total - for_a)
     return (2 * for_a - total) / total, min(1.0, 2 * float(counts[: tail + 1].sum()))
+
+
+def _rank_biserial(differences: Array) -> float:
+    ranks = rankdata(np.abs(differences))
+    return float(ranks @ np.sign(differences) / ranks.sum())
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -86,18 +96,23 @@ def smallest_wilcoxon_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
-def probability_of_improvement(runs_a: Sequence[Array], runs_b: Sequence[Array]) -> float:
-    """P(a run of a beats one of b) on a block drawn at random, ties count half (Agarwal 2021, eq. in 4.3).
+def probability_of_improvement(runs: Sequence[Sequence[Array]]) -> Array:
+    """(methods, methods): P(a run of the row's method beats one of the column's) on a block drawn at random.
 
-    One array of runs' scores per block, higher is better; blocks that lack either are left out.
-    NaN without a block.
+    `runs`: per block, one array of scores per method, higher is better; ties count half (Agarwal 2021, eq.
+    in 4.3). A block that lacks either of two methods is left out; NaN without a block.
     """
-    shares = [
-        float(np.mean((a[:, None] > b[None, :]) + 0.5 * (a[:, None] == b[None, :])))
-        for a, b in zip(runs_a, runs_b, strict=True)
-        if len(a) and len(b)
-    ]
-    return float(np.mean(shares)) if shares else math.nan
+    total, blocks = np.zeros((2, len(runs[0]), len(runs[0])))
+    for own in runs:
+        padded = np.full((len(own), max(map(len, own))), math.nan)
+        for place, scores in enumerate(own):
+            padded[place, : len(scores)] = scores
+        row, column = padded[:, None, :, None], padded[None, :, None, :]
+        known = (~np.isnan(row) & ~np.isnan(column)).sum(axis=(2, 3))
+        wins = ((row > column) + 0.5 * (row == column)).sum(axis=(2, 3))
+        total += wins / np.maximum(known, 1)
+        blocks += known > 0
+    return np.asarray(total / np.where(blocks == 0, math.nan, blocks))
 
 
 def interquartile_mean(scores: Array) -> float:

@@ -5,7 +5,7 @@ import sklearn.metrics
 
 from raypeft.analysis.questions.clinical import by_patient, describe_runs, threshold_at
 from raypeft.analysis.questions.comparisons import compare
-from raypeft.analysis.ranking.rank import pools_of
+from raypeft.analysis.ranking.pools import pools_of
 from raypeft.analysis.read.load import load_results
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
 from raypeft.metrics import score_all

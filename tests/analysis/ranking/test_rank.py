@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypeft.analysis.published.tables import load_published
-from raypeft.analysis.ranking.rank import dataset_ranks, dataset_scores, pools_of, rank_table, rank_within
+from raypeft.analysis.ranking.pools import pools_of
+from raypeft.analysis.ranking.rank import rank_table, rank_within
 from raypeft.analysis.read.load import load_results
 from raypeft.core.errors import ConfigError
 
@@ -77,22 +80,49 @@ def test_ranks_are_those_of_scipy(scores):
         assert np.isnan(with_gap[-1])
 
 
-def test_a_diverged_cell_ranks_last_a_missing_one_not_at_all_and_both_are_stated(
-    write_store, make_row, final_rows
-):
+def test_a_diverged_cell_ranks_last_and_a_missing_one_where_it_is_expected(write_store, make_row, final_rows):
     rows = [
         *final_rows({"full": [0.9], "linear": [0.5], "lora": [0.8], "bias": [0.7]}),
         *final_rows({"full": [0.6], "lora": [0.1]}, fraction=0.1),
         make_row(method="linear", fraction=0.1, status="diverged"),
         make_row(method="bias", fraction=0.1, status="failed", error="x"),
+        *final_rows({"full": [0.5], "linear": [0.1], "lora": [0.4], "bias": [0.3]}, fraction=0.5),
     ]
     (pool,) = pools_of(load_results(write_store(rows)), F1)
     table = rank_table(pool)
-    assert table["vit_nano / digits / 0.1"].dropna().to_dict() == {"full": 1, "lora": 2, "linear": 3}
-    assert table["n_blocks"].to_dict() == {"full": 2, "linear": 2, "lora": 2, "bias": 1}
-    assert pool.diverged == [(("vit_nano", "digits", 0.1), "linear")]
+    assert table["vit_nano / digits / 0.1"].dropna().to_dict() == {"full": 1, "lora": 3, "linear": 4}
+    # bias scores .2 less than full on average of both; expected between full, .6, and lora, .1
+    assert table.loc["bias", "mean_rank"] == pytest.approx((3 + 2 + 3) / 3)
+    assert table["n_blocks"].to_dict() == {"full": 3, "linear": 3, "lora": 3, "bias": 2}
+    assert [(cell.block, cell.method) for cell in pool.diverged] == [(("vit_nano", "digits", 0.1), "linear")]
     assert pool.missing == [(("vit_nano", "digits", 0.1), "bias")]
-    assert table.loc["linear", "mean_score"] == 0.5
+    # F1 cannot be below 0: there the diverged run counts as that
+    assert table.loc["linear", "mean_score"] == pytest.approx((0.5 + 0 + 0.1) / 3)
+
+
+def test_a_diverged_seed_counts_at_the_worst_and_both_means_are_kept(write_store, make_row, final_rows):
+    rows = [
+        *final_rows({"full": [0.6, 0.6, 0.6], "lora": [0.9]}),
+        *(make_row(method="lora", seed=seed, status="diverged") for seed in (1, 2)),
+    ]
+    (pool,) = pools_of(load_results(write_store(rows)), F1)
+    cell = pool.cells[pool.blocks[0], "lora"]
+    assert (cell.mean, cell.finished, cell.seeds) == (pytest.approx(0.3), "0.900", 3)
+    assert rank_table(pool).index.tolist() == ["full", "lora"]
+
+
+def test_a_diverged_run_of_a_metric_without_an_end_counts_as_the_worst_of_its_block(
+    write_store, make_row, final_rows
+):
+    fid = {"test/fid": 40.0, "test/fid_num_images": 100.0}
+    rows = [
+        replace(row, metrics={**fid, "test/fid": value})
+        for method, value in (("full", 40.0), ("bias", 90.0), ("lora", 20.0))
+        for row in final_rows({method: [0.0]}, task="generate")
+    ]
+    rows.append(make_row(method="lora", seed=1, status="diverged", task="generate"))
+    (pool,) = pools_of(load_results(write_store(rows)), "test/fid")
+    assert pool.cells[pool.blocks[0], "lora"].mean == pytest.approx((20 + 90) / 2)
 
 
 def test_ranks_are_taken_on_means_over_seeds(write_store, final_rows):
@@ -100,21 +130,6 @@ def test_ranks_are_taken_on_means_over_seeds(write_store, final_rows):
     rows = final_rows({"full": [0.9, 0.3], "linear": [0.7, 0.7]})
     (pool,) = pools_of(load_results(write_store(rows)), F1)
     assert rank_table(pool)["mean_rank"].to_dict() == {"linear": 1, "full": 2}
-
-
-def test_models_share_a_ranking_when_more_than_half_of_their_methods_are_the_same(write_store, final_rows):
-    vit, cnn = {"full": [0.9], "lora": [0.8], "bitfit": [0.7]}, {"full": [0.9], "bn": [0.8], "bias": [0.7]}
-    rows = [
-        *final_rows(vit),
-        *final_rows({"full": [0.9], "lora": [0.8]}, model="vit_large"),
-        *final_rows(cnn, model="resnet50"),
-    ]
-    pools = pools_of(load_results(write_store(rows)), F1)
-    assert [(pool.models, pool.methods) for pool in pools] == [
-        (("resnet50",), ("bias", "bn", "full")),
-        (("vit_large", "vit_nano"), ("bitfit", "full", "lora")),
-    ]
-    assert pools[1].missing == [(("vit_large", "digits", 1.0), "bitfit")]
 
 
 def test_the_published_tables_are_one_ranking_each():
@@ -130,13 +145,38 @@ def test_a_data_set_is_one_observation_however_many_encoders_saw_it(write_store,
     (pool,) = pools_of(load_results(write_store(rows)), F1)
     assert pool.datasets == ("busi", "digits")
     assert pool.methods == ("full", "linear", "lora")
-    # digits: mean ranks 1.5, 3, 1.5
-    assert dataset_ranks(pool).tolist() == [[3, 2, 1], [1.5, 3, 1.5]]
-    assert dataset_scores(pool) == pytest.approx(np.array([[0.5, 0.6, 0.9], [0.85, 0.1, 0.85]]))
+    # digits: mean ranks 1.5, 3, 1.5; its two blocks count as one data set
+    assert rank_table(pool)["mean_rank"].to_dict() == {"lora": 1.25, "full": 2.25, "linear": 2.5}
+    assert pool.dataset_scores == pytest.approx(np.array([[0.5, 0.6, 0.9], [0.85, 0.1, 0.85]]))
+
+
+def test_a_method_that_lacks_the_hard_block_of_a_data_set_is_not_the_better_for_it(write_store, final_rows):
+    easy, hard = {"full": [0.9], "lora": [0.8]}, {"full": [0.5], "linear": [0.45]}
+    rows = [
+        *final_rows({**easy, "linear": [0.85]}),
+        *final_rows(hard, fraction=0.1),
+        *final_rows({**easy, "linear": [0.85]}, dataset="busi"),
+        *final_rows({**hard, "lora": [0.4]}, dataset="busi", fraction=0.1),
+    ]
+    (pool,) = pools_of(load_results(write_store(rows)), F1)
+    # lora is .1 below full wherever both ran
+    scores = dict(zip(pool.methods, pool.dataset_scores.T, strict=True))
+    assert scores["full"] - scores["lora"] == pytest.approx([0.1, 0.1])
+
+
+def test_d2_comes_before_d10(write_store, final_rows):
+    rows = [row for n in (10, 2, 1) for row in final_rows({"full": [0.9], "lora": [0.8]}, dataset=f"d{n}")]
+    (pool,) = pools_of(load_results(write_store(rows)), F1)
+    assert pool.datasets == ("d1", "d2", "d10")
+    assert "on d1, d2 and d10" in pool.describe()
 
 
 def test_some_of_the_blocks_keep_only_the_methods_that_were_run_there(write_store, final_rows):
-    rows = [*final_rows({"full": [0.9], "lora": [0.8]}), *final_rows({"full": [0.5]}, fraction=0.1)]
+    rows = [
+        *final_rows({"full": [0.9], "lora": [0.8]}),
+        *final_rows({"full": [0.5]}, fraction=0.1),
+        *final_rows({"full": [0.6], "lora": [0.7]}, fraction=0.5),
+    ]
     (pool,) = pools_of(load_results(write_store(rows)), F1)
     part = pool.only(block for block in pool.blocks if block[2] == 0.1)
     assert (part.methods, len(part.blocks)) == (("full",), 1)

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.analysis.ranking.rank import pools_of, rank_table
+from raypeft.analysis.ranking.pools import pools_of
+from raypeft.analysis.ranking.rank import rank_table
 from raypeft.analysis.read.csv_scores import read_scores
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.study import open_study
@@ -50,8 +51,8 @@ def test_a_csv_may_have_seeds_missing_scores_and_a_metric_of_its_own(tmp_path):
     read = read_scores(path, metric="dice")
     (pool,) = pools_of(read.frame, read.metric)
     ranks = rank_table(pool)
-    assert ranks["mean_rank"].dropna().to_dict() == {"b": 1, "a": 2}  # 0.75 against (0.8 + 0.6) / 2
-    assert ranks.loc["c", "n_blocks"] == 0
+    assert ranks["mean_rank"].to_dict() == {"b": 1, "a": 2}  # 0.75 against (0.8 + 0.6) / 2
+    assert pool.left_out == {"c": 0}
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from raypeft.analysis.ranking.rank import pools_of
-from raypeft.analysis.ranking.resample import REPLICATES, replicate_cells
+from raypeft.analysis.ranking.pools import pools_of
+from raypeft.analysis.ranking.resample import REPLICATES, Replicates
 from raypeft.analysis.read.load import load_results
 from raypeft.analysis.read.predictions import PredictionStore, read_predictions
 from raypeft.analysis.read.scores import cell_scores
@@ -63,27 +63,27 @@ def test_scores_of_a_store_follow_from_its_predictions(predicted_store):
 def test_test_cases_are_drawn_again_where_all_runs_have_predictions(predicted_store):
     store = predicted_store({"full": 2.0, "linear": 1.0})
     (pool,) = pools_of(load_results(store), F1)
-    found = replicate_cells(pool, PredictionStore(Store(store)))
-    assert found.levels == ("seeds", "test cases")
+    found = Replicates(pool, PredictionStore(Store(store)))
+    assert found.levels("digits") == ("seeds", "test cases")
     block = pool.blocks[0]
-    assert found.means[block, "full"].shape == (REPLICATES,)
-    only_seeds = replicate_cells(pool, PredictionStore())
-    assert only_seeds.levels == ("seeds",)
-    middle = [
-        np.subtract(*np.quantile(one.means[block, "linear"], [0.75, 0.25])) for one in (found, only_seeds)
-    ]
+    assert found.of(block, "full").shape == (REPLICATES,)
+    assert found.under_cases(block, "full").std() < found.of(block, "full").std()
+    only_seeds = Replicates(pool, PredictionStore())
+    assert only_seeds.levels("digits") == ("seeds",)
+    assert only_seeds.under_cases(block, "full") is None
+    middle = [np.subtract(*np.quantile(one.of(block, "linear"), [0.75, 0.25])) for one in (found, only_seeds)]
     assert middle[0] > middle[1]
     # with one file gone they cannot be
     next((store / "predictions").iterdir()).unlink()
-    assert replicate_cells(pool, PredictionStore(Store(store))).levels == ("seeds",)
+    assert Replicates(pool, PredictionStore(Store(store))).levels("digits") == ("seeds",)
 
 
 def test_the_same_seed_gives_the_same_replicates_whatever_else_is_in_the_store(predicted_store):
     store = predicted_store({"full": 2.0, "linear": 1.0})
     (pool,) = pools_of(load_results(store), F1)
-    one, other = (replicate_cells(pool, PredictionStore(Store(store))) for _ in range(2))
-    for key, means in one.means.items():
-        assert means.tolist() == other.means[key].tolist()
+    one, other = (Replicates(pool, PredictionStore(Store(store))) for _ in range(2))
+    for key in pool.cells:
+        assert one.of(*key).tolist() == other.of(*key).tolist()
 
 
 def test_a_published_mean_is_redrawn_from_its_standard_error():
@@ -91,8 +91,8 @@ def test_a_published_mean_is_redrawn_from_its_standard_error():
 
     table = load_published()[0]
     (pool,) = pools_of(table.frame, table.metric)
-    found = replicate_cells(pool, PredictionStore())
-    drawn = found.means[("resnet50", "breastus", 1.0), "full"]  # .72 ± 1.1 points over three seeds
+    found = Replicates(pool, PredictionStore())
+    drawn = found.of(("resnet50", "breastus", 1.0), "full")  # .72 ± 1.1 points over three seeds
     assert np.median(drawn) == pytest.approx(0.72, abs=0.001)
     # quartiles of Student's t at 2 degrees of freedom: ± 0.8165
     quartile = 0.8165 * 0.011 / np.sqrt(3)

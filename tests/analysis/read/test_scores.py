@@ -27,8 +27,9 @@ def test_only_finished_final_runs_count(write_store, make_row):
     ]
     (cell,) = cell_scores(load_results(write_store(rows)), F1)
     assert (cell.scores, cell.diverged) == ((0.5,), 1)
-    assert math.isnan(cell.sd)
-    assert str(cell) == "0.500"
+    # the diverged run counts as F1 0: mean .25, sd .5 / sqrt(2)
+    assert str(cell) == "0.250 ± 0.354"
+    assert cell.finished == "0.500"
 
 
 def test_the_same_scores_in_another_order_tie_exactly(write_store, final_rows):

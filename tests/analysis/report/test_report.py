@@ -165,8 +165,8 @@ def test_the_page_states_what_rank_prints(predicted_store, tmp_path, cli):
         assert cells[:4] == [
             f"{method['mean_rank']:.2f}",
             f"{method['rank_low']:.1f} to {method['rank_high']:.1f}",
-            f"{method['p_best']:.2f}",
-            f"{method['tier']}",
+            "may be" if method["may_be_best"] else "no",
+            f"{method['mean_score']:.3f}",
         ]
     assert json.loads(out)["headline"] in html.unescape(page)
 
@@ -273,5 +273,5 @@ def test_an_export_holds_every_table_in_four_forms_and_every_figure_in_two(predi
     assert len(pictures) == page.count("<svg")
     assert all({f"{stem}.png", f"{stem}.svg"} <= names for stem in pictures)
     assert all({f"{stem}.{e}" for e in ("csv", "md", "tex", "html")} <= names for stem in stems - pictures)
-    assert (folder / "ranking_1.csv").read_text().startswith("method,mean rank,95% interval,P(best),tier")
+    assert (folder / "ranking_2.csv").read_text().startswith("method,mean rank,95% interval,the best?,")
     assert (folder / next(iter(pictures))).with_suffix(".png").read_bytes().startswith(b"\x89PNG")

@@ -84,9 +84,9 @@ def test_missing_diverged_and_short_cells_say_so(write_store, make_row, final_ro
     texts = as_dicts(table_of(write_store(rows)))
     assert texts["lora"]["digits 100%"] == "diverged"
     assert texts["linear"]["digits 100%"] == "—"
-    assert texts["bitfit"]["digits 100%"] == "0.750 ± 0.071 (n=2, 1 diverged)"
-    # full .86, bitfit .75, then lora, which diverged; linear has no final run
-    assert (texts["lora"]["mean rank"], texts["lora"]["mean score"]) == ("3.00", "—")
+    assert texts["bitfit"]["digits 100%"] == "0.500 ± 0.436 (1 diverged, the others 0.750 ± 0.071)"
+    # full .86, bitfit (.7 + .8 + 0) / 3, then lora, which diverged; linear has no final run
+    assert (texts["lora"]["mean rank"], texts["lora"]["mean score"]) == ("3.00", "0.000")
     assert (texts["linear"]["mean rank"], texts["linear"]["mean score"]) == ("—", "—")
 
 
@@ -97,9 +97,10 @@ def test_a_mean_over_some_columns_only_says_so(write_store, make_row, final_rows
     ]
     rows.append(make_row(method="lora", fraction=0.1, status="diverged"))
     texts = as_dicts(table_of(write_store(rows)))
-    assert texts["lora"]["mean score"] == "0.800 (1 of 2)"
+    assert texts["lora"]["mean score"] == "0.400"  # .8 and, diverged, 0
     assert texts["lora"]["mean rank"] == "2.00"  # second and last of two, both times
-    assert texts["linear"]["mean rank"] == "3.00 (1 of 2)"
+    # on one column of two: not ranked
+    assert (texts["linear"]["mean rank"], texts["linear"]["mean score"]) == ("—", "0.100 (1 of 2)")
 
 
 def test_runs_are_counted_by_how_they_ended(write_store, make_row):

@@ -6,7 +6,8 @@ import scikit_posthocs
 import scipy.stats
 
 from raypeft.analysis.published.tables import load_published
-from raypeft.analysis.ranking.rank import dataset_ranks, pools_of
+from raypeft.analysis.ranking.classical import omnibus_tests
+from raypeft.analysis.ranking.pools import pools_of
 from raypeft.analysis.stats.friedman import cliques, friedman, nemenyi, skillings_mack
 from raypeft.core.errors import ConfigError
 
@@ -47,12 +48,10 @@ def test_the_published_tables_give_the_known_statistics(number, chi2, p, critica
 
 
 def test_with_data_sets_as_units_table_3_has_five_of_them():
-    ranks = dataset_ranks(published(3))
-    assert ranks.shape == (5, 8)
+    over_datasets, over_blocks = omnibus_tests(published(3))
+    assert (over_datasets.friedman.n_blocks, over_blocks.friedman.n_blocks) == (5, 15)
     # q_0.05 of 8 methods is 3.031 (Demsar 2006, table 5): 3.031 sqrt(8 * 9 / (6 * 5)) = 4.696
-    assert nemenyi(ranks.mean(axis=0), 5).critical_difference == pytest.approx(
-        3.031 * np.sqrt(72 / 30), abs=1e-3
-    )
+    assert over_datasets.nemenyi.critical_difference == pytest.approx(3.031 * np.sqrt(72 / 30), abs=1e-3)
 
 
 def test_demsar_s_example_gives_his_figures():

@@ -67,11 +67,22 @@ def test_every_pair_is_compared_once_in_units_of_the_score():
 def test_the_probability_of_improvement_is_mann_and_whitney_s_share():
     a, b = np.array([0.9, 0.7, 0.6]), np.array([0.8, 0.6])
     # of six pairs: .9 beats both, .7 beats .6, .6 ties with .6: 3.5
-    assert probability_of_improvement([a], [b]) == pytest.approx(3.5 / 6)
+    found = probability_of_improvement([[a, b]])
+    assert found[0, 1] == pytest.approx(3.5 / 6)
+    assert found[1, 0] == pytest.approx(2.5 / 6)
     u = scipy.stats.mannwhitneyu(a, b).statistic
-    assert probability_of_improvement([a], [b]) == pytest.approx(u / 6)
-    assert probability_of_improvement([a, b], [b, a]) == pytest.approx(0.5)
-    assert np.isnan(probability_of_improvement([a], [np.array([])]))
+    assert found[0, 1] == pytest.approx(u / 6)
+    assert probability_of_improvement([[a, b], [b, a]])[0, 1] == pytest.approx(0.5)
+    assert np.isnan(probability_of_improvement([[a, np.array([])]])[0, 1])
+
+
+def test_above_fifty_differences_the_normal_distribution_takes_over_without_a_jump():
+    differences = np.random.default_rng(0).normal(0.2, 1, size=51)
+    few, many = wilcoxon(differences[:50]), wilcoxon(differences)
+    assert few[1] == pytest.approx(scipy.stats.wilcoxon(differences[:50], method="exact").pvalue)
+    assert many[1] == pytest.approx(scipy.stats.wilcoxon(differences, method="exact").pvalue, abs=2e-3)
+    ranks = scipy.stats.rankdata(np.abs(differences))
+    assert many[0] == pytest.approx((ranks @ np.sign(differences)) / ranks.sum())
 
 
 def test_the_interquartile_mean_is_the_mean_of_the_middle_half():

@@ -39,13 +39,11 @@ _PLACES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One method: its cost, and its mean score with the ends of its interval (NaN where not known)."""
+    """One method: its cost, and its mean score."""
 
     method: str
     cost: float
     score: float
-    low: float
-    high: float
     is_on_front: bool  # no other method is at least as good and cheaper, or better and no dearer
 
 
@@ -68,12 +66,10 @@ class Panel:
 def data_cost(frame: pd.DataFrame, one: Inference) -> list[Panel]:
     """A panel per cost that the finished final runs have; `frame`: load_results'.
 
-    A method's cost is the mean over blocks of the median over seeds, on blocks that all its rivals with a
-    full set of ranks have too.
+    A method's cost is the mean over blocks of the median over seeds; only methods that ran on all blocks.
     """
     finals = frame[(frame["stage"] == "final") & (frame["status"] == "done")]
-    most = max(m.n_blocks for m in one.methods)
-    ranked = [m for m in one.methods if m.n_blocks == most and not np.isnan(m.mean_score)]
+    ranked = [m for m in one.methods if m.n_blocks == len(one.pool.blocks)]
     panels = []
     for cost, (_, unit) in COSTS.items():
         if cost not in finals:
@@ -91,7 +87,7 @@ def data_cost(frame: pd.DataFrame, one: Inference) -> list[Panel]:
 
 
 def draw_cost(panels: Sequence[Panel], one: Inference, styles: Mapping[str, Style]) -> list[Drawing]:
-    """One figure per panel: markers, intervals over data sets or seeds, the front as a line."""
+    """One figure per panel: markers, and the front as a line."""
     with matplotlib.rc_context(RC):
         return [
             Drawing(
@@ -118,8 +114,7 @@ def _points(one: Inference, costs: Mapping[str, float]) -> tuple[Point, ...]:
     front = pareto_front([costs[m.method] for m in known], [one.pool.sign * m.mean_score for m in known])
     points = [
         Point(
-            method=m.method, cost=costs[m.method], score=m.mean_score, low=m.score_low, high=m.score_high,
-            is_on_front=on,
+            method=m.method, cost=costs[m.method], score=m.mean_score, is_on_front=on,
         )
         for m, on in zip(known, front, strict=True)
     ]  # fmt: skip

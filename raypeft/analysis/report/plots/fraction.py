@@ -81,9 +81,10 @@ def data_fraction(frame: pd.DataFrame, pool: Pool, replicates: Replicates) -> li
             continue
         lines, draws = [], {}
         for method in pool.methods:
-            known = [f for f in fractions if ((model, dataset, f), method) in replicates.means]
+            found = {f: replicates.of((model, dataset, f), method) for f in fractions}
+            known = [f for f in fractions if found[f] is not None]
             if known:
-                drawn = np.stack([replicates.means[(model, dataset, f), method] for f in known])
+                drawn = np.stack([draw for draw in found.values() if draw is not None])
                 means = np.array([pool.cells[(model, dataset, f), method].mean for f in known])
                 low, high = np.quantile(drawn, [TAIL, 1 - TAIL], axis=1)
                 lines.append(Line(method=method, fractions=np.array(known), means=means, low=low, high=high))

@@ -5,8 +5,8 @@ import matplotlib
 import pytest
 
 from raypeft.analysis.ranking.inference import infer
-from raypeft.analysis.ranking.rank import pools_of
-from raypeft.analysis.ranking.resample import replicate_cells
+from raypeft.analysis.ranking.pools import pools_of
+from raypeft.analysis.ranking.resample import Replicates
 from raypeft.analysis.read.load import load_results
 from raypeft.analysis.read.predictions import PredictionStore
 from raypeft.analysis.report.plots.cost import data_cost, draw_cost, pareto_front
@@ -22,7 +22,7 @@ def drawn(write_store, final_rows):
 
     def build(rows=None, name="store"):
         frame = load_results(write_store(rows or final_rows(SCORES), name=name))
-        one = infer(pool := pools_of(frame, F1)[0], replicate_cells(pool, PredictionStore()))
+        one = infer(pool := pools_of(frame, F1)[0], Replicates(pool, PredictionStore()))
         panels = data_cost(frame, one)
         return panels, draw_cost(panels, one, styles_of(frame["method"]))
 

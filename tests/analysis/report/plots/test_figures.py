@@ -3,14 +3,15 @@ import pytest
 
 from raypeft.analysis.published.tables import load_published
 from raypeft.analysis.ranking.inference import infer
-from raypeft.analysis.ranking.rank import pools_of
-from raypeft.analysis.ranking.resample import replicate_cells
+from raypeft.analysis.ranking.pools import pools_of
+from raypeft.analysis.ranking.resample import Replicates
 from raypeft.analysis.read.load import load_results
 from raypeft.analysis.read.predictions import PredictionStore
+from raypeft.analysis.report.plots.differences import draw_differences
 from raypeft.analysis.report.plots.fraction import crossing, data_fraction, draw_fraction
 from raypeft.analysis.report.plots.ranks import (
-    draw_critical_difference,
     draw_performance_profile,
+    draw_rank_diagram,
     draw_rank_intervals,
 )
 from raypeft.analysis.report.plots.search import data_search, draw_search
@@ -38,7 +39,7 @@ def test_the_crossover_has_an_interval_and_its_number_of_images(write_store, fin
     ]
     frame = load_results(write_store(rows))
     (pool,) = pools_of(frame, F1)
-    (panel,) = data_fraction(frame, pool, replicate_cells(pool, NONE))
+    (panel,) = data_fraction(frame, pool, Replicates(pool, NONE))
     (crossover,) = panel.crossovers
     # gain +.2 at 1%, -.2 at 100%: half way, 10%
     assert crossover.fraction == pytest.approx(0.1)
@@ -54,21 +55,24 @@ def test_the_crossover_has_an_interval_and_its_number_of_images(write_store, fin
 def test_one_fraction_is_no_curve(write_store, final_rows):
     frame = load_results(write_store(final_rows({"full": [0.5], "linear": [0.6]})))
     (pool,) = pools_of(frame, F1)
-    assert data_fraction(frame, pool, replicate_cells(pool, NONE)) == []
+    assert data_fraction(frame, pool, Replicates(pool, NONE)) == []
 
 
-def test_the_critical_difference_diagram_of_table_3_names_ranks_and_groups():
+def test_the_diagram_of_table_3_names_ranks_and_groups_and_the_figure_of_differences_its_verdicts():
     table = next(table for table in load_published() if table.number == 3)
     (pool,) = pools_of(table.frame, table.metric)
-    one = infer(pool, replicate_cells(pool, NONE))
-    drawing = draw_critical_difference(one, one.over("block"))
-    assert "Critical difference 2.71" in drawing.words
-    # lora's group: all but adaptformer and linear
-    assert "Not separated: lora, ssf, full, attention, bitfit, layernorm;" in drawing.words
+    one = infer(pool, Replicates(pool, NONE))
+    drawing = draw_rank_diagram(one)
+    # five data sets tell no pair apart: one bar over all
+    assert drawing.words.endswith(
+        "Not told apart: lora, ssf, full, attention, bitfit, layernorm, adaptformer, linear."
+    )
     svg = to_svg(drawing.figure, prefix="c-")
     assert "lora 2.40" in svg
     assert "linear 6.73" in svg
     styles = styles_of(pool.methods)
+    # by hand: the means of lora and full over the 15 cells of the printed table, .855 and .815
+    assert "lora +0.040 (undecided)" in draw_differences(one, styles).words
     assert "lora 2.40 (1." in draw_rank_intervals(one, styles).words
     assert "Median run: " in draw_performance_profile(one, styles).words
 

@@ -1,0 +1,247 @@
+"""What a ranking says in words, and that its sentences, marks and pairs never contradict each other."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raypeft.analysis.ranking.inference import infer
+from raypeft.analysis.ranking.parts import parts_by, turned
+from raypeft.analysis.ranking.pools import pools_among
+from raypeft.analysis.ranking.resample import Replicates
+from raypeft.analysis.ranking.verdict import (
+    answer,
+    caveats,
+    certainty,
+    extent,
+    headline,
+    outlook,
+    part_sentences,
+)
+from raypeft.analysis.read.predictions import PredictionStore
+from raypeft.analysis.read.scores import CellScore
+from raypeft.analysis.study import open_study
+
+NONE = PredictionStore()
+
+
+def cell(method, *scores, dataset="d0", model="vit", fraction=1.0, diverged=0):
+    return CellScore(
+        model=model, dataset=dataset, fraction=fraction, method=method, scores=scores, diverged=diverged,
+        worst=0.0,
+    )  # fmt: skip
+
+
+def inferences(cells, metric="f1_macro"):
+    return [infer(pool, Replicates(pool, NONE)) for pool in pools_among(cells, metric, 0)]
+
+
+def over(scores, **more):
+    """Cells of {method: [score on d0, on d1, ...]}, one run each."""
+    return [
+        cell(method, float(score), dataset=f"d{place}", **more)
+        for method, own in scores.items()
+        for place, score in enumerate(own)
+    ]
+
+
+BASE = np.linspace(0.6, 0.8, 12)
+WOBBLE = 0.01 * np.array([1, -1, 2, 0, -2, 1, 0, -1, 1, 1, -1, -1])
+
+
+def test_twelve_wins_of_twelve_are_shown_with_their_size():
+    (one,) = inferences(over({"lora": BASE + 0.08, "full": BASE + WOBBLE, "ssf": BASE - WOBBLE}))
+    said = headline([one])
+    assert said.startswith(
+        "On vit on 12 data sets, lora ranks first of 3 methods: mean rank 1.00 (95% interval 1.0 to"
+    )
+    assert "best mean on 12 of 12 data sets, macro F1 0.780, +0.080 against full (" in said
+    assert said.endswith(": better). It is shown to be the best of them (95%).")
+
+
+def test_what_is_not_settled_is_named_with_what_would_settle_it():
+    (one,) = inferences(over({"lora": BASE + 0.004, "full": BASE + WOBBLE, "linear": BASE - 0.2}))
+    said = headline([one])
+    assert "It is not yet told apart from full (95%); the other one is shown not to be the best." in said
+    assert " more data sets like these would tell lora from full; more seeds alone would not." in said
+
+
+def test_three_data_sets_leave_a_candidate_but_show_nothing():
+    (one,) = inferences(over({"lora": BASE[:3] + 0.2, "full": BASE[:3] + WOBBLE[:3], "ssf": BASE[:3]}))
+    assert certainty(one) == (
+        "It is the only candidate left for the best (95%), but 3 data sets are too few to call that shown."
+    )
+    assert outlook(one) == "2 more data sets would settle it."
+
+
+def test_one_run_on_one_data_set_says_how_little_that_is():
+    (one,) = inferences(over({"lora": [0.9], "full": [0.8]}))
+    assert certainty(one) == "How surely is not known: neither data sets nor seeds repeat."
+    assert outlook(one) == "Other data sets would settle it: 5 in all, at least."
+    assert extent(one).endswith("One run each on one data set: no interval can be given.")
+
+
+def test_one_data_set_speaks_for_itself_alone():
+    runs = {"lora": (0.90, 0.91, 0.92), "full": (0.80, 0.81, 0.82), "ssf": (0.70, 0.71, 0.72)}
+    (one,) = inferences([cell(method, *scores) for method, scores in runs.items()])
+    assert certainty(one) == (
+        "On these images it is the only candidate for the best (95%). One data set says nothing of others."
+    )
+    assert "Intervals allow for other seeds." in extent(one)
+
+
+def test_first_by_rank_is_not_first_by_mean_and_the_answer_says_so():
+    """full and lora are first and last of four in turn: mean rank 2.5. linear is always second."""
+    high, low = np.tile([0.1, -0.1], 6), np.tile([-0.1, 0.1], 6)
+    (one,) = inferences(
+        over({"full": BASE + high, "lora": BASE + low + 0.001, "linear": BASE - 0.005, "ssf": BASE - 0.02})
+    )
+    said = answer(one)
+    assert "linear ranks first of 4 methods: mean rank 2.00" in said
+    assert "best mean on 0 of 12 data sets (lora on 6 and full on 6)" in said
+    assert said.endswith("By mean score lora comes first (0.701).")
+
+
+def test_a_higher_mean_of_another_is_told():
+    wins = np.where(np.arange(12) < 10, 0.001, -0.3)
+    (one,) = inferences(over({"lora": BASE + wins, "full": BASE, "ssf": BASE - 0.2}))
+    assert "lora ranks first" in answer(one)
+    assert answer(one).endswith("By mean score full comes first (0.700).")
+
+
+def test_groups_that_never_met_are_not_compared():
+    cells = over({"full": BASE[:3], "lora": BASE[:3] - 0.01})
+    cells += [
+        cell(method, 0.8 - 0.1 * (method == "linear"), dataset=f"e{place}")
+        for method in ("ssf", "linear")
+        for place in range(3)
+    ]
+    said = headline(inferences(cells))
+    assert said.startswith(
+        "These methods have no data in common, and are compared within their groups only: full and lora; "
+        "linear and ssf."
+    )
+    assert "ranks first" not in said
+
+
+def test_where_the_order_turns_with_the_model_the_page_says_so():
+    cells = over({"lora": BASE + 0.1, "full": BASE + WOBBLE}, model="vit_large")
+    cells += over({"lora": BASE - 0.05, "full": BASE + WOBBLE}, model="vit_base")
+    (one,) = inferences(cells)
+    assert part_sentences(one) == [
+        "First by model: vit_base full; vit_large lora.",
+        "The order turns with the model: lora is shown not to be the best on vit_base (95% over all of "
+        "them).",
+    ]
+    assert turned(one, parts_by(one, "model")) == ["vit_base"]
+
+
+def test_each_share_of_the_data_has_its_own_answer(write_store, final_rows):
+    rows = [
+        *final_rows({"full": [0.9, 0.91], "lora": [0.5, 0.51]}),
+        *final_rows({"full": [0.3, 0.31], "lora": [0.5, 0.51]}, fraction=0.1),
+    ]
+    (study,) = open_study(write_store(rows))
+    (one,) = study.inferences
+    parts = parts_by(one, "share of the training data")
+    assert [(name, part.leader.method) for name, part in parts] == [("10%", "lora"), ("100%", "full")]
+    assert part_sentences(one)[0] == "First by share of the training data: 10% lora; 100% full."
+
+
+def test_one_share_on_one_data_set_and_another_on_another_are_no_two_shares(write_store, final_rows):
+    rows = [
+        *final_rows({"full": [0.9, 0.91], "lora": [0.5, 0.51]}, dataset="busi"),
+        *final_rows({"full": [0.3, 0.31], "lora": [0.5, 0.51]}, fraction=0.1),
+    ]
+    (study,) = open_study(write_store(rows))
+    assert parts_by(study.inferences[0], "share of the training data") == []
+
+
+def test_equal_mean_ranks_share_the_first_place(write_store, final_rows):
+    rows = [
+        *final_rows({"full": [0.9, 0.8], "lora": [0.7, 0.6], "linear": [0.1, 0.2]}),
+        *final_rows({"full": [0.3, 0.4], "lora": [0.5, 0.6], "linear": [0.1, 0.2]}, fraction=0.1),
+    ]
+    (study,) = open_study(write_store(rows))
+    (one,) = study.inferences
+    assert [m.method for m in one.leaders] == ["full", "lora"]
+    assert "full and lora rank first together of 3 methods: mean rank 1.50, macro F1 0.600." in answer(one)
+
+
+def test_missing_thin_and_diverged_cells_are_stated(write_store, final_rows, make_row):
+    rows = [
+        *final_rows({"full": [0.9, 0.9], "lora": [0.8, 0.8], "linear": [0.7, 0.7]}),
+        *final_rows({"full": [0.9, 0.9], "linear": [0.7]}, dataset="busi"),
+        make_row(method="lora", dataset="busi", status="diverged"),
+        *final_rows({"full": [0.9, 0.9], "lora": [0.8, 0.8]}, dataset="ham10000"),
+    ]
+    (study,) = open_study(write_store(rows))
+    assert caveats(study.inferences[0]) == [
+        "Diverged runs count as the worst score there is: lora in 1 of 5, mean of the others 0.800.",
+        "1 cell without a finished run stand where the others lead one to expect: linear on vit_nano / "
+        "ham10000 / 1.0.",
+        "1 cell with fewer final runs than others: linear on vit_nano / busi / 1 (n=1).",
+    ]
+
+
+def test_a_method_that_diverged_in_most_of_its_runs_does_not_lead():
+    cells = [cell("full", 0.7, 0.7, 0.7, dataset=f"d{place}") for place in range(6)]
+    cells += [cell("lora", 0.9, dataset=f"d{place}", diverged=2) for place in range(6)]
+    (one,) = inferences(cells)
+    assert one.leader.method == "full"
+    assert "lora in 12 of 18, mean of the others 0.900" in caveats(one)[0]
+
+
+def test_a_single_method_has_nothing_to_be_compared_with(write_store, final_rows):
+    (study,) = open_study(write_store(final_rows({"full": [0.9, 0.8]})))
+    assert headline(study.inferences) == "On vit_nano on digits, only full was run (macro F1 0.850)."
+    assert headline([]) == ""
+
+
+def test_a_metric_that_raypeft_does_not_know_says_which_way_it_took(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("model,dataset,method,rmse\nm,a,full,0.3\nm,a,lora,0.5\n")
+    (study,) = open_study(path, metric="rmse")
+    assert "higher is better (assumed" in headline(study.inferences)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(0, 100_000),
+    st.integers(2, 6),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 0.1, 0.4]),
+    st.sampled_from([0.0, 0.03, 0.3]),
+)
+def test_headline_marks_and_pairs_never_contradict_each_other(seed, methods, datasets, runs, missing, spread):
+    rng = np.random.default_rng(seed)
+    means = rng.uniform(0.3, 0.7, size=(datasets, 1)) + spread * rng.random(methods)
+    cells = [
+        cell(f"m{j}", *np.clip(means[i, j] + rng.normal(0, 0.03, size=runs), 0, 1), dataset=f"d{i}")
+        for i in range(datasets)
+        for j in range(methods)
+        if rng.random() >= missing
+    ]
+    for one in inferences(cells):
+        said = f"{certainty(one)} {outlook(one)}"
+        lead, others = one.leader.method, [m.method for m in one.methods if m is not one.leader]
+        if "shown to be the best" in said:
+            assert all(one.is_better(lead, other) for other in others)
+            assert one.candidates == (lead,)
+            assert one.units >= 5
+        if "only candidate" in said:
+            assert one.candidates == (lead,)
+        if "not yet told apart from" in said:
+            assert lead in one.candidates
+            assert len(one.candidates) > 1
+            assert not any(one.is_better(name, lead) for name in others)
+        for name in others:
+            place, first = one.pool.methods.index(name), one.pool.methods.index(lead)
+            if one.verdict(first, place).startswith("better"):
+                assert name not in one.candidates
+            if one.verdict(place, first).startswith("better"):
+                assert lead not in one.candidates
+                assert "shown not to be the best" in said
+        for m in one.methods:
+            if not np.isnan(m.rank_low):
+                assert 1 <= m.rank_low <= m.mean_rank <= m.rank_high <= len(one.methods)
