@@ -226,7 +226,8 @@ def fingerprint(picture: Picture) -> Fingerprint:
 @functools.cache
 def _waves(side: int) -> np.ndarray:  # (PHASH_SIDE, side)
     """The lowest rows of the DCT-II's matrix; SciPy takes half a second to import, for the same bits."""
-    return np.cos(np.pi / (2 * side) * np.outer(np.arange(PHASH_SIDE), 2 * np.arange(side) + 1))
+    waves: np.ndarray = np.cos(np.pi / (2 * side) * np.outer(np.arange(PHASH_SIDE), 2 * np.arange(side) + 1))
+    return waves
 
 
 def _lack(histogram: np.ndarray) -> str:
