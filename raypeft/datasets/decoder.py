@@ -77,14 +77,15 @@ def decode_into(
 
 
 def _decode(crew: "_Crew", display: Display | None) -> tuple[list[Fingerprint | str], Display]:
-    crew.ask(range(len(crew.paths)))
-    large = {index for index, one in enumerate(crew.replies) if one is None}
-    crew.ask(large, is_alone=True)
-    deep = {index: one for index, one in enumerate(crew.replies) if isinstance(one, Survey)}
-    display = Display.of(list(deep.values())) if display is None else display
-    choices = {index: display.choice(one) for index, one in deep.items()}
-    crew.ask([index for index in deep if index not in large], choices=choices)
-    crew.ask([index for index in deep if index in large], choices=choices, is_alone=True)
+    with contextlib.closing(crew):
+        crew.ask(range(len(crew.paths)))
+        large = {index for index, one in enumerate(crew.replies) if one is None}
+        crew.ask(large, is_alone=True)
+        deep = {index: one for index, one in enumerate(crew.replies) if isinstance(one, Survey)}
+        display = Display.of(list(deep.values())) if display is None else display
+        choices = {index: display.choice(one) for index, one in deep.items()}
+        crew.ask([index for index in deep if index not in large], choices=choices)
+        crew.ask([index for index in deep if index in large], choices=choices, is_alone=True)
     found = [
         one if isinstance(one, Fingerprint | str) else f"{path}: it changed while it was read"
         for path, one in zip(crew.paths, crew.replies, strict=True)
@@ -105,6 +106,7 @@ class _Crew:
         self.replies: list[Reply] = [None] * len(paths)
         self.paths, self._arguments, self._watch = paths, arguments, watch
         self._timeout_seconds = timeout_seconds
+        self._decoders: list[_Decoder] = []
         self._lock, self._num_done = threading.Lock(), 0
         self._errors: list[Exception] = []  # of the threads: none of an image, which is a reply
 
@@ -118,9 +120,11 @@ class _Crew:
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in indices:
             waiting.put(index)
-        timeout = LARGE_TIMEOUT_SECONDS if is_alone else self._timeout_seconds
+        if is_alone and waiting.qsize():
+            self.close()  # what small images left of their memory is for the large one
         num = min(1 if is_alone else usable_cores(), waiting.qsize())
-        decoders = [_Decoder(self._arguments, timeout) for _ in range(num)]
+        self._decoders += [_Decoder(self._arguments) for _ in range(num - len(self._decoders))]
+        decoders = self._decoders[:num]
         threads = [
             threading.Thread(target=self._work, args=(decoder, waiting, choices or {}, is_alone))
             for decoder in decoders
@@ -140,6 +144,11 @@ class _Crew:
                 decoder.kill()
             raise
 
+    def close(self) -> None:
+        """End the decoders; another one is started where more is asked."""
+        for decoder in self._decoders:
+            decoder.stop()
+
     def _work(
         self,
         decoder: "_Decoder",
@@ -147,10 +156,11 @@ class _Crew:
         choices: Mapping[int, Choice],
         is_alone: bool,
     ) -> None:
+        timeout = LARGE_TIMEOUT_SECONDS if is_alone else self._timeout_seconds
         try:
             while True:
                 index = waiting.get_nowait()
-                reply = decoder.ask(index, self.paths[index], choices.get(index), is_alone)
+                reply = decoder.ask(index, self.paths[index], choices.get(index), is_alone, timeout)
                 self.replies[index] = reply
                 if isinstance(reply, Fingerprint | str):
                     with self._lock:
@@ -160,24 +170,23 @@ class _Crew:
             return
         except Exception as error:  # raised by the thread that waits for this one
             self._errors.append(error)
-        finally:
-            decoder.stop()
 
 
 class _Decoder:
     """One decoding process, started again after each image that killed it or made it hang."""
 
-    def __init__(self, arguments: list[str], timeout_seconds: float) -> None:
+    def __init__(self, arguments: list[str]) -> None:
         # Not -m: the package imports this module, and runpy warns of a second copy.
         program = (
             "from raypeft.core.environment import isolate; isolate(); "
             "from raypeft.datasets.decoder import main; main()"
         )
         self._command = [sys.executable, "-P", "-c", program, *arguments]
-        self._timeout_seconds = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, index: int, path: Path, choice: Choice | None, is_alone: bool) -> Reply:
+    def ask(
+        self, index: int, path: Path, choice: Choice | None, is_alone: bool, timeout_seconds: float
+    ) -> Reply:
         """What `serve` answers, or that the decoder died."""
         if self._process is None:
             self._process = subprocess.Popen(
@@ -194,13 +203,13 @@ class _Decoder:
         with contextlib.suppress(BrokenPipeError):  # it is dead already: told below
             request = json.dumps([index, str(path), choice and asdict(choice), is_alone])
             process.stdin.write(request.encode() + b"\n")
-        readable, _, _ = select.select([process.stdout], [], [], self._timeout_seconds)
+        readable, _, _ = select.select([process.stdout], [], [], timeout_seconds)
         reply = process.stdout.readline() if readable else b""
         if reply:
             return _parsed(json.loads(reply))
         self.stop()
         if not readable:
-            return f"{path}: its decoder did not answer for {self._timeout_seconds:g} s"
+            return f"{path}: its decoder did not answer for {timeout_seconds:g} s"
         return f"{path}: it crashed the decoder ({_death(process.returncode)})"
 
     def kill(self) -> None:
@@ -209,9 +218,9 @@ class _Decoder:
             process.kill()
 
     def stop(self) -> None:
-        if self._process is None:
-            return
         process, self._process = self._process, None
+        if process is None:
+            return
         if process.stdin is not None:
             process.stdin.close()  # a healthy decoder ends here
         try:

@@ -86,6 +86,7 @@ def test_other_versions_and_another_clock(sweeps, look, seen):
     seen("--strict: exit 7; else a warning, exit 0; clock +10 years, then -1 day: the same table")
 
 
+@pytest.mark.ray
 @pytest.mark.fault(
     row=46, expected="there is no Optuna database: the study is rebuilt from the ledger at each start"
 )

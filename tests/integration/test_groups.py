@@ -1,6 +1,5 @@
 """Trials of several workers: one killed, and the table stays; one stopped, and its places are free."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,25 +10,25 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+
+from raypeft.store import Store
+from raypeft.train.rerun import rerun_trial
 
 SWEEP = """
 from raypeft.core.spec import LogUniform, Search, Sweep, grid
 from raypeft.core.recipe import Recipe
 SWEEP = Sweep(
     name="long",
-    cells=grid(method=("linear", "bitfit"), model=("vit_nano",), dataset=("digits",), fraction=(0.4,)),
-    search=Search(trials=3, lr=LogUniform(low=1e-3, high=1e-1), lookback=2, grace_epochs=4),
-    recipe=Recipe(epochs=12, batch_size=32, micro_batch_size=16),
+    cells=grid(method=("linear",), model=("vit_nano",), dataset=("digits",), fraction=(0.2,)),
+    search=Search(trials=2, lr=LogUniform(low=1e-3, high=1e-1), grace_epochs=3),
+    recipe=Recipe(epochs=3, batch_size=32, micro_batch_size=16),
     final_seeds=(0,),
 )
 """
 
 
-def rows(store: Path) -> dict[str, dict]:
-    return {path.stem: json.loads(path.read_text()) for path in (store / "ledger").glob("*.json")}
-
-
-def start(sweep: Path, store: Path, *options: object) -> subprocess.Popen:
+def start(sweep: Path, store: Store, *options: object) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "raypeft", "run", str(sweep), "--store", str(store), *map(str, options)],
         stdout=subprocess.DEVNULL,
@@ -46,38 +45,33 @@ def wait_until(condition, driver: subprocess.Popen, *, seconds: float = 300) -> 
         time.sleep(0.05)
 
 
-def checkpointed(store: Path) -> set[str]:
+def checkpointed(store: Store) -> set[str]:
     """Trials in flight that have a checkpoint after their fifth step or a later one."""
-    later = (store / "checkpoints").glob("*/step-*")
+    later = (store.path / "checkpoints").glob("*/step-*")
     found = {path.parent.name for path in later if path.name > "step-00000005"}
-    return found - set(rows(store))
-
-
-GROUP = ["--methods", "linear", "--candidates", "2", "--seeds", "0", "--epochs", "6"]
+    return found - {row.trial_id for row in store.rows()}
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(1200)
-def test_trials_of_two_workers_end_in_the_table_of_one_worker_though_one_is_killed(tmp_path):
-    sweep = tmp_path / "long.py"
+def test_trials_of_two_workers_have_the_numbers_of_one_worker_though_one_is_killed(tmp_path):
+    sweep, store = tmp_path / "long.py", Store(tmp_path / "two")
     sweep.write_text(SWEEP)
-    store = tmp_path / "two"
     # Both candidates are in line at once, on a machine that holds the workers of one.
-    driver = start(sweep, store, *GROUP, "--workers-per-trial", 2, "--checkpoint-seconds", 0)
+    driver = start(sweep, store, "--workers-per-trial", 2, "--checkpoint-seconds", 0)
     wait_until(lambda: checkpointed(store), driver)
     os.kill(train_workers(driver.pid)[1], signal.SIGKILL)
     talk = driver.communicate(timeout=900)[1]
     assert driver.returncode == 0, talk
-    alone = start(sweep, tmp_path / "one", *GROUP)
-    assert alone.communicate(timeout=600)[1]
-    assert alone.returncode == 0
-    joined, single = rows(store), rows(tmp_path / "one")
-    assert joined.keys() == single.keys()
-    assert any(row["resumed_step"] > 5 for row in joined.values())
-    for trial_id, row in single.items():
-        assert joined[trial_id]["hardware"] == f"2 x {row['hardware']}"
-        assert joined[trial_id]["status"] == row["status"]
-        for numbers, expected in zip(joined[trial_id]["curve"], row["curve"], strict=True):
+    rows = store.rows()
+    assert [row.status for row in rows] == ["done"] * 3
+    assert any(row.resumed_step > 5 for row in rows)
+    for row in rows:
+        alone = rerun_trial(store, row, device=torch.device("cpu"), watch=lambda epoch: None)
+        assert row.trial_id == alone.trial_id
+        assert row.hardware == f"2 x {alone.hardware}"
+        assert row.status == alone.status
+        for numbers, expected in zip(row.curve, alone.curve, strict=True):
             assert numbers == pytest.approx(expected, abs=0.02)
 
 

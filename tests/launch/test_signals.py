@@ -38,15 +38,16 @@ with Signals():
 """
 
 
-@pytest.fixture
-def large_images(tmp_path):
+@pytest.fixture(scope="module")
+def large_images(tmp_path_factory):
     """Forty images that take a while each: 36 million pixels, of two greys that differ per file."""
+    folder = tmp_path_factory.mktemp("images")
     for label in ("ill", "well"):
-        (tmp_path / "images" / label).mkdir(parents=True)
+        (folder / label).mkdir()
         for number in range(20):
             image = Image.new("L", (6000, 6000), 2 * number + (label == "ill"))
-            image.save(tmp_path / "images" / label / f"{number}.png", compress_level=1)
-    return tmp_path / "images"
+            image.save(folder / label / f"{number}.png", compress_level=1)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -59,12 +60,11 @@ def test_a_signal_while_images_are_decoded_is_told_at_once_and_leaves_nothing(
     command = [sys.executable, "-m", "raypeft", "data", "prepare", f"folder:{large_images}", "--cache", cache]
     with told.open("wb") as file:
         run = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
-    while not list(cache.glob("images/.*.tmp")):
+    while not (children := psutil.Process(run.pid).children(recursive=True)) or not list(
+        cache.glob("images/.*.tmp")
+    ):
         assert run.poll() is None, told.read_text()
         time.sleep(0.1)
-    time.sleep(1)
-    children = psutil.Process(run.pid).children(recursive=True)
-    assert children, "decoders"
     run.send_signal(number)
     sent = time.monotonic()
     while "stopping; Ctrl-C again to stop at once" not in told.read_text():

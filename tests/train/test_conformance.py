@@ -1,8 +1,6 @@
 """Every registered method through the conformance kit; and the kit against methods that are wrong."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from raypeft.core.plugins import forget_plugin, load_plugins
 from raypeft.methods import METHODS, bind_method
 from raypeft.train.conformance import CHECKS, LOADS, PARALLEL, check_methods
 
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the checks of all
 ROOT = Path(__file__).parents[2]
 DOCS, EXAMPLE = ROOT / "docs" / "adding.md", ROOT / "examples" / "own_method.py"
 NOT_MERGED = {"adaptformer", "vpt"}
@@ -29,12 +28,8 @@ def checked(names):
 
 @pytest.fixture(scope="module")
 def findings():
-    return checked([name for name in METHODS if not name.startswith("broken_")])
-
-
-@pytest.fixture(scope="module")
-def findings_of_options():
-    return checked(OPTIONS)
+    """At once: each call of the kit starts three processes, which import torch."""
+    return checked([name for name in METHODS if not name.startswith("broken_")] + [*OPTIONS])
 
 
 def assert_passes(findings, method):
@@ -44,18 +39,14 @@ def assert_passes(findings, method):
             assert found.passed is not False, f"{family}, {check}: {found.detail}"
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", [*METHODS, *OPTIONS])
 def test_a_method_passes_every_check_on_every_family_that_it_fits(findings, method):
     assert_passes(findings, method)
 
 
-@pytest.mark.parametrize("method", OPTIONS)
-def test_a_method_passes_every_check_with_its_options_too(findings_of_options, method):
-    assert_passes(findings_of_options, method)
-
-
 def test_only_what_cannot_apply_is_left_out(findings):
-    left_out = {(f.method, f.family, f.check) for f in findings.values() if f.passed is None}
+    plain = [found for found in findings.values() if found.method not in OPTIONS]
+    left_out = {(found.method, found.family, found.check) for found in plain if found.passed is None}
     no_head = {(m, "unet", "head trains") for m, entry in METHODS.items() if "unet" in entry.families}
     no_merge = {(m, "vit", "merge into plain weights") for m in NOT_MERGED}
     starts = {("vpt", "vit", check) for check in CHECKS if check.startswith(("output", "weight decay"))}
@@ -151,13 +142,9 @@ def test_a_broken_method_fails_the_check_that_is_meant_for_it(broken, fault, che
     assert broken[f"broken_{fault}", check].passed is False
 
 
-def test_the_example_passes_from_the_command_line():
-    output = subprocess.run(
-        [sys.executable, "-m", "raypeft", "methods", "check", str(EXAMPLE), "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def test_the_example_passes_from_the_command_line(cli):
+    code, output, _ = cli("methods", "check", EXAMPLE, "--json")
+    assert code == 0
     found = json.loads(output)
     assert {row["method"] for row in found} == {"gate"}
     assert all(row["passed"] for row in found)

@@ -40,10 +40,10 @@ def images(cache: Path, digits: Prepared) -> np.ndarray:
     return open_prepared(digits.digest, image_size=SIZE, interpolation=INTERPOLATION, cache_dir=cache)[1]
 
 
-def open_digits(cache: Path, digits: Prepared) -> Extractor:
+def open_data(cache: Path, data: Prepared) -> Extractor:
     return open_extractor(
         "classifier",
-        data=digits,
+        data=data,
         image_size=SIZE,
         interpolation=INTERPOLATION,
         cache_dir=cache,
@@ -61,7 +61,7 @@ def trained(cache: Path, digits: Prepared) -> Extractor:
     asked = torch.are_deterministic_algorithms_enabled()  # by a trial of a test before
     torch.use_deterministic_algorithms(False)
     before = generators()
-    extractor = open_digits(cache, digits)
+    extractor = open_data(cache, digits)
     assert generators() == before
     assert not torch.are_deterministic_algorithms_enabled(), "it leaves that as it was"
     torch.use_deterministic_algorithms(asked, warn_only=True)
@@ -93,7 +93,7 @@ def test_opened_again_it_is_read_and_gives_the_same_bits(cache, trained, feature
     written = file.stat().st_mtime_ns
     torch.manual_seed(99)  # whatever the caller's seed
     random_before = generators()
-    again = open_digits(cache, digits)
+    again = open_data(cache, digits)
     assert generators() == random_before
     assert file.stat().st_mtime_ns == written
     assert again.name == trained.name
@@ -124,14 +124,29 @@ def test_images_of_any_side_are_resized_as_pillow_would(trained, images):
     assert (found - expected).norm(dim=1).max() < 0.02 * torch.pdist(expected).mean()
 
 
-def test_damaged_weights_are_trained_anew(cache, trained, digits, caplog):
-    (file,) = (cache / "extractors").glob("*.safetensors")
+@pytest.fixture
+def shades(tmp_path: Path) -> Prepared:
+    """Twenty images of each of two classes, which a classifier has learned within a second."""
+    for label, value in (("dark", 40), ("light", 200)):
+        (tmp_path / "shades" / label).mkdir(parents=True)
+        for number in range(20):
+            noise = np.random.default_rng([value, number]).integers(value, value + 50, (SIZE, SIZE, 3))
+            Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "shades" / label / f"{number}.png")
+    source = f"folder:{tmp_path / 'shades'}"
+    return prepare(
+        source, sizes=[(SIZE, INTERPOLATION)], split="auto", split_seed=0, cache_dir=tmp_path / "cache"
+    )
+
+
+def test_damaged_weights_are_trained_anew(tmp_path, shades, caplog):
+    first = open_data(tmp_path / "cache", shades)
+    (file,) = (tmp_path / "cache" / "extractors").glob("*.safetensors")
     whole = file.read_bytes()
     file.write_bytes(whole[:1000])
-    again = open_digits(cache, digits)
+    again = open_data(tmp_path / "cache", shades)
     assert "training the feature extractor again" in caplog.text
     assert file.read_bytes() == whole  # deterministic: the same classifier to the last bit
-    assert again.name == trained.name
+    assert again.name == first.name
 
 
 def test_one_class_makes_no_classifier(digits):

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -149,12 +150,22 @@ def test_frozen_parameters_do_not_move():
     assert list(trained_state(model)) == ["weight"]
 
 
-def test_biases_are_not_decayed_and_matrices_are():
-    # With a gradient of zero AdamW only decays: w <- w (1 - lr_t * decay), summed over the schedule.
-    class Nothing(Lines):
-        def loss(self, model, cases, *, epoch):
-            return 0.0 * super().loss(model, cases, epoch=epoch)
+class Nothing(Lines):
+    """Without a gradient AdamW only decays: w <- w (1 - lr_t * decay). Keeps the weight after each epoch."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: list[float] = []
+
+    def loss(self, model, cases, *, epoch):
+        return 0.0 * super().loss(model, cases, epoch=epoch)
+
+    def predict(self, model, cases):
+        self.weights.append(model.weight.item())
+        return super().predict(model, cases)
+
+
+def test_biases_are_not_decayed_and_matrices_are():
     model = line()
     weight, bias = model.weight.item(), model.bias.item()
     train(model, Nothing(), epochs=1, batch_size=30, lr=0.1, weight_decay=0.5)
@@ -163,11 +174,18 @@ def test_biases_are_not_decayed_and_matrices_are():
 
 
 def test_the_rate_warms_up_over_a_tenth_of_the_steps_and_falls_as_a_cosine_to_zero():
-    from raypeft.train.loop import _rate
-
-    assert [_rate(step, 20) for step in (0, 1)] == [0.5, 1.0]
-    assert _rate(11, 20) == pytest.approx(0.5 * (1 + math.cos(math.pi * 9 / 18)))
-    assert _rate(20, 20) == pytest.approx(0)
+    model, task = line(), Nothing()
+    weights = [model.weight.item()]
+    train(model, task, epochs=20, batch_size=30, lr=0.1, weight_decay=0.5)  # one step an epoch
+    weights += task.weights
+    rates = [(1 - after / before) / (0.1 * 0.5) for before, after in pairwise(weights)]
+    assert len(rates) == 20
+    # Two steps of warming up; then 18 that go from 1 to 0 as (1 + cos x) / 2: half of it is half way.
+    assert rates[:3] == pytest.approx([0.5, 1, 1], abs=1e-3)
+    assert rates[8] == pytest.approx(0.75, abs=1e-3)  # a third: cos 60 degrees = 0.5
+    assert rates[11] == pytest.approx(0.5, abs=1e-3)
+    assert rates[14] == pytest.approx(0.25, abs=1e-3)
+    assert 0 < rates[19] < 0.01
 
 
 def test_a_loss_that_is_not_finite_names_its_epoch():
