@@ -130,7 +130,6 @@ class Result:
     @classmethod
     def of(cls, spec: TrialSpec, *, sweep: str, status: Status, **columns: Any) -> "Result":
         """The row of a spec: its columns, and what came out."""
-        content = spec.to_dict()
         return cls(
             trial_id=spec.trial_id,
             sweep=sweep,
@@ -140,10 +139,10 @@ class Result:
             candidate=spec.candidate,
             task=spec.task,
             status=status,
-            spec=content,
+            spec=spec.content,
             weights_digest=spec.weights_digest,
             data_digest=spec.data_digest,
-            **content["cell"],  # by the labels that tables show
+            **spec.content["cell"],  # by the labels that tables show
             **columns,
         )
 

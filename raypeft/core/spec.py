@@ -1,5 +1,6 @@
 """What is asked: a cell, a trial, a sweep, and how learning rates are searched."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -27,7 +28,7 @@ PROTOCOL = 4
 """Version of the training semantics: raised by every change that moves a number."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One question: this method on this model, given this fraction of this dataset.
 
@@ -52,9 +53,22 @@ class Cell:
             raise ConfigError(f"fraction={self.fraction} of {self.dataset}: must be above 0 and at most 1")
 
     def __str__(self) -> str:
-        return (
-            f"{self.method} / {model_label(self.model)} / {dataset_label(self.dataset)} / {self.fraction:g}"
-        )
+        return self.name
+
+    @functools.cached_property
+    def name(self) -> str:
+        """As tables and rows know it."""
+        return f"{self.method} / {self.model_label} / {self.dataset_label} / {self.fraction:g}"
+
+    @functools.cached_property
+    def model_label(self) -> str:
+        """The name of its model that tables show."""
+        return model_label(self.model)
+
+    @functools.cached_property
+    def dataset_label(self) -> str:
+        """The name of its data set that tables show."""
+        return dataset_label(self.dataset)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +137,7 @@ class Preprocessing:
         settle_fields(self)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialSpec:
     """One training run. Equal specs give equal results on equal hardware."""
 
@@ -155,31 +169,32 @@ class TrialSpec:
         what = f"candidate {self.candidate}" if self.stage == "search" else f"final seed {self.seed}"
         return f"{self.cell} | {what}, rate {self.lr:.1e}"
 
-    @property
+    @functools.cached_property
     def task(self) -> Task:
         """What the model is trained for."""
         return "classify" if self.recipe.generation is None else "generate"
 
     def _id(self) -> str:
         """A hash of what is asked. Data and weights count by digest: a moved folder keeps its results."""
-        content = self.to_dict()
-        del content["cell"]["dataset"]
-        content["cell"]["model"] = parse_call(self.cell.model, kind="model")[0]
+        cell = {**self.content["cell"], "model": parse_call(self.cell.model, kind="model")[0]}
+        del cell["dataset"]
+        content = {**self.content, "cell": cell}
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
-    def to_dict(self) -> dict[str, Any]:
+    @functools.cached_property
+    def content(self) -> Mapping[str, Any]:
         """Plain JSON types, dataset and model by their labels: where files lie is nobody else's business."""
         content = asdict(self)
         del content["trial_id"]
-        content["cell"]["dataset"] = dataset_label(self.cell.dataset)
-        content["cell"]["model"] = model_label(self.cell.model)
+        content["cell"]["dataset"] = self.cell.dataset_label
+        content["cell"]["model"] = self.cell.model_label
         if content["search"] is not None:  # how many candidates come after this one is no part of it
             del content["search"]["trials"]
         return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
-        """The inverse of to_dict, up to the places of data and weights."""
+        """The inverse of `content`, up to the places of data and weights."""
         search = content["search"]
         return cls(
             **{

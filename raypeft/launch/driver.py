@@ -278,7 +278,7 @@ class Driver:
 
     def _tell_remarks(self) -> None:
         by_cell = {
-            str(cell.cell): cell_remarks(
+            cell.cell.name: cell_remarks(
                 cell.committed(), num_candidates=self._plan.cells[cell.cell].candidates
             )
             for cell in self._queue.cells

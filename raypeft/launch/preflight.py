@@ -135,7 +135,7 @@ def _weights_size(model: str) -> int:
 def _predicted_bytes(plan: Plan, cell: Cell) -> int:
     """Of one final run: probabilities of the test images, or samples and the features of both."""
     data = plan.data[cell.dataset]
-    num_test = len(data.cases("test"))
+    num_test = len(data.cases["test"])
     model = bind_model(cell.model)
     if model.kind.task == "classify":
         return num_test * 4 * len(data.classes)

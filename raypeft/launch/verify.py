@@ -112,8 +112,8 @@ class _Run(NamedTuple):
 
 def _planned(one: PlannedCell) -> set[_Run]:
     """Every candidate and final run of a cell."""
-    candidates = {_Run(str(one.cell), "search", candidate) for candidate in range(one.candidates)}
-    return candidates | {_Run(str(one.cell), "final", seed) for seed in one.final_seeds}
+    candidates = {_Run(one.cell.name, "search", candidate) for candidate in range(one.candidates)}
+    return candidates | {_Run(one.cell.name, "final", seed) for seed in one.final_seeds}
 
 
 def _went_on(store: Store, rows: Rows) -> Iterator[str]:

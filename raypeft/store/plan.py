@@ -96,7 +96,7 @@ class PlanRecord:
     @property
     def by_name(self) -> dict[str, PlannedCell]:
         """Return what is planned of each cell, by its name."""
-        return {str(one.cell): one for one in self.cells}
+        return {one.cell.name: one for one in self.cells}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -47,13 +47,9 @@ class Fit:
 
     curve: Curve
     best_epoch: int  # 1-based, the first of equals
+    best: Mapping[str, float]  # the numbers of that epoch
     steps: int
     step_seconds: float  # training steps alone, without scoring
-
-    @property
-    def best(self) -> Mapping[str, float]:
-        """The numbers of the best epoch."""
-        return self.curve[self.best_epoch - 1]
 
 
 @dataclass(kw_only=True)
@@ -138,7 +134,13 @@ def fit(
             _save(checkpoints, model, optimizer, average, at, workers, step=epoch * num_batches)
         report(tuple(at.curve))
     model.load_state_dict(at.best_state, strict=False)
-    return Fit(curve=tuple(at.curve), best_epoch=at.best_epoch, steps=num_steps, step_seconds=at.step_seconds)
+    return Fit(
+        curve=tuple(at.curve),
+        best_epoch=at.best_epoch,
+        best=at.curve[at.best_epoch - 1],
+        steps=num_steps,
+        step_seconds=at.step_seconds,
+    )
 
 
 class Average:

@@ -67,15 +67,15 @@ def test_a_moved_weights_file_keeps_the_trial_id_and_its_folder_leaves_no_trace(
         for place in ("home/jane_doe", "mnt")
     )
     assert here.trial_id == there.trial_id
-    assert here.to_dict()["cell"]["model"] == "vit_nano(weights='mine.safetensors')"
-    assert TrialSpec.from_dict(here.to_dict()).trial_id == here.trial_id
+    assert here.content["cell"]["model"] == "vit_nano(weights='mine.safetensors')"
+    assert TrialSpec.from_dict(here.content).trial_id == here.trial_id
 
 
 def test_a_spec_survives_json_with_the_same_trial_id():
     augmented = Recipe(augmentation=Augmentation(hflip=0.5, scale=(0.8, 1.0)))
     searched = spec(stage="search", search=Search(trials=5), candidate=3)
     for original in (spec(), searched, spec(recipe=augmented)):
-        copy = TrialSpec.from_dict(json.loads(json.dumps(original.to_dict())))
+        copy = TrialSpec.from_dict(json.loads(json.dumps(original.content)))
         assert copy.trial_id == original.trial_id
         assert (copy.search, copy.recipe) == (original.search, original.recipe)
 
@@ -87,7 +87,7 @@ def test_two_augmentations_have_two_trial_ids():
 
 
 def test_a_written_spec_does_not_say_where_the_data_lie():
-    assert "/data" not in json.dumps(spec().to_dict())
+    assert "/data" not in json.dumps(spec().content)
 
 
 @given(st.integers(0, 2**31), st.floats(1e-8, 1.0))

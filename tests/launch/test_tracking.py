@@ -95,7 +95,7 @@ def make_row(cell, *, seed=None, candidate=None, lr=1e-3, status="done", metrics
         classes=CLASSES,
         trainable=123,
         seconds=60.0,
-        spec=spec.to_dict(),
+        spec=spec.content,
         precision="fp32",
         started=STARTED,
         ended=ENDED,

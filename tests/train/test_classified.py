@@ -52,7 +52,7 @@ def row(plan, store):
 
 def test_the_majority_class_is_scored_as_scikit_learn_s_dummy_is(row, plan):
     (data,) = plan.data.values()
-    train, test = (data.labels[data.cases(side)] for side in ("train", "test"))
+    train, test = (data.labels[data.cases[side]] for side in ("train", "test"))
     dummy = DummyClassifier(strategy="most_frequent").fit(np.zeros((len(train), 1)), train)
     said = dummy.predict(np.zeros((len(test), 1)))
     scores = {
