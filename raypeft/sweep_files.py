@@ -6,13 +6,11 @@ import runpy
 from dataclasses import replace
 from pathlib import Path
 
-import raypeft
 from raypeft.core.errors import ConfigError, UnknownNameError
 from raypeft.core.foreign import foreign_code
 from raypeft.core.registry import SWEEP_MODULE
+from raypeft.core.shipped import SUFFIX, shipped_sweeps
 from raypeft.core.spec import Sweep
-
-SUFFIX = ".py"
 
 
 def load_sweep(text: str) -> Sweep:
@@ -36,14 +34,6 @@ def load_sweep(text: str) -> Sweep:
     if not isinstance(sweep, Sweep):
         raise ConfigError(f"{path}: SWEEP is {type(sweep).__name__}; it must be an rp.Sweep")
     return replace(sweep, plugins=tuple(_beside(path, plugin) for plugin in sweep.plugins))
-
-
-def shipped_sweeps() -> dict[str, Path]:
-    """The files of sweeps that come with raypeft, by name."""
-    package = Path(raypeft.__file__).parent
-    inside = package / "sweeps"  # of an installation; in a clone they lie beside the package
-    folder = inside if inside.is_dir() else package.parent / "sweeps"
-    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
 def _shipped(name: str) -> Path:

@@ -61,7 +61,8 @@ class Result:
         spec: what was asked, as plain JSON types.
         precision: what "auto" became.
         features: the network, by name and digest, whose features FID and KID compared.
-        micro_batch_size: the recipe's; less where GPU memory was small; of a head alone its batch.
+        micro_batch_size: images that went through the network at once: as the recipe has it, fewer where GPU
+            memory was small; of a head alone its batch.
         weights_digest: of the backbone's weights.
         data_digest: of images, labels and split.
         git: commit of raypeft, or "unknown".

@@ -109,7 +109,7 @@ class Search:
     """
 
     trials: int = 16
-    lr: LogUniform = field(default_factory=lambda: LogUniform(low=1e-5, high=1e-1))
+    lr: LogUniform = LogUniform(low=1e-5, high=1e-1)
     seed: int = 1000
     lookback: int = 4
     grace_epochs: int = 4
@@ -117,8 +117,8 @@ class Search:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
-        settle_fields(self, called={"trials": "candidates"})
-        at_least("candidates", self.trials, 1)
+        settle_fields(self)
+        at_least("trials", self.trials, 1)
         at_least("lookback", self.lookback, 1)
         at_least("grace_epochs", self.grace_epochs, 1)
         at_least("reduction_factor", self.reduction_factor, 2)
@@ -230,8 +230,8 @@ class Sweep:
 
     name: str
     cells: tuple[Cell, ...]
-    search: Search = field(default_factory=Search)
-    recipe: Recipe = field(default_factory=Recipe)
+    search: Search = Search()
+    recipe: Recipe = Recipe()  # noqa: RUF009, it is frozen
     final_seeds: tuple[int, ...] = (0, 1, 2)
     carried_candidates: int | None = None
     split: SplitRule = "auto"

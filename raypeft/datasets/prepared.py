@@ -148,7 +148,8 @@ def check_leakage(
         if split == "official" and not allow_leakage:
             pairs = [f"{table.place(first)} and {table.place(second)}" for first, second in into_test]
             raise DataError(
-                f"{what}; use split=grouped, or --allow-leakage to go on:\n{list_problems(pairs)}"
+                f"{what}; use split=grouped, or allow_leakage=True (--allow-leakage) to go on:\n"
+                f"{list_problems(pairs)}"
             )
         _logger.warning("%s (split=%s)", what, split)
     if into_val := leaks(units, sides, between=("train", "val")):

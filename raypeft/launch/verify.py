@@ -15,7 +15,7 @@ from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
 from raypeft.launch.tracking import ensure_database
-from raypeft.metrics import SEARCHED_BY, score_all
+from raypeft.metrics import METRICS, SEARCHED_BY, score_all
 from raypeft.metrics.superseded import chosen, superseded
 from raypeft.store import Store
 from raypeft.store.history import read_history
@@ -186,9 +186,16 @@ def _predictions_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
         yield f"{path}: {count(len(labels), 'prediction')} for {count(row.n_test, 'test image')}"
         return
     for name, score in score_all(labels, probabilities.astype(np.float32)).items():
-        said = row.metrics.get(f"test/{name}")  # none of a metric that was registered later
+        said = row.metrics.get(f"test/{name}")
+        if said is None and _is_builtin(name):  # another may have been registered later
+            yield f"trial {row.trial_id} lacks its score test/{name}"
         if said is not None and abs(score - said) > ROUNDING:
             yield f"{path}: {name} {score:.4f}, the row says {said:.4f}"
+
+
+def _is_builtin(metric: str) -> bool:
+    registration = METRICS.registration(metric)
+    return registration is not None and registration.is_builtin
 
 
 def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
@@ -196,6 +203,9 @@ def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
 
     from raypeft.metrics.torch.generation import frechet_distance
 
+    if lacking := [name for name in ("test/fid", "test/fid_num_images") if name not in row.metrics]:
+        yield f"trial {row.trial_id} lacks its score {', '.join(lacking)}"
+        return
     features = torch.from_numpy(np.stack(table["features"].to_numpy()).astype(np.float32))
     generated = torch.from_numpy(table["generated"].to_numpy(zero_copy_only=False))
     if int(generated.sum()) != row.metrics["test/fid_num_images"]:

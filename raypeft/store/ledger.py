@@ -31,7 +31,7 @@ class Ledger:
                     sync(folder)
                 sync(store.path)
         except OSError as error:
-            raise StorageError(f"{store}: {error.strerror}; choose a writable --store") from error
+            raise StorageError(f"{store}: {error.strerror}; choose a writable store") from error
         self._rows = {row.trial_id: row for row in store.rows()}
 
     def __contains__(self, trial_id: str) -> bool:

@@ -53,20 +53,21 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
 
     Sharding workers leave the network on the CPU: it need not fit their device as a whole.
     """
-    assert spec.recipe.image_size is not None, "the plan resolves the image size"
+    recipe = spec.recipe
+    assert recipe.image_size is not None, "the plan resolves the image size"
     method = bind_method(spec.cell.method)
     backbone = stored_model(spec.cell.model, spec.weights_digest, cache_dir=context.store.cache)
     data, images = open_prepared(
         spec.data_digest,
-        image_size=spec.recipe.image_size,
+        image_size=recipe.image_size,
         interpolation=spec.preprocessing.interpolation,
         cache_dir=context.store.cache,
     )
     seed_everything(spec)
     model, counts = build_network(method, backbone, spec, context, num_classes=len(data.classes))
-    if spec.recipe.gradient_checkpointing:
+    if recipe.gradient_checkpointing:
         backbone.kind.recompute(model)
-    precision = prepare_network(model, backbone.kind, precision=spec.recipe.precision, device=context.device)
+    precision = prepare_network(model, backbone.kind, precision=recipe.precision, device=context.device)
     context = replace(context, precision=precision)
     make = _classify if backbone.kind.task == "classify" else _generate
     task = make(spec, context, backbone, data, images)
@@ -85,7 +86,7 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
         train=data.subset(fraction=spec.cell.fraction, seed=spec.seed),
         val=data.cases["val"],
         test=data.cases["test"],
-        micro_batch_size=context.micro_batch_size or spec.recipe.micro_batch_size,
+        micro_batch_size=context.micro_batch_size or recipe.images_at_once,
     )
     if context.workers.size == 1:  # of several workers it is not measured
         trial = _made_faster(trial)
@@ -108,8 +109,7 @@ def _made_faster(trial: Trial) -> Trial:
             train=trial.data.cases["train"],
         )
         # Features are small, unless memory was short
-        is_short = trial.micro_batch_size != recipe.micro_batch_size
-        size = trial.micro_batch_size if is_short else recipe.batch_size
+        size = context.micro_batch_size or recipe.batch_size
         return replace(trial, trained=Head(trial.model), micro_batch_size=size)
     if context.device.type == "cuda":
         compile_blocks(trial.model, trial.backbone.kind, kind=f"{spec.cell.method} on {spec.cell.model}")

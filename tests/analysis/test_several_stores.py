@@ -272,5 +272,5 @@ def test_the_report_on_several_stores_says_which_of_them_says_what(build, cli, t
     page = (tmp_path / "both.html").read_text()
     assert "9 (one); 20 (other)" in page  # epochs, under Setup
     assert "Sources: one (8 trials), other (4 trials)." in page
-    assert page.count("raypeft run sweeps/sweep-one.py --store one") == 1
+    assert page.count("raypeft run sweep-one.py --store one") == 1
     assert str(tmp_path) not in page

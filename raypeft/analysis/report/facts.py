@@ -14,6 +14,7 @@ from raypeft.analysis.read.scores import CELL, format_fraction
 from raypeft.analysis.read.stores import StoreRows, StudyRows
 from raypeft.analysis.report.tables import MISSING
 from raypeft.core.recipe import Augmentation
+from raypeft.core.shipped import shipped_sweeps
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Sweep, model_label
 from raypeft.metrics import NUM_IMAGES, RANKED_BY
@@ -189,7 +190,7 @@ def resume_command(sweep: str, store: Path) -> str:
     where = shlex.quote(store.name if store.is_absolute() else str(store))
     if sweep == "quickstart":
         return f"raypeft quickstart --out {where}"
-    return f"raypeft run sweeps/{sweep}.py --store {where}"
+    return f"raypeft run {_sweep_file(sweep)} --store {where}"
 
 
 def command_rows(plan: PlanRecord) -> list[Facts]:
@@ -199,7 +200,6 @@ def command_rows(plan: PlanRecord) -> list[Facts]:
     stands for the folder.
     """
     sweep, recipe = plan.whole, plan.sweep.recipe
-    file = "raypeft/quickstart.py" if sweep.name == "quickstart" else f"sweeps/{sweep.name}.py"
     shared = [
         f"--epochs {recipe.epochs}",
         f"--batch-size {recipe.batch_size}",
@@ -223,10 +223,15 @@ def command_rows(plan: PlanRecord) -> list[Facts]:
         rows.append(
             {
                 "cell": str(cell),
-                "command": " ".join([f"raypeft run {file}", *options, *shared]),
+                "command": " ".join([f"raypeft run {_sweep_file(sweep.name)}", *options, *shared]),
             }
         )
     return sorted(rows, key=lambda row: row["cell"])
+
+
+def _sweep_file(sweep: str) -> str:
+    """A shipped sweep goes by its name, wherever raypeft lies; the file of another is taken to bear it."""
+    return shlex.quote(sweep if sweep in shipped_sweeps() else f"{sweep}.py")
 
 
 def _needed(cell: Cell, sweep: Sweep) -> list[float]:

@@ -84,7 +84,7 @@ def test_every_cell_has_the_command_that_makes_it_again_without_telling_where_th
     plan = Store(write_store(final_rows({"lora": [0.5, 0.6]}, fraction=0.1), candidates=4)).plan
     (row,) = command_rows(plan)
     assert row["command"] == (
-        "raypeft run sweeps/tiny.py --methods lora --models vit_nano --datasets folder:PATH/digits "
+        "raypeft run tiny.py --methods lora --models vit_nano --datasets folder:PATH/digits "
         "--fractions 0.1 --seeds 0,1 --candidates 4 --epochs 10 --batch-size 512 --store runs/again"
     )
     leaking = replace(plan.sweep, split="paper", allow_leakage=True)
