@@ -136,7 +136,8 @@ def stop(store: Path) -> None:
 @app.command()
 def sync(store: Path, tracking_uri: TrackingUri = None) -> None:
     """Bring MLflow up to date with the ledger."""
-    from raypeft.launch.tracking import Tracker, default_tracking_uri
+    from raypeft.launch.mlflow_place import default_tracking_uri
+    from raypeft.launch.tracking import Tracker
 
     held = Store.open(store)
     counts = Tracker(held, tracking_uri or default_tracking_uri(held), held.sweep.name).sync()
@@ -168,7 +169,7 @@ def doctor(
 @app.command()
 def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = False) -> None:
     """Check a store against what raypeft promises: once, complete, nothing left behind, MLflow alike."""
-    from raypeft.launch.tracking import default_tracking_uri
+    from raypeft.launch.mlflow_place import default_tracking_uri
     from raypeft.launch.verify import verify_store
 
     held = Store.at(store)
@@ -188,14 +189,14 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
 def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
     """Show a store in MLflow: on 127.0.0.1, or its page on the server that has it."""
     from raypeft.launch.experiment import is_remote, plain_uri
-    from raypeft.launch.page import open_when_up
-    from raypeft.launch.tracking import (
+    from raypeft.launch.mlflow_place import (
         default_tracking_uri,
         ensure_database,
         experiment_page,
         ui_command,
         without_credentials,
     )
+    from raypeft.launch.page import open_when_up
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -102,7 +102,8 @@ class Driver:
 
         Raises: what `check` does, which is called once Ray runs and before any trial starts.
         """
-        from raypeft.launch.tracking import Tracker, default_tracking_uri
+        from raypeft.launch.mlflow_place import default_tracking_uri
+        from raypeft.launch.tracking import Tracker
 
         plan, queue = self._plan, self._queue
         uri = tracking.uri or default_tracking_uri(self._store)

@@ -14,7 +14,7 @@ from raypeft.core.spec import Stage, canonical_json
 from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
-from raypeft.launch.tracking import ensure_database
+from raypeft.launch.mlflow_place import ensure_database
 from raypeft.metrics import METRICS, SEARCHED_BY, score_all
 from raypeft.metrics.superseded import chosen, superseded
 from raypeft.store import Store

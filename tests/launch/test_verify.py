@@ -15,7 +15,8 @@ from raypeft.core.errors import PlanDiffersError
 from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
 from raypeft.core.spec import Cell, Search, Sweep
-from raypeft.launch.tracking import Tracker, default_tracking_uri
+from raypeft.launch.mlflow_place import default_tracking_uri
+from raypeft.launch.tracking import Tracker
 from raypeft.launch.verify import verify_store
 from raypeft.store import Store
 from raypeft.store.history import History

@@ -9,7 +9,8 @@ import pytest
 
 from raypeft.core.plugins import forget_plugin, load_plugins
 from raypeft.methods import METHODS, bind_method
-from raypeft.train.conformance import CHECKS, LOADS, PARALLEL, check_methods
+from raypeft.train.conformance import CHECKS, check_methods
+from raypeft.train.conformance_processes import LOADS, PARALLEL
 
 ROOT = Path(__file__).parents[2]
 DOCS, EXAMPLE = ROOT / "docs" / "adding.md", ROOT / "examples" / "own_method.py"
