@@ -115,10 +115,7 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
         similar=similar,
         leakage=_leakage(table, units, sides, dataset),
         source_baseline=_source_baseline(table, sides),
-        decisions=tuple(
-            {"what": one.what, "images": len(one.cases), "by_class": one.by_class(table)}
-            for one in decisions(found)
-        ),
+        decisions=_decisions(table, found),
         featureless=_featureless(table, found),
         problems=tuple(problems),
         warnings=(*_warnings(table, sides, dataset, identical, similar), *window_shortcut(table, found)),
@@ -135,6 +132,13 @@ def _left_out(table: Table) -> tuple[dict[str, Any], ...]:
             "folders": part.folders,
         }
         for part in table.left_out
+    )
+
+
+def _decisions(table: Table, found: Sequence[Fingerprint]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {"what": one.what, "images": len(one.cases), "by_class": one.by_class(table)}
+        for one in decisions(found)
     )
 
 

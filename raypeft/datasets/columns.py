@@ -70,11 +70,9 @@ def assign_columns(
     taken = {image_column, *labels, group_column, *optional.values()}
     rest = {name: table.cells(name) for name in table.columns if name not in taken}
     notes = [_class_note(table, labels)] if len(labels) > 1 else []
-    is_guess = False
-    if not group_column:
+    if is_guess := not group_column:
         group_column, told = _guessed_group(rest)
         notes += told
-        is_guess = group_column is not None
     problems += _unfit_subgroups(table, wished, group_column)
     if problems:
         raise DataError("\n".join(f"{table.path}: {problem}" for problem in problems))
@@ -87,7 +85,7 @@ def assign_columns(
     return Columns(
         image=image_column,
         labels=labels,
-        may_lack_group=is_guess or group is not None,
+        may_lack_group=group is not None or (is_guess and group_column is not None),
         optional=optional,
         subgroups=tuple(kept),
         notes=(*notes, *more),

@@ -86,7 +86,7 @@ def mimic_cxr(root: Path, *, train_images: int | None = None) -> Table:
         for line in found
         if (prompt := prompts[line["study_id"]])
     ]
-    absent = [prompts[line["study_id"]] for line in found if not prompts[line["study_id"]]]
+    absent = [prompt for line in found if not (prompt := prompts[line["study_id"]])]
     parts = {
         "view is neither AP nor PA": len(lines) - len(frontal),
         "image is missing": len(frontal) - len(found),
@@ -99,9 +99,8 @@ def mimic_cxr(root: Path, *, train_images: int | None = None) -> Table:
         beyond = _beyond(rows, train_images, root=root)
         rows = [row for row in rows if row.case_id not in beyond]
         parts[f"beyond train_images={train_images}"] = len(beyond)
-    return make_table(
-        "mimic_cxr", rows, left_out=[left_out(reason, [CLASS] * count) for reason, count in parts.items()]
-    )
+    lacking = [left_out(reason, [CLASS] * count) for reason, count in parts.items()]
+    return make_table("mimic_cxr", rows, left_out=lacking)
 
 
 def _refuse_without_prompts(root: Path, trees: Sequence[Path], parts: Mapping[str, int]) -> NoReturn:

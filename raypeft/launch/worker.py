@@ -80,13 +80,6 @@ def _run(
     """The final row."""
     spec, store = TrialSpec.from_dict(config["spec"]), Store(config["store"])
     torch.set_num_threads(config["demand"]["cpus"])
-    node = ray.get_runtime_context().get_node_id()
-
-    def drains() -> bool:
-        if lease_epoch(store) > config["epoch"]:  # the trial is another driver's now, its files too
-            raise DrainedError("another driver took the store over")
-        return not asked_to_stop(store).isdisjoint((EVERYWHERE, node))
-
     context = Context(
         store=store,
         device=_device(),
@@ -95,7 +88,7 @@ def _run(
             store.checkpoints(config["trial_id"]),
             seconds=config["checkpoint_seconds"],
             saved=saved,
-            drains=drains,
+            drains=_drains(store, epoch=config["epoch"]),
         ),
         micro_batch_size=config["micro_batch_size"],
         sweep=config["sweep"],
@@ -123,6 +116,18 @@ def _run(
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             gc.collect()  # a failed trial's tensors, which its traceback held
             torch.cuda.empty_cache()
+
+
+def _drains(store: Store, *, epoch: int) -> Callable[[], bool]:
+    """Whether this machine's trials are to save their state and leave. `epoch`: of their driver's lease."""
+    node = ray.get_runtime_context().get_node_id()
+
+    def drains() -> bool:
+        if lease_epoch(store) > epoch:  # the trial is another driver's now, its files too
+            raise DrainedError("another driver took the store over")
+        return not asked_to_stop(store).isdisjoint((EVERYWHERE, node))
+
+    return drains
 
 
 def _failed(spec: TrialSpec, context: Context, error: Exception) -> Result:

@@ -3,8 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,7 @@ from raypeft.core.errors import DivergedError, DrainedError
 from raypeft.methods.decay import decayed_names
 from raypeft.tasks import Task
 from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.trained import Average, trainable, trained_state
 from raypeft.train.workers import Workers, split_like, whole
 
 Curve = tuple[Mapping[str, float], ...]
@@ -87,23 +87,16 @@ def fit(
     Raises: DivergedError naming the epoch when a loss or an output is not finite; DrainedError when
     `checkpoints` asks to end, once the state is saved.
     """
-    workers = workers or Workers()
-    wrapped = workers.wrap(model)  # first: it may split the parameters
-    optimizer, average = _adamw(model, settings), Average(model, settings.ema_decay)
-    at = _resume(model, optimizer, average, checkpoints)
     loop = _Loop(
-        model=model,
-        wrapped=wrapped,
-        task=task,
-        settings=settings,
-        num_batches=math.ceil(len(train) / settings.batch_size),
+        model,
+        task,
+        settings,
+        num_cases=len(train),
         train_mode=train_mode,
-        optimizer=optimizer,
-        average=average,
-        at=at,
-        workers=workers,
+        workers=workers or Workers(),
         checkpoints=checkpoints,
     )
+    at = loop.at
     if at.curve and not at.steps:
         report(tuple(at.curve))  # the answer to it may have been lost with the run before
     for epoch in range(len(at.curve) + 1, settings.epochs + 1):
@@ -123,64 +116,28 @@ def fit(
     )
 
 
-class Average:
-    """The exponential moving average of what trains; with decay None, the weights themselves.
-
-    After step t the decay is min(decay, (1 + t) / (10 + t)), as in diffusers' EMAModel without its power.
-    """
-
-    def __init__(self, model: nn.Module, decay: float | None) -> None:
-        self._decay, self._steps = decay, 0
-        self._own = {} if decay is None else _trainable(model)
-        self.state = {name: parameter.detach().clone() for name, parameter in self._own.items()}
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        """One optimizer step was made."""
-        if self._decay is None:
-            return
-        self._steps += 1
-        weight = 1 - min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for name, mean in self.state.items():
-            mean.lerp_(self._own[name].detach(), weight)
-
-    def resume(self, state: Mapping[str, torch.Tensor], *, steps: int) -> None:
-        """Go on from a saved state."""
-        self._steps = steps
-        for name, mean in self.state.items():
-            mean.copy_(split_like(state[name], mean))
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model has the averaged weights."""
-        before = {name: self._own[name].detach().clone() for name in self.state}
-        with torch.no_grad():
-            for name, mean in self.state.items():
-                self._own[name].copy_(mean)
-        yield
-        with torch.no_grad():
-            for name, own in before.items():
-                self._own[name].copy_(own)
-
-
-@dataclass(kw_only=True)
 class _Loop:
     """What one training works on, and its steps."""
 
-    model: nn.Module
-    wrapped: nn.Module  # as the workers call it
-    task: Task
-    settings: FitSettings
-    num_batches: int  # of an epoch
-    train_mode: Callable[[nn.Module], object]
-    optimizer: torch.optim.Optimizer
-    average: Average
-    at: _Progress
-    workers: Workers
-    checkpoints: Checkpoints | None
-
-    def __post_init__(self) -> None:
-        self._device = next(self.model.parameters()).device
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        settings: FitSettings,
+        *,
+        num_cases: int,
+        train_mode: Callable[[nn.Module], object],
+        workers: Workers,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        """Goes on from the newest checkpoint. `num_cases`: of an epoch."""
+        self.model, self.task, self.settings, self.train_mode = model, task, settings, train_mode
+        self.workers, self.checkpoints = workers, checkpoints
+        self.num_batches = math.ceil(num_cases / settings.batch_size)
+        self.wrapped = workers.wrap(model)  # first: it may split the parameters
+        self.optimizer, self.average = _adamw(model, settings), Average(model, settings.ema_decay)
+        self.at = _resume(model, self.optimizer, self.average, checkpoints)
+        self._device = next(model.parameters()).device
 
     def train(self, epoch: int, cases: np.ndarray) -> float:
         """Train what is left of an epoch; returns the mean loss. Raises: DivergedError; as save."""
@@ -265,16 +222,6 @@ class _Loop:
             raise DrainedError(f"its state after step {step} is saved")
 
 
-def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every tensor that training may have changed: trainable parameters and buffers."""
-    frozen = {name for name, _ in model.named_parameters()} - _trainable(model).keys()
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
-
-
-def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
 def _snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
 
@@ -321,10 +268,10 @@ def _generators() -> dict[str, torch.Tensor]:
 
 def _adamw(model: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
     """AdamW that decays weights alone: it would pull tuned scales and biases towards zero."""
-    trainable, decayed = _trainable(model), decayed_names(model)
-    rest = [parameter for name, parameter in trainable.items() if name not in decayed]
+    trained, decayed = trainable(model), decayed_names(model)
+    rest = [parameter for name, parameter in trained.items() if name not in decayed]
     groups = [
-        {"params": [trainable[name] for name in decayed], "weight_decay": settings.weight_decay},
+        {"params": [trained[name] for name in decayed], "weight_decay": settings.weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
