@@ -27,9 +27,9 @@ from torch._dynamo.utils import counters
 from raypeft.methods import bind_method
 from raypeft.models import bind_model
 from raypeft.tasks import Classify
-from raypeft.train.loop import FitSettings, fit
+from raypeft.train.fitting import FitSettings
+from raypeft.train.loop import fit, trained_state
 from raypeft.train.state import GRAPHS_PER_KIND, compile_blocks, prepare_network
-from raypeft.train.trained import trained_state
 
 SIDE, STEPS, KERNELS = 224, 5, 40
 STAGES = ("layer1", "layer2", "layer3", "layer4")  # of a ResNet

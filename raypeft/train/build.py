@@ -19,9 +19,9 @@ from raypeft.tasks import Augmenter, Classify, Generate
 from raypeft.train.context import Context
 from raypeft.train.frozen import Head, is_frozen, take_frozen_features
 from raypeft.train.latents import encode
+from raypeft.train.loop import trained_state
 from raypeft.train.state import AUTOCAST, compile_blocks, prepare_network, seed_everything
 from raypeft.train.tensors import cached_tensors
-from raypeft.train.trained import trained_state
 from raypeft.train.workers import whole
 
 

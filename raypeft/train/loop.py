@@ -3,8 +3,8 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,53 +15,10 @@ from raypeft.core.errors import DivergedError, DrainedError
 from raypeft.methods.decay import decayed_names
 from raypeft.tasks import Task
 from raypeft.train.checkpoint import Checkpoints
-from raypeft.train.trained import Average, trainable, trained_state
+from raypeft.train.fitting import Fit, FitSettings, Progress, Report
 from raypeft.train.workers import Workers, split_like, whole
 
-Curve = tuple[Mapping[str, float], ...]
-"""One entry per epoch: "epoch", "train/loss" and the task's objective."""
-
-Report = Callable[[Curve], None]
-"""Called after each epoch with the curve so far; may raise to end the run."""
-
 WARMUP = 0.1  # share of the steps over which the rate rises linearly; then a cosine to zero
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """What the loop needs to know. `lr` and `weight_decay` as in AdamW."""
-
-    epochs: int
-    batch_size: int
-    micro_batch_size: int
-    lr: float
-    weight_decay: float
-    seed: int
-    ema_decay: float | None = None
-    keeps_last_state: bool = False  # save it after the last epoch too: much work follows on the training
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """What the loop leaves behind; the model holds the weights of `best_epoch`."""
-
-    curve: Curve
-    best_epoch: int  # 1-based, the first of equals
-    best: Mapping[str, float]  # the numbers of that epoch
-    steps: int
-    step_seconds: float  # training steps alone, without scoring
-
-
-@dataclass(kw_only=True)
-class _Progress:
-    """Where the loop stands between two steps, beside the model's and the optimizer's own state."""
-
-    curve: list[Mapping[str, float]] = field(default_factory=list)
-    steps: int = 0  # of the epoch that has begun
-    loss: float = 0.0  # the sum of its losses so far, over all workers
-    best_epoch: int = 0  # 0 before the first epoch ended
-    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
-    step_seconds: float = 0.0
 
 
 def fit(
@@ -114,6 +71,46 @@ def fit(
         steps=settings.epochs * loop.num_batches,
         step_seconds=at.step_seconds,
     )
+
+
+class Average:
+    """The exponential moving average of what trains; with decay None, the weights themselves.
+
+    After step t the decay is min(decay, (1 + t) / (10 + t)), as in diffusers' EMAModel without its power.
+    """
+
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
+        self._decay, self._steps = decay, 0
+        self._own = {} if decay is None else _trainable(model)
+        self.state = {name: parameter.detach().clone() for name, parameter in self._own.items()}
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """One optimizer step was made."""
+        if self._decay is None:
+            return
+        self._steps += 1
+        weight = 1 - min(self._decay, (1 + self._steps) / (10 + self._steps))
+        for name, mean in self.state.items():
+            mean.lerp_(self._own[name].detach(), weight)
+
+    def resume(self, state: Mapping[str, torch.Tensor], *, steps: int) -> None:
+        """Go on from a saved state."""
+        self._steps = steps
+        for name, mean in self.state.items():
+            mean.copy_(split_like(state[name], mean))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model has the averaged weights."""
+        before = {name: self._own[name].detach().clone() for name in self.state}
+        with torch.no_grad():
+            for name, mean in self.state.items():
+                self._own[name].copy_(mean)
+        yield
+        with torch.no_grad():
+            for name, own in before.items():
+                self._own[name].copy_(own)
 
 
 class _Loop:
@@ -222,16 +219,26 @@ class _Loop:
             raise DrainedError(f"its state after step {step} is saved")
 
 
+def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every tensor that training may have changed: trainable parameters and buffers."""
+    frozen = {name for name, _ in model.named_parameters()} - _trainable(model).keys()
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def _snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
 
 
 def _resume(
     model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, checkpoints: Checkpoints | None
-) -> _Progress:
+) -> Progress:
     """Put the newest checkpoint's state into model, optimizer, average and generators."""
     if checkpoints is None or (found := checkpoints.load()) is None:
-        return _Progress()
+        return Progress()
     tensors, facts = found
     current = trained_state(model)
     model.load_state_dict(
@@ -256,7 +263,7 @@ def _resume(
         if f"best/{name}" in tensors  # none before the first epoch ended
     }
     facts.pop("best_score", None)  # of a checkpoint that another version left
-    return _Progress(best_state=best, **facts)
+    return Progress(best_state=best, **facts)
 
 
 def _generators() -> dict[str, torch.Tensor]:
@@ -268,7 +275,7 @@ def _generators() -> dict[str, torch.Tensor]:
 
 def _adamw(model: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
     """AdamW that decays weights alone: it would pull tuned scales and biases towards zero."""
-    trained, decayed = trainable(model), decayed_names(model)
+    trained, decayed = _trainable(model), decayed_names(model)
     rest = [parameter for name, parameter in trained.items() if name not in decayed]
     groups = [
         {"params": [trained[name] for name in decayed], "weight_decay": settings.weight_decay},

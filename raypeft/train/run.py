@@ -28,8 +28,9 @@ from raypeft.train.card import Answers, model_card
 from raypeft.train.classified import score_predictions
 from raypeft.train.context import Context
 from raypeft.train.cost import PeakMemory
+from raypeft.train.fitting import Curve, Fit, FitSettings
 from raypeft.train.generated import score_samples
-from raypeft.train.loop import Curve, Fit, FitSettings, fit
+from raypeft.train.loop import fit
 
 LIBRARIES = ("torch", "timm", "diffusers", "torchmetrics", "numpy")
 

@@ -19,7 +19,8 @@ from raypeft.datasets import Prepared, open_prepared
 from raypeft.methods import bind_method
 from raypeft.models import Model, bind_model, build_model, read_weights, weights_digest
 from raypeft.tasks import Classify
-from raypeft.train.loop import FitSettings, fit
+from raypeft.train.fitting import FitSettings
+from raypeft.train.loop import fit
 
 VERSION = 1  # raised by every change below that moves a weight
 SETTINGS = FitSettings(epochs=10, batch_size=64, micro_batch_size=64, lr=1e-3, weight_decay=0.05, seed=0)

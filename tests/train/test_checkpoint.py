@@ -17,7 +17,7 @@ from raypeft.models import bind_model, build_model
 from raypeft.tasks import Classify
 from raypeft.train import FitSettings, fit
 from raypeft.train.checkpoint import Checkpoints
-from raypeft.train.trained import trained_state
+from raypeft.train.loop import trained_state
 
 SETTINGS = FitSettings(epochs=5, batch_size=8, micro_batch_size=4, lr=1e-2, weight_decay=0.01, seed=0)
 CONV = "efficientnet_lite0(weights='random')"

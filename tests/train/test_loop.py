@@ -14,7 +14,7 @@ from raypeft.core.errors import DivergedError
 from raypeft.metrics import Score
 from raypeft.tasks import Task
 from raypeft.train import FitSettings, fit
-from raypeft.train.trained import trained_state
+from raypeft.train.loop import trained_state
 
 SETTINGS = FitSettings(epochs=3, batch_size=8, micro_batch_size=8, lr=0.05, weight_decay=0.01, seed=0)
 

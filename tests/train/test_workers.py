@@ -18,7 +18,7 @@ from raypeft.methods import bind_method
 from raypeft.models import bind_model, build_model
 from raypeft.tasks import Classify, Encoded, Generate
 from raypeft.train import FitSettings, fit
-from raypeft.train.trained import trained_state
+from raypeft.train.loop import trained_state
 from raypeft.train.workers import Workers, whole
 
 # 27 images in batches of at most 14, those in micro-batches of at most 4: seven and seven images are not
