@@ -44,7 +44,7 @@ def main() -> None:
     )
     images = open_prepared(data.digest, **size, cache_dir=cache)[1]
     extractor = open_extractor("classifier", data=data, **size, cache_dir=cache, device=CPU)
-    seen, unseen = data.cases("train"), np.concatenate([data.cases("val"), data.cases("test")])
+    seen, unseen = data.cases["train"], np.concatenate([data.cases["val"], data.cases["test"]])
     sets = {name: extractor.features(made, device=CPU) for name, made in make_sets(images, unseen).items()}
     sets["seen"] = extractor.features(images[seen], device=CPU)
     print(f"{extractor.name}, {len(seen)} seen and {len(unseen)} unseen images\n")
@@ -95,7 +95,7 @@ def score(distance, real: torch.Tensor, other: torch.Tensor, n: int, is_one_set:
 
 def print_shares(images: np.ndarray, data: Prepared, extractor: Extractor) -> None:
     """What share counts as memorised, of images that are no copies and of some that are."""
-    train, test, val = (images[data.cases(side)] for side in ("train", "test", "val"))
+    train, test, val = (images[data.cases[side]] for side in ("train", "test", "val"))
     copies, rng = train[: len(val)], np.random.default_rng(0)
     noise = rng.integers(-NOISE, NOISE + 1, size=copies.shape)
     print("| memorised share of | by features | by features of length 1 | by pixels |\n|---|--:|--:|--:|")

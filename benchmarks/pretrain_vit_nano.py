@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from raypeft.core.files import write_file
+from raypeft.core.files import write_bytes
 from raypeft.models.vit import make_vit_nano
 
 OUTPUT = Path(__file__).parents[1] / "raypeft" / "models" / "weights" / "vit_nano.safetensors"
@@ -62,7 +62,7 @@ def main() -> None:
         "script": "benchmarks/pretrain_vit_nano.py",
     }
     content = save(model.state_dict(), {name: str(value) for name, value in about.items()})
-    write_file(options.output, lambda file: file.write(content))
+    write_bytes(options.output, content)
     print(f"test accuracy {test:.4f}; {options.output}")
     print(f"sha256 {hashlib.sha256(content).hexdigest()}")
 

@@ -27,7 +27,8 @@ from torch._dynamo.utils import counters
 from raypeft.methods import bind_method
 from raypeft.models import bind_model
 from raypeft.tasks import Classify
-from raypeft.train.loop import FitSettings, fit, trained_state
+from raypeft.train.fitting import FitSettings
+from raypeft.train.loop import fit, trained_state
 from raypeft.train.state import GRAPHS_PER_KIND, compile_blocks, prepare_network
 
 SIDE, STEPS, KERNELS = 224, 5, 40

@@ -24,7 +24,8 @@ from raypeft.models.families import UNET
 from raypeft.models.stable_diffusion import SD1_CONFIG, make_unet
 from raypeft.tasks import Encoded, Generate
 from raypeft.train.cost import PeakMemory
-from raypeft.train.loop import FitSettings, fit
+from raypeft.train.fitting import FitSettings
+from raypeft.train.loop import fit
 
 TOKENS = 77
 

@@ -10,8 +10,7 @@ import pandas as pd
 
 from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.result import Result
-from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Cell, Sweep, TrialSpec, model_label
+from raypeft.core.spec import Cell, Sweep, TrialSpec
 from raypeft.core.terminal import Terminal
 from raypeft.core.text import count
 from raypeft.launch.checked import Checked, check_sweep
@@ -183,5 +182,5 @@ def _facts(estimate: Mapping[str, object]) -> dict[str, object]:
 
 
 def _fits(cell: Cell, wanted: Mapping[str, str | float]) -> bool:
-    names = {"model": model_label(cell.model), "dataset": dataset_label(cell.dataset)}
+    names = {"model": cell.model_label, "dataset": cell.dataset_label}
     return all(value in (getattr(cell, name), names.get(name)) for name, value in wanted.items())

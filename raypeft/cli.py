@@ -25,11 +25,11 @@ from raypeft.core.terminal import TerminalLog, safe_streams
 from raypeft.core.text import count
 from raypeft.data_commands import data_app
 from raypeft.ends import end_with
+from raypeft.list_commands import LIST_COMMANDS, methods_app
 from raypeft.metrics.remarks import describe_remarks
 from raypeft.model_commands import MODEL_COMMANDS
 from raypeft.output import (
     AsJson,
-    Plugins,
     TrackingUri,
     facts,
     finish,
@@ -38,7 +38,6 @@ from raypeft.output import (
     say_version,
     show_first_problems,
     talk,
-    use_plugins,
 )
 from raypeft.store import Store
 from raypeft.store_commands import STORE_COMMANDS
@@ -106,7 +105,7 @@ def _cell_row(cell: "CellStatus") -> dict[str, object]:
 
 
 def _state_line(found: "StoreStatus") -> str:
-    from raypeft.launch.pace import duration
+    from raypeft.launch.pace import duration, three_digits
 
     counts = ", ".join(f"{number} {name}" for name, number in sorted(found.by_status.items()))
     now = f" ({count(found.running, 'trial')} now)" if found.state == "running" else ""
@@ -117,7 +116,7 @@ def _state_line(found: "StoreStatus") -> str:
     if found.superseded:
         line += f"; {count(found.superseded, 'superseded run')} of an earlier search"
     if found.trials_per_hour:
-        line += f"; {found.trials_per_hour:.3g} an hour"
+        line += f"; {three_digits(found.trials_per_hour)} an hour"
     if found.hours_left:
         line += f", about {duration(3600 * found.hours_left)} left at the rate of the last trials"
     return line
@@ -137,7 +136,8 @@ def stop(store: Path) -> None:
 @app.command()
 def sync(store: Path, tracking_uri: TrackingUri = None) -> None:
     """Bring MLflow up to date with the ledger."""
-    from raypeft.launch.tracking import Tracker, default_tracking_uri
+    from raypeft.launch.mlflow_place import default_tracking_uri
+    from raypeft.launch.tracking import Tracker
 
     held = Store.open(store)
     counts = Tracker(held, tracking_uri or default_tracking_uri(held), held.sweep.name).sync()
@@ -169,7 +169,7 @@ def doctor(
 @app.command()
 def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = False) -> None:
     """Check a store against what raypeft promises: once, complete, nothing left behind, MLflow alike."""
-    from raypeft.launch.tracking import default_tracking_uri
+    from raypeft.launch.mlflow_place import default_tracking_uri
     from raypeft.launch.verify import verify_store
 
     held = Store.at(store)
@@ -189,14 +189,14 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
 def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
     """Show a store in MLflow: on 127.0.0.1, or its page on the server that has it."""
     from raypeft.launch.experiment import is_remote, plain_uri
-    from raypeft.launch.page import open_when_up
-    from raypeft.launch.tracking import (
+    from raypeft.launch.mlflow_place import (
         default_tracking_uri,
         ensure_database,
         experiment_page,
         ui_command,
         without_credentials,
     )
+    from raypeft.launch.page import open_when_up
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -217,130 +217,9 @@ def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
     os.execvp(command[0], command)
 
 
-@app.command()
-def params(
-    model: Annotated[str | None, typer.Option(help="One backbone; default: the paper's.")] = None,
-    classes: Annotated[int, typer.Option(help="Classes of the head.")] = 3,
-    plugins: Plugins = None,
-    as_json: AsJson = False,
-) -> None:
-    """Trainable parameters of every method, in seconds and without weights, beside what the paper prints."""
-    from raypeft.analysis.published.counts import read_paper_counts
-    from raypeft.train import count_trainable
-
-    use_plugins(plugins)
-    paper = read_paper_counts()
-    names = [model] if model else list(dict.fromkeys(name for name, _ in paper))
-    counts = count_trainable(names, num_classes=classes)
-    if as_json:
-        print_json([asdict(count) for count in counts])
-        return
-    rows, remarks = [], []
-    for one in counts:
-        printed, verdict = paper.get((one.model, one.method), ("", ""))
-        trainable = f"{one.total_trainable:,}"
-        rows.append(
-            {
-                "model": one.model,
-                "method": one.method,
-                "backbone": f"{one.backbone:,}",
-                "trainable": trainable,
-                "paper": printed,
-            }
-        )
-        if verdict and not verdict.startswith("matches"):
-            remarks.append(f"{one.model} {one.method}: {trainable}; the paper prints {printed}: {verdict}")
-    print_rows(rows, as_json=False)
-    for remark in remarks:
-        facts.print(remark)
-
-
-methods_app = typer.Typer(invoke_without_command=True, help="The fine-tuning methods; check one of your own.")
+for command in LIST_COMMANDS:
+    app.command()(command)
 app.add_typer(methods_app, name="methods")
-
-
-@methods_app.callback()
-def methods(context: typer.Context, plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """The fine-tuning methods, the model families that each fits, and their sources."""
-    from raypeft.methods import METHODS
-
-    use_plugins(plugins)
-    if context.invoked_subcommand:
-        return
-    rows = [
-        {
-            "method": m.name,
-            "families": sorted(m.families),
-            "options": [f"{option}={default!r}" for option, default in m.options.items()],
-            "merges": m.merge is not None,
-            "paper": m.paper,
-        }
-        for m in METHODS.values()
-    ]
-    print_rows(rows, as_json=as_json)
-
-
-@methods_app.command("check")
-def methods_check(
-    name: Annotated[str, typer.Argument(help="A method, or a .py file that registers some.")],
-    plugins: Plugins = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run a method through the conformance kit: counts, freezing, saving, merging, DDP, compile.
-
-    raypeft methods check "lora(rank=4)"; raypeft methods check my_method.py
-    """
-    from raypeft.train.conformance import check_methods
-
-    names = [name]
-    if name.endswith(".py") or Path(name).is_dir():
-        own = Path(name).resolve()
-        found = next(one for one in use_plugins([name, *(plugins or ())]) if one.path == str(own))
-        names = [registered for kind, registered in found.names if kind == "method"]
-        if not names:
-            raise ConfigError(f"{name} registers no method; decorate a function with @register_method(...)")
-    else:
-        use_plugins(plugins)
-    findings = check_methods(names)
-    rows = [asdict(finding) for finding in findings]
-    words = {True: "passed", False: "FAILED", None: "does not apply"}
-    print_rows(rows if as_json else [row | {"passed": words[row["passed"]]} for row in rows], as_json=as_json)
-    failed = sum(finding.passed is False for finding in findings)
-    if failed:
-        finish(3, f"raypeft: exit 3 ({failed} of {count(len(findings), 'check')} failed)")
-
-
-@app.command()
-def models(plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """The backbones: family, input size, source of the weights."""
-    from raypeft.models import MODELS
-
-    use_plugins(plugins)
-    rows = [
-        {"model": m.name, "family": m.family, "input_size": m.input_size, "source": m.source}
-        for m in MODELS.values()
-    ]
-    print_rows(rows, as_json=as_json)
-
-
-@app.command()
-def datasets(plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """The data sets: source, licence, access and size, and the forms that your own images can have."""
-    from raypeft.datasets import describe_datasets
-
-    use_plugins(plugins)
-    rows = describe_datasets()
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        facts.print(Text.assemble((row["dataset"], "bold"), "  ", row["what"]))
-        if expected := row.get("expected"):
-            counts = ", ".join(f"{name} {count:,}" for name, count in expected.items())
-            facts.print(f"    {count(row['images'], 'image')}: {counts}")
-        for fact in ("source", "licence", "access", "layout", "options"):
-            if row.get(fact):
-                facts.print(f"    {fact}: {row[fact]}")
 
 
 def run_sweep_file(path: str) -> None:

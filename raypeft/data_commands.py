@@ -187,6 +187,20 @@ def _class_rows(report: "Report") -> list[dict[str, Any]]:
     ]
 
 
+def _duplicate_lines(report: "Report") -> Iterator[str]:
+    for what, found in (
+        ("identical", report.identical),
+        (f"similar (pHash <= {report.similar_distance} bits)", report.similar),
+    ):
+        if found is not None:
+            yield (
+                f"{what}: {count(len(found.sets), 'set')} of {count(found.images, 'image')}; "
+                f"{len(found.across_classes)} across classes, {found.across_splits} across the split"
+            )
+            for names in found.across_classes[: num_shown()]:
+                yield f"  different labels: {' = '.join(names)}"
+
+
 def _fact_lines(report: "Report") -> Iterator[str]:
     from raypeft.datasets.looks import describe
     from raypeft.datasets.manifest import LeftOut
@@ -212,17 +226,7 @@ def _fact_lines(report: "Report") -> Iterator[str]:
     for column, values in report.subgroups.items():
         shown = ", ".join(f"{value or '(empty)'} {count:,}" for value, count in list(values.items())[:8])
         yield f"{column}: {shown}{', ...' if len(values) > 8 else ''}"
-    for what, found in (
-        ("identical", report.identical),
-        (f"similar (pHash <= {report.similar_distance} bits)", report.similar),
-    ):
-        if found is not None:
-            yield (
-                f"{what}: {count(len(found.sets), 'set')} of {count(found.images, 'image')}; "
-                f"{len(found.across_classes)} across classes, {found.across_splits} across the split"
-            )
-            for names in found.across_classes[: num_shown()]:
-                yield f"  different labels: {' = '.join(names)}"
+    yield from _duplicate_lines(report)
     if report.leakage:
         sizes = "/".join(f"{size:,}" for size in report.leakage.by_image_sizes)
         yield (

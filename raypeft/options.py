@@ -3,18 +3,24 @@
 import inspect
 import itertools
 import logging
+import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.machine import CPUS
 from raypeft.core.plugins import load_plugins
 from raypeft.core.sources import OWN_DATA, dataset_label, parse_source, split_sources
 from raypeft.core.spec import SplitRule, Sweep, model_label
 from raypeft.output import Plugins, split_list
+
+if TYPE_CHECKING:
+    from raypeft.launch.demand import Resources, Safety
 
 _logger = logging.getLogger(__name__)
 
@@ -129,7 +135,7 @@ class Overrides:
     datasets: Listed = None
     fractions: Listed = None
     seeds: Listed = None
-    candidates: Annotated[int | None, typer.Option(help="Learning rates tried per cell.")] = None
+    candidates: Annotated[int | None, typer.Option(min=1, help="Learning rates tried per cell.")] = None
     epochs: int | None = None
     batch_size: int | None = None
     image_size: int | None = None
@@ -156,6 +162,9 @@ class Overrides:
             ),
             "fraction": split_list(self.fractions, float),
         }
+        for name, values in axes.items():
+            if values and (twice := [value for value, number in Counter(values).items() if number > 1]):
+                raise ConfigError(f"--{name}s names {twice[0]} twice; write it once")
         search = {"trials": self.candidates}
         recipe = {"epochs": self.epochs, "batch_size": self.batch_size, "image_size": self.image_size}
         seeds = split_list(self.seeds, int)
@@ -195,6 +204,70 @@ def _in_full(
         by_label.setdefault(label_of(one), set()).add(one)
     full = {label: next(iter(own)) for label, own in by_label.items() if len(own) == 1}
     return None if asked is None else [full.get(one, one) for one in asked]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """What a sweep, and each of its trials, may take of the machine."""
+
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            envvar=CPUS,
+            help="CPU cores for everything. Default: those that the job, its quota and its mask allow.",
+        ),
+    ] = None
+    cpus_per_trial: Annotated[int, typer.Option(help="Of each worker.")] = 1
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(help="Of each worker; 0.5: two trials share one. Default: as many as fit its memory."),
+    ] = None
+    workers_per_trial: Annotated[
+        int | None,
+        typer.Option(help="Processes that train one model. Default: 1, more where it fits no single GPU."),
+    ] = None
+
+    def settle(self) -> "Resources":
+        """What each trial takes; the number of cores is set for this process and its children."""
+        from raypeft.launch.demand import Resources
+
+        if self.cpus is not None:
+            os.environ[CPUS] = str(self.cpus)  # decoders, which are processes, follow it too
+        return Resources(
+            cpus_per_trial=self.cpus_per_trial,
+            gpus_per_trial=self.gpus_per_trial,
+            workers_per_trial=self.workers_per_trial,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardOptions:
+    """How a run guards itself."""
+
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="At least so long between two checkpoints of a trial.")
+    ] = 60.0
+    hang_seconds: Annotated[
+        float, typer.Option(help="A trial that makes no step for so long is ended, its stacks kept.")
+    ] = 600.0
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a store made with other versions of libraries.")
+    ] = False
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Drive the store though another driver holds it.")
+    ] = False
+
+    def settle(self) -> "Safety":
+        """As a run takes them. Raises: ConfigError."""
+        from raypeft.launch.demand import Safety
+
+        return Safety(
+            checkpoint_seconds=self.checkpoint_seconds,
+            hang_seconds=self.hang_seconds,
+            strict=self.strict,
+            take_over=self.take_over,
+        )
 
 
 def _on_axes(sweep: Sweep, given: dict[str, Sequence[Any]]) -> Sweep:

@@ -1,6 +1,5 @@
 """The commands that plan and run sweeps. Heavy imports wait until one needs them."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from raypeft.analysis_commands import show_results
-from raypeft.core.machine import CPUS
 from raypeft.core.spec import Sweep
 from raypeft.core.text import count
-from raypeft.options import Overrides, SourceOptions, with_options
+from raypeft.options import GuardOptions, MachineOptions, Overrides, SourceOptions, with_options
 from raypeft.output import (
     AllProblems,
     AsJson,
@@ -64,35 +62,9 @@ def run(
     ] = None,
     cache: SharedCache = None,
     tracking_uri: TrackingUri = None,
-    cpus: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            envvar=CPUS,
-            help="CPU cores for everything. Default: those that the job, its quota and its mask allow.",
-        ),
-    ] = None,
-    cpus_per_trial: Annotated[int, typer.Option(help="Of each worker.")] = 1,
-    gpus_per_trial: Annotated[
-        float | None,
-        typer.Option(help="Of each worker; 0.5: two trials share one. Default: as many as fit its memory."),
-    ] = None,
-    workers_per_trial: Annotated[
-        int | None,
-        typer.Option(help="Processes that train one model. Default: 1, more where it fits no single GPU."),
-    ] = None,
-    checkpoint_seconds: Annotated[
-        float, typer.Option(help="At least so long between two checkpoints of a trial.")
-    ] = 60.0,
-    hang_seconds: Annotated[
-        float, typer.Option(help="A trial that makes no step for so long is ended, its stacks kept.")
-    ] = 600.0,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a store made with other versions of libraries.")
-    ] = False,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Drive the store though another driver holds it.")
-    ] = False,
+    *,
+    machine: MachineOptions,
+    guards: GuardOptions,
     require_tracking: Annotated[
         bool, typer.Option("--require-tracking", help="Refuse to start while MLflow does not answer.")
     ] = False,
@@ -105,25 +77,13 @@ def run(
 
     raypeft run runs/own_images (goes on with that store; data sets and models go by the names of its tables)
     """
-    from raypeft.launch.demand import Resources, Safety, check_machine
+    from raypeft.launch.demand import check_machine
     from raypeft.launch.driver import Tracking
     from raypeft.launch.sweep import run_sweep
 
-    if cpus is not None:
-        os.environ[CPUS] = str(cpus)  # decoders, which are processes, follow it too
+    resources, safety = machine.settle(), guards.settle()
     asked = overrides.apply(load_sweep(sweep), sources)
     where = store_path(asked, store or _own_store(sweep))
-    resources = Resources(
-        cpus_per_trial=cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
-        workers_per_trial=workers_per_trial,
-    )
-    safety = Safety(
-        checkpoint_seconds=checkpoint_seconds,
-        hang_seconds=hang_seconds,
-        strict=strict,
-        take_over=take_over,
-    )
     if dry_run:
         check_machine(resources)
         _print_plan(asked, where, cache, as_json=False)

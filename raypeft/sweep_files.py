@@ -6,15 +6,13 @@ import runpy
 from dataclasses import replace
 from pathlib import Path
 
-import raypeft
 from raypeft.core.errors import ConfigError, UnknownNameError
 from raypeft.core.foreign import foreign_code
 from raypeft.core.registry import SWEEP_MODULE
+from raypeft.core.shipped import SUFFIX, shipped_sweeps
 from raypeft.core.spec import Sweep
 from raypeft.store import Store
 from raypeft.store.archive import is_archive
-
-SUFFIX = ".py"
 
 
 def load_sweep(text: str) -> Sweep:
@@ -47,14 +45,6 @@ def store_of(text: str) -> Store | None:
     path = Path(text).expanduser()
     is_store = (path.is_dir() or is_archive(path)) and text not in shipped_sweeps()
     return Store.at(path) if is_store else None
-
-
-def shipped_sweeps() -> dict[str, Path]:
-    """The files of sweeps that come with raypeft, by name."""
-    package = Path(raypeft.__file__).parent
-    inside = package / "sweeps"  # of an installation; in a clone they lie beside the package
-    folder = inside if inside.is_dir() else package.parent / "sweeps"
-    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
 def _shipped(name: str) -> Path:

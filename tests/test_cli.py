@@ -226,6 +226,8 @@ def test_a_number_that_is_none_is_named(cli, sweep_file, tmp_path):
     for option, text, needed in (
         ("--seeds", "0,1.0", "'1.0' is no whole number"),
         ("--fractions", "x", "'x' is no number"),
+        ("--fractions", "0.1,0.10", "--fractions names 0.1 twice"),
+        ("--methods", "lora,full,lora", "--methods names lora twice"),
     ):
         code, _, err = cli("plan", sweep_file, option, text, "--store", tmp_path / "s")
         assert code == 2

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from raypeft.core.errors import ConfigError, UnknownNameError
-from raypeft.sweep_files import load_sweep, shipped_sweeps
+from raypeft.core.shipped import shipped_sweeps
+from raypeft.sweep_files import load_sweep
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 OWN = """
@@ -16,9 +17,10 @@ SWEEP = Sweep(name="mine", cells=(Cell(method="full", model="vit_nano", dataset=
 
 def test_every_shipped_sweep_is_found_by_its_name_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert set(shipped_sweeps()) == {path.stem for path in SWEEPS.glob("*.py")}
-    for name in shipped_sweeps():
-        assert load_sweep(name) == load_sweep(str(SWEEPS / f"{name}.py"))
+    assert set(shipped_sweeps()) == {path.stem for path in SWEEPS.glob("*.py")} | {"quickstart"}
+    for name, path in shipped_sweeps().items():
+        assert load_sweep(name) == load_sweep(str(path))
+        assert load_sweep(name).name == name, "by which a report tells how it is run"
 
 
 def test_a_file_of_the_working_folder_is_taken_only_where_it_is_named_as_a_file(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from types import MappingProxyType, NoneType, UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from raypeft.core.errors import ConfigError
@@ -18,10 +18,10 @@ DIGITS = 12
 """Of a fraction: 0.1 * 3 is 0.3."""
 
 
-def settle_fields(settings: Any, *, called: Mapping[str, str] = MappingProxyType({}), of: str = "") -> None:
+def settle_fields(settings: Any, *, of: str = "") -> None:
     """Give each field of a frozen dataclass its declared type, as the first step of `__post_init__`.
 
-    `called`: names of fields for messages, `of` stands before them.
+    `of` stands before a field's name in messages.
     Raises: ConfigError.
     """
     for name, kind in _kinds(type(settings)).items():  # type: ignore[arg-type]
@@ -29,7 +29,7 @@ def settle_fields(settings: Any, *, called: Mapping[str, str] = MappingProxyType
         try:
             object.__setattr__(settings, name, settled(value, kind))
         except ValueError as error:
-            raise ConfigError(f"{of}{called.get(name, name)}={value!r}: must be {error}") from None
+            raise ConfigError(f"{of}{name}={value!r}: must be {error}") from None
 
 
 def settled(value: Any, kind: Any) -> Any:

@@ -17,17 +17,31 @@ from raypeft.core.errors import PreflightError
 LOCK_SECONDS = 24 * 3600.0  # for another process that makes the same file
 
 
-def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Replace `path` with what `fill` writes: atomically, and durably. Raises: OSError."""
-    with temporary_file(path, fill) as temporary:
-        os.replace(temporary, path)
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill that replaces `path` at the end: atomically, and durably. Raises: OSError."""
+    with temporary_file(path) as file:
+        yield file
+        flush(file)
+        os.replace(file.name, path)
     sync(path.parent)
+
+
+def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Replace `path` with what `fill` writes, as new_file. Raises: OSError."""
+    with new_file(path) as file:
+        fill(file)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path`: atomically, and durably. Raises: OSError."""
+    with new_file(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Replace `path` with `content` as JSON. Raises: OSError; ValueError for NaN."""
-    text = json.dumps(content, indent=1, allow_nan=False)
-    write_file(path, lambda file: file.write(text.encode()))
+    write_bytes(path, json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -44,18 +58,21 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def temporary_file(path: Path, fill: Callable[[BinaryIO], object]) -> Iterator[Path]:
-    """A synced file beside `path`, gone afterwards unless it was moved. Raises: OSError."""
+def temporary_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill beside `path`, gone afterwards unless it was moved. Raises: OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
+            yield file
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(file: BinaryIO) -> None:
+    """Make what was written to a file durable. Raises: OSError."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextmanager

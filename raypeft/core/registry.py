@@ -71,7 +71,7 @@ class Registry(dict[str, T]):
         known = ", ".join(self)
         raise UnknownNameError(
             f"no {self.kind} named '{name}';{hint} known: {known} "
-            f"(see: raypeft {self.kind}s; one of your own: --plugin FILE)"
+            f"(see: raypeft {self.kind}s; one of your own: plugins=('FILE',) or --plugin FILE)"
         )
 
 

@@ -61,7 +61,8 @@ class Result:
         spec: what was asked, as plain JSON types.
         precision: what "auto" became.
         features: the network, by name and digest, whose features FID and KID compared.
-        micro_batch_size: the recipe's; less where GPU memory was small; of a head alone its batch.
+        micro_batch_size: images that went through the network at once: as the recipe has it, fewer where GPU
+            memory was small; of a head alone its batch.
         weights_digest: of the backbone's weights.
         data_digest: of images, labels and split.
         git: commit of raypeft, or "unknown".
@@ -130,7 +131,6 @@ class Result:
     @classmethod
     def of(cls, spec: TrialSpec, *, sweep: str, status: Status, **columns: Any) -> "Result":
         """The row of a spec: its columns, and what came out."""
-        content = spec.to_dict()
         return cls(
             trial_id=spec.trial_id,
             sweep=sweep,
@@ -140,10 +140,10 @@ class Result:
             candidate=spec.candidate,
             task=spec.task,
             status=status,
-            spec=content,
+            spec=spec.content,
             weights_digest=spec.weights_digest,
             data_digest=spec.data_digest,
-            **content["cell"],  # by the labels that tables show
+            **spec.content["cell"],  # by the labels that tables show
             **columns,
         )
 

@@ -1,7 +1,7 @@
-"""What is asked: a cell, a trial, a sweep, and how learning rates are searched."""
+"""What is asked: a trial, a sweep, and how learning rates are searched."""
 
+import functools
 import hashlib
-import itertools
 import json
 import os
 from collections import Counter
@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
-from raypeft.core.canonical import DIGITS, at_least, settle_fields
+from raypeft.core.canonical import at_least, settle_fields
+from raypeft.core.cell import Cell as Cell  # sweep files may take all settings from here
+from raypeft.core.cell import grid as grid
+from raypeft.core.cell import model_label as model_label
 from raypeft.core.errors import ConfigError
-from raypeft.core.recipe import Augmentation as Augmentation  # sweep files may take all settings from here
+from raypeft.core.recipe import Augmentation as Augmentation
 from raypeft.core.recipe import Generation as Generation
 from raypeft.core.recipe import Recipe as Recipe
 from raypeft.core.registry import parse_call
-from raypeft.core.sources import dataset_label, parse_source
 
 Stage = Literal["search", "final"]
 SplitRule = Literal["auto", "grouped", "official", "paper"]
@@ -25,36 +27,6 @@ Task = Literal["classify", "generate"]
 
 PROTOCOL = 4
 """Version of the training semantics: raised by every change that moves a number."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
-    """One question: this method on this model, given this fraction of this dataset.
-
-    Fields:
-        method: a name that `raypeft methods` lists, with options in brackets: "lora(rank=4)".
-        model: a name that `raypeft models` lists, or "timm:ID", or "diffusers:ID".
-        dataset: a name that `raypeft datasets` lists, or a source: "folder:PATH", "csv:FILE", "npz:FILE".
-        fraction: the share of the training images, above 0 and at most 1.
-    """
-
-    method: str
-    model: str
-    dataset: str
-    fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        """One spelling of each. Raises: ConfigError unless 0 < fraction <= 1."""
-        settle_fields(self)
-        object.__setattr__(self, "dataset", str(parse_source(self.dataset)))
-        object.__setattr__(self, "fraction", float(f"{self.fraction:.{DIGITS}g}"))
-        if not 0 < self.fraction <= 1:
-            raise ConfigError(f"fraction={self.fraction} of {self.dataset}: must be above 0 and at most 1")
-
-    def __str__(self) -> str:
-        return (
-            f"{self.method} / {model_label(self.model)} / {dataset_label(self.dataset)} / {self.fraction:g}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +67,7 @@ class Search:
     """
 
     trials: int = 16
-    lr: LogUniform = field(default_factory=lambda: LogUniform(low=1e-5, high=1e-1))
+    lr: LogUniform = LogUniform(low=1e-5, high=1e-1)
     seed: int = 1000
     lookback: int = 4
     grace_epochs: int = 4
@@ -103,8 +75,8 @@ class Search:
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
-        settle_fields(self, called={"trials": "candidates"})
-        at_least("candidates", self.trials, 1)
+        settle_fields(self)
+        at_least("trials", self.trials, 1)
         at_least("lookback", self.lookback, 1)
         at_least("grace_epochs", self.grace_epochs, 1)
         at_least("reduction_factor", self.reduction_factor, 2)
@@ -123,7 +95,7 @@ class Preprocessing:
         settle_fields(self)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialSpec:
     """One training run. Equal specs give equal results on equal hardware."""
 
@@ -155,31 +127,32 @@ class TrialSpec:
         what = f"candidate {self.candidate}" if self.stage == "search" else f"final seed {self.seed}"
         return f"{self.cell} | {what}, rate {self.lr:.1e}"
 
-    @property
+    @functools.cached_property
     def task(self) -> Task:
         """What the model is trained for."""
         return "classify" if self.recipe.generation is None else "generate"
 
     def _id(self) -> str:
         """A hash of what is asked. Data and weights count by digest: a moved folder keeps its results."""
-        content = self.to_dict()
-        del content["cell"]["dataset"]
-        content["cell"]["model"] = parse_call(self.cell.model, kind="model")[0]
+        cell = {**self.content["cell"], "model": parse_call(self.cell.model, kind="model")[0]}
+        del cell["dataset"]
+        content = {**self.content, "cell": cell}
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
-    def to_dict(self) -> dict[str, Any]:
+    @functools.cached_property
+    def content(self) -> Mapping[str, Any]:
         """Plain JSON types, dataset and model by their labels: where files lie is nobody else's business."""
         content = asdict(self)
         del content["trial_id"]
-        content["cell"]["dataset"] = dataset_label(self.cell.dataset)
-        content["cell"]["model"] = model_label(self.cell.model)
+        content["cell"]["dataset"] = self.cell.dataset_label
+        content["cell"]["model"] = self.cell.model_label
         if content["search"] is not None:  # how many candidates come after this one is no part of it
             del content["search"]["trials"]
         return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
-        """The inverse of to_dict, up to the places of data and weights."""
+        """The inverse of `content`, up to the places of data and weights."""
         search = content["search"]
         return cls(
             **{
@@ -215,8 +188,8 @@ class Sweep:
 
     name: str
     cells: tuple[Cell, ...]
-    search: Search = field(default_factory=Search)
-    recipe: Recipe = field(default_factory=Recipe)
+    search: Search = Search()
+    recipe: Recipe = Recipe()  # noqa: RUF009, it is frozen
     final_seeds: tuple[int, ...] = (0, 1, 2)
     carried_candidates: int | None = None
     split: SplitRule = "auto"
@@ -305,32 +278,6 @@ def donor(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
 def num_candidates(cell: Cell, cells: Sequence[Cell], *, whole: int, carried: int | None) -> int:
     """Of a search over the whole range, or `carried` ones near the rate of a donor among `cells`."""
     return whole if carried is None or donor(cell, cells) is None else carried
-
-
-def grid(
-    *,
-    method: Sequence[str],
-    model: Sequence[str],
-    dataset: Sequence[str],
-    fraction: Sequence[float] = (1.0,),
-) -> tuple[Cell, ...]:
-    """Every combination, methods changing fastest; add two grids to join them. Raises: ConfigError."""
-    for name, values in {"method": method, "model": model, "dataset": dataset, "fraction": fraction}.items():
-        if isinstance(values, str) or not isinstance(values, Iterable):
-            raise ConfigError(f"grid: {name}={values!r}: must be values in brackets, as [{values!r}]")
-    return tuple(
-        Cell(method=one_method, model=one_model, dataset=one_dataset, fraction=one_fraction)
-        for one_dataset, one_model, one_fraction, one_method in itertools.product(
-            dataset, model, fraction, method
-        )
-    )
-
-
-def model_label(model: str) -> str:
-    """The name that tables show: a weights file without its folders."""
-    name, options = parse_call(model, kind="model")
-    weights = options.get("weights")
-    return f"{name}(weights={PurePath(weights).name!r})" if isinstance(weights, str) else name
 
 
 def canonical_json(content: object) -> str:

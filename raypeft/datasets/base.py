@@ -125,7 +125,7 @@ def find_dataset(source: str) -> Dataset | None:
     known = ", ".join([*DATASETS, *(f"{kind}:..." for kind in SOURCES)])
     raise UnknownNameError(
         f"no dataset named '{source}';{_nearest(source)} known: {known} (see: raypeft datasets; "
-        "one of your own: --plugin FILE)"
+        "one of your own: plugins=('FILE',) or --plugin FILE)"
     )
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from PIL import Image
 
 from raypeft.core.errors import DataError, list_problems
-from raypeft.core.files import link_or_copy, locked, temporary_file, write_file
+from raypeft.core.files import link_or_copy, locked, new_file, temporary_file
 from raypeft.core.machine import usable_cores
 from raypeft.core.text import count
 from raypeft.datasets.decoder import decode_files, decode_into, resized, why
@@ -179,7 +179,9 @@ def _build(table: Table, path: Path, *, image_size: int, interpolation: str, wat
     shape = (len(table), image_size, image_size, 3)
     for left_behind in path.parent.glob(f".{path.stem}.raw.*.tmp"):  # by a process that was killed
         left_behind.unlink()
-    with temporary_file(path.with_suffix(".raw"), lambda file: file.truncate(int(np.prod(shape)))) as raw:
+    with temporary_file(path.with_suffix(".raw")) as file:
+        file.truncate(int(np.prod(shape)))
+        raw = Path(file.name)
         found, display = _fill(table, raw, shape=shape, interpolation=interpolation, watch=watch)
         _write(path, np.memmap(raw, dtype=np.uint8, mode="r", shape=shape), found, display)
 
@@ -223,12 +225,8 @@ def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint], display
         },
         metadata={DISPLAY: json.dumps(display.to_dict())},
     )
-
-    def fill(file: object) -> None:
-        with pa.ipc.new_file(file, batch.schema) as writer:
-            writer.write_batch(batch)
-
-    write_file(path, fill)
+    with new_file(path) as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
 def _file_digest(path: Path, checksum: str | None) -> tuple[str, str | None]:

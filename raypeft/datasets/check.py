@@ -105,15 +105,7 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
         images=len(table),
         classes=_per_class(table, np.arange(len(table))),
         expected=dict(dataset.expected) if dataset else {},
-        left_out=tuple(
-            {
-                "reason": part.reason,
-                "images": part.total,
-                "by_class": dict(part.by_class),
-                "folders": part.folders,
-            }
-            for part in table.left_out
-        ),
+        left_out=_left_out(table),
         split=resolved,
         splits={side: _per_class(table, np.flatnonzero(sides == side)) for side in SIDES},
         sources=_sources(table),
@@ -123,22 +115,42 @@ def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_w
         similar=similar,
         leakage=_leakage(table, units, sides, dataset),
         source_baseline=_source_baseline(table, sides),
-        decisions=tuple(
-            {"what": one.what, "images": len(one.cases), "by_class": one.by_class(table)}
-            for one in decisions(found)
-        ),
-        featureless=tuple(
-            {
-                "reason": one.what,
-                "images": len(one.cases),
-                "by_class": one.by_class(table),
-                "cases": [table.case_ids[case] for case in one.cases],
-            }
-            for one in featureless(found)
-        ),
+        decisions=_decisions(table, found),
+        featureless=_featureless(table, found),
         problems=tuple(problems),
         warnings=(*_warnings(table, sides, dataset, identical, similar), *window_shortcut(table, found)),
         notes=table.notes,
+    )
+
+
+def _left_out(table: Table) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "reason": part.reason,
+            "images": part.total,
+            "by_class": dict(part.by_class),
+            "folders": part.folders,
+        }
+        for part in table.left_out
+    )
+
+
+def _decisions(table: Table, found: Sequence[Fingerprint]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {"what": one.what, "images": len(one.cases), "by_class": one.by_class(table)}
+        for one in decisions(found)
+    )
+
+
+def _featureless(table: Table, found: Sequence[Fingerprint]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "reason": one.what,
+            "images": len(one.cases),
+            "by_class": one.by_class(table),
+            "cases": [table.case_ids[case] for case in one.cases],
+        }
+        for one in featureless(found)
     )
 
 

@@ -69,17 +69,14 @@ def assign_columns(
     wished = [one for name in subgroups if (one := needed(name, "subgroup"))]
     taken = {image_column, *labels, group_column, *optional.values()}
     rest = {name: table.cells(name) for name in table.columns if name not in taken}
-    nominated = [] if group_column else _nominated(rest)
     notes = [_class_note(table, labels)] if len(labels) > 1 else []
-    notes += [_group_note(nominated, rest)] if nominated else []
-    if nominated:
-        group_column = nominated[0]
-        del rest[group_column]
-    elif not group_column:
-        notes += _codes_notes(rest)
+    if is_guess := not group_column:
+        group_column, told = _guessed_group(rest)
+        notes += told
     problems += _unfit_subgroups(table, wished, group_column)
     if problems:
         raise DataError("\n".join(f"{table.path}: {problem}" for problem in problems))
+    rest.pop(group_column or "", None)
     if (source := optional.get("source")) and identifies("source", table.cells(source), strictly=True):
         rest[optional.pop("source")] = table.cells(source)
     kept, more = _subgroups(rest, wished)
@@ -88,7 +85,7 @@ def assign_columns(
     return Columns(
         image=image_column,
         labels=labels,
-        may_lack_group=bool(nominated) or group is not None,
+        may_lack_group=group is not None or (is_guess and group_column is not None),
         optional=optional,
         subgroups=tuple(kept),
         notes=(*notes, *more),
@@ -105,6 +102,14 @@ def _unfit_subgroups(table: Delimited, wished: Sequence[str], group_column: str 
         elif _is_reserved(name):
             problems.append(f"column '{name}': predictions have a column of that name; rename it")
     return problems
+
+
+def _guessed_group(rest: Values) -> tuple[str | None, list[str]]:
+    """The column that is taken for the group, if any, and notes on it or on what may be one."""
+    nominated = _nominated(rest)
+    if not nominated:
+        return None, _codes_notes(rest)
+    return nominated[0], [_group_note(nominated, rest)]
 
 
 def _nominated(rest: Values) -> list[str]:

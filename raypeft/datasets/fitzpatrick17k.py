@@ -78,30 +78,29 @@ def fitzpatrick17k(root: Path) -> Table:
     }
     missing = [line for line in good if line["md5hash"] not in paths]
     _check_missing(missing, good, looked=download.looked)
-    rows = [
-        Row(
-            path=paths[line["md5hash"]],
-            case_id=line["md5hash"],
-            label=line["three_partition_label"],
-            source=next((site for host, site in SITES.items() if host in line["url"]), UNKNOWN),
-            subgroups={
-                "fitzpatrick_scale": _skin_type(line["fitzpatrick_scale"]),
-                "fitzpatrick_centaur": _skin_type(line["fitzpatrick_centaur"]),
-                "condition": line["label"],
-                "nine_partition_label": line["nine_partition_label"],
-            },
-            origin=line.origin,
-        )
-        for line in good
-        if line["md5hash"] in paths
-    ]
     return make_table(
         "fitzpatrick17k",
-        rows,
+        [_row(line, paths[line["md5hash"]]) for line in good if line["md5hash"] in paths],
         left_out=[
             left_out(LEFT_OUT, _labels(bad)),
             left_out("image is missing", _labels(missing)),
         ],
+    )
+
+
+def _row(line: Line, path: Path) -> Row:
+    return Row(
+        path=path,
+        case_id=line["md5hash"],
+        label=line["three_partition_label"],
+        source=next((site for host, site in SITES.items() if host in line["url"]), UNKNOWN),
+        subgroups={
+            "fitzpatrick_scale": _skin_type(line["fitzpatrick_scale"]),
+            "fitzpatrick_centaur": _skin_type(line["fitzpatrick_centaur"]),
+            "condition": line["label"],
+            "nine_partition_label": line["nine_partition_label"],
+        },
+        origin=line.origin,
     )
 
 

@@ -87,11 +87,13 @@ def _layout(root: Path, found: Walk, why: dict[str, str], *, judges_masks: bool)
             raise LayoutError(
                 f"are the images named '{kind.name}', as {kind.members[0]}, segmentation masks of others, as "
                 f"of {kind.partners[0]}? Their names say so, but they hold many grey levels. Leave them out "
-                "with --exclude GLOB, or say with --include GLOB what to read"
+                "with exclude='GLOB' (--exclude), or say with include='GLOB' (--include) what to read"
             )
         why |= dict.fromkeys(masks, MASK)
         if not _used(found, why):
-            raise LayoutError("all of its images look like segmentation masks; --include '*' reads them")
+            raise LayoutError(
+                "all of its images look like segmentation masks; include='*' (--include '*') reads them"
+            )
     images = _used(found, why)
     layout = find_layout(root, images)
     if judges_masks:
@@ -116,7 +118,8 @@ def _conflicts(found: Walk, why: Mapping[str, str], layout: Layout) -> Iterator[
         if is_judged and one and other and one != other:
             yield visible(
                 f"{path} and {first} are the same {'folder' if path.endswith('/') else 'file'}, which cannot "
-                "be of two classes or sides of the split; remove one, or leave it out with --exclude"
+                "be of two classes or sides of the split; remove one, or leave it out with "
+                "exclude='...' (--exclude)"
             )
 
 
@@ -138,5 +141,5 @@ def _empty_classes(found: Walk, why: Mapping[str, str], layout: Layout) -> Itera
             why_so = ", ".join(f"{reason} ({number:,})" for reason, number in sorted(counts.items()))
             yield visible(
                 f"class '{name}' has 0 images; found in {class_folder}: {why_so}. Add images, remove the "
-                "folder, or leave it out with --exclude"
+                "folder, or leave it out with exclude='...' (--exclude)"
             )

@@ -150,7 +150,7 @@ def _has_inner_sides(base: str, classes: Collection[str], images: Collection[str
         if strangers:
             raise LayoutError(
                 f"'{_join(base, with_sides[0])}' holds train and test folders, but '{strangers[0]}' lies in "
-                "none; move it into one, or leave it out with --exclude"
+                "none; move it into one, or leave it out with exclude='...' (--exclude)"
             )
     below = [
         set(_children(_join(_join(base, name), side), images)) for name in classes for side in inner[name]
@@ -159,7 +159,8 @@ def _has_inner_sides(base: str, classes: Collection[str], images: Collection[str
         first = _join(base, with_sides[0])
         raise LayoutError(
             f"{_all(_join(base, name) for name in classes)} hold train and test folders, and each of these "
-            f"{_some(sorted(same))}: if those are the classes, read one alone, as by --include '{first}'"
+            f"{_some(sorted(same))}: if those are the classes, read one alone, as "
+            f"by include='{first}' (--include)"
         )
     return True
 
@@ -171,7 +172,7 @@ def _check_no_copy(base: str, classes: Collection[str], images: Collection[str])
         if len(same := [one for one in inner if one in classes]) > 1:
             raise LayoutError(
                 f"'{_join(base, name)}' holds folders named as classes beside it, {_some(same)}: a second "
-                f"copy? Leave one out, as by --exclude '{_join(base, name)}'"
+                f"copy? Leave one out, as by exclude='{_join(base, name)}' (--exclude)"
             )
 
 
@@ -188,7 +189,7 @@ def _check_no_split(base: str, names: Collection[str]) -> None:
             f"{_all(suspects)}: named as {'a split' if len(suspects) == 1 else 'splits'}, not as "
             f"{'a class' if len(suspects) == 1 else 'classes'}. An official split has the folders train, "
             "test and perhaps val, side by side, and the class folders in each; name them so, leave some out "
-            "with --exclude, or name images, labels and splits in a table: csv:PATH"
+            "with exclude='...' (--exclude), or name images, labels and splits in a table: csv:PATH"
         )
 
 

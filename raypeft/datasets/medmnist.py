@@ -17,10 +17,10 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from raypeft.core.errors import DataError, UnknownNameError
-from raypeft.core.files import write_file
+from raypeft.core.files import new_file
 from raypeft.datasets.base import DATA_ROOT, register_source
 from raypeft.datasets.manifest import Table
 from raypeft.datasets.npz import read_npz
@@ -110,18 +110,16 @@ def _download(url: str, path: Path, *, md5: str) -> Path:
     """
     _logger.info("medmnist: downloading %s from %s", path.name, url)
 
-    def fill(file: BinaryIO) -> None:
-        digest = _new_md5()
-        request = urllib.request.Request(url, headers={"User-Agent": "raypeft"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            while chunk := response.read(CHUNK_BYTES):
-                digest.update(chunk)
-                file.write(chunk)
-        if digest.hexdigest() != md5:
-            raise OSError(f"what came has md5 {digest.hexdigest()}, official is {md5}")
-
+    digest = _new_md5()
+    request = urllib.request.Request(url, headers={"User-Agent": "raypeft"})
     try:
-        write_file(path, fill)
+        with new_file(path) as file:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+                while chunk := response.read(CHUNK_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+            if digest.hexdigest() != md5:
+                raise OSError(f"what came has md5 {digest.hexdigest()}, official is {md5}")
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
             f"medmnist: {path.name} cannot be downloaded: {error}. Try again, or get it from {url} elsewhere "

@@ -17,8 +17,9 @@ to the 77 tokens of CLIP.
 import contextlib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.datasets.base import register_dataset
@@ -85,7 +86,7 @@ def mimic_cxr(root: Path, *, train_images: int | None = None) -> Table:
         for line in found
         if (prompt := prompts[line["study_id"]])
     ]
-    absent = [prompts[line["study_id"]] for line in found if not prompts[line["study_id"]]]
+    absent = [prompt for line in found if not (prompt := prompts[line["study_id"]])]
     parts = {
         "view is neither AP nor PA": len(lines) - len(frontal),
         "image is missing": len(frontal) - len(found),
@@ -93,18 +94,21 @@ def mimic_cxr(root: Path, *, train_images: int | None = None) -> Table:
         "report has neither IMPRESSION nor FINDINGS": absent.count(""),
     }
     if not rows:
-        counts = "; ".join(f"{reason}: {count}" for reason, count in parts.items())
-        looked = ", ".join(map(str, trees))
-        raise DataError(
-            f"mimic_cxr:{root}: no image with a prompt ({counts}); looked for p10/p10000032/s50414267.txt, "
-            f"and so on, in {looked}; unpack mimic-cxr-reports there"
-        )
+        _refuse_without_prompts(root, trees, parts)
     if train_images is not None:
         beyond = _beyond(rows, train_images, root=root)
         rows = [row for row in rows if row.case_id not in beyond]
         parts[f"beyond train_images={train_images}"] = len(beyond)
-    return make_table(
-        "mimic_cxr", rows, left_out=[left_out(reason, [CLASS] * count) for reason, count in parts.items()]
+    lacking = [left_out(reason, [CLASS] * count) for reason, count in parts.items()]
+    return make_table("mimic_cxr", rows, left_out=lacking)
+
+
+def _refuse_without_prompts(root: Path, trees: Sequence[Path], parts: Mapping[str, int]) -> NoReturn:
+    counts = "; ".join(f"{reason}: {count}" for reason, count in parts.items())
+    looked = ", ".join(map(str, trees))
+    raise DataError(
+        f"mimic_cxr:{root}: no image with a prompt ({counts}); looked for p10/p10000032/s50414267.txt, "
+        f"and so on, in {looked}; unpack mimic-cxr-reports there"
     )
 
 

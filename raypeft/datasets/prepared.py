@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypeft.core.errors import DataError, list_problems
-from raypeft.core.files import write_file
+from raypeft.core.files import new_file
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count
 from raypeft.datasets.base import find_dataset, open_dataset
@@ -34,7 +34,7 @@ from raypeft.datasets.images import Fingerprint
 from raypeft.datasets.looks import decisions, featureless, refuse_featureless_classes, window_shortcut
 from raypeft.datasets.manifest import Table
 from raypeft.datasets.pixels import Display
-from raypeft.datasets.splits import leaks, resolve_split, split_table, subset
+from raypeft.datasets.splits import SIDES, leaks, resolve_split, split_table, subset
 
 _logger = logging.getLogger(__name__)
 
@@ -56,13 +56,14 @@ class Prepared:
     is_public: bool = False  # as of the table
     display: Display = field(default_factory=Display)  # follows from the images, and is in no digest
 
-    def cases(self, side: str) -> np.ndarray:
-        """Indices of one side's images, int64, ascending."""
-        return np.flatnonzero(self.sides == side)
+    @functools.cached_property
+    def cases(self) -> Mapping[str, np.ndarray]:
+        """Indices of the images of train, val and test, int64, ascending."""
+        return {side: np.flatnonzero(self.sides == side) for side in SIDES}
 
     def subset(self, *, fraction: float, seed: int) -> np.ndarray:
         """Indices of the training images that a trial sees, int64, ascending: see splits.subset."""
-        train = self.cases("train")
+        train = self.cases["train"]
         return subset(train, labels=self.labels, case_ids=self.case_ids, fraction=fraction, seed=seed)
 
     @functools.cached_property
@@ -147,7 +148,8 @@ def check_leakage(
         if split == "official" and not allow_leakage:
             pairs = [f"{table.place(first)} and {table.place(second)}" for first, second in into_test]
             raise DataError(
-                f"{what}; use split=grouped, or --allow-leakage to go on:\n{list_problems(pairs)}"
+                f"{what}; use split=grouped, or allow_leakage=True (--allow-leakage) to go on:\n"
+                f"{list_problems(pairs)}"
             )
         _logger.warning("%s (split=%s)", what, split)
     if into_val := leaks(units, sides, between=("train", "val")):
@@ -226,7 +228,8 @@ def _write(path: Path, prepared: Prepared) -> None:
     about |= {"images_digest": prepared.images_digest, "is_public": prepared.is_public}
     about |= {"display": prepared.display.to_dict()}
     table = pa.table(columns).replace_schema_metadata({"raypeft": json.dumps(about)})
-    write_file(path, lambda file: pq.write_table(table, file))
+    with new_file(path) as file:
+        pq.write_table(table, file)
 
 
 def _read(content: pa.Table) -> Prepared:

@@ -101,7 +101,7 @@ def why_not(root: Path, found: Walk, choice: Choice) -> dict[str, str]:
             why[path] = NO_IMAGE
             if not os.access(root / path, os.R_OK):
                 problems.append(f"{root / path}: cannot be read")
-    problems = [f"{one}; mend that, or leave it out with --exclude" for one in problems]
+    problems = [f"{one}; mend that, or leave it out with exclude='...' (--exclude)" for one in problems]
     for glob in choice.idle():
         example = f"; they are written as '{paths[0]}' is" if paths else ""
         problems.append(f"'{glob}' matches none of {count(len(paths), 'path')} below the folder{example}")

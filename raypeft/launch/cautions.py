@@ -22,7 +22,7 @@ def _few_test_images(plan: Plan) -> list[str]:
     )
     found = []
     for data in map(plan.data.__getitem__, sources):
-        counts = np.bincount(data.labels[data.cases("test")], minlength=len(data.classes)).tolist()
+        counts = np.bincount(data.labels[data.cases["test"]], minlength=len(data.classes)).tolist()
         if told := few_test_images(dict(zip(data.classes, counts, strict=True))):
             found.append(f"{visible(data.name)}: {told}")
     return found

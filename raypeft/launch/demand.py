@@ -69,8 +69,9 @@ def must_fit(what: str, wanted: Demand, machine: Mapping[str, float]) -> None:
         takes = ", ".join(f"{amount:g} {name}s" for name, amount in wanted.total.items() if amount)
         there = ", ".join(f"{machine.get(name, 0):g} {name}s" for name in wanted.total)
         raise ConfigError(
-            f"{what} takes {takes}, and this machine has {there} to give: lower --cpus-per-trial, "
-            "--gpus-per-trial or --workers-per-trial, raise --cpus, or join a cluster"
+            f"{what} takes {takes}, and this machine has {there} to give: ask for fewer "
+            "(gpus_per_trial, workers_per_trial; --gpus-per-trial, --workers-per-trial, --cpus-per-trial), "
+            "raise --cpus, or join a cluster"
         )
 
 

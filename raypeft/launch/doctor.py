@@ -244,7 +244,7 @@ def _cluster_file() -> Iterator[Finding]:
 
 
 def _tracking(store: Path, uri: str | None) -> Iterator[Finding]:
-    from raypeft.launch.tracking import probe
+    from raypeft.launch.mlflow_place import probe
 
     if uri is None:
         yield Finding(level="OK", what=f"MLflow: sqlite in the store ({store})")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.core.errors import (
-    EXITS,
     ClusterLostError,
     LowSpaceError,
     RaypeftError,
@@ -23,15 +22,14 @@ from raypeft.core.errors import (
 from raypeft.core.plugins import Plugin
 from raypeft.core.result import Result
 from raypeft.core.terminal import Terminal
-from raypeft.core.text import count
 from raypeft.launch.demand import Resources, Safety
-from raypeft.launch.failures import STORAGE_ERRORS, grouped
+from raypeft.launch.failures import STORAGE_ERRORS
+from raypeft.launch.outcome import Outcome, outcome_of, remarks_on
 from raypeft.launch.plan import Plan
 from raypeft.launch.preflight import cannot_write, watch_space
 from raypeft.launch.signals import Signals, end_now
 from raypeft.launch.stopping import EVERYWHERE, GRACE_SECONDS, ask_to_stop, asked_to_stop, forget_stop
 from raypeft.launch.waits import Attended, Wait, Waits
-from raypeft.metrics.remarks import cell_remarks, describe_remarks
 from raypeft.store import Store
 from raypeft.store.lease import Lease
 from raypeft.store.ledger import Ledger, sweep_up
@@ -50,14 +48,6 @@ class Tracking:
 
     uri: str | None = None
     required: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a run ended: `exit_code` as in design section 6, `summary` is the last line printed."""
-
-    exit_code: int
-    summary: str
 
 
 class Driver:
@@ -102,7 +92,8 @@ class Driver:
 
         Raises: what `check` does, which is called once Ray runs and before any trial starts.
         """
-        from raypeft.launch.tracking import Tracker, default_tracking_uri
+        from raypeft.launch.mlflow_place import default_tracking_uri
+        from raypeft.launch.tracking import Tracker
 
         plan, queue = self._plan, self._queue
         uri = tracking.uri or default_tracking_uri(self._store)
@@ -133,8 +124,7 @@ class Driver:
             limit = TRACKER_SECONDS_STOPPING if queue.stopping else TRACKER_SECONDS
             with self._waits.on("sending results to MLflow", limit_seconds=limit) as sending:
                 self._tracker.close(goes_on=lambda: self._still(sending))
-        self._tell_failures()
-        self._tell_remarks()
+        self._say(*remarks_on(queue, plan, self._ledger))
         outcome = self._outcome()
         if not isinstance(queue.fatal, StoreInUseError):  # then the store's files are another driver's
             with contextlib.suppress(OSError):
@@ -272,48 +262,15 @@ class Driver:
             summary=outcome.summary,
         )
 
-    def _tell_failures(self) -> None:
-        for cause, number, row in grouped(self._ledger.failures()):
-            self._say(f"{number} failed: {cause} (raypeft status shows where; one is {row.trial_id})")
-
-    def _tell_remarks(self) -> None:
-        by_cell = {
-            str(cell.cell): cell_remarks(
-                cell.committed(), num_candidates=self._plan.cells[cell.cell].candidates
-            )
-            for cell in self._queue.cells
-        }
-        for line in describe_remarks(by_cell):
-            self._say(f"warning: {line}")
-
-    def _say(self, text: str) -> None:
-        self._console.print(text)
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self._console.print(line)
 
     def _outcome(self) -> Outcome:
-        """From the ledger and the plan alone: what Tune says of its end is not asked."""
-        rows = [row for cell in self._queue.cells for row in cell.committed()]
-        committed, diverged = len(rows), sum(row.status == "diverged" for row in rows)
-        left = sum(cell.num_left for cell in self._queue.cells)
-        counts = f"{committed} of {self._plan.num_trials} trials committed"
-        if diverged:
-            counts += f" ({diverged} diverged)"
-        if without_rate := self._plan.num_trials - committed - left:
-            counts += f"; {count(without_rate, 'final run')} without a usable learning rate"
-        if not left:
-            return Outcome(exit_code=0, summary=f"raypeft: exit 0 (DONE) {counts}")
-        if self._queue.num_left:
-            counts += f", {self._queue.num_left} saved at their step"
-        code, name = 3, "PARTIAL"
-        if (fatal := self._queue.fatal) is not None:
-            self._say(f"raypeft: error: {fatal}")
-            code, name = fatal.exit_code, EXITS[fatal.exit_code]
-        elif self._received is not None:
-            code, name = 128 + self._received, signal.Signals(self._received).name
-        return Outcome(
-            exit_code=code,
-            summary=f"raypeft: exit {code} ({name}) {counts}; run the same command again to resume; "
-            f"store: {self._store}",
-        )
+        found = outcome_of(self._queue, self._plan, store=self._store, received=self._received)
+        if found.error is not None:
+            self._say(f"raypeft: error: {found.error}")
+        return found
 
 
 def _training(plugins: Sequence[Plugin]) -> Callable[[dict[str, Any]], None]:

@@ -13,7 +13,7 @@ import torch
 from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_call
 from raypeft.core.result import Result
-from raypeft.core.spec import Cell, model_label
+from raypeft.core.spec import Cell
 from raypeft.launch.plan import Plan
 from raypeft.metrics.remarks import has_no_rate
 from raypeft.models import bind_model
@@ -107,7 +107,7 @@ def trial_flops(plan: Plan, cell: Cell, *, stage: str) -> float:
     cost, data = cell_cost(plan, cell), plan.data[cell.dataset]
     epochs = plan.sweep.recipe.epochs
     num_train = len(data.subset(fraction=cell.fraction, seed=plan.sweep.search.seed))
-    num_val, num_test = len(data.cases("val")), len(data.cases("test"))
+    num_val, num_test = len(data.cases["val"]), len(data.cases["test"])
     scored = epochs * num_val + (num_val + num_test if stage == "final" else 0)
     return epochs * num_train * cost.train_flops + scored * cost.predict_flops
 
@@ -180,7 +180,7 @@ def _is_frozen(plan: Plan, cell: Cell) -> bool:
 def _frozen_images(plan: Plan, cell: Cell) -> int:
     """Images whose features are computed: all, and each view of those to train on."""
     data = plan.data[cell.dataset]
-    return len(data.labels) + plan.sweep.recipe.num_views * len(data.cases("train"))
+    return len(data.labels) + plan.sweep.recipe.num_views * len(data.cases["train"])
 
 
 def _measured(plan: Plan, ledger: Ledger) -> Paces:
@@ -198,5 +198,5 @@ def _measured(plan: Plan, ledger: Ledger) -> Paces:
 
 def _is_of(row: Result, plan: Plan, cell: Cell) -> bool:
     return (row.method, row.model, row.dataset, row.fraction) == (
-        cell.method, model_label(cell.model), plan.data[cell.dataset].name, cell.fraction,
+        cell.method, cell.model_label, plan.data[cell.dataset].name, cell.fraction,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from raypeft.core.errors import StorageError
-from raypeft.core.files import write_file
+from raypeft.core.files import write_bytes
 from raypeft.store import Store
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _create(client: "MlflowClient", store: Store, uri: str, sweep: str) -> str:
     name = _read_id(store)
     if name is None:
         name = uuid.uuid4().hex
-        write_file(store.id_file, lambda file: file.write(name.encode()))
+        write_bytes(store.id_file, name.encode())
     taken = client.get_experiment_by_name(sweep) is not None
     return client.create_experiment(
         f"{sweep} ({name[:8]})" if taken else sweep,

@@ -22,7 +22,7 @@ def check_places(store: Path) -> None:
 
 def unfit_places(store: Path) -> Iterator[str]:
     """In words, what the file system of the store, or of the temporary folder, fails at. Raises: as unfit."""
-    yield from unfit("store", store, with_option="--store")
+    yield from unfit("store", store, with_option="store= (--store)")
     temporary = Path(tempfile.gettempdir())
     yield from unfit("temporary folder", temporary, with_option="TMPDIR", tries=("locks",))
 

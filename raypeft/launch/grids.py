@@ -11,8 +11,7 @@ from PIL import Image
 
 from raypeft.core.fonts import families, spell_missing_letters
 from raypeft.core.result import Result
-from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Cell, model_label
+from raypeft.core.spec import Cell
 from raypeft.launch import mirror
 from raypeft.metrics import RANKED_BY
 from raypeft.metrics.remarks import cell_remarks
@@ -64,7 +63,7 @@ def send_grids(
 
 
 def _block(cell: Cell) -> tuple[str, str, float]:
-    return model_label(cell.model), dataset_label(cell.dataset), cell.fraction
+    return cell.model_label, cell.dataset_label, cell.fraction
 
 
 def draw_grid(finals: Sequence[Result], *, store: Store, title: str) -> Figure:

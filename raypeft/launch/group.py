@@ -76,25 +76,30 @@ def train_in_group(
         run_config=ray.train.RunConfig(name=checkpoints.name, storage_path=str(checkpoints.parent)),
     )
     training = _Training(trainer)
-    final: Metrics | None = None
     try:
-        while (message := _next_message(group, training)) is not None:
-            if "final" in message:
-                final = message["final"]
-                break
-            try:
-                report(message)
-            except BaseException:
-                group.verdicts.put(False)
-                training.wait()
-                raise
-            group.verdicts.put(True)
+        final = _relay(group, training, report)
         training.wait(raises=final is None)
     finally:
         for queue in (group.messages, group.verdicts):
             queue.shutdown(force=True)
     if final is not None:  # workers that were told to leave end well and tell none
         report(final)
+
+
+def _relay(group: Group, training: "_Training", report: Callable[[Metrics], None]) -> Metrics | None:
+    """Report what the first worker tells; returns the final row, None where the workers ended without one."""
+    while (message := _next_message(group, training)) is not None:
+        if "final" in message:
+            final: Metrics = message["final"]
+            return final
+        try:
+            report(message)
+        except BaseException:
+            group.verdicts.put(False)
+            training.wait()
+            raise
+        group.verdicts.put(True)
+    return None
 
 
 class _Training:

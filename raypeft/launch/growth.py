@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypeft.core.errors import PlanDiffersError
-from raypeft.core.files import write_file
+from raypeft.core.files import new_file
 from raypeft.core.plain import flat
 from raypeft.core.result import Result
-from raypeft.core.sources import dataset_label
-from raypeft.core.spec import Cell, Sweep, model_label
+from raypeft.core.spec import Cell, Sweep
 from raypeft.core.text import count
 from raypeft.launch.plan import Plan
 from raypeft.store import Store
@@ -38,7 +37,7 @@ def join_store(plan: Plan, rows: Sequence[Result], *, store: Store) -> Plan:
         raise PlanDiffersError(
             f"store {store} holds {count(len(rows), 'trial')} trained otherwise than asked:\n"
             f"{'; '.join(differs)}\n"
-            "ask for what the store holds, or choose another --store"
+            "ask for what the store holds, or choose another store"
         )
     return replace(plan, kept=kept)
 
@@ -60,8 +59,8 @@ def describe_growth(plan: Plan, rows: Sequence[Result], *, store: Store) -> list
     """Return a line per axis on which a joined plan asks for more than the store's, or for less."""
     if not plan.kept:
         return []
-    held = {str(one.cell): one for one in store.plan.cells}
-    asked = {str(cell): one for cell, one in plan.cells.items()}
+    held = {one.cell.name: one for one in store.plan.cells}
+    asked = {cell.name: one for cell, one in plan.cells.items()}
     new = [one for name, one in asked.items() if name not in held]
     left_out = [one for name, one in held.items() if name not in asked]
     kept = f"{len(plan.counting(rows))} kept"
@@ -70,7 +69,7 @@ def describe_growth(plan: Plan, rows: Sequence[Result], *, store: Store) -> list
         lines.append(f"+ {what}: {count(sum(one.trials for one in cells), 'trial')}; {kept}")
     lines += [f"+ {text}; {kept}" for text in _more_of_old(held, asked)]
     for what, cells in _by_axis(left_out, beside=asked.values()):
-        names = {str(one.cell) for one in cells}
+        names = {one.cell.name for one in cells}
         number = sum(row.cell in names for row in rows)
         lines.append(f"- {what}: not asked for now; {count(number, 'trial')} kept")
     return lines + [f"- {text}" for text in _less_of_old(plan)]
@@ -81,14 +80,14 @@ def _kept(held: PlanRecord, asked: Sweep, rows: Sequence[Result]) -> tuple[Plann
     by_cell: dict[str, list[Result]] = {}
     for row in rows:
         by_cell.setdefault(row.cell, []).append(row)
-    with_rows = [one for one in held.cells if str(one.cell) in by_cell]
-    names = set(map(str, asked.cells))
-    others = tuple(one.cell for one in with_rows if str(one.cell) not in names)
+    with_rows = [one for one in held.cells if one.cell.name in by_cell]
+    names = {cell.name for cell in asked.cells}
+    others = tuple(one.cell for one in with_rows if one.cell.name not in names)
     whole, before = replace(asked, cells=asked.cells + others), held.whole
     kept = []
     for one in with_rows:
-        if str(one.cell) in names:
-            one = _as_far_as(by_cell[str(one.cell)], one)
+        if one.cell.name in names:
+            one = _as_far_as(by_cell[one.cell.name], one)
             if str(whole.donor(one.cell)) != str(before.donor(one.cell)):
                 one = replace(one, candidates=0)  # another search, around another rate
         kept.append(one)
@@ -108,11 +107,11 @@ def _as_far_as(rows: Sequence[Result], planned: PlannedCell) -> PlannedCell:
 
 def _with_kept(asked: PlanRecord, held: PlanRecord, kept: Sequence[PlannedCell]) -> PlanRecord:
     names = set(asked.by_name)
-    models = {model_label(one.cell.model) for one in kept}
-    datasets = {dataset_label(one.cell.dataset) for one in kept}
+    models = {one.cell.model_label for one in kept}
+    datasets = {one.cell.dataset_label for one in kept}
     return replace(
         asked,
-        cells=(*asked.cells, *(one for one in kept if str(one.cell) not in names)),
+        cells=(*asked.cells, *(one for one in kept if one.cell.name not in names)),
         weights_digests=_only(held.weights_digests, models) | dict(asked.weights_digests),
         data_digests=_only(held.data_digests, datasets) | dict(asked.data_digests),
         plugin_digests={**held.plugin_digests, **asked.plugin_digests},
@@ -130,8 +129,8 @@ def _contradictions(held: PlanRecord, plan: Plan, kept: Sequence[PlannedCell]) -
     for name in sorted(there.keys() | asked.keys()):
         if there.get(name) != asked.get(name):
             yield f"{name} {there.get(name)} there, {asked.get(name)} asked"
-    models = {model_label(one.cell.model) for one in kept}
-    datasets = {dataset_label(one.cell.dataset) for one in kept}
+    models = {one.cell.model_label for one in kept}
+    datasets = {one.cell.dataset_label for one in kept}
     record = plan.record()
     for name in sorted(datasets & record.data.keys()):
         before, now = held.data[name].split, record.data[name].split
@@ -147,7 +146,7 @@ def _contradictions(held: PlanRecord, plan: Plan, kept: Sequence[PlannedCell]) -
 
 def _changed_plugins(plan: Plan, rows: Sequence[Result]) -> Iterator[str]:
     """What of the plug-ins differs from those that the rows of a cell were trained with; by content."""
-    cells = {str(cell): cell for cell in plan.sweep.cells}
+    cells = {cell.name: cell for cell in plan.sweep.cells}
     found = {}
     for row in rows:
         if (cell := cells.get(row.cell)) is not None and (row.cell, row.stage) not in found:
@@ -183,7 +182,7 @@ def _by_axis(
 
 
 def _label(cell: Cell, axis: str) -> str:
-    labels = {"dataset": dataset_label(cell.dataset), "model": model_label(cell.model)}
+    labels = {"dataset": cell.dataset_label, "model": cell.model_label}
     return labels.get(axis) or str(getattr(cell, axis))
 
 
@@ -224,4 +223,5 @@ def _write_subsets(store: Store, plan: Plan, source: str, *, name: str) -> None:
         seen = np.zeros(len(data.case_ids), dtype=bool)
         seen[cases] = True
         columns[f"seed={seed}/{fraction:g}"] = seen
-    write_file(store.subset(name), lambda file: pq.write_table(pa.table(columns), file))
+    with new_file(store.subset(name)) as file:
+        pq.write_table(pa.table(columns), file)

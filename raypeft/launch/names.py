@@ -6,8 +6,8 @@ from dataclasses import replace
 from raypeft.core.errors import ConfigError, list_problems
 from raypeft.core.plugins import Name, Plugin, check_origin, names_in
 from raypeft.core.registry import parse_call, write_call
-from raypeft.core.sources import dataset_label, parse_source
-from raypeft.core.spec import Cell, Sweep, model_label
+from raypeft.core.sources import parse_source
+from raypeft.core.spec import Cell, Sweep
 from raypeft.methods import bind_method, check_family
 from raypeft.models import bind_model, image_size_of
 
@@ -32,12 +32,14 @@ def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
             f"image_size={sweep.recipe.image_size} has no effect: {', '.join(sorted(models))} of fixed size; "
             "leave it out"
         ] = None
-    for what, label in (("dataset", dataset_label), ("model", model_label)):
+    for what in ("dataset", "model"):
         labels: dict[str, str] = {}
-        for source in dict.fromkeys(getattr(cell, what) for cell in sweep.cells):
-            if (other := labels.setdefault(label(source), source)) != source:
+        for source, label in {
+            getattr(cell, what): getattr(cell, f"{what}_label") for cell in sweep.cells
+        }.items():
+            if (other := labels.setdefault(label, source)) != source:
                 problems[
-                    f"{what}s '{other}' and '{source}' would both be called '{label(source)}' in the "
+                    f"{what}s '{other}' and '{source}' would both be called '{label}' in the "
                     "tables; rename one of the files or folders"
                     + (f", or name it: {other.partition('(')[0]}(name='...')" if what == "dataset" else "")
                 ] = None

@@ -34,3 +34,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def three_digits(number: float) -> str:
+    """As people write it: 4,750, 52.1, 0.52."""
+    return f"{float(f'{number:.3g}'):,.10g}"

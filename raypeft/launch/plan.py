@@ -13,7 +13,6 @@ from raypeft.core.fresh_process import check_in_fresh_process
 from raypeft.core.plugins import Plugin, load_plugins, plugins_of
 from raypeft.core.recipe import FEWEST_IMAGES, Recipe
 from raypeft.core.result import Result
-from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Search, Stage, Sweep, TrialSpec, model_label
 from raypeft.core.text import count
 from raypeft.datasets import Prepared, prepare
@@ -38,17 +37,17 @@ class Plan:
     @functools.cached_property
     def whole(self) -> Sweep:
         """The sweep with every cell of its store: those that are not asked for may be donors."""
-        asked = set(map(str, self.sweep.cells))
-        others = tuple(one.cell for one in self.kept if str(one.cell) not in asked)
+        asked = {cell.name for cell in self.sweep.cells}
+        others = tuple(one.cell for one in self.kept if one.cell.name not in asked)
         return replace(self.sweep, cells=self.sweep.cells + others)
 
     @functools.cached_property
     def cells(self) -> dict[Cell, PlannedCell]:
         """What each cell that is asked for is to have: as much as is asked, or as the store has already."""
-        kept = {str(one.cell): one for one in self.kept}
+        kept = {one.cell.name: one for one in self.kept}
         cells = {}
         for cell in self.sweep.cells:
-            held = kept.get(str(cell), PlannedCell(cell=cell, candidates=0, final_seeds=()))
+            held = kept.get(cell.name, PlannedCell(cell=cell, candidates=0, final_seeds=()))
             cells[cell] = PlannedCell(
                 cell=cell,
                 candidates=max(self.whole.num_candidates(cell), held.candidates),
@@ -68,7 +67,7 @@ class Plan:
 
     def counting(self, rows: Sequence[Result]) -> list[Result]:
         """Those of a store's committed `rows` that the plan asks for."""
-        asked, old = set(map(str, self.sweep.cells)), superseded(rows, self.whole)
+        asked, old = {cell.name for cell in self.sweep.cells}, superseded(rows, self.whole)
         return [row for row in rows if row.cell in asked and row.trial_id not in old]
 
     def search_spec(self, cell: Cell, *, search: Search, candidate: int, lr: float) -> TrialSpec:
@@ -136,7 +135,7 @@ class Plan:
         """(fraction, seed) -> the training images that trials of a dataset see, as indices."""
         name = self.data[source].name
         planned = [*self.cells.values(), *self.kept]
-        own = [one for one in planned if dataset_label(one.cell.dataset) == name]
+        own = [one for one in planned if one.cell.dataset_label == name]
         fractions = sorted({one.cell.fraction for one in own})
         seeds = dict.fromkeys((self.sweep.search.seed, *(seed for one in own for seed in one.final_seeds)))
         return {
@@ -160,7 +159,7 @@ class Plan:
         data = self.data[source]
         return DataRecord(
             split=data.split,
-            images={side: len(data.cases(side)) for side in ("train", "val", "test")},
+            images={side: len(data.cases[side]) for side in ("train", "val", "test")},
             subsets=tuple(
                 SubsetRecord(
                     fraction=fraction,
@@ -238,7 +237,7 @@ def _check_tasks(models: Collection[Model], data: Prepared, recipe: Recipe) -> N
         from raypeft.train.extractor import check_extractor  # torch takes seconds to import
 
         check_extractor(recipe.generates_by.features, data=data)
-        if (num_test := len(data.cases("test"))) < FEWEST_IMAGES:
+        if (num_test := len(data.cases["test"])) < FEWEST_IMAGES:
             raise DataError(
                 f"{data.name}: {count(num_test, 'test image')}; FID needs {FEWEST_IMAGES} or more: add images"
             )

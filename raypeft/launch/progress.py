@@ -98,7 +98,7 @@ class Progress:
         stages = Counter(row.stage for row in rows)
         best = cell.objective.best([row for row in rows if row.stage == "search" and row.status == "done"])
         return (
-            visible(str(cell.cell)),
+            visible(cell.cell.name),
             f"{stages['search']}/{planned.candidates}",
             f"{stages['final']}/{len(planned.final_seeds)}",
             f"{best.lr:.1e}" if best else "",

@@ -169,9 +169,9 @@ class JobQueue:
     def _config(self, cell: CellSearch, spec: TrialSpec, trial_id: str) -> dict[str, Any]:
         trial = {
             "trial_id": trial_id,
-            "spec": spec.to_dict(),
+            "spec": spec.content,
             "attempt": self._attempt(trial_id),
-            "micro_batch_size": self._micro_batches.get(cell.cell, spec.recipe.micro_batch_size),
+            "micro_batch_size": self._micro_batches.get(cell.cell),  # None: the recipe's
             "remarks": self._remarks.get(trial_id, []),
         }
         return self._settings | trial | {"demand": asdict(self._demands[cell.cell])}

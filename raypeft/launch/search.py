@@ -159,11 +159,12 @@ class CellSearch:
 def open_searches(plan: Plan, ledger: Ledger) -> list[CellSearch]:
     """Of every cell, in the sweep's order, with what `ledger` holds of it."""
     searches: dict[Cell, CellSearch] = {}
-    old = superseded(ledger.rows(), plan.whole)
-    current = [row for row in ledger.rows() if row.trial_id not in old]
+    rows = ledger.rows()
+    old = superseded(rows, plan.whole)
+    current = [row for row in rows if row.trial_id not in old]
     for cell in sorted(plan.sweep.cells, key=lambda cell: cell.fraction):  # donors come first
         donor = plan.whole.donor(cell)
-        kept = KeptDonor(chosen(row for row in current if row.cell == str(donor)))
+        kept = KeptDonor(chosen([row for row in current if donor and row.cell == donor.name]))
         searches[cell] = CellSearch(
             cell,
             plan=plan,

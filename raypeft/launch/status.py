@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raypeft.core.result import Result
-from raypeft.core.sources import dataset_label
-from raypeft.core.spec import model_label
 from raypeft.launch.failures import grouped
 from raypeft.launch.pace import hours_left, trials_per_hour
 from raypeft.metrics import RANKED_BY, SEARCHED_BY
@@ -90,7 +88,7 @@ def read_status(store: Store) -> StoreStatus:
 
 def _cell_status(planned: PlannedCell, rows: Sequence[Result]) -> CellStatus:
     cell = planned.cell
-    names = cell.method, model_label(cell.model), dataset_label(cell.dataset), cell.fraction
+    names = cell.method, cell.model_label, cell.dataset_label, cell.fraction
     own = [row for row in rows if (row.method, row.model, row.dataset, row.fraction) == names]
     searched, ranked = (by[own[0].task if own else "classify"] for by in (SEARCHED_BY, RANKED_BY))
     best = chosen(own)

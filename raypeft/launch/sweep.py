@@ -12,8 +12,9 @@ from raypeft.launch.batches import check_batches
 from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.decoding import ImageBar
 from raypeft.launch.demand import Resources, Safety, check_machine
-from raypeft.launch.driver import Driver, Outcome, Tracking
+from raypeft.launch.driver import Driver, Tracking
 from raypeft.launch.growth import describe_growth, join_store, write_plan
+from raypeft.launch.outcome import Outcome
 from raypeft.launch.plan import Plan, make_plan
 from raypeft.launch.preflight import changed_libraries, check_space, check_store, raise_open_files
 from raypeft.launch.quiet import quieten

@@ -93,7 +93,27 @@ def _run_tuner(
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(slots))
     trials = Trials(queue)
     scheduler = SweepScheduler(trials, num_workers=slots)
-    tuner = tune.Tuner(
+    tuner = _tuner(trials, scheduler, scratch, trainable=trainable, beat=watch.beat)
+    try:
+        tuner.fit()
+        return True
+    except (RaypeftError, OSError):
+        raise
+    except Exception as error:
+        if not scheduler.broke_off(str(error)):
+            raise
+        return False
+
+
+def _tuner(
+    trials: Trials,
+    scheduler: SweepScheduler,
+    scratch: Path,
+    *,
+    trainable: Trainable,
+    beat: Callable[[], object],
+) -> tune.Tuner:
+    return tune.Tuner(
         tune.with_resources(
             trainable,
             lambda config: tune.PlacementGroupFactory([Demand(**config["demand"]).bundle]),
@@ -108,20 +128,11 @@ def _run_tuner(
             name="sweep",
             storage_path=str(scratch / "tune"),
             verbose=0,
-            callbacks=[Pulse(trials, each_step=scheduler.after_step, beat=watch.beat)],
+            callbacks=[Pulse(trials, each_step=scheduler.after_step, beat=beat)],
             stop=SweepStopper(trials, scheduler),
             failure_config=tune.FailureConfig(max_failures=0),  # the queue says what runs again
         ),
     )
-    try:
-        tuner.fit()
-        return True
-    except (RaypeftError, OSError):
-        raise
-    except Exception as error:
-        if not scheduler.broke_off(str(error)):
-            raise
-        return False
 
 
 def _demands(plan: Plan, resources: Resources, *, num_gpus: float) -> dict[Cell, Demand]:
@@ -166,6 +177,7 @@ def _gpu_bytes() -> int:
     if found is None:
         raise ConfigError(
             "torch finds no GPU where Ray holds one: check the driver and `python -c 'import torch; "
-            "print(torch.cuda.is_available())'` on that machine, or run with --gpus-per-trial 0"
+            "print(torch.cuda.is_available())'` on that machine, or run with gpus_per_trial=0 "
+            "(--gpus-per-trial 0)"
         )
     return found

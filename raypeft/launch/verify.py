@@ -14,8 +14,8 @@ from raypeft.core.spec import Stage, canonical_json
 from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
-from raypeft.launch.tracking import ensure_database
-from raypeft.metrics import SEARCHED_BY, score_all
+from raypeft.launch.mlflow_place import ensure_database
+from raypeft.metrics import METRICS, SEARCHED_BY, score_all
 from raypeft.metrics.superseded import chosen, superseded
 from raypeft.store import Store
 from raypeft.store.history import read_history
@@ -112,8 +112,8 @@ class _Run(NamedTuple):
 
 def _planned(one: PlannedCell) -> set[_Run]:
     """Every candidate and final run of a cell."""
-    candidates = {_Run(str(one.cell), "search", candidate) for candidate in range(one.candidates)}
-    return candidates | {_Run(str(one.cell), "final", seed) for seed in one.final_seeds}
+    candidates = {_Run(one.cell.name, "search", candidate) for candidate in range(one.candidates)}
+    return candidates | {_Run(one.cell.name, "final", seed) for seed in one.final_seeds}
 
 
 def _went_on(store: Store, rows: Rows) -> Iterator[str]:
@@ -189,9 +189,16 @@ def _predictions_differ(row: Result, table: Any, path: Path, *, split: str, numb
         yield f"{path}: {count(len(labels), 'prediction')} for {count(number, f'{split} image')}"
         return
     for name, score in score_all(labels, probabilities.astype(np.float32)).items():
-        said = row.metrics.get(f"{split}/{name}")  # none of a metric that was registered later
+        said = row.metrics.get(f"{split}/{name}")
+        if said is None and split == "test" and _is_builtin(name):  # others may have been registered later
+            yield f"trial {row.trial_id} lacks its score test/{name}"
         if said is not None and abs(score - said) > ROUNDING:
             yield f"{path}: {name} {score:.4f}, the row says {said:.4f}"
+
+
+def _is_builtin(metric: str) -> bool:
+    registration = METRICS.registration(metric)
+    return registration is not None and registration.is_builtin
 
 
 def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
@@ -199,6 +206,9 @@ def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
 
     from raypeft.metrics.torch.generation import frechet_distance
 
+    if lacking := [name for name in ("test/fid", "test/fid_num_images") if name not in row.metrics]:
+        yield f"trial {row.trial_id} lacks its score {', '.join(lacking)}"
+        return
     features = torch.from_numpy(np.stack(table["features"].to_numpy()).astype(np.float32))
     generated = torch.from_numpy(table["generated"].to_numpy(zero_copy_only=False))
     if int(generated.sum()) != row.metrics["test/fid_num_images"]:

@@ -4,6 +4,7 @@ import gc
 import json
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,21 @@ def _run(
     """The final row."""
     spec, store = TrialSpec.from_dict(config["spec"]), Store(config["store"])
     torch.set_num_threads(config["demand"]["cpus"])
-    node = ray.get_runtime_context().get_node_id()
-
-    def drains() -> bool:
-        if lease_epoch(store) > config["epoch"]:  # the trial is another driver's now, its files too
-            raise DrainedError("another driver took the store over")
-        return not asked_to_stop(store).isdisjoint((EVERYWHERE, node))
-
+    context = Context(
+        store=store,
+        device=_device(),
+        workers=workers,
+        checkpoints=Checkpoints(
+            store.checkpoints(config["trial_id"]),
+            seconds=config["checkpoint_seconds"],
+            saved=saved,
+            drains=_drains(store, epoch=config["epoch"]),
+        ),
+        micro_batch_size=config["micro_batch_size"],
+        sweep=config["sweep"],
+        attempt=config["attempt"],
+        remarks=tuple(config["remarks"]),
+    )
     stacks = store.stacks(config["trial_id"], workers.rank)
     try:
         import_carried(config["plugins"])  # before any name is looked up
@@ -96,42 +105,42 @@ def _run(
                 report(epoch)
                 watchdog.beat()
 
-            context = Context(
-                store=store,
-                device=_device(),
-                workers=workers,
-                checkpoints=Checkpoints(
-                    store.checkpoints(config["trial_id"]),
-                    seconds=config["checkpoint_seconds"],
-                    saved=saved,
-                    drains=drains,
-                ),
-                beat=watchdog.beat,
-                micro_batch_size=config["micro_batch_size"],
-                sweep=config["sweep"],
-                attempt=config["attempt"],
-                remarks=tuple(config["remarks"]),
-            )
-            return run_trial(spec, context, report_at_rest)
+            return run_trial(spec, replace(context, beat=watchdog.beat), report_at_rest)
     except DrainedError:
         raise
     except Exception as error:
         if is_of_a_lost_peer(error):
             raise  # as the death of a process, which it follows from
-        return Result.of(
-            spec,
-            sweep=config["sweep"],
-            status="failed",
-            failure=cause_of(error),
-            error=_describe(error),
-            remarks=tuple(config["remarks"]),
-            micro_batch_size=config["micro_batch_size"],
-            attempt=config["attempt"],
-        )
+        return _failed(spec, context, error)
     finally:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             gc.collect()  # a failed trial's tensors, which its traceback held
             torch.cuda.empty_cache()
+
+
+def _drains(store: Store, *, epoch: int) -> Callable[[], bool]:
+    """Whether this machine's trials are to save their state and leave. `epoch`: of their driver's lease."""
+    node = ray.get_runtime_context().get_node_id()
+
+    def drains() -> bool:
+        if lease_epoch(store) > epoch:  # the trial is another driver's now, its files too
+            raise DrainedError("another driver took the store over")
+        return not asked_to_stop(store).isdisjoint((EVERYWHERE, node))
+
+    return drains
+
+
+def _failed(spec: TrialSpec, context: Context, error: Exception) -> Result:
+    return Result.of(
+        spec,
+        sweep=context.sweep,
+        status="failed",
+        failure=cause_of(error),
+        error=_describe(error),
+        remarks=context.remarks,
+        micro_batch_size=context.micro_batch_size or spec.recipe.images_at_once,
+        attempt=context.attempt,
+    )
 
 
 def _device() -> torch.device:

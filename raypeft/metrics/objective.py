@@ -1,5 +1,6 @@
 """The scores that decide: what a search maximises or minimises, and what final runs are compared by."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -9,14 +10,14 @@ from raypeft.core.spec import Task
 from raypeft.metrics.base import METRICS, Metric
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """A metric on one split."""
 
     split: Literal["val", "test"]
     metric: str
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """Its name in rows and curves: "val/f1_macro"."""
         return f"{self.split}/{self.metric}"

@@ -16,7 +16,7 @@ def chosen(rows: Iterable[Result]) -> Result | None:
     done = [row for row in rows if row.stage == "search" and row.status == "done"]
     done.sort(key=lambda row: row.candidate or 0)
     score = SEARCHED_BY[done[0].task] if done else None
-    return score.best(row for row in done if score.name in row.metrics) if score else None
+    return score.best([row for row in done if score.name in row.metrics]) if score else None
 
 
 def superseded(rows: Iterable[Result], sweep: Sweep) -> frozenset[str]:
@@ -31,7 +31,7 @@ def superseded(rows: Iterable[Result], sweep: Sweep) -> frozenset[str]:
     rates: dict[Cell | None, float | None] = {}
     found: set[str] = set()
     for cell in sorted(sweep.cells, key=lambda cell: cell.fraction):  # donors come first
-        own = by_cell.get(str(cell), [])
+        own = by_cell.get(cell.name, [])
         tried = [row for row in own if row.stage == "search"]
         donor = sweep.donor(cell)
         if donor is not None:

@@ -5,7 +5,7 @@ import os
 import shutil
 
 from raypeft.core.errors import StorageError
-from raypeft.core.files import sync, temporary_file, write_json
+from raypeft.core.files import flush, sync, temporary_file, write_json
 from raypeft.core.result import Result
 from raypeft.store.lease import Lease
 from raypeft.store.store import Store
@@ -31,7 +31,7 @@ class Ledger:
                     sync(folder)
                 sync(store.path)
         except OSError as error:
-            raise StorageError(f"{store}: {error.strerror}; choose a writable --store") from error
+            raise StorageError(f"{store}: {error.strerror}; choose a writable store") from error
         self._rows = {row.trial_id: row for row in store.rows()}
 
     def __contains__(self, trial_id: str) -> bool:
@@ -57,10 +57,12 @@ class Ledger:
         path = self._store.row_file(result.trial_id)
         try:
             text = json.dumps(result.to_dict(), indent=1, allow_nan=False)
-            with temporary_file(path, lambda file: file.write(text.encode())) as temporary:
+            with temporary_file(path) as file:
+                file.write(text.encode())
+                flush(file)
                 self.check_lease()
                 try:
-                    os.link(temporary, path)  # atomic, and refuses to replace a row
+                    os.link(file.name, path)  # atomic, and refuses to replace a row
                 except FileExistsError:
                     result = self._store.row(result.trial_id)
             sync(path.parent)

@@ -96,7 +96,7 @@ class PlanRecord:
     @property
     def by_name(self) -> dict[str, PlannedCell]:
         """Return what is planned of each cell, by its name."""
-        return {str(one.cell): one for one in self.cells}
+        return {one.cell.name: one for one in self.cells}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -125,7 +125,7 @@ class PlanRecord:
             raise PlanDiffersError(
                 f"store {store} was trained under protocol {protocol}, and this version of raypeft "
                 f"trains under protocol {PROTOCOL}: their numbers do not compare (docs/CHANGELOG.md says "
-                "what moved); choose another --store, or go on with the version that wrote it"
+                "what moved); choose another store, or go on with the version that wrote it"
             )
         return cls(
             sweep=Sweep.from_dict(content["sweep"]),

@@ -18,11 +18,6 @@ CARD = "README.md"
 """The model card in the folder of an adapter."""
 
 
-def bytes_of_adapter(folder: Path) -> int:
-    """Return the size of what was trained and of how it is loaded: of all files but the model card."""
-    return sum(path.stat().st_size for path in folder.glob("*") if path.name != CARD)
-
-
 class Store:
     """A folder that holds one sweep. Nothing is read or made before it is asked for.
 
@@ -33,6 +28,30 @@ class Store:
         """Name a folder, which need not exist yet."""
         self.path = Path(path)
         self._name = str(self.path)
+
+        self.plan_file, self._plan_copy = self.path / "plan.json", self.path / "plan.bak"
+        self.ledger_folder = self.path / "ledger"  # committed rows, one JSON file each
+        self.failures_folder = self.path / "failed"  # likewise of trials that have no result yet
+        self.predictions_folder = self.path / "predictions"  # one Parquet file per final run
+        # the same of validation cases: packed and counted with the predictions
+        self.validation_folder = self.predictions_folder / "validation"
+        self.adapters_folder = self.path / "adapters"  # one folder per final run
+        self.samples_folder = self.path / "samples"  # pictures of generated images
+        self.checkpoints_folder = self.path / "checkpoints"  # one folder per trial not committed yet
+        self.stacks_folder = self.path / "stacks"  # stacks of trials that stood still
+        self.subsets_folder = self.path / "subsets"  # which images each trial sees, a table per data set
+        self.cache = self.path / "cache"  # decoded images, features and weights; all can be made again
+
+        self.lease_file = self.path / "lease.json"  # who drives; locked while that process lives
+        self.status_file = self.path / "status.json"  # what the driver says of itself
+        self.events_file = self.path / "events.jsonl"  # what happened, a line an event
+        self.stop_file = self.path / "stop.json"  # what its trials are asked to leave
+        self.id_file = self.path / "store-id"  # the store's own name, wherever it lies
+        self.mlflow_database = self.path / "mlflow.db"  # where no MLflow server is named
+        self.mlflow_artifacts = self.path / "mlflow-artifacts"  # what runs in that database keep as files
+        self.tracking_lock = self.path / "tracking.lock"  # held by who sends to a tracking server
+        self.package_file = self.path / "package.json"  # of an export: adapters may be left out
+        self.report = self.path / "report.html"  # unless it is written elsewhere
 
     @classmethod
     def at(cls, path: "str | os.PathLike[str] | Store") -> "Store":
@@ -162,8 +181,9 @@ class Store:
         return self.adapters_folder / trial_id
 
     def adapter_bytes(self, trial_id: str) -> int:
-        """Return the size of an adapter, without its model card."""
-        return bytes_of_adapter(self.adapter(trial_id))
+        """Return the size of what was trained and of how it is loaded: of all files but the model card."""
+        files = self.adapter(trial_id).glob("*")
+        return sum(path.stat().st_size for path in files if path.name != CARD)
 
     def checkpoints(self, trial_id: str) -> Path:
         """Return the folder of a trial's checkpoints, which is removed when it is committed."""
@@ -202,117 +222,6 @@ class Store:
             except BlockingIOError:
                 return True
         return False
-
-    # Names
-
-    @property
-    def ledger_folder(self) -> Path:
-        """Committed rows, one JSON file each."""
-        return self.path / "ledger"
-
-    @property
-    def failures_folder(self) -> Path:
-        """Trials that failed and have no result yet, one JSON file each."""
-        return self.path / "failed"
-
-    @property
-    def predictions_folder(self) -> Path:
-        """One Parquet file per final run."""
-        return self.path / "predictions"
-
-    @property
-    def validation_folder(self) -> Path:
-        """One Parquet file per final run, of validation cases: packed and counted with the predictions."""
-        return self.predictions_folder / "validation"
-
-    @property
-    def adapters_folder(self) -> Path:
-        """One folder per final run."""
-        return self.path / "adapters"
-
-    @property
-    def checkpoints_folder(self) -> Path:
-        """One folder per trial that is not committed yet."""
-        return self.path / "checkpoints"
-
-    @property
-    def samples_folder(self) -> Path:
-        """Pictures of generated images."""
-        return self.path / "samples"
-
-    @property
-    def stacks_folder(self) -> Path:
-        """Stacks of trials that stood still."""
-        return self.path / "stacks"
-
-    @property
-    def subsets_folder(self) -> Path:
-        """Which images each trial sees, a table per data set."""
-        return self.path / "subsets"
-
-    @property
-    def cache(self) -> Path:
-        """Decoded images, features and weights; anything in it can be made again."""
-        return self.path / "cache"
-
-    @property
-    def plan_file(self) -> Path:
-        """The plan, as JSON."""
-        return self.path / "plan.json"
-
-    @property
-    def _plan_copy(self) -> Path:
-        return self.path / "plan.bak"
-
-    @property
-    def lease_file(self) -> Path:
-        """Who drives; locked while that process lives."""
-        return self.path / "lease.json"
-
-    @property
-    def status_file(self) -> Path:
-        """What the driver says of itself."""
-        return self.path / "status.json"
-
-    @property
-    def events_file(self) -> Path:
-        """What happened, a line an event."""
-        return self.path / "events.jsonl"
-
-    @property
-    def stop_file(self) -> Path:
-        """What its trials are asked to leave."""
-        return self.path / "stop.json"
-
-    @property
-    def id_file(self) -> Path:
-        """The store's own name, wherever it lies."""
-        return self.path / "store-id"
-
-    @property
-    def mlflow_database(self) -> Path:
-        """MLflow's own, where no server is named."""
-        return self.path / "mlflow.db"
-
-    @property
-    def mlflow_artifacts(self) -> Path:
-        """What runs in that database keep as files."""
-        return self.path / "mlflow-artifacts"
-
-    @property
-    def tracking_lock(self) -> Path:
-        """Held by who sends to a tracking server."""
-        return self.path / "tracking.lock"
-
-    @property
-    def package_file(self) -> Path:
-        """Says, in what was exported, that adapters may be left out."""
-        return self.path / "package.json"
-
-    @property
-    def report(self) -> Path:
-        """The report, unless it is written elsewhere."""
-        return self.path / "report.html"
 
 
 def _stems(folder: Path) -> Iterator[str]:

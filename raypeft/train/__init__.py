@@ -2,7 +2,8 @@
 
 from raypeft.train.adapter import load_adapter, save_adapter
 from raypeft.train.context import Context
-from raypeft.train.loop import Fit, FitSettings, fit
+from raypeft.train.fitting import Fit, FitSettings
+from raypeft.train.loop import fit
 from raypeft.train.params import count_trainable
 from raypeft.train.run import run_trial
 

@@ -20,7 +20,7 @@ from raypeft.methods import BoundMethod, bind_method
 from raypeft.models import Model, bind_model, build_model, check_weights, read_weights, stored_model
 from raypeft.models.families import classifier
 from raypeft.store import Store
-from raypeft.store.store import CARD, bytes_of_adapter
+from raypeft.store.store import CARD
 
 PREFIX = "base_model.model."  # as `peft` names the tensors of a wrapped model
 TENSORS, CONFIG, ABOUT = "adapter_model.safetensors", "adapter_config.json", "raypeft.json"
@@ -51,6 +51,7 @@ def save_adapter(
         (temporary / name).write_text(json.dumps(content, indent=1))
     if backbone.kind.task == "generate" and method.method.peft_config:
         _save_for_diffusers(temporary, _public_tensors(model, method), config)
+    num_bytes = sum(path.stat().st_size for path in temporary.iterdir())
     if card:
         (temporary / CARD).write_text(card, encoding="utf-8")
     for written in (*temporary.iterdir(), temporary):
@@ -58,7 +59,7 @@ def save_adapter(
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
     sync(folder.parent)
-    return bytes_of_adapter(folder)
+    return num_bytes
 
 
 def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
@@ -163,16 +164,15 @@ def _config(method: BoundMethod, backbone: Model, model: nn.Module) -> dict[str,
 
 def _about(spec: TrialSpec, classes: tuple[str, ...], display: Display | None) -> dict[str, Any]:
     preprocessing = spec.preprocessing
-    content = spec.to_dict()
     shown = {"display": display.to_dict()} if display and display != Display() else {}
     return {
         "trial_id": spec.trial_id,
         "method": spec.cell.method,
-        "model": content["cell"]["model"],
+        "model": spec.cell.model_label,
         "classes": list(classes),
         "image_size": spec.recipe.image_size,
         "mean": preprocessing.mean,
         "std": preprocessing.std,
         "interpolation": preprocessing.interpolation,
-        "spec": content,
+        "spec": spec.content,
     } | shown

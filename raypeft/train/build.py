@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets import Prepared, open_prepared
@@ -54,20 +53,21 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
 
     Sharding workers leave the network on the CPU: it need not fit their device as a whole.
     """
-    assert spec.recipe.image_size is not None, "the plan resolves the image size"
+    recipe = spec.recipe
+    assert recipe.image_size is not None, "the plan resolves the image size"
     method = bind_method(spec.cell.method)
     backbone = stored_model(spec.cell.model, spec.weights_digest, cache_dir=context.store.cache)
     data, images = open_prepared(
         spec.data_digest,
-        image_size=spec.recipe.image_size,
+        image_size=recipe.image_size,
         interpolation=spec.preprocessing.interpolation,
         cache_dir=context.store.cache,
     )
     seed_everything(spec)
     model, counts = build_network(method, backbone, spec, context, num_classes=len(data.classes))
-    if spec.recipe.gradient_checkpointing:
+    if recipe.gradient_checkpointing:
         backbone.kind.recompute(model)
-    precision = prepare_network(model, backbone.kind, precision=spec.recipe.precision, device=context.device)
+    precision = prepare_network(model, backbone.kind, precision=recipe.precision, device=context.device)
     context = replace(context, precision=precision)
     make = _classify if backbone.kind.task == "classify" else _generate
     task = make(spec, context, backbone, data, images)
@@ -84,13 +84,13 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
         data=data,
         images=images,
         train=data.subset(fraction=spec.cell.fraction, seed=spec.seed),
-        val=data.cases("val"),
-        test=data.cases("test"),
-        micro_batch_size=context.micro_batch_size or spec.recipe.micro_batch_size,
+        val=data.cases["val"],
+        test=data.cases["test"],
+        micro_batch_size=context.micro_batch_size or recipe.images_at_once,
     )
     if context.workers.size == 1:  # of several workers it is not measured
         trial = _made_faster(trial)
-    trial.trained.register_forward_pre_hook(lambda *_: _beat(context))
+    trial.trained.register_forward_pre_hook(context.before_forward)
     return trial
 
 
@@ -106,11 +106,10 @@ def _made_faster(trial: Trial) -> Trial:
             trial.task,
             architecture=trial.backbone.architecture,
             sides=sides_of(spec, trial.data),
-            train=trial.data.cases("train"),
+            train=trial.data.cases["train"],
         )
         # Features are small, unless memory was short
-        is_short = trial.micro_batch_size != recipe.micro_batch_size
-        size = trial.micro_batch_size if is_short else recipe.batch_size
+        size = context.micro_batch_size or recipe.batch_size
         return replace(trial, trained=Head(trial.model), micro_batch_size=size)
     if context.device.type == "cuda":
         compile_blocks(trial.model, trial.backbone.kind, kind=f"{spec.cell.method} on {spec.cell.model}")
@@ -119,8 +118,8 @@ def _made_faster(trial: Trial) -> Trial:
 
 def sides_of(spec: TrialSpec, data: Prepared) -> dict[str, np.ndarray]:
     """The cases that a trial shows to networks, int64, in parts: test images in final runs alone."""
-    sides = {"search": np.concatenate([data.cases("train"), data.cases("val")])}
-    return sides if spec.stage == "search" else sides | {"test": data.cases("test")}
+    sides = {"search": np.concatenate([data.cases["train"], data.cases["val"]])}
+    return sides if spec.stage == "search" else sides | {"test": data.cases["test"]}
 
 
 def build_network(
@@ -136,20 +135,13 @@ def build_network(
         return model, method.apply(model)
 
 
-def whole_model(trial: Trial) -> nn.Module:
-    """The trained model, in one piece where workers hold parts of it; then every worker must call."""
-    if not any(isinstance(parameter, DTensor) for parameter in trial.model.parameters()):
-        return trial.model
+def put_together(trial: Trial) -> nn.Module:
+    """The trained model in one piece, of which sharding workers hold parts; every worker must call."""
     state = {name: whole(tensor) for name, tensor in trained_state(trial.model).items()}
     num_classes = len(trial.data.classes)
     model, _ = build_network(trial.method, trial.backbone, trial.spec, trial.context, num_classes=num_classes)
     model.load_state_dict(state, strict=False)
     return model
-
-
-def _beat(context: Context) -> None:
-    """As a hook, which must return nothing."""
-    context.beat()
 
 
 def _classify(

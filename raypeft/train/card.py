@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raypeft.core.spec import Task, TrialSpec, model_label
+from raypeft.core.spec import Task, TrialSpec
 from raypeft.core.text import count, visible
 from raypeft.datasets import Prepared
 from raypeft.metrics import METRICS, REFERENCES
-from raypeft.metrics.resamples import confusion_matrices, draw_weights
+from raypeft.metrics.resamples import REPLICATES, case_intervals
 from raypeft.models import RANDOM, Model
 
-REPLICATES, PART = 1000, 100
-LEVEL = 0.95
 LIMITS = (
     "Not a medical device. Not for diagnosis, or for any decision about a patient.",
     "Trained and tested on one data set. How it does on images of other devices, hospitals or populations is "
@@ -54,9 +52,9 @@ def model_card(
     known = {name: metrics[f"test/{name}"] for name in METRICS if f"test/{name}" in metrics}
     reference = REFERENCES[backbone.kind.task]
     untrained = {name: metrics[key] for name in known if (key := reference.of(f"test/{name}")) in metrics}
-    intervals = case_intervals(tested) if tested is not None else {}
-    lines = ["---", *_header(spec, backbone, data, known), "---", "", f"# {_escaped(str(spec.cell))}", ""]
-    label = _escaped(model_label(spec.cell.model))
+    intervals = case_intervals(tested.labels, tested.probabilities, tested.groups) if tested else {}
+    lines = ["---", *_header(spec, backbone, data, known), "---", "", f"# {_escaped(spec.cell.name)}", ""]
+    label = _escaped(spec.cell.model_label)
     lines += [
         f"{label} fine-tuned on {_escaped(data.name)} with the method "
         f"{_escaped(spec.cell.method)}: trial {spec.trial_id} of raypeft, seed {spec.seed}.",
@@ -79,28 +77,6 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def case_intervals(tested: Answers) -> dict[str, tuple[float, float]]:
-    """95% bootstrap intervals of the metrics that follow from predicted classes, by name.
-
-    Test cases are drawn again, those of one patient together: percentiles of 1,000 draws, always the same.
-    """
-    units = np.unique(tested.groups, return_inverse=True)[1]
-    predicted, classes = tested.probabilities.argmax(1), tested.probabilities.shape[1]
-    rng = np.random.default_rng(0)
-    parts = [  # in parts: the draws of 100,000 images at once would take a gigabyte
-        confusion_matrices(draw_weights(units, PART, rng), units, tested.labels, predicted, classes)
-        for _ in range(REPLICATES // PART)
-    ]
-    matrices = np.concatenate(parts)
-    tails = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-    found = {}
-    for name, metric in METRICS.items():
-        if metric.from_confusion is not None:
-            low, high = np.quantile(metric.from_confusion(matrices), tails)
-            found[name] = float(low), float(high)
-    return found
-
-
 def _header(spec: TrialSpec, backbone: Model, data: Prepared, scores: Mapping[str, float]) -> Iterator[str]:
     """YAML; JSON's texts are YAML's too."""
     task = "image-classification" if backbone.kind.task == "classify" else "text-to-image"
@@ -121,7 +97,7 @@ def _header(spec: TrialSpec, backbone: Model, data: Prepared, scores: Mapping[st
 def _data(spec: TrialSpec, data: Prepared, n_train: int) -> Iterator[str]:
     yield "## Data"
     yield ""
-    counts = {side: len(data.cases(side)) for side in ("train", "val", "test")}
+    counts = {side: len(data.cases[side]) for side in ("train", "val", "test")}
     yield f"- Data set: {_escaped(data.name)}"
     yield (
         f"- Split: {data.split} (seed {spec.split_seed}); {count(counts['train'], 'training image')}, of "

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from raypeft.core.files import write_file
+from raypeft.core.files import new_file
 from raypeft.datasets import Prepared
 from raypeft.metrics import METRICS, REFERENCES, score_all
 from raypeft.metrics.remarks import NUM_PREDICTED
@@ -59,7 +59,8 @@ def write_predictions(path: Path, *, data: Prepared, cases: np.ndarray, probabil
         columns[f"prob/{name}"] = pa.array(probabilities[:, index].astype(np.float16))
     for name, values in data.subgroups.items():
         columns[name] = pa.array([values[case] for case in cases])
-    write_file(path, lambda file: pq.write_table(pa.table(columns), file))
+    with new_file(path) as file:
+        pq.write_table(pa.table(columns), file)
 
 
 def _scores(split: str, trial: Trial, cases: np.ndarray, probabilities: torch.Tensor) -> Mapping[str, float]:
@@ -72,7 +73,7 @@ def _majority_scores(trial: Trial) -> Mapping[str, float]:
 
     Only where higher is better: a constant answer can be calibrated without error.
     """
-    labels, cases = trial.data.labels, trial.data.cases("train")
+    labels, cases = trial.data.labels, trial.data.cases["train"]
     most_frequent = int(np.bincount(labels[cases]).argmax())
     answers = torch.zeros(len(trial.test), len(trial.data.classes))
     answers[:, most_frequent] = 1.0

@@ -1,49 +1,25 @@
 """What every method must hold, built in or the user's own: checks on small networks, no weights, no data.
 
-Two of the checks need other processes: loading what was saved, and data-parallel training. They are
-made for all methods at once, in `python -m raypeft.train.conformance`.
+Two more need other processes: conformance_processes.py.
 """
 
 import copy
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
-from raypeft.core.foreign import described, place_of
-from raypeft.core.plugins import check_origin, import_carried, loaded_plugins, plugins_of
+from raypeft.core.plugins import check_origin, loaded_plugins
 from raypeft.methods import bind_method
 from raypeft.methods.decay import decayed_names
-from raypeft.models.families import FAMILIES, FamilyName, classifier
-from raypeft.train.adapter import load_tensors, save_tensors
-from raypeft.train.subjects import BATCH, STEPS, Subject, descend
-
-
-class NotConformingError(Exception):
-    """A check that failed; the message says by how much or where."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One check of one method on one family; `passed` is None where the check does not apply."""
-
-    method: str
-    family: FamilyName
-    check: str
-    passed: bool | None
-    detail: str = ""
+from raypeft.models.families import FAMILIES, classifier
+from raypeft.train.conformance_processes import collect, start_workers
+from raypeft.train.findings import Finding, NotConformingError, close, find
+from raypeft.train.subjects import STEPS, Subject, descend
 
 
 def check_methods(methods: Sequence[str]) -> list[Finding]:
@@ -65,9 +41,9 @@ def check_methods(methods: Sequence[str]) -> list[Finding]:
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            workers = _start_workers(subjects, Path(folder))
-            findings = [_find(subject, name, check) for subject in subjects for name, check in CHECKS.items()]
-            return findings + _collect(workers, subjects, Path(folder))
+            workers = start_workers(subjects, Path(folder))
+            findings = [find(subject, name, check) for subject in subjects for name, check in CHECKS.items()]
+            return findings + collect(workers, subjects, Path(folder))
     finally:
         torch.set_num_threads(num_threads)
 
@@ -77,7 +53,7 @@ def _keeps_output(subject: Subject) -> None:
         raise IncompatibleError("the method says that it changes the output")
     for variant in (0, 1):
         plain, model = subject.network(variant).eval(), subject.adapted(variant).eval()
-        _close(subject.output(model), subject.output(plain), "output", tolerance=1e-4)
+        close(subject.output(model), subject.output(plain), "output", tolerance=1e-4)
 
 
 def _decays_to_the_plain_network(subject: Subject) -> None:
@@ -92,7 +68,7 @@ def _decays_to_the_plain_network(subject: Subject) -> None:
             for name in inserted:
                 model.get_parameter(name).zero_()
         try:
-            _close(subject.output(model.eval()), subject.output(plain.eval()), "output", tolerance=1e-4)
+            close(subject.output(model.eval()), subject.output(plain.eval()), "output", tolerance=1e-4)
         except NotConformingError as error:
             raise NotConformingError(
                 f"with {inserted[:3]} at zero, to which weight decay pulls, the {error}; make what scales or "
@@ -172,7 +148,7 @@ def _survives_autocast(subject: Subject) -> None:
     exact = subject.output(model)
     subject.method.set_train_mode(model)
     with torch.autocast("cpu", torch.bfloat16):
-        _close(subject.output(model.eval()), exact, "output in bf16", tolerance=0.05)
+        close(subject.output(model.eval()), exact, "output in bf16", tolerance=0.05)
         subject.method.set_train_mode(model)
         subject.backward(model)
     for name, parameter in model.named_parameters():
@@ -184,7 +160,7 @@ def _merges(subject: Subject) -> None:
     model = subject.trained()
     before = subject.output(model)
     subject.method.merge(model)
-    _close(subject.output(model), before, "output", tolerance=1e-4)
+    close(subject.output(model), before, "output", tolerance=1e-4)
     wanted, found = subject.network().state_dict().keys(), model.state_dict().keys()
     if found != wanted:
         raise NotConformingError(
@@ -205,145 +181,6 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "bf16 autocast": _survives_autocast,
     "merge into plain weights": _merges,
 }
-WORKER_SECONDS = 1800.0  # for a process that tries every method
-LOADS, PARALLEL = "save, load in a fresh process, equal bits", "two data-parallel processes"
-
-
-def _find(subject: Subject, name: str, check: Callable[[Subject], None]) -> Finding:
-    passed: bool | None = True
-    detail = ""
-    try:
-        check(subject)
-    except IncompatibleError as error:
-        passed, detail = None, str(error)
-    except NotConformingError as error:
-        passed, detail = False, str(error)
-    except Exception as error:  # a method may fail in any way; the kit reports and goes on
-        place = place_of(error)
-        passed, detail = False, f"{place}: {described(error)}" if place else described(error)
-    return Finding(
-        method=subject.method.text, family=subject.family.name, check=name, passed=passed, detail=detail
-    )
-
-
-def _start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subprocess.Popen[str]]:
-    """A process that loads what is saved here, and two that train in parallel."""
-    for number, subject in enumerate(subjects):
-        try:
-            model = subject.trained()
-            save_tensors(root / f"{number}.safetensors", model, method=subject.method)
-            save_file({"output": subject.output(model).detach().contiguous()}, root / f"{number}.output")
-        except Exception as error:  # reported by the check that finds no file
-            (root / f"{number}.error").write_text(f"{type(error).__name__}: {error}")
-    names = [("method", subject.method.method.name) for subject in subjects]
-    plugins = plugins_of(names, among=loaded_plugins())
-    job = {
-        "subjects": [[subject.method.text, subject.family.name] for subject in subjects],
-        "plugins": [plugin.to_dict() for plugin in plugins],
-    }
-    (root / "job.json").write_text(json.dumps(job))
-    return {
-        role: subprocess.Popen(
-            [sys.executable, "-P", "-m", "raypeft.train.conformance", role, str(root)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for role in ("load", "0", "1")
-    }
-
-
-def _collect(
-    workers: dict[str, subprocess.Popen[str]], subjects: Sequence[Subject], root: Path
-) -> list[Finding]:
-    errors = {role: _last_words(worker) for role, worker in workers.items()}
-    return [
-        Finding(
-            method=subject.method.text,
-            family=subject.family.name,
-            check=check,
-            passed=not detail,
-            detail=detail,
-        )
-        for role, check in (("load", LOADS), ("0", PARALLEL))
-        for subject, detail in zip(
-            subjects, _answers(root / f"{role}.json", errors[role], subjects), strict=True
-        )
-    ]
-
-
-def _last_words(worker: subprocess.Popen[str]) -> str:
-    try:
-        return worker.communicate(timeout=WORKER_SECONDS)[1]
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        return f"not done within {WORKER_SECONDS:g} s"
-
-
-def _answers(path: Path, error: str, subjects: Sequence[Subject]) -> list[str]:
-    if path.exists():
-        details: list[str] = json.loads(path.read_text())
-        return details
-    return [f"the process ended: {error.strip().splitlines()[-1] if error.strip() else 'killed'}"] * len(
-        subjects
-    )
-
-
-def _loads(subject: Subject, root: Path, number: int) -> None:
-    if (problem := root / f"{number}.error").exists():
-        raise NotConformingError(problem.read_text())
-    model = subject.adapted()
-    load_tensors(root / f"{number}.safetensors", model, method=subject.method)
-    expected = load_file(root / f"{number}.output")["output"]
-    if not torch.equal(subject.output(model.eval()), expected):
-        raise NotConformingError("the loaded model's output differs")
-
-
-def _trains_in_parallel(subject: Subject, rank: int) -> None:
-    """Against one process that accumulates both halves: BatchNorm sees halves in either."""
-    halves = (slice(0, BATCH // 2), slice(BATCH // 2, BATCH))
-    alone, model = subject.adapted(), subject.adapted()
-    parallel = nn.parallel.DistributedDataParallel(model)
-    for _ in range(2):  # an unused parameter is only noticed at the second step
-        for one in (alone, model):
-            subject.method.set_train_mode(one)
-        for half in halves:
-            subject.backward(alone, half)
-        for parameter in alone.parameters():
-            if parameter.grad is not None:
-                parameter.grad /= len(halves)
-        subject.backward(parallel, halves[rank])
-        for one in (alone, model):
-            descend(one)
-    expected = dict(alone.named_parameters())
-    for name, parameter in model.named_parameters():
-        _close(parameter, expected[name], name, tolerance=1e-4)
-
-
-def _work(role: str, root: Path) -> None:
-    """One of the processes: `load`, or the rank of a data-parallel one."""
-    job: dict[str, Any] = json.loads((root / "job.json").read_text())
-    import_carried(job["plugins"])
-    if role != "load":
-        torch.distributed.init_process_group(
-            "gloo",
-            init_method=f"file://{root / 'rendezvous'}",
-            rank=int(role),
-            world_size=2,
-            timeout=timedelta(minutes=2),  # of a rank that waits for one that failed alone
-        )
-    details = []
-    for number, (method, family) in enumerate(job["subjects"]):
-        subject = Subject(method=bind_method(method), family=FAMILIES[family])
-        found = _find(
-            subject,
-            role,
-            (lambda s, n=number: _loads(s, root, n))  # type: ignore[misc]
-            if role == "load"
-            else (lambda s: _trains_in_parallel(s, int(role))),
-        )
-        details.append(found.detail)
-    (root / f"{role}.json").write_text(json.dumps(details))
 
 
 def _same_gradients(subject: Subject, plain: nn.Module, other: nn.Module) -> None:
@@ -354,15 +191,4 @@ def _same_gradients(subject: Subject, plain: nn.Module, other: nn.Module) -> Non
         if (one.grad is None) != (two.grad is None):
             raise NotConformingError(f"{name} has a gradient in one and none in the other")
         if one.grad is not None and two.grad is not None:
-            _close(two.grad, one.grad, f"gradient of {name}", tolerance=1e-4)
-
-
-def _close(found: torch.Tensor, wanted: torch.Tensor, what: str, *, tolerance: float) -> None:
-    """By the largest difference, as a share of the largest value."""
-    difference = (found.float() - wanted.float()).abs().max().item()
-    if difference > tolerance * max(wanted.abs().max().item(), 1e-3):
-        raise NotConformingError(f"{what} differs by {difference:.2g}")
-
-
-if __name__ == "__main__":
-    _work(sys.argv[1], Path(sys.argv[2]))
+            close(two.grad, one.grad, f"gradient of {name}", tolerance=1e-4)

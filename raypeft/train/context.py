@@ -25,3 +25,7 @@ class Context:
     sweep: str = ""
     attempt: int = 1
     remarks: tuple[str, ...] = ()  # notes from earlier attempts
+
+    def before_forward(self, *_: object) -> None:
+        """Beat: a hook of a module."""
+        self.beat()

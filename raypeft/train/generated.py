@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from raypeft.core.errors import DivergedError, DrainedError
-from raypeft.core.files import write_file
+from raypeft.core.files import new_file
 from raypeft.metrics import REFERENCES
 from raypeft.metrics.torch.generation import (
     frechet_distance,
@@ -151,7 +151,8 @@ def thumbnails(images: np.ndarray) -> torch.Tensor:
 def write_strip(path: Path, images: np.ndarray) -> None:
     """A row of `images`, uint8 (n, side, side, 3), side by side as PNG. Atomic."""
     strip = Image.fromarray(np.concatenate(list(images), axis=1))
-    write_file(path, lambda file: strip.save(file, format="PNG"))
+    with new_file(path) as file:
+        strip.save(file, format="PNG")
 
 
 def _untuned(trial: Trial, task: Generate) -> tuple[Callable[[], nn.Module], Path]:
@@ -242,4 +243,5 @@ def _write(path: Path, trial: Trial, cases: np.ndarray, features: _Features) -> 
             "features": pa.FixedSizeListArray.from_arrays(pa.array(values), width),
         }
     )
-    write_file(path, lambda file: pq.write_table(table, file))
+    with new_file(path) as file:
+        pq.write_table(table, file)

@@ -5,8 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,56 +15,10 @@ from raypeft.core.errors import DivergedError, DrainedError
 from raypeft.methods.decay import decayed_names
 from raypeft.tasks import Task
 from raypeft.train.checkpoint import Checkpoints
+from raypeft.train.fitting import Fit, FitSettings, Progress, Report
 from raypeft.train.workers import Workers, split_like, whole
 
-Curve = tuple[Mapping[str, float], ...]
-"""One entry per epoch: "epoch", "train/loss" and the task's objective."""
-
-Report = Callable[[Curve], None]
-"""Called after each epoch with the curve so far; may raise to end the run."""
-
 WARMUP = 0.1  # share of the steps over which the rate rises linearly; then a cosine to zero
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """What the loop needs to know. `lr` and `weight_decay` as in AdamW."""
-
-    epochs: int
-    batch_size: int
-    micro_batch_size: int
-    lr: float
-    weight_decay: float
-    seed: int
-    ema_decay: float | None = None
-    keeps_last_state: bool = False  # save it after the last epoch too: much work follows on the training
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """What the loop leaves behind; the model holds the weights of `best_epoch`."""
-
-    curve: Curve
-    best_epoch: int  # 1-based, the first of equals
-    steps: int
-    step_seconds: float  # training steps alone, without scoring
-
-    @property
-    def best(self) -> Mapping[str, float]:
-        """The numbers of the best epoch."""
-        return self.curve[self.best_epoch - 1]
-
-
-@dataclass(kw_only=True)
-class _Progress:
-    """Where the loop stands between two steps, beside the model's and the optimizer's own state."""
-
-    curve: list[Mapping[str, float]] = field(default_factory=list)
-    steps: int = 0  # of the epoch that has begun
-    loss: float = 0.0  # the sum of its losses so far, over all workers
-    best_epoch: int = 0  # 0 before the first epoch ended
-    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
-    step_seconds: float = 0.0
 
 
 def fit(
@@ -91,54 +44,33 @@ def fit(
     Raises: DivergedError naming the epoch when a loss or an output is not finite; DrainedError when
     `checkpoints` asks to end, once the state is saved.
     """
-    workers = workers or Workers()
-    wrapped = workers.wrap(model)
-    device = next(model.parameters()).device
-    optimizer, average = _adamw(model, settings), Average(model, settings.ema_decay)
-    num_batches = math.ceil(len(train) / settings.batch_size)
-    num_steps = settings.epochs * num_batches
-    at = _resume(model, optimizer, average, checkpoints)
+    loop = _Loop(
+        model,
+        task,
+        settings,
+        num_cases=len(train),
+        train_mode=train_mode,
+        workers=workers or Workers(),
+        checkpoints=checkpoints,
+    )
+    at = loop.at
     if at.curve and not at.steps:
         report(tuple(at.curve))  # the answer to it may have been lost with the run before
     for epoch in range(len(at.curve) + 1, settings.epochs + 1):
-        started = time.perf_counter()
-        train_mode(model)
-        total = torch.tensor(at.loss if workers.is_first else 0.0, device=device)
-        order = _shuffled(train, seed=settings.seed, epoch=epoch)
-        for number, batch in list(enumerate(np.array_split(order, num_batches)))[at.steps :]:
-            for group in optimizer.param_groups:
-                group["lr"] = settings.lr * _rate((epoch - 1) * num_batches + number, num_steps)
-            optimizer.zero_grad(set_to_none=True)
-            total += workers.backward(
-                model, wrapped, task, batch, epoch=epoch, micro_batch_size=settings.micro_batch_size
-            )
-            optimizer.step()
-            average.follow()
-            if number + 1 < num_batches and _is_due(checkpoints, workers, device):
-                at.steps, at.loss = number + 1, workers.sum(total.clone()).item()
-                at.step_seconds += time.perf_counter() - started
-                started = time.perf_counter()
-                step = (epoch - 1) * num_batches + at.steps
-                _save(checkpoints, model, optimizer, average, at, workers, step=step)
-        loss = workers.sum(total).item() / len(train)
-        at.steps, at.loss = 0, 0.0
-        at.step_seconds += time.perf_counter() - started
-        if not math.isfinite(loss):
-            raise DivergedError(f"epoch {epoch}: the training loss is {loss}")
-        name = task.objective.name
-        with average.in_place():
-            score = task.score(workers.predict(task, wrapped, val), val)
-            at.curve.append({"epoch": epoch, "train/loss": loss, name: score})
-            if epoch == 1 or task.objective.is_better(score, at.curve[at.best_epoch - 1][name]):
-                at.best_epoch, at.best_state = epoch, _snapshot(model)
-        if epoch < settings.epochs:
-            if _is_due(checkpoints, workers, device):
-                _save(checkpoints, model, optimizer, average, at, workers, step=epoch * num_batches)
-        elif checkpoints is not None and settings.keeps_last_state:
-            _save(checkpoints, model, optimizer, average, at, workers, step=epoch * num_batches)
+        loss = loop.train(epoch, train)
+        loop.score(epoch, val, loss=loss)
+        is_last = epoch == settings.epochs
+        if settings.keeps_last_state if is_last else loop.is_due:
+            loop.save(step=epoch * loop.num_batches)
         report(tuple(at.curve))
     model.load_state_dict(at.best_state, strict=False)
-    return Fit(curve=tuple(at.curve), best_epoch=at.best_epoch, steps=num_steps, step_seconds=at.step_seconds)
+    return Fit(
+        curve=tuple(at.curve),
+        best_epoch=at.best_epoch,
+        best=at.curve[at.best_epoch - 1],
+        steps=settings.epochs * loop.num_batches,
+        step_seconds=at.step_seconds,
+    )
 
 
 class Average:
@@ -181,6 +113,112 @@ class Average:
                 self._own[name].copy_(own)
 
 
+class _Loop:
+    """What one training works on, and its steps."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        settings: FitSettings,
+        *,
+        num_cases: int,
+        train_mode: Callable[[nn.Module], object],
+        workers: Workers,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        """Goes on from the newest checkpoint. `num_cases`: of an epoch."""
+        self.model, self.task, self.settings, self.train_mode = model, task, settings, train_mode
+        self.workers, self.checkpoints = workers, checkpoints
+        self.num_batches = math.ceil(num_cases / settings.batch_size)
+        self.wrapped = workers.wrap(model)  # first: it may split the parameters
+        self.optimizer, self.average = _adamw(model, settings), Average(model, settings.ema_decay)
+        self.at = _resume(model, self.optimizer, self.average, checkpoints)
+        self._device = next(model.parameters()).device
+
+    def train(self, epoch: int, cases: np.ndarray) -> float:
+        """Train what is left of an epoch; returns the mean loss. Raises: DivergedError; as save."""
+        at, workers, settings, started = self.at, self.workers, self.settings, time.perf_counter()
+        self.train_mode(self.model)
+        total = torch.tensor(at.loss if workers.is_first else 0.0, device=self._device)
+        order = _shuffled(cases, seed=settings.seed, epoch=epoch)
+        for number, batch in list(enumerate(np.array_split(order, self.num_batches)))[at.steps :]:
+            total += self._step(epoch, number, batch)
+            if number + 1 < self.num_batches and self.is_due:
+                at.steps, at.loss = number + 1, workers.sum(total.clone()).item()
+                at.step_seconds += time.perf_counter() - started
+                started = time.perf_counter()
+                self.save(step=(epoch - 1) * self.num_batches + at.steps)
+        loss = workers.sum(total).item() / len(cases)
+        at.steps, at.loss = 0, 0.0
+        at.step_seconds += time.perf_counter() - started
+        if not math.isfinite(loss):
+            raise DivergedError(f"epoch {epoch}: the training loss is {loss}")
+        return loss
+
+    def _step(self, epoch: int, number: int, batch: np.ndarray) -> torch.Tensor:
+        """One step of the optimizer; returns the sum of this worker's losses."""
+        settings = self.settings
+        rate = _rate((epoch - 1) * self.num_batches + number, settings.epochs * self.num_batches)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.lr * rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.workers.backward(
+            self.model,
+            self.wrapped,
+            self.task,
+            batch,
+            epoch=epoch,
+            micro_batch_size=settings.micro_batch_size,
+        )
+        self.optimizer.step()
+        self.average.follow()
+        return loss
+
+    def score(self, epoch: int, cases: np.ndarray, *, loss: float) -> None:
+        """Add an epoch to the curve, and keep its weights if they are the best. Raises: DivergedError."""
+        at, objective = self.at, self.task.objective
+        with self.average.in_place():
+            score = self.task.score(self.workers.predict(self.task, self.wrapped, cases), cases)
+            at.curve.append({"epoch": epoch, "train/loss": loss, objective.name: score})
+            if epoch == 1 or objective.is_better(score, at.curve[at.best_epoch - 1][objective.name]):
+                at.best_epoch, at.best_state = epoch, _snapshot(self.model)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint; every worker must ask."""
+        if self.checkpoints is None:
+            return False
+        return self.workers.any(self.checkpoints.is_due, device=self._device)
+
+    def save(self, *, step: int) -> None:
+        """Save the state after `step`, if states are saved at all.
+
+        Raises: DrainedError when the trial is asked to end.
+        """
+        if self.checkpoints is None:
+            return
+        at, model = self.at, self.model
+        tensors = {f"model/{name}": whole(tensor) for name, tensor in trained_state(model).items()}
+        tensors |= {f"best/{name}": whole(tensor) for name, tensor in at.best_state.items()}
+        tensors |= {f"average/{name}": whole(tensor) for name, tensor in self.average.state.items()}
+        for name, parameter in model.named_parameters():
+            for key, value in self.optimizer.state[parameter].items() if parameter.requires_grad else ():
+                tensors[f"optimizer/{name}/{key}"] = whole(value)
+        for name, state in _generators().items():
+            tensors[f"generator/{name}"] = state
+        facts = {
+            "curve": at.curve,
+            "steps": at.steps,
+            "loss": at.loss,
+            "best_epoch": at.best_epoch,
+            "step_seconds": at.step_seconds,
+        }
+        self.checkpoints.save(step, tensors if self.workers.is_first else None, facts)
+        if self.workers.any(self.checkpoints.is_draining, device=self._device):
+            raise DrainedError(f"its state after step {step} is saved")
+
+
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every tensor that training may have changed: trainable parameters and buffers."""
     frozen = {name for name, _ in model.named_parameters()} - _trainable(model).keys()
@@ -195,48 +233,12 @@ def _snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
 
 
-def _is_due(
-    checkpoints: Checkpoints | None, workers: Workers, device: torch.device
-) -> TypeGuard[Checkpoints]:
-    return checkpoints is not None and workers.any(checkpoints.is_due, device=device)
-
-
-def _save(
-    checkpoints: Checkpoints,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: Average,
-    at: _Progress,
-    workers: Workers,
-    *,
-    step: int,
-) -> None:
-    tensors = {f"model/{name}": whole(tensor) for name, tensor in trained_state(model).items()}
-    tensors |= {f"best/{name}": whole(tensor) for name, tensor in at.best_state.items()}
-    tensors |= {f"average/{name}": whole(tensor) for name, tensor in average.state.items()}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items() if parameter.requires_grad else ():
-            tensors[f"optimizer/{name}/{key}"] = whole(value)
-    for name, state in _generators().items():
-        tensors[f"generator/{name}"] = state
-    facts = {
-        "curve": at.curve,
-        "steps": at.steps,
-        "loss": at.loss,
-        "best_epoch": at.best_epoch,
-        "step_seconds": at.step_seconds,
-    }
-    checkpoints.save(step, tensors if workers.is_first else None, facts)
-    if workers.any(checkpoints.is_draining, device=next(model.parameters()).device):
-        raise DrainedError(f"its state after step {step} is saved")
-
-
 def _resume(
     model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, checkpoints: Checkpoints | None
-) -> _Progress:
+) -> Progress:
     """Put the newest checkpoint's state into model, optimizer, average and generators."""
     if checkpoints is None or (found := checkpoints.load()) is None:
-        return _Progress()
+        return Progress()
     tensors, facts = found
     current = trained_state(model)
     model.load_state_dict(
@@ -261,7 +263,7 @@ def _resume(
         if f"best/{name}" in tensors  # none before the first epoch ended
     }
     facts.pop("best_score", None)  # of a checkpoint that another version left
-    return _Progress(best_state=best, **facts)
+    return Progress(best_state=best, **facts)
 
 
 def _generators() -> dict[str, torch.Tensor]:
@@ -273,10 +275,10 @@ def _generators() -> dict[str, torch.Tensor]:
 
 def _adamw(model: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
     """AdamW that decays weights alone: it would pull tuned scales and biases towards zero."""
-    trainable, decayed = _trainable(model), decayed_names(model)
-    rest = [parameter for name, parameter in trainable.items() if name not in decayed]
+    trained, decayed = _trainable(model), decayed_names(model)
+    rest = [parameter for name, parameter in trained.items() if name not in decayed]
     groups = [
-        {"params": [trainable[name] for name in decayed], "weight_decay": settings.weight_decay},
+        {"params": [trained[name] for name in decayed], "weight_decay": settings.weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.lr, fused=True)

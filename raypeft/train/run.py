@@ -23,13 +23,14 @@ from raypeft.core.spec import TrialSpec
 from raypeft.metrics.remarks import run_remarks
 from raypeft.tasks import Classify, Generate
 from raypeft.train.adapter import save_adapter
-from raypeft.train.build import Trial, build_trial, whole_model
+from raypeft.train.build import Trial, build_trial, put_together
 from raypeft.train.card import Answers, model_card
 from raypeft.train.classified import score_predictions
 from raypeft.train.context import Context
 from raypeft.train.cost import PeakMemory
+from raypeft.train.fitting import Curve, Fit, FitSettings
 from raypeft.train.generated import score_samples
-from raypeft.train.loop import Curve, Fit, FitSettings, fit
+from raypeft.train.loop import fit
 
 LIBRARIES = ("torch", "timm", "diffusers", "torchmetrics", "numpy")
 
@@ -104,7 +105,7 @@ def _score(trial: Trial, fitted: Fit) -> tuple[dict[str, Any], tuple[str, ...]]:
     else:
         scores, columns["features"] = score_samples(trial, trial.task)
     metrics |= scores
-    model = whole_model(trial)
+    model = put_together(trial) if trial.context.workers.sharded else trial.model
     if trial.context.workers.is_first:
         columns["adapter_bytes"] = _write_adapter(trial, model, metrics, tested)
     return columns, run_remarks(trial.backbone.kind.task, metrics)

@@ -13,13 +13,14 @@ from torch import nn
 from torchvision.transforms import Resize
 
 from raypeft.core.errors import ConfigError, DivergedError, RaypeftError, WeightsError
-from raypeft.core.files import locked, write_file, write_json
+from raypeft.core.files import locked, write_bytes, write_json
 from raypeft.core.spec import canonical_json
 from raypeft.datasets import Prepared, open_prepared
 from raypeft.methods import bind_method
 from raypeft.models import Model, bind_model, build_model, read_weights, weights_digest
 from raypeft.tasks import Classify
-from raypeft.train.loop import FitSettings, fit
+from raypeft.train.fitting import FitSettings
+from raypeft.train.loop import fit
 
 VERSION = 1  # raised by every change below that moves a weight
 SETTINGS = FitSettings(epochs=10, batch_size=64, micro_batch_size=64, lr=1e-3, weight_decay=0.05, seed=0)
@@ -69,7 +70,7 @@ def open_classifier(
     """
     name, side = backbone_of(image_size)
     model = bind_model(name)
-    settings = settings_for(len(data.cases("train")))
+    settings = settings_for(len(data.cases["train"]))
     recipe = {
         "version": VERSION,
         "model": name,
@@ -93,7 +94,7 @@ def open_classifier(
             about = _train(network.to(device), images, data, model, settings)
             write_json(path.with_suffix(".json"), {**recipe, **about})
             state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-            write_file(path, lambda file: file.write(save(state)))
+            write_bytes(path, save(state))
     weights = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     return f"classifier:{name}:{weights}", Features(network, model)
 
@@ -141,8 +142,8 @@ def _train(
         fitted = fit(
             network,
             task,
-            train=data.cases("train"),
-            val=data.cases("val"),
+            train=data.cases["train"],
+            val=data.cases["val"],
             settings=settings,
             report=lambda curve: None,
             train_mode=full.set_train_mode,

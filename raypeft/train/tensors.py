@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from raypeft.core.files import locked, locked_if_free, write_file
+from raypeft.core.files import locked, locked_if_free, write_bytes
 from raypeft.core.spec import canonical_json
 
 MOST_PARTS = 64  # each is a file that is written durably, and read once
@@ -80,5 +80,5 @@ def _read(path: Path) -> dict[str, torch.Tensor] | None:
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    write_file(path, lambda file: file.write(save(tensors)))
+    write_bytes(path, save(tensors))
     return tensors

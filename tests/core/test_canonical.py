@@ -71,7 +71,7 @@ def test_one_spec_has_one_id_however_it_is_spelled_and_another_has_another(pair,
     first, second = pair
     assert first == second
     assert first.trial_id == second.trial_id
-    again = TrialSpec.from_dict(json.loads(json.dumps(first.to_dict())))
+    again = TrialSpec.from_dict(json.loads(json.dumps(first.content)))
     assert again.trial_id == first.trial_id
     assert (first.trial_id == other[0].trial_id) == (first == other[0])
 

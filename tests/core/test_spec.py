@@ -67,15 +67,15 @@ def test_a_moved_weights_file_keeps_the_trial_id_and_its_folder_leaves_no_trace(
         for place in ("home/jane_doe", "mnt")
     )
     assert here.trial_id == there.trial_id
-    assert here.to_dict()["cell"]["model"] == "vit_nano(weights='mine.safetensors')"
-    assert TrialSpec.from_dict(here.to_dict()).trial_id == here.trial_id
+    assert here.content["cell"]["model"] == "vit_nano(weights='mine.safetensors')"
+    assert TrialSpec.from_dict(here.content).trial_id == here.trial_id
 
 
 def test_a_spec_survives_json_with_the_same_trial_id():
     augmented = Recipe(augmentation=Augmentation(hflip=0.5, scale=(0.8, 1.0)))
     searched = spec(stage="search", search=Search(trials=5), candidate=3)
     for original in (spec(), searched, spec(recipe=augmented)):
-        copy = TrialSpec.from_dict(json.loads(json.dumps(original.to_dict())))
+        copy = TrialSpec.from_dict(json.loads(json.dumps(original.content)))
         assert copy.trial_id == original.trial_id
         assert (copy.search, copy.recipe) == (original.search, original.recipe)
 
@@ -87,7 +87,7 @@ def test_two_augmentations_have_two_trial_ids():
 
 
 def test_a_written_spec_does_not_say_where_the_data_lie():
-    assert "/data" not in json.dumps(spec().to_dict())
+    assert "/data" not in json.dumps(spec().content)
 
 
 @given(st.integers(0, 2**31), st.floats(1e-8, 1.0))
@@ -134,7 +134,7 @@ def one_cell() -> tuple[Cell, ...]:
         (lambda: Cell(method="a", model="b", dataset="c", fraction=0.0), "fraction=0.0"),
         (lambda: Cell(method="a", model="b", dataset="c", fraction=1.5), "fraction=1.5"),
         (lambda: LogUniform(low=1.0, high=0.1), "low < high"),
-        (lambda: Search(trials=0), "candidates=0"),
+        (lambda: Search(trials=0), "trials=0"),
         (lambda: Recipe(epochs=-1), "epochs=-1"),
         (lambda: Recipe(precision="fp8"), "precision='fp8'"),
         (lambda: Augmentation(hflip=1.5), "augmentation hflip=1.5: must be a number from 0 to 1"),
@@ -152,7 +152,7 @@ def one_cell() -> tuple[Cell, ...]:
             "fraction='0.1': must be a number",
         ),
         (lambda: Cell(method=1, model="b", dataset="c"), "method=1: must be text in quotes"),
-        (lambda: Search(trials=True), "candidates=True: must be a whole number"),
+        (lambda: Search(trials=True), "trials=True: must be a whole number"),
         (lambda: Recipe(epochs=2.5), "epochs=2.5: must be a whole number"),
         (lambda: Recipe(gradient_checkpointing=1), "gradient_checkpointing=1: must be True or False"),
         (lambda: Recipe(weight_decay=-0.1), "weight_decay=-0.1: must be 0 or more"),

@@ -29,7 +29,7 @@ def test_images_labels_and_the_files_own_split_are_read(tmp_path, shape):
         f"npz:{tmp_path / 'mini.npz'}", sizes=[(8, "bicubic")], split="auto", split_seed=0, cache_dir=tmp_path
     )
     assert prepared.split == "official"
-    assert [prepared.cases(side).tolist() for side in ("val", "test")] == [[6, 7, 8, 9], [10, 11, 12, 13]]
+    assert [prepared.cases[side].tolist() for side in ("val", "test")] == [[6, 7, 8, 9], [10, 11, 12, 13]]
     _, pixels = open_prepared(prepared.digest, **size, cache_dir=tmp_path)
     wanted = content["test_images"][0]
     np.testing.assert_array_equal(pixels[10], wanted if wanted.ndim == 3 else wanted[..., None].repeat(3, 2))

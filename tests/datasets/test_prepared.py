@@ -144,6 +144,6 @@ def test_a_fraction_of_the_training_split_is_the_same_in_every_process(class_fol
         made.digest, image_size=16, interpolation="bicubic", cache_dir=tmp_path / "cache"
     )
     half, tenth = (opened.subset(fraction=fraction, seed=3) for fraction in (0.5, 0.1))
-    assert set(tenth) < set(half) < set(opened.cases("train"))
+    assert set(tenth) < set(half) < set(opened.cases["train"])
     assert np.array_equal(half, made.subset(fraction=0.5, seed=3))
     assert set(half) != set(made.subset(fraction=0.5, seed=4))

@@ -17,9 +17,9 @@ import pytest
 
 from raypeft.core.result import Result
 from raypeft.launch.growth import write_plan
+from raypeft.launch.mlflow_place import default_tracking_uri
 from raypeft.launch.plan import make_plan
 from raypeft.launch.search import open_searches
-from raypeft.launch.tracking import default_tracking_uri
 from raypeft.launch.verify import verify_store
 from raypeft.store import Store
 from raypeft.store.history import read_history

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from raypeft.launch.tracking import default_tracking_uri
+from raypeft.launch.mlflow_place import default_tracking_uri
 from raypeft.launch.verify import verify_store
 from raypeft.store import Store
 

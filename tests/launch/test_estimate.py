@@ -61,7 +61,7 @@ def test_nothing_measured_is_counted_and_assumed(plan, tmp_path, gpu):
     full, bitfit, linear = estimate(plan, Ledger(Store(tmp_path)))
     data = plan.data["digits"]
     num_train = len(data.subset(fraction=0.5, seed=1000))
-    num_val, num_test = len(data.cases("val")), len(data.cases("test"))
+    num_val, num_test = len(data.cases["val"]), len(data.cases["test"])
     cost = step_cost("vit_nano", "full", num_classes=10, image_size=None)
     search = 3 * num_train * cost.train_flops + 3 * num_val * cost.predict_flops
     final = search + (num_val + num_test) * cost.predict_flops

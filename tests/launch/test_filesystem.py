@@ -77,7 +77,7 @@ def test_a_file_system_that_cannot_hold_a_store_is_refused_before_anything_and_b
     lacks(monkeypatch)
     for command in (("run",), ("run", "--dry-run"), ("plan",)):
         code, _, err = cli(*command, tmp_path / "tiny.py", "--store", store)
-        assert (code, words in err, "choose with --store a folder on a local disk" in err) == (
+        assert (code, words in err, "choose with store= (--store) a folder on a local disk" in err) == (
             4,
             True,
             True,

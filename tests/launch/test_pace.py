@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from raypeft.launch.pace import duration, hours_left, trials_per_hour
+from raypeft.launch.pace import duration, hours_left, three_digits, trials_per_hour
 
 BEGUN = datetime(2026, 11, 29, 10, tzinfo=UTC)
 
@@ -42,3 +42,7 @@ def test_what_is_left_takes_as_long_as_the_pace_says():
 )
 def test_durations_are_said_as_people_say_them(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_pace_has_three_digits_and_no_exponent():
+    assert [three_digits(number) for number in (4753.2, 52.08, 0.5217)] == ["4,750", "52.1", "0.522"]

@@ -98,7 +98,7 @@ def test_a_metric_enters_the_final_runs_whose_rows_hold_it(write):
 
 def test_a_spec_with_plugins_survives_json(write):
     spec = plan_of(write(GATE)).final_spec(SWEEP.cells[1], seed=0, lr=0.1)
-    found = TrialSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    found = TrialSpec.from_dict(json.loads(json.dumps(spec.content)))
     assert found.plugins == spec.plugins
     assert len(found.plugins) == 1
     assert found.trial_id == replace(spec, cell=found.cell).trial_id

@@ -162,6 +162,13 @@ def failed(spec: TrialSpec, **columns: object) -> Result:
     return Result.of(spec, sweep="s", status="failed", **{"failure": "error", "error": "E: e", **columns})
 
 
+def test_a_trial_is_told_of_a_micro_batch_only_where_its_own_did_not_fit(driver):
+    job = driver.start()
+    assert job.config["micro_batch_size"] is None
+    driver.queue.close(job, Failed(failed(job.spec, failure="gpu_memory", micro_batch_size=16)))
+    assert driver.start().config["micro_batch_size"] == 8
+
+
 def test_out_of_gpu_memory_halves_the_micro_batch_of_the_cell_until_it_fits(driver):
     job = driver.start()
     driver.queue.close(job, Failed(failed(job.spec, failure="gpu_memory", micro_batch_size=64)))

@@ -140,8 +140,8 @@ def test_how_many_candidates_a_search_has_is_no_part_of_a_candidate(trials, othe
     )
     assert one == two
     assert one.trial_id == two.trial_id
-    assert "trials" not in one.to_dict()["search"]
-    assert TrialSpec.from_dict(one.to_dict()) == one
+    assert "trials" not in one.content["search"]
+    assert TrialSpec.from_dict(one.content) == one
 
 
 def test_at_most_lookback_candidates_are_handed_out_before_a_result(tmp_path):

@@ -26,15 +26,10 @@ from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Preprocessing, Search, Sweep, TrialSpec
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri
+from raypeft.launch.matrix import draw_matrix, matrix_csv
+from raypeft.launch.mlflow_place import default_tracking_uri, ensure_database, experiment_page, ui_command
 from raypeft.launch.page import wait_for
-from raypeft.launch.tracking import (
-    SyncCount,
-    Tracker,
-    default_tracking_uri,
-    ensure_database,
-    experiment_page,
-    ui_command,
-)
+from raypeft.launch.tracking import SyncCount, Tracker
 from raypeft.metrics.remarks import run_remarks
 from raypeft.store import Store
 from raypeft.store.plan import PlannedCell, PlanRecord
@@ -95,7 +90,7 @@ def make_row(cell, *, seed=None, candidate=None, lr=1e-3, status="done", metrics
         classes=CLASSES,
         trainable=123,
         seconds=60.0,
-        spec=spec.to_dict(),
+        spec=spec.content,
         precision="fp32",
         started=STARTED,
         ended=ENDED,
@@ -581,7 +576,8 @@ def test_two_sweeps_may_start_at_once_on_a_fresh_database(tmp_path):
 DIES_IN_A_MIGRATION = """
 import os, signal, sys
 from sqlalchemy import Engine, event
-from raypeft.launch.tracking import Tracker, default_tracking_uri
+from raypeft.launch.mlflow_place import default_tracking_uri
+from raypeft.launch.tracking import Tracker
 from raypeft.store import Store
 
 @event.listens_for(Engine, "before_cursor_execute")
@@ -616,19 +612,19 @@ def test_the_viewer_of_a_server_is_the_browser(tmp_path):
 def test_a_confusion_matrix_of_many_classes_costs_no_more_than_one_of_forty(classes):
     """With a number in each of its cells, 150 classes took 146 s and 3.7 GB."""
     names = [f"class {number}" for number in range(classes)]
-    figure = mirror.draw_matrix(np.eye(classes, dtype=int), names, title="many")
+    figure = draw_matrix(np.eye(classes, dtype=int), names, title="many")
     (axes,) = figure.axes
     assert not axes.texts
     assert max(figure.get_size_inches()) <= 2.5 + 0.5 * 40
-    assert len(mirror.matrix_csv(np.eye(classes, dtype=int), names).splitlines()) == 1 + classes
+    assert len(matrix_csv(np.eye(classes, dtype=int), names).splitlines()) == 1 + classes
 
 
 def test_names_of_classes_stand_in_pictures_and_tables_as_text():
     names = ["=HYPERLINK(1)", "$x_{$", "-1"]
-    figure = mirror.draw_matrix(np.eye(3, dtype=int), names, title="$a_{$")
+    figure = draw_matrix(np.eye(3, dtype=int), names, title="$a_{$")
     figure.savefig(io.BytesIO())  # as mathematics, "$x_{$" does not parse
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == names
-    header = next(csv.reader(io.StringIO(mirror.matrix_csv(np.eye(3, dtype=int), names))))
+    header = next(csv.reader(io.StringIO(matrix_csv(np.eye(3, dtype=int), names))))
     assert header == ["true / predicted", "'=HYPERLINK(1)", "$x_{$", "-1"]
 
 

@@ -15,7 +15,8 @@ from raypeft.core.errors import PlanDiffersError
 from raypeft.core.recipe import Recipe
 from raypeft.core.result import Result
 from raypeft.core.spec import Cell, Search, Sweep
-from raypeft.launch.tracking import Tracker, default_tracking_uri
+from raypeft.launch.mlflow_place import default_tracking_uri
+from raypeft.launch.tracking import Tracker
 from raypeft.launch.verify import verify_store
 from raypeft.store import Store
 from raypeft.store.history import History
@@ -35,9 +36,13 @@ ROW = Result(
 )  # fmt: skip
 WORSE = replace(ROW, trial_id="worse", candidate=0, lr=0.01, metrics={"val/f1_macro": 0.4})
 BEST = replace(ROW, trial_id="best", candidate=1)
+SCORES = {  # of write_predictions(store, [0, 0, 0, 1]): precision 3/4 and recall 1 of class a, 0 of class b
+    "test/accuracy": 3 / 4, "test/balanced_accuracy": 1 / 2, "test/f1_macro": 3 / 7,
+    "test/f1_weighted": 9 / 14, "test/auroc": 1 / 2, "test/ece": 1 / 4,
+}  # fmt: skip
 FINAL = replace(
     ROW, trial_id="final", stage="final", spec=ROW.spec | {"search": None}, n_test=4,
-    adapter_bytes=3, metrics={"test/accuracy": 0.75},
+    adapter_bytes=3, metrics=SCORES,
 )  # fmt: skip
 
 
@@ -129,6 +134,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (
         change_row("final", metrics=dict(FINAL.metrics) | {"test/f1_macro": 0.999}),
         ", the row says 0.9990",
+    ),
+    (
+        change_row("final", metrics={name: SCORES[name] for name in SCORES if name != "test/auroc"}),
+        "trial final lacks its score test/auroc",
     ),
     (lambda store: write_predictions(store, [0, 0, 0]), "3 predictions for 4 test images"),
     (

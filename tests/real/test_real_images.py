@@ -70,7 +70,7 @@ def test_lesions_of_ham10000_leak_by_image_and_not_by_group(tmp_path):
     paper = prepare(
         f"ham10000:{ROOT}/ham10000", sizes=[(16, "bicubic")], split="paper", split_seed=0, cache_dir=tmp_path
     )
-    assert [len(paper.cases(side)) for side in ("train", "val", "test")] == [7511, 1503, 1001]
+    assert [len(paper.cases[side]) for side in ("train", "val", "test")] == [7511, 1503, 1001]
 
 
 def test_smdg_s_source_alone_tells_most_labels(smdg):
@@ -166,7 +166,7 @@ def test_the_dicom_quirks_look_like_the_png_that_they_were_made_from():
 def test_pneumoniamnist_s_own_split_shares_eight_images_between_train_and_val(tmp_path, caplog):
     source = f"npz:{ROOT}/pneumoniamnist_full/pneumoniamnist_rebuilt.npz"
     prepared = prepare(source, sizes=[(28, "bicubic")], split="auto", split_seed=0, cache_dir=tmp_path)
-    assert [len(prepared.cases(side)) for side in ("train", "val", "test")] == [4708, 524, 624]
+    assert [len(prepared.cases[side]) for side in ("train", "val", "test")] == [4708, 524, 624]
     assert "8 validation images share" in caplog.text
-    assert len(set(np.array(prepared.groups)[prepared.cases("train")])) == 4690
-    assert len(set(np.array(prepared.groups)[prepared.cases("test")])) == 621
+    assert len(set(np.array(prepared.groups)[prepared.cases["train"]])) == 4690
+    assert len(set(np.array(prepared.groups)[prepared.cases["test"]])) == 621

@@ -11,11 +11,11 @@ from raypeft.store import Store
 
 PACKAGE = Path(raypeft.__file__).parent
 NAMES = {
-    getattr(Store("store"), name).name
-    for name, value in vars(Store).items()
-    if isinstance(value, property) and value.fget.__annotations__["return"] is Path
+    value.name
+    for name, value in vars(Store("store")).items()
+    if isinstance(value, Path) and name not in ("path", "_plan_copy")
 }
-"""What a store calls its files and folders, as the class itself says."""
+"""What a store calls its files and folders, as it itself says."""
 
 
 def named_in(source: str) -> Iterator[str]:

@@ -8,8 +8,9 @@ from sklearn.metrics import f1_score
 from raypeft.core.recipe import Generation, Recipe
 from raypeft.core.spec import Cell, TrialSpec
 from raypeft.datasets import Prepared
+from raypeft.metrics.resamples import case_intervals
 from raypeft.models import bind_model
-from raypeft.train.card import Answers, case_intervals, model_card
+from raypeft.train.card import Answers, model_card
 
 HOSTILE = "a|b\n---\n<script>[x](http://y) # `"
 
@@ -108,8 +109,12 @@ def test_weights_of_the_user_are_not_given_the_licence_of_the_published_ones():
     assert "base_model" not in header(card)
 
 
+def intervals(tested):
+    return case_intervals(tested.labels, tested.probabilities, tested.groups)
+
+
 def test_an_interval_is_that_of_the_binomial_for_accuracy_and_holds_scikit_learn_s_f1():
-    found = case_intervals(one := answers())
+    found = intervals(one := answers())
     share = float((one.probabilities.argmax(1) == one.labels).mean())
     half = 1.96 * np.sqrt(share * (1 - share) / len(one.labels))
     assert found["accuracy"] == pytest.approx((share - half, share + half), abs=0.008)
@@ -119,7 +124,7 @@ def test_an_interval_is_that_of_the_binomial_for_accuracy_and_holds_scikit_learn
 
 def test_images_of_one_patient_are_drawn_together():
     (low, high), (low_by_image, high_by_image) = (
-        case_intervals(answers(units=units))["accuracy"] for units in (10, 400)
+        intervals(answers(units=units))["accuracy"] for units in (10, 400)
     )
     assert high - low != pytest.approx(high_by_image - low_by_image, rel=1e-3)
 

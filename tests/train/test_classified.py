@@ -52,7 +52,7 @@ def row(plan, store):
 
 def test_the_majority_class_is_scored_as_scikit_learn_s_dummy_is(row, plan):
     (data,) = plan.data.values()
-    train, test = (data.labels[data.cases(side)] for side in ("train", "test"))
+    train, test = (data.labels[data.cases[side]] for side in ("train", "test"))
     dummy = DummyClassifier(strategy="most_frequent").fit(np.zeros((len(train), 1)), train)
     said = dummy.predict(np.zeros((len(test), 1)))
     scores = {
@@ -70,7 +70,7 @@ def test_the_majority_class_is_scored_as_scikit_learn_s_dummy_is(row, plan):
 def test_the_scores_of_validation_follow_from_the_stored_predictions(row, plan, store):
     (data,) = plan.data.values()
     table = pq.read_table(store / "predictions" / "validation" / f"{row.trial_id}.parquet")
-    cases = data.cases("val")
+    cases = data.cases["val"]
     assert table["case_id"].to_pylist() == [data.case_ids[case] for case in cases]
     predicted = np.stack([table[f"prob/{name}"].to_numpy() for name in row.classes]).argmax(0)
     expected = f1_score(data.labels[cases], predicted, average="macro", zero_division=0)

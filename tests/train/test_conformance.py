@@ -7,7 +7,8 @@ import pytest
 
 from raypeft.core.plugins import forget_plugin, load_plugins
 from raypeft.methods import METHODS, bind_method
-from raypeft.train.conformance import CHECKS, LOADS, PARALLEL, check_methods
+from raypeft.train.conformance import CHECKS, check_methods
+from raypeft.train.conformance_processes import LOADS, PARALLEL
 
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for the checks of all
 ROOT = Path(__file__).parents[2]

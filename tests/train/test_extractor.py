@@ -82,7 +82,7 @@ def test_classifier_of_the_digits_is_no_bystander(cache, trained, features, digi
     # the README's linear probing of vit_nano on all digits has 0.906 +- 0.004, full tuning 0.971 +- 0.011
     assert about["val/f1_macro"] > 0.93
     # and it is the features that tell the classes: the nearest class mean does, on images never seen
-    train, test = digits.cases("train"), digits.cases("test")
+    train, test = digits.cases["train"], digits.cases["test"]
     means = torch.stack([features[train[digits.labels[train] == label]].mean(0) for label in range(10)])
     nearest = torch.cdist(features[test], means).argmin(1).numpy()
     assert f1_score(digits.labels[test], nearest, average="macro") > 0.93

@@ -108,7 +108,7 @@ def test_views_are_computed_once_for_all_epochs_and_seeds(tmp_path, monkeypatch)
     run(other, tmp_path)
     assert [file.stat().st_mtime_ns for file in files] == before
     data = make_plan(asked, store=Store(tmp_path)).data["digits"]
-    num_train, num_val, num_test = (len(data.cases(side)) for side in ("train", "val", "test"))
+    num_train, num_val, num_test = (len(data.cases[side]) for side in ("train", "val", "test"))
     rows = sorted(len(load_file(file)["features"]) for file in files)
     assert rows == sorted([num_train + num_val, num_test, 2 * num_train])
     monkeypatch.setattr("raypeft.train.build.is_frozen", lambda *_: False)

@@ -183,7 +183,7 @@ def test_a_pipeline_of_ones_own_is_read_from_the_store_wherever_a_worker_stands(
     own = make_plan(replace(SWEEP, cells=cells), store=Store(tmp_path / "store"))
     shutil.rmtree(tmp_path / "mine")
     spec = own.search_spec(own.sweep.cells[0], search=own.sweep.search, candidate=0, lr=3e-3)
-    sent = TrialSpec.from_dict(spec.to_dict())
+    sent = TrialSpec.from_dict(spec.content)
     (tmp_path / "beside" / "mine").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "beside")
     row = run(sent, tmp_path / "store")
@@ -214,7 +214,7 @@ def test_a_model_that_tuning_made_worse_is_said_to_have_learned_nothing(plan, st
 
 def test_the_settings_of_generation_are_part_of_the_id_and_of_the_spec(plan):
     spec = spec_of(plan, "lora")
-    content = json.loads(json.dumps(spec.to_dict()))
+    content = json.loads(json.dumps(spec.content))
     assert type(spec).from_dict(content).trial_id == spec.trial_id
     other = replace(
         spec, recipe=replace(spec.recipe, generation=replace(spec.recipe.generation, guidance_scale=3.0))

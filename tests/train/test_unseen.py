@@ -75,11 +75,11 @@ def test_a_search_trial_shows_a_network_no_test_image(method, augmentation, tmp_
         run_trial(search, Context(store=Store(tmp_path)), lambda epoch: None)
     data = plan.data["digits"]
     images = build(search, tmp_path).images
-    assert num_seen(seen, images, data.cases("val")) == len(data.cases("val"))
-    assert num_seen(seen, images, data.cases("test")) == 0
+    assert num_seen(seen, images, data.cases["val"]) == len(data.cases["val"])
+    assert num_seen(seen, images, data.cases["test"]) == 0
     with watched() as seen:
         run_trial(final, Context(store=Store(tmp_path)), lambda epoch: None)
-    assert num_seen(seen, images, data.cases("test")) == len(data.cases("test"))
+    assert num_seen(seen, images, data.cases["test"]) == len(data.cases["test"])
 
 
 def test_a_text_to_image_search_encodes_no_test_image(tmp_path):
@@ -89,12 +89,12 @@ def test_a_text_to_image_search_encodes_no_test_image(tmp_path):
     search, final = both_specs(plan)
     with watched() as seen:
         trial = build(search, tmp_path)
-    assert num_seen(seen, trial.images, data.cases("train")) == len(data.cases("train"))
-    assert num_seen(seen, trial.images, data.cases("test")) == 0
+    assert num_seen(seen, trial.images, data.cases["train"]) == len(data.cases["train"])
+    assert num_seen(seen, trial.images, data.cases["test"]) == 0
     with pytest.raises(IndexError):
-        trial.task.predict(trial.model, data.cases("test"))
+        trial.task.predict(trial.model, data.cases["test"])
     with watched() as seen:
         trial = build(final, tmp_path)
-    assert num_seen(seen, trial.images, data.cases("test")) == len(data.cases("test"))
-    assert num_seen(seen, trial.images, data.cases("train")) == 0, "they come from the cache"
-    assert trial.task.predict(trial.model, data.cases("test")).isfinite().all()
+    assert num_seen(seen, trial.images, data.cases["test"]) == len(data.cases["test"])
+    assert num_seen(seen, trial.images, data.cases["train"]) == 0, "they come from the cache"
+    assert trial.task.predict(trial.model, data.cases["test"]).isfinite().all()

@@ -1,0 +1,137 @@
+"""The commands that list what there is: parameters, methods, models, data sets; and check a method."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from raypeft.core.errors import ConfigError
+from raypeft.core.text import count
+from raypeft.output import AsJson, Plugins, facts, finish, print_json, print_rows, use_plugins
+
+
+def params(
+    model: Annotated[str | None, typer.Option(help="One backbone; default: the paper's.")] = None,
+    classes: Annotated[int, typer.Option(help="Classes of the head.")] = 3,
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trainable parameters of every method, in seconds and without weights, beside what the paper prints."""
+    from raypeft.analysis.published.counts import read_paper_counts
+    from raypeft.train import count_trainable
+
+    use_plugins(plugins)
+    paper = read_paper_counts()
+    names = [model] if model else list(dict.fromkeys(name for name, _ in paper))
+    counts = count_trainable(names, num_classes=classes)
+    if as_json:
+        print_json([asdict(count) for count in counts])
+        return
+    rows, remarks = [], []
+    for one in counts:
+        printed, verdict = paper.get((one.model, one.method), ("", ""))
+        trainable = f"{one.total_trainable:,}"
+        rows.append(
+            {
+                "model": one.model,
+                "method": one.method,
+                "backbone": f"{one.backbone:,}",
+                "trainable": trainable,
+                "paper": printed,
+            }
+        )
+        if verdict and not verdict.startswith("matches"):
+            remarks.append(f"{one.model} {one.method}: {trainable}; the paper prints {printed}: {verdict}")
+    print_rows(rows, as_json=False)
+    for remark in remarks:
+        facts.print(remark)
+
+
+methods_app = typer.Typer(invoke_without_command=True, help="The fine-tuning methods; check one of your own.")
+
+
+@methods_app.callback()
+def methods(context: typer.Context, plugins: Plugins = None, as_json: AsJson = False) -> None:
+    """The fine-tuning methods, the model families that each fits, and their sources."""
+    from raypeft.methods import METHODS
+
+    use_plugins(plugins)
+    if context.invoked_subcommand:
+        return
+    rows = [
+        {
+            "method": m.name,
+            "families": sorted(m.families),
+            "options": [f"{option}={default!r}" for option, default in m.options.items()],
+            "merges": m.merge is not None,
+            "paper": m.paper,
+        }
+        for m in METHODS.values()
+    ]
+    print_rows(rows, as_json=as_json)
+
+
+@methods_app.command("check")
+def methods_check(
+    name: Annotated[str, typer.Argument(help="A method, or a .py file that registers some.")],
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a method through the conformance kit: counts, freezing, saving, merging, DDP, compile.
+
+    raypeft methods check "lora(rank=4)"; raypeft methods check my_method.py
+    """
+    from raypeft.train.conformance import check_methods
+
+    names = [name]
+    if name.endswith(".py") or Path(name).is_dir():
+        own = Path(name).resolve()
+        found = next(one for one in use_plugins([name, *(plugins or ())]) if one.path == str(own))
+        names = [registered for kind, registered in found.names if kind == "method"]
+        if not names:
+            raise ConfigError(f"{name} registers no method; decorate a function with @register_method(...)")
+    else:
+        use_plugins(plugins)
+    findings = check_methods(names)
+    rows = [asdict(finding) for finding in findings]
+    words = {True: "passed", False: "FAILED", None: "does not apply"}
+    print_rows(rows if as_json else [row | {"passed": words[row["passed"]]} for row in rows], as_json=as_json)
+    failed = sum(finding.passed is False for finding in findings)
+    if failed:
+        finish(3, f"raypeft: exit 3 ({failed} of {count(len(findings), 'check')} failed)")
+
+
+def models(plugins: Plugins = None, as_json: AsJson = False) -> None:
+    """The backbones: family, input size, source of the weights."""
+    from raypeft.models import MODELS
+
+    use_plugins(plugins)
+    rows = [
+        {"model": m.name, "family": m.family, "input_size": m.input_size, "source": m.source}
+        for m in MODELS.values()
+    ]
+    print_rows(rows, as_json=as_json)
+
+
+def datasets(plugins: Plugins = None, as_json: AsJson = False) -> None:
+    """The data sets: source, licence, access and size, and the forms that your own images can have."""
+    from raypeft.datasets import describe_datasets
+
+    use_plugins(plugins)
+    rows = describe_datasets()
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        facts.print(Text.assemble((row["dataset"], "bold"), "  ", row["what"]))
+        if expected := row.get("expected"):
+            counts = ", ".join(f"{name} {count:,}" for name, count in expected.items())
+            facts.print(f"    {count(row['images'], 'image')}: {counts}")
+        for fact in ("source", "licence", "access", "layout", "options"):
+            if row.get(fact):
+                facts.print(f"    {fact}: {row[fact]}")
+
+
+LIST_COMMANDS = params, models, datasets
