@@ -73,22 +73,22 @@ class Inference:
         """Data sets."""
         return len(self.pool.datasets)
 
-    @property
+    @cached_property
     def leader(self) -> MethodRank:
         """Best mean rank of those that may be named first; of all where there are none."""
         return (self.contenders or self.methods)[0]
 
-    @property
+    @cached_property
     def contenders(self) -> tuple[MethodRank, ...]:
         """Those that beat what has learned nothing."""
         return tuple(m for m in self.methods if self.pool.beats_reference(m.method))
 
-    @property
+    @cached_property
     def leaders(self) -> tuple[MethodRank, ...]:
         """The leader, and all with the same mean rank that may be named first; empty where none may."""
         return tuple(m for m in self.contenders if math.isclose(m.mean_rank, self.leader.mean_rank))
 
-    @property
+    @cached_property
     def candidates(self) -> tuple[str, ...]:
         """Those that may be the best, by mean rank; empty where nothing repeats."""
         return tuple(m.method for m in self.methods if m.may_be_best)

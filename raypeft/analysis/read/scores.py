@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from raypeft.analysis.metrics import format_score, higher_is_better, metric_of
@@ -17,6 +18,10 @@ Block = tuple[str, str, float]
 """(model, dataset, fraction): what is the same for methods that are compared."""
 
 CELL = ["model", "dataset", "fraction", "method"]
+STATED = ("stated_sd", "stated_seeds")
+"""Columns that published tables have, which hold one row a cell."""
+
+Array = np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,26 +106,37 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
             known = ", ".join(column for column in frame.columns if "/" in column)
             raise ConfigError(f"no final run is scored by '{metric}'; there are {known}")
         frame = frame.assign(**{metric: math.nan})
-    numbers = _numbers_of_images(frame, metric)
+    numbers = _numbers_of_images(frame, metric).to_numpy()
     titles = {one.of(metric): one.title for one in REFERENCES.values() if one.of(metric) in frame}
     _check_features(frame[is_scored & frame[metric].notna()], metric)
+    # once for all cells: of tens of thousands, a frame each would take minutes
+    scores, seeds = frame[metric].to_numpy(dtype=float), frame["seed"].to_numpy()
+    is_final = (frame["stage"] == "final").to_numpy()
+    has_diverged = is_final & (frame["status"] == "diverged").to_numpy()
+    is_counted = is_scored.to_numpy() & ~np.isnan(scores)
+    stated = {name: frame[name].to_numpy(dtype=float) for name in STATED if name in frame}
+    named = {column: frame[column].to_numpy(dtype=float) for column in titles}
+    trial_ids = frame["trial_id"].astype(str).to_numpy() if "trial_id" in frame else None
     cells = []
-    for (model, dataset, fraction, method), rows in frame.groupby(CELL):
-        finals = rows[rows["stage"] == "final"].sort_values("seed")
-        scored = finals[is_scored[finals.index] & finals[metric].notna()]
-        for number in sorted(set(numbers[scored.index])) or [0]:
-            own = scored[numbers[scored.index] == number]
-            reference = _reference(own, titles)
+    by_cell: Any = frame.groupby(CELL).indices  # the stubs of pandas know one key, not four
+    for (model, dataset, fraction, method), places in sorted(by_cell.items()):
+        places = places[np.argsort(seeds[places], kind="stable")]
+        scored = places[is_counted[places]]
+        diverged = int(has_diverged[places].sum())
+        if not diverged and not len(scored):
+            diverged = _num_without_rate(frame.iloc[places])
+        for number in sorted(set(numbers[scored].tolist())) or [0]:
+            own = scored[numbers[scored] == number]
             cells.append(
                 CellScore(
-                    model=str(model), dataset=str(dataset), fraction=float(str(fraction)), method=str(method),
-                    scores=tuple(own[metric].astype(float)),
-                    diverged=int((finals["status"] == "diverged").sum()) or _num_without_rate(rows),
-                    trial_ids=tuple(own["trial_id"].astype(str)) if "trial_id" in own else (),
-                    stated_sd=_only(own, "stated_sd", math.nan),
-                    stated_seeds=int(_only(own, "stated_seeds", 0)),
+                    model=str(model), dataset=str(dataset), fraction=float(fraction), method=str(method),
+                    scores=tuple(scores[own].tolist()),
+                    diverged=diverged,
+                    trial_ids=() if trial_ids is None else tuple(map(str, trial_ids[own])),
                     num_images=int(number),
-                    reference=reference,
+                    reference=_reference({column: values[own] for column, values in named.items()}, titles),
+                    stated_sd=_first(stated.get("stated_sd"), own, math.nan),
+                    stated_seeds=int(_first(stated.get("stated_seeds"), own, 0)),
                 )
             )  # fmt: skip
     return _counting_diverged(cells, metric)
@@ -170,11 +186,11 @@ def mean_reference(cells: Iterable[CellScore]) -> Reference | None:
     return Reference(title=known[0][0].title, score=mean)
 
 
-def _reference(scored: pd.DataFrame, titles: Mapping[str, str]) -> Reference | None:
-    """Of one cell's scored runs; `titles` by column."""
+def _reference(scored: Mapping[str, Array], titles: Mapping[str, str]) -> Reference | None:
+    """Of one cell's scored runs, by column; `titles` too."""
     for column, title in titles.items():
-        if len(scored) and scored[column].notna().all():
-            return Reference(title=title, score=statistics.fmean(scored[column].astype(float)))
+        if len(scored[column]) and not np.isnan(scored[column]).any():
+            return Reference(title=title, score=statistics.fmean(scored[column].tolist()))
     return None
 
 
@@ -224,9 +240,8 @@ def _check_features(scored: pd.DataFrame, metric: str) -> None:
             )
 
 
-def _only(rows: pd.DataFrame, column: str, otherwise: float) -> float:
-    """The value of a column that published tables have, of their one row per cell."""
-    return float(rows[column].iloc[0]) if column in rows and len(rows) else otherwise
+def _first(values: Array | None, places: Array, otherwise: float) -> float:
+    return otherwise if values is None or not len(places) else float(values[places[0]])
 
 
 def format_fraction(fraction: float) -> str:
