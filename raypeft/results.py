@@ -101,13 +101,19 @@ class Results:
         *,
         ties: Ties = "average",
         higher_is_better: bool | None = None,
+        margin: float | None = None,
     ) -> Ranking:
         """Rank the methods by `metric`; default: test macro F1, or FID where only that is there.
 
         `ties`: what equal scores get: average, dense or min ranks. `higher_is_better`: the direction of a
-        metric that raypeft does not know. Raises: ConfigError for a metric that no trial has.
+        metric that raypeft does not know. `margin`: scores that differ by less are as good as equal; default
+        0.01, of metrics between bounds. Raises: ConfigError for a metric that no trial has.
         """
-        return Ranking(open_study(*self.stores, metric=metric, ties=ties, higher_is_better=higher_is_better))
+        return Ranking(
+            open_study(
+                *self.stores, metric=metric, ties=ties, higher_is_better=higher_is_better, margin=margin
+            )
+        )
 
     def report(self, path: str | Path | None = None, *, against: str | None = None) -> Path:
         """Write one self-contained HTML file; returns its path.
@@ -162,11 +168,15 @@ def rank(
     metric: str | None = None,
     ties: Ties = "average",
     higher_is_better: bool | None = None,
+    margin: float | None = None,
 ) -> Ranking:
     """Rank the methods of a store, a long CSV file (model, dataset, method, scores) or "dutt2024:3".
 
     `more`: stores that are read together with the first. `metric`: a column of scores. `ties`: what equal
     scores get: average, dense or min ranks. `higher_is_better`: the direction of a metric that raypeft does
-    not know; without it higher is taken for better, and said to be assumed.
+    not know; without it higher is taken for better, and said to be assumed. `margin`: scores that differ by
+    less are as good as equal; default 0.01, of metrics between bounds.
     """
-    return Ranking(open_study(source, *more, metric=metric, ties=ties, higher_is_better=higher_is_better))
+    return Ranking(
+        open_study(source, *more, metric=metric, ties=ties, higher_is_better=higher_is_better, margin=margin)
+    )
