@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from raypeft.analysis.ranking.inference import Inference, infer
+from raypeft.analysis.ranking.parts import parts_by, turned
 from raypeft.analysis.ranking.pools import pools_among
 from raypeft.analysis.ranking.rank import rank_within
 from raypeft.analysis.ranking.resample import Replicates
@@ -69,6 +70,7 @@ def settings(*, short: bool) -> list[Setting]:
         return [Setting(name, n) for name in CONFIGURATIONS for n in (3, 10)]
     lines = [Setting(name, n) for name in CONFIGURATIONS for n in (3, 5, 10, 20, 40)]
     lines += [replace(one, seeds=1) for one in lines if one.datasets < 40]
+    lines += [Setting(name, 1) for name in CONFIGURATIONS]
     lines += [Setting(name, n, methods=k) for name in CONFIGURATIONS for k in (3, 16) for n in (3, 5, 10, 20)]
     lines += [Setting(name, n, missing=0.1) for name in CONFIGURATIONS for n in (5, 10, 20)]
     return lines
@@ -90,19 +92,25 @@ def effects_of(name: str, methods: int) -> tuple[Array, Array, float]:
     return effects, spread, noise
 
 
-def draw_scores(one: Setting, datasets: int, rng: np.random.Generator) -> Array:
-    """(data sets, methods, seeds), higher is better, not bounded."""
+def draw_scores(one: Setting, datasets: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """((data sets, methods) true means, (data sets, methods, seeds) scores): higher is better, no bounds."""
     effects, spread, noise = effects_of(one.configuration, one.methods)
     heavy = one.configuration == "heavy tails"
     shape = (datasets, one.methods)
     turn = rng.standard_t(3, size=shape) / math.sqrt(3) if heavy else rng.normal(size=shape)
     means = rng.normal(0.7, 0.1, size=(datasets, 1)) + effects + spread * turn
-    return np.asarray(means[..., None] + rng.normal(0, noise, size=(*shape, one.seeds)))
+    return means, np.asarray(means[..., None] + rng.normal(0, noise, size=(*shape, one.seeds)))
 
 
 def infer_scores(scores: Array, missing: Array) -> Inference | None:
     """What raypeft says of (data sets, methods, seeds); None where missing cells leave methods apart."""
-    cells = [
+    found = infer_cells(cells_of(scores, missing))
+    return found if found is not None and len(found.methods) == scores.shape[1] else None
+
+
+def cells_of(scores: Array, missing: Array) -> list[CellScore]:
+    """As they are read from a store."""
+    return [
         CellScore(
             model="model", dataset=f"d{d}", fraction=1.0, method=f"m{m:02d}", scores=tuple(runs), diverged=0
         )
@@ -110,9 +118,13 @@ def infer_scores(scores: Array, missing: Array) -> Inference | None:
         for m, runs in enumerate(own)
         if not missing[d, m]
     ]
+
+
+def infer_cells(cells: list[CellScore]) -> Inference | None:
+    """None where they are of several rankings."""
     # a name that raypeft does not know has no bounds: neither have these scores
     pools = pools_among(cells, "score", 0)
-    if len(pools) != 1 or len(pools[0].methods) != scores.shape[1]:
+    if len(pools) != 1:
         return None
     return infer(pools[0], Replicates(pools[0], PredictionStore()), margin=0.01)
 
@@ -121,15 +133,43 @@ def measure(one: Setting, experiments: int) -> Tally:
     """Shares over experiments of one line; the same line gives the same numbers."""
     rng = np.random.default_rng([7, *repr(one).encode()])
     effects, _, _ = effects_of(one.configuration, one.methods)
-    true_ranks = rank_within(draw_scores(one, NEW_DATASETS, rng).mean(-1)).mean(axis=0)
+    true_ranks = rank_within(draw_scores(one, NEW_DATASETS, rng)[1].mean(-1)).mean(axis=0)
     tally, done = Tally(), 0
     while done < experiments:
-        scores = draw_scores(one, one.datasets, rng)
+        truth, scores = draw_scores(one, one.datasets, rng)
+        if one.datasets == 1:  # what is said is of this data set
+            effects, true_ranks = truth[0], ranks_of_new_runs(truth[0], one, rng)
         found = infer_scores(scores, rng.random(scores.shape[:2]) < one.missing)
         if found is not None:
             add(tally, found, effects, true_ranks)
             done += 1
     return Tally(**{name: value / experiments for name, value in asdict(tally).items()})
+
+
+def ranks_of_new_runs(truth: Array, one: Setting, rng: np.random.Generator) -> Array:
+    """(methods,): mean ranks on a data set whose true means are known."""
+    _, _, noise = effects_of(one.configuration, one.methods)
+    runs = truth + rng.normal(0, noise / math.sqrt(one.seeds), size=(2000, one.methods))
+    return np.asarray(rank_within(runs).mean(axis=0))
+
+
+def wrong_turns(configuration: str, datasets: int, experiments: int) -> float:
+    """Share in which the order is said to turn with the model, of a method that is the best on both.
+
+    Two models of six methods, whose true means are the same on both.
+    """
+    one, rng, wrong = Setting(configuration, datasets), np.random.default_rng(11), 0
+    effects, _, _ = effects_of(configuration, one.methods)
+    for _ in range(experiments):
+        cells = [
+            replace(cell, model=model)
+            for model in ("small", "large")
+            for cell in cells_of(draw_scores(one, datasets, rng)[1], np.zeros((datasets, one.methods), bool))
+        ]
+        found = infer_cells(cells)
+        best = found is not None and effects[found.pool.methods.index(found.leader.method)] == effects.max()
+        wrong += bool(best and found and turned(found, parts_by(found, "model")))
+    return wrong / experiments
 
 
 def add(tally: Tally, found: Inference, effects: Array, true_ranks: Array) -> None:
@@ -212,6 +252,9 @@ def main() -> None:
             writer.writeheader()
         writer.writerow(row)
         file.flush()
+    for name in ("equal", "spread", "noisy", "heterogeneous"):
+        shares = [wrong_turns(name, n, asked.experiments) for n in (3, 10)]
+        print(f"the order turns, {name}, 3 and 10 data sets: {shares[0]:.3f}, {shares[1]:.3f}", flush=True)
 
 
 if __name__ == "__main__":
