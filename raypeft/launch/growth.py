@@ -37,7 +37,7 @@ def join_store(plan: Plan, rows: Sequence[Result], *, store: Store) -> Plan:
         raise PlanDiffersError(
             f"store {store} holds {count(len(rows), 'trial')} trained otherwise than asked:\n"
             f"{'; '.join(differs)}\n"
-            "ask for what the store holds, or choose another store"
+            "ask for what the store holds, or choose another store (--store)"
         )
     return replace(plan, kept=kept)
 

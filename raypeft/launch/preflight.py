@@ -38,7 +38,7 @@ def check_store(store: Store) -> None:
     if (path := cannot_touch(store.path)) is not None:
         raise PreflightError(
             f"store {store}: {path} belongs to {_owner(path)}, and this user may not write to it; have it "
-            "made writable for both (chmod -R g+w), or choose another store"
+            "made writable for both (chmod -R g+w), or choose another store (--store)"
         )
     try:
         check_places(store.path)
@@ -62,12 +62,12 @@ def _check_writable(store: Store) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise PreflightError(
-            f"store {store} is not writable ({error.strerror}); mend that, or choose another store"
+            f"store {store} is not writable ({error.strerror}); mend that, or choose another store (--store)"
         ) from None
     if _free(store.path) < MARGIN:
         raise PreflightError(
             f"store {store}: {_free_space(store.path)}, at least {MARGIN // MIB} MiB are needed; free some "
-            "space, or choose another store"
+            "space, or choose another store (--store)"
         )
 
 
@@ -89,7 +89,7 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
         raise PreflightError(
             f"store {store}: about {_mib(needed)} are needed ({_mib(outputs)} for adapters and predictions, "
             f"{_mib(checkpoints)} for checkpoints), {_free_space(store.path)}; free some space, or choose "
-            "another store"
+            "another store (--store)"
         )
 
 
@@ -179,7 +179,7 @@ def changed_libraries(ledger: Ledger, *, strict: bool) -> list[str]:
     if changes and strict:
         raise PlanDiffersError(
             "the store's results were made with other versions, and --strict is set; install those, or "
-            f"choose another store:\n{list_problems(changes)}"
+            f"choose another store (--store):\n{list_problems(changes)}"
         )
     return changes
 

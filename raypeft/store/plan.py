@@ -125,7 +125,7 @@ class PlanRecord:
             raise PlanDiffersError(
                 f"store {store} was trained under protocol {protocol}, and this version of raypeft "
                 f"trains under protocol {PROTOCOL}: their numbers do not compare (docs/CHANGELOG.md says "
-                "what moved); choose another store, or go on with the version that wrote it"
+                "what moved); choose another store (--store), or go on with the version that wrote it"
             )
         return cls(
             sweep=Sweep.from_dict(content["sweep"]),

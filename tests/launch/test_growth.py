@@ -191,7 +191,7 @@ def test_what_alters_the_meaning_of_rows_is_refused_in_three_lines(tmp_path, cha
     first, differs, last = str(refused.value).splitlines()
     assert "holds 7 trials" in first
     assert told in differs
-    assert "another --store" in last
+    assert "another store (--store)" in last
     assert (tmp_path / "plan.json").read_bytes() == before
 
 

@@ -76,5 +76,7 @@ def test_a_store_of_another_protocol_is_refused_in_one_sentence(tmp_path):
     ids(sweep(), tmp_path)
     held = json.loads((tmp_path / "plan.json").read_text())
     (tmp_path / "plan.json").write_text(json.dumps(held | {"protocol": 2}))
-    with pytest.raises(PlanDiffersError, match=f"protocol 2, and .* protocol {PROTOCOL}: .*another --store"):
+    with pytest.raises(
+        PlanDiffersError, match=f"protocol 2, and .* protocol {PROTOCOL}: .*another store \\(--store\\)"
+    ):
         ids(sweep(), tmp_path)

@@ -118,7 +118,7 @@ class Inference:
         """Of the methods at two positions, the first seen from the second, with the margin allowed for."""
         low, high = self.comparisons.low[a, b], self.comparisons.high[a, b]
         if math.isnan(low):
-            return "not compared"
+            return "never met" if math.isnan(self.comparisons.difference[a, b]) else "not known"
         is_equal = bool(-self.margin < low and high < self.margin)
         word = "better" if low > 0 else "worse" if high < 0 else "equivalent" if is_equal else "undecided"
         return f"{word}, by less than the margin" if is_equal and word in ("better", "worse") else word

@@ -92,7 +92,8 @@ def outlook(one: Inference) -> str:
     if plan is None:
         return f"{count(max(SHOWN_FROM - one.units, 1), 'more data set')} would settle it."
     if plan.more_datasets + one.units >= MOST_UNITS:
-        return f"They lie so close that no number of data sets in reach would tell {lead} from {plan.rival}."
+        pair = f"{lead} and {plan.rival}"
+        return f"{pair} lie so close that no number of data sets in reach would tell them apart."
     needed = f"about {count(max(plan.more_datasets, SHOWN_FROM - one.units), 'more data set')} like these"
     if plan.do_seeds_suffice:
         return f"More seeds would tell {lead} from {plan.rival}, as would {needed}."
@@ -128,7 +129,7 @@ def part_sentences(one: Inference) -> list[str]:
         if turns := turned(one, parts):
             said.append(
                 f"The order turns with the {axis}: {one.leader.method} is shown not to be the best "
-                f"on {listed(turns)} (95% over all of them)."
+                f"{'on' if axis == 'model' else 'at'} {listed(turns)} (95% over all of them)."
             )
     return said
 

@@ -27,7 +27,8 @@ MOST_UNITS = 1000
 class Comparisons:
     """Every method against every other. Arrays (methods, methods) of row minus column, higher is better.
 
-    NaN where two were never compared, and in `p_candidate` where a method was compared with none.
+    NaN where two never met; but for the difference also where nothing repeats, and in `p_candidate` where a
+    method was compared with none.
     """
 
     difference: Array
@@ -179,8 +180,8 @@ def _finish(difference: Array, variance: Array, units: Array, df: Array) -> Comp
         furthest = np.where(at, -statistic, 0.0).max(axis=1, initial=0.0)
         candidate[rows] = np.fmin(candidate[rows], best_sf(furthest[rows], k, float(one)))
     p = np.where(np.isnan(p), p.T, p)
-    shown = np.where(itself, 0.0, np.where(compared, difference, np.nan))
     return Comparisons(
-        difference=shown, variance=variance, units=units, low=shown - reach, high=shown + reach, p=p,
+        difference=difference, variance=variance, units=units, low=difference - reach,
+        high=difference + reach, p=p,
         p_candidate=candidate,
     )  # fmt: skip
