@@ -2,8 +2,8 @@
 
 Methods are compared over data sets, each of which shifts all methods alike and every method by itself; runs
 add noise. Every statement is taken from `raypeft.analysis.ranking`, as a report makes it, and held against
-the truth that the scores were drawn from. `--out FOLDER` writes statements.csv; without it, a short run is
-printed.
+the truth that the scores were drawn from. `--out FOLDER` writes FOLDER/statements.csv, and goes on
+with one that is there; without it, a short run is printed.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -244,17 +245,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     lines = settings(short=asked.out is None)
-    file = sys.stdout if asked.out is None else (asked.out / "statements.csv").open("w", newline="")
-    writer = None
-    for row in rows(lines, asked.experiments):
-        if writer is None:
-            writer = csv.DictWriter(file, list(row))
-            writer.writeheader()
-        writer.writerow(row)
-        file.flush()
+    if asked.out is None:
+        write(sys.stdout, lines, asked.experiments, with_header=True)
+    else:
+        path = asked.out / "statements.csv"
+        done = list(csv.DictReader(path.open())) if path.exists() else []
+        known = {tuple(row[name] for name in asdict(lines[0])) for row in done}
+        left = [one for one in lines if tuple(map(str, asdict(one).values())) not in known]
+        with path.open("a", newline="") as file:
+            write(file, left, asked.experiments, with_header=not done)
     for name in ("equal", "spread", "noisy", "heterogeneous"):
         shares = [wrong_turns(name, n, asked.experiments) for n in (3, 10)]
         print(f"the order turns, {name}, 3 and 10 data sets: {shares[0]:.3f}, {shares[1]:.3f}", flush=True)
+
+
+def write(file: TextIO, lines: list[Setting], experiments: int, *, with_header: bool) -> None:
+    """A line as soon as it is measured."""
+    writer = csv.DictWriter(file, [*Setting.__dataclass_fields__, *Tally.__dataclass_fields__])
+    if with_header:
+        writer.writeheader()
+    for row in rows(lines, experiments):
+        writer.writerow(row)
+        file.flush()
 
 
 if __name__ == "__main__":
