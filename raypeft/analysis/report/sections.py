@@ -15,6 +15,9 @@ from raypeft.analysis.report.tables import MISSING, UNLEARNED, Row, Table, plain
 from raypeft.analysis.stats.clusters import LEAST_UNITS
 from raypeft.analysis.stats.paired import PairedTest
 
+CANDIDATE = {True: "may be", False: "no", None: MISSING}
+"""Whether a method may be the best, in a table."""
+
 
 def ranking_table(one: Inference) -> Table:
     """Best mean rank first, with intervals, who may be the best, and the difference from the first."""
@@ -32,9 +35,9 @@ def ranking_table(one: Inference) -> Table:
                 "mean rank": _number(m.mean_rank, 2)
                 + ("" if m.n_blocks == most else f" ({m.n_blocks} of {most})"),
                 "95% interval": _interval(m.rank_low, m.rank_high, 1),
-                "the best?": {True: "may be", False: "no", None: MISSING}[m.may_be_best],
+                "the best?": "yes" if one.is_shown and place == lead else CANDIDATE[m.may_be_best],
                 score: _score(m.mean_score) + ("" if pool.beats_reference(m.method) else f" ({UNLEARNED})"),
-                f"from {one.leader.method}": MISSING if place == lead else _signed(gap),
+                f"difference from {one.leader.method}": MISSING if place == lead else _signed(gap),
                 "its 95% interval": MISSING
                 if place == lead or math.isnan(low)
                 else f"{low:+.3f} to {high:+.3f}",
@@ -57,8 +60,9 @@ def _ranking_notes(one: Inference) -> list[str]:
     ]
     if one.levels:
         said.append(
-            'The best? "no": shown not to be (95% for the whole list). Intervals of differences hold for all '
-            "pairs at once (95%): a method may be out though no pair alone tells it from the first."
+            'The best? "yes": shown to be; "no": shown not to be; "may be": neither (95% for the whole list).'
+            " Intervals of differences hold for all pairs at once (95%): a method may be out though no pair "
+            "alone tells it from the first."
             + ("" if math.isnan(one.margin) else f" Equivalent: the interval lies within ±{one.margin:g}.")
         )
     return said
