@@ -51,7 +51,7 @@ def sections_of(study: Study, figures: Figures, *, against: str | None) -> list[
         "reviewers": {
             "Scores": _scores(study),
             "Tests": _tests(study, figures),
-            "What the paper claims": _claims(study),
+            "Claims of Dutt et al. 2024": _claims(study),
             "Beside published scores": _against(study, against),
             "Methods, for a paper": methods_part(study),
         },

@@ -198,12 +198,18 @@ def test_a_page_of_several_rankings_names_and_links_each(write_store, tmp_path, 
     titles = re.findall(r'<h3 class="which">([^<]*)</h3>', page)
     assert sorted(titles) == ["resnet50", "vit_nano"]
     assert [f'href="#r{number}"' in page for number in (1, 2, 3)] == [True, True, False]
-    assert len(re.findall(r"<summary>All pairs of methods: ", page)) == 0, "one run each: no pair is compared"
+    assert "<summary>All pairs of methods: " not in page, "one run each: no pair is compared"
+    assert "Difference from full fine-tuning</h3>" in page, "and no interval is promised"
 
 
 def test_the_figure_names_the_better_side_the_margin_and_the_reference(predicted_store, tmp_path):
     page = write_report(predicted_store({"full": 2.0, "lora": 1.9}), tmp_path / "r.html").read_text()
-    for text in ("right is better", "within ±0.01: as good as equal", "full fine-tuning = 0"):
+    for text in (
+        "right is better",
+        "within ±0.01: as good as equal",
+        "full fine-tuning = 0",
+        "Difference from full fine-tuning, with 95% intervals</h3>",
+    ):
         assert text in page
 
 

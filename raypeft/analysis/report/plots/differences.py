@@ -44,7 +44,7 @@ def draw_differences(one: Inference, styles: Mapping[str, Style]) -> Drawing:
         legend_below(figure, axes, columns=2)
     return Drawing(
         name=file_name("differences", *one.pool.names),
-        title=f"Difference from {called(against)}, with 95% intervals",
+        title=f"Difference from {called(against)}{', with 95% intervals' if one.levels else ''}",
         words=f"Difference from {called(against)}: {'; '.join(reversed(words))}.",
         figure=figure,
     )
