@@ -30,7 +30,10 @@ from raypeft.analysis.report.provenance import by_store, provenance_parts
 from raypeft.analysis.report.sections import comparison_sentence, comparison_table, fraction_table, pair_table
 from raypeft.analysis.report.tables import parameter_table, plain_table, score_table
 from raypeft.analysis.study import Study, open_study
+from raypeft.core.text import count
 
+MOST_OPEN = 4
+"""Figures of one kind that are not folded."""
 MOST_GRIDS = 4
 """Of images, in the page: with nine rows each, even noise stays below 5 MB."""
 
@@ -97,10 +100,14 @@ def _scores(study: Study) -> list[Part]:
 
 
 def _fractions(figures: Figures) -> list[Part]:
+    """The first panels open, the others and a long table folded."""
     table = fraction_table(figures.fraction_panels)
     note = "Means over seeds with 95% intervals, cut at the frame; dotted: crossover with full tuning."
-    drawings = [Part(drawings=figures.fractions[:MOST_PANELS], note=note)] if figures.fractions else []
-    return [*drawings, *([Part(table=table)] if table else [])]
+    shown, folded = figures.fractions[:MOST_OPEN], figures.fractions[MOST_OPEN:MOST_PANELS]
+    parts = [Part(drawings=shown, note=note)] if shown else []
+    if folded:
+        parts.append(Part(drawings=folded, note=note, fold=count(len(folded), "more panel")))
+    return [*parts, *([foldable(table)] if table else [])]
 
 
 def _samples(figures: Figures) -> list[Part]:
@@ -127,7 +134,7 @@ def _cost(study: Study, figures: Figures) -> list[Part]:
         ],
     )
     drawings = [Part(drawings=figures.costs[: 2 * MOST_PANELS], note=note)] if figures.costs else []
-    return [*drawings, Part(table=table)]
+    return [*drawings, foldable(table)]
 
 
 def _comparisons(study: Study) -> list[Part]:
@@ -211,9 +218,9 @@ def _failures(study: Study) -> list[Part]:
         "Diverged trials are results (the loss was not finite); failed ones are tried again by the next run."
     ]
     return [
-        Part(table=plain_table("Failed and diverged trials", rows, notes))
+        foldable(plain_table("Failed and diverged trials", rows, notes))
         if rows
         else Part(lines=["No trial failed or diverged."]),
         *([foldable(plain_table("Cells whose result is in doubt", doubts))] if doubts else []),
-        *([Part(table=plain_table("What befell trials that finished", remarks))] if remarks else []),
+        *([foldable(plain_table("What befell trials that finished", remarks))] if remarks else []),
     ]

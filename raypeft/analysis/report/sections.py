@@ -108,10 +108,8 @@ def fraction_table(panels: Sequence[FractionPanel]) -> Table | None:
             "method": c.method,
             "model": panel.model,
             "data set": panel.dataset,
-            "crossover": MISSING if math.isnan(c.fraction) else f"{100 * c.fraction:.2g}%",
-            "95% interval": MISSING
-            if math.isnan(c.fraction)
-            else f"{100 * c.low:.2g}% to {100 * c.high:.2g}%",
+            "crossover": MISSING if math.isnan(c.fraction) else _percent(c.fraction),
+            "95% interval": MISSING if math.isnan(c.fraction) else f"{_percent(c.low)} to {_percent(c.high)}",
             "replicates that cross": f"{100 * c.share_crossing:.0f}%",
             "images there": MISSING if math.isnan(c.n_train) else f"{c.n_train:,.0f}",
         }
@@ -127,8 +125,8 @@ def fraction_table(panels: Sequence[FractionPanel]) -> Table | None:
             "With less data than at the crossover the method leads, with more full tuning does; linear in "
             "the log "
             "of the fraction between those that were run. A dash: no such crossing of the means. The "
-            "interval is "
-            "of the replicates (other seeds and test cases) that cross.",
+            "interval "
+            "is of the replicates (other seeds and test cases) that cross.",
         ],
     )
 
@@ -194,6 +192,11 @@ def _references(found: Sequence[Comparison]) -> str:
 def _block(block: Block) -> str:
     model, dataset, fraction = block
     return f"{model}, {dataset}, {format_fraction(fraction)}"
+
+
+def _percent(share: float) -> str:
+    """Two digits, three from 99.5% on."""
+    return f"{100 * share:.{2 if share < 0.995 else 3}g}%"
 
 
 def _number(value: float, digits: int) -> str:

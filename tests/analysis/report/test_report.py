@@ -213,6 +213,20 @@ def test_the_figure_names_the_better_side_the_margin_and_the_reference(predicted
         assert text in page
 
 
+def test_a_long_table_and_all_but_four_panels_of_a_kind_are_folded(write_store, tmp_path, final_rows):
+    """By hand: 4 methods beside full on 5 data sets are 20 crossovers, above 16; of 5 panels 1 is folded."""
+    scores = {name: [0.5, 0.6] for name in ("full", "lora", "bitfit", "bias", "linear")}
+    rows = [
+        row
+        for number in range(5)
+        for fraction in (0.1, 1.0)
+        for row in final_rows(scores, fraction=fraction, dataset=f"set{number}", n_train=1000)
+    ]
+    page = write_report(write_store(rows), tmp_path / "r.html").read_text()
+    assert "<summary>Crossover with full tuning</summary>" in page
+    assert "<summary>1 more panel</summary>" in page
+
+
 def test_a_winner_that_is_shown_is_marked_yes(write_store, tmp_path, final_rows):
     rows = [
         row
