@@ -12,20 +12,29 @@ from raypeft.core.text import count, listed
 
 MOST_NAMES = 6
 """Methods or cells that a sentence names one by one."""
+FEW = 3
+"""So many are named where a number would do."""
 
 
 def headline(inferences: Sequence[Inference]) -> str:
     """Answer, certainty and outlook of every ranking; "" while nothing is scored."""
-    said = []
-    apart = [one for one in inferences if _never_met(one, inferences)]
-    if apart:
-        groups = "; ".join(listed(one.pool.methods) for one in apart)
-        said.append(
-            f"These methods have no data in common, and are compared within their groups only: {groups}."
-        )
+    apart = met_apart(inferences)
+    said = [apart_sentence(inferences)]
     for one in inferences:
         said += [answer(one, is_apart=one in apart), certainty(one), outlook(one)]
     return " ".join(filter(None, said))
+
+
+def met_apart(inferences: Sequence[Inference]) -> list[Inference]:
+    """Those whose methods never ran beside others on the same models."""
+    return [one for one in inferences if _never_met(one, inferences)]
+
+
+def apart_sentence(inferences: Sequence[Inference]) -> str:
+    """That their methods are not compared with each other; "" where all are."""
+    groups = "; ".join(listed(one.pool.methods) for one in met_apart(inferences))
+    what = "These methods have no data in common, and are compared within their groups only"
+    return f"{what}: {groups}." if groups else ""
 
 
 def answer(one: Inference, *, is_apart: bool = False) -> str:
@@ -41,45 +50,38 @@ def answer(one: Inference, *, is_apart: bool = False) -> str:
     names = listed([m.method for m in first])
     if len(one.methods) == 1:
         return f"On {where}, only {names} was run ({_score(one, names)})."
-    rank = f"mean rank {one.leader.mean_rank:.2f}"
-    if len(first) == 1 and not math.isnan(one.leader.rank_low):
-        rank += f" (95% interval {one.leader.rank_low:.1f} to {one.leader.rank_high:.1f})"
     verb = "ranks first" if len(first) == 1 else "rank first together"
     verb = "comes first in its group" if is_apart and len(first) == 1 else verb
-    facts = [rank, *_firsts(one), f"{_score(one, first[0].method)}{_gain(one)}"]
+    facts = [f"{_scores(one)}{_gain(one)}", *_most_often(one)]
     if not is_known_metric(one.pool.metric):
         facts.append(direction_words(one.pool.metric))
-    return f"On {where}, {names} {verb} of {len(one.methods)} methods: {', '.join(facts)}.{_by_mean(one)}"
+    return (
+        f"On {where}, {names} {verb} of {len(one.methods)} methods (mean rank "
+        f"{one.leader.mean_rank:.2f}): {', '.join(facts)}.{_by_mean(one)}{_disagreement(one)}"
+    )
 
 
 def certainty(one: Inference) -> str:
     """How sure the first place is, in one sentence; "" where none is named first."""
     lead = one.leader.method
-    it = "It" if len(one.leaders) == 1 else lead
     others = [name for name in one.candidates if name != lead]
     alone = "" if one.units > 1 else " One data set says nothing of others."
     if not one.leaders or len(one.methods) == 1:
         return ""
     if one.leader.may_be_best is None:
-        return "How surely is not known: neither data sets nor seeds repeat."
+        return "How sure that is cannot be told: neither data sets nor seeds repeat."
     if one.is_shown:
-        return f"{it} is shown to be the best of them (95%)."
+        return f"{lead} is shown to be the best of these {len(one.methods)} methods (95% confidence)."
     if not one.leader.may_be_best:
-        its = "Its mean score" if it == "It" else f"The mean score of {it}"
-        return f"{its} is shown not to be the best (95%): that may be {_some(others)}.{alone}"
+        return f"By mean score {lead} is shown not to be the best (95%): that may be {_some(others)}.{alone}"
     if others:
-        rest = len(one.methods) - 1 - len(others)
-        shown = f"; the other {rest} are shown not to be the best" if rest > 1 else ""
-        shown = "; the other one is shown not to be the best" if rest == 1 else shown
-        return f"{it} is not yet told apart from {_some(others)} (95%){shown}.{alone}"
+        return f"{lead} is not yet told apart from {_some(others)} (95% confidence){_shown_not(one)}.{alone}"
     if one.units == 1:
-        subject = "it" if it == "It" else it
-        return f"On these images {subject} is the only candidate for the best (95%).{alone}"
-    if one.not_separated:
-        pairs = f"not separated pairwise from {_some(one.not_separated)}"
-        return f"{it} is the only candidate left for the best (95%), {pairs}."
+        return f"On these images {lead} alone may be the best (95% confidence).{alone}"
     few = f"{count(one.units, 'data set')} are too few to call that shown"
-    return f"{it} is the only candidate left for the best (95%), but {few}."
+    if one.not_separated:
+        few = f"pair by pair it is not told apart from {_some(one.not_separated)}"
+    return f"{lead} alone may be the best (95% confidence), but {few}."
 
 
 def outlook(one: Inference) -> str:
@@ -87,17 +89,36 @@ def outlook(one: Inference) -> str:
     if one.is_shown or not one.leaders or len(one.methods) == 1:
         return ""
     if one.leader.may_be_best is None or one.units == 1:
-        return f"Other data sets would settle it: {SHOWN_FROM} in all, at least."
+        return f"It takes at least {SHOWN_FROM} data sets to settle it."
     plan, lead = one.outlook, one.leader.method
     if plan is None:
-        return f"{count(max(SHOWN_FROM - one.units, 1), 'more data set')} would settle it."
+        more = max(SHOWN_FROM - one.units, 1)
+        return f"{count(more, 'more data set')} with the same winner would settle it."
     if plan.more_datasets + one.units >= MOST_UNITS:
-        pair = f"{lead} and {plan.rival}"
-        return f"{pair} lie so close that no number of data sets in reach would tell them apart."
+        return (
+            f"{lead} and {plan.rival} differ so little, beside how much their difference varies between data "
+            "sets, that no realistic number of data sets would tell them apart."
+        )
     needed = f"about {count(max(plan.more_datasets, SHOWN_FROM - one.units), 'more data set')} like these"
     if plan.do_seeds_suffice:
         return f"More seeds would tell {lead} from {plan.rival}, as would {needed}."
     return f"{needed.capitalize()} would tell {lead} from {plan.rival}; more seeds alone would not."
+
+
+def reservations(one: Inference) -> str:
+    """That runs diverged or are missing, in a sentence or two; "" where none is. `caveats` names them."""
+    pool, said = one.pool, []
+    total = f"{len(pool.blocks) * len(pool.methods)} cells (one method, one model, one share of one data set)"
+    if pool.diverged:
+        said.append(f"Runs diverged in {len(pool.diverged)} of {total}; they count as the worst score.")
+    if number := len(pool.missing):
+        have = f"{'has' if number == 1 else 'have'} no finished run"
+        of = "those cells" if pool.diverged else total
+        said.append(f"{number} of {of} {have}; what they would have scored is estimated.")
+    if pool.left_out:
+        are = "is" if len(pool.left_out) == 1 else "are"
+        said.append(f"{_some(sorted(pool.left_out))} {are} not ranked, for want of runs.")
+    return " ".join(said)
 
 
 def extent(one: Inference) -> str:
@@ -118,6 +139,11 @@ def part_sentences(one: Inference) -> list[str]:
     for axis in ("model", "share of the training data"):
         parts = parts_by(one, axis)
         if len(parts) < 2:
+            continue
+        firsts = {tuple(m.method for m in part.leaders) for _, part in parts}
+        if len(firsts) == 1 and (alike := next(iter(firsts))):
+            come = f"{'comes' if len(alike) == 1 else 'come'} first {'on' if axis == 'model' else 'at'} every"
+            said.append(f"{listed(alike)} {come} {axis}: {listed([name for name, _ in parts])}.")
             continue
         named = [
             f"{name} {listed([m.method for m in part.leaders])}"
@@ -149,9 +175,10 @@ def caveats(one: Inference) -> list[str]:
     if pool.diverged:
         said.append(f"Diverged runs count as the worst score there is: {_diverged(one)}.")
     if missing := pool.missing:
-        names = [f"{method} on {' / '.join(map(str, block))}" for block, method in missing]
+        names = [f"{method} on {model} / {data} / {share:g}" for (model, data, share), method in missing]
+        stand = "run stands" if len(missing) == 1 else "run stand"
         said.append(
-            f"{count(len(missing), 'cell')} without a finished run stand where the others lead one to "
+            f"{count(len(missing), 'cell')} without a finished {stand} where the other cells lead one to "
             f"expect: {_some(names)}."
         )
     if pool.left_out:
@@ -161,6 +188,11 @@ def caveats(one: Inference) -> list[str]:
     if thin := pool.thin:
         said.append(f"{count(len(thin), 'cell')} with fewer final runs than others: {_cells(thin)}.")
     return said
+
+
+def called(method: str) -> str:
+    """What a sentence calls a method."""
+    return "full fine-tuning" if method == "full" else method
 
 
 def _never_met(one: Inference, all_of_them: Sequence[Inference]) -> bool:
@@ -174,14 +206,27 @@ def _never_met(one: Inference, all_of_them: Sequence[Inference]) -> bool:
     )
 
 
-def _firsts(one: Inference) -> list[str]:
-    """On how many data sets the leader has the best mean, and who has where it is not the leader."""
-    if one.units < 2 or len(one.leaders) > 1:
+def _shown_not(one: Inference) -> str:
+    """Those that are shown not to be the best."""
+    out = [m.method for m in one.methods if m.may_be_best is False]
+    names = listed(out) if len(out) <= FEW else f"the other {len(out)}"
+    return f"; {names} {'is' if len(out) == 1 else 'are'} shown not to be the best" if out else ""
+
+
+def _most_often(one: Inference) -> list[str]:
+    """On how many data sets the leader has the best mean, where that is most of them."""
+    if one.units < 2 or len(one.leaders) > 1 or 2 * one.leader.times_first <= one.units:
         return []
-    of = f"{one.leader.times_first} of {one.units} data sets"
-    more = [m for m in one.methods if m.times_first > one.leader.times_first]
-    others = f" ({listed([f'{m.method} on {m.times_first}' for m in more[:2]])})" if more else ""
-    return [f"best mean on {of}{others}"]
+    return [f"the best on {one.leader.times_first} of {one.units} data sets"]
+
+
+def _disagreement(one: Inference) -> str:
+    """Who has the best mean on how many data sets, where the leader does not have most of them."""
+    if one.units < 2 or _most_often(one):
+        return ""
+    often = sorted((m for m in one.methods if m.times_first), key=lambda m: -m.times_first)
+    of = [f"{m.method} on {m.times_first}" for m in often]
+    return f" Data sets disagree on the best: {_some([f'{of[0]} of {one.units}', *of[1:]])}."
 
 
 def _gain(one: Inference) -> str:
@@ -194,24 +239,31 @@ def _gain(one: Inference) -> str:
         return ""
     a, b = names.index(lead), names.index(against)
     found = one.comparisons
-    gain = f", {one.pool.sign * found.difference[a, b]:+.3f} against {against}"
+    gain = f", {one.pool.sign * found.difference[a, b]:+.3f} against {called(against)}"
     if math.isnan(found.low[a, b]):
         return gain
     low, high = sorted(one.pool.sign * end for end in (found.low[a, b], found.high[a, b]))
-    return f"{gain} ({low:+.3f} to {high:+.3f}: {one.verdict(a, b)})"
+    return f"{gain} (95% interval {low:+.3f} to {high:+.3f}: {one.verdict(a, b)})"
 
 
 def _by_mean(one: Inference) -> str:
     """That another method has the better mean score, where one does."""
     best = max(one.methods, key=lambda m: one.pool.sign * m.mean_score)
     mine = max(one.leaders, key=lambda m: one.pool.sign * m.mean_score)
-    if one.pool.sign * (best.mean_score - mine.mean_score) <= 1e-12:
+    is_better = one.pool.sign * (best.mean_score - mine.mean_score) > 1e-12
+    if not is_better or format_score(best.mean_score) == format_score(mine.mean_score):
         return ""
     return f" By mean score {best.method} comes first ({format_score(best.mean_score)})."
 
 
 def _score(one: Inference, method: str) -> str:
     return f"{metric_label(one.pool.metric)} {format_score(one.of(method).mean_score)}"
+
+
+def _scores(one: Inference) -> str:
+    """Of the leaders."""
+    found = [format_score(m.mean_score) for m in one.leaders]
+    return f"{metric_label(one.pool.metric)} {listed(found if len(set(found)) > 1 else found[:1])}"
 
 
 def _reference_words(one: Inference) -> str:

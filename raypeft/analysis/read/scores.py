@@ -216,8 +216,10 @@ def _counting_diverged(cells: Sequence[CellScore], metric: str) -> list[CellScor
 def _num_without_rate(rows: pd.DataFrame) -> int:
     """The candidates of a cell's `rows`, load_results', where none of them was finished; else 0."""
     candidates = rows[(rows["stage"] == "search") & (rows["status"] != "failed")]
+    if candidates.empty or (candidates["status"] == "done").any():
+        return 0
     found: list[Any] = list(candidates.itertuples())  # with the columns of rows
-    return len(found) if has_no_rate(found, found[0].candidates_planned if found else 0) else 0
+    return len(found) if has_no_rate(found, found[0].candidates_planned) else 0
 
 
 def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from raypeft.analysis.report.plots.style import Drawing
 from raypeft.analysis.report.tables import Table
+
+Reader = Literal["clinicians", "reviewers", "engineers"]
 
 MOST_LINES = 16
 MOST_PANELS = 12
@@ -21,16 +24,18 @@ class Part:
     bullets: Sequence[str] = ()
     facts: Mapping[str, str] | None = None
     code: str = ""
+    prose: Sequence[str] = ()  # paragraphs that one click selects, to be pasted elsewhere
     note: str = ""
     fold: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading, what stands below it, and who looks for it first."""
 
     title: str
     parts: Sequence[Part]
+    reader: Reader
 
 
 def foldable(table: Table) -> Part:

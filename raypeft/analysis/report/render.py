@@ -49,8 +49,9 @@ def _cell(row: Row, name: str) -> Text:
 
 def to_html(table: Table) -> Markup:
     """A <table>, every text escaped; the notes are left to the page."""
+    kinds = {name: _text_class(table, name) for name in table.columns}  # once: a table may have 1,000 rows
     heads = Markup("").join(
-        Markup("<th scope=col{}>{}</th>").format(_text_class(table, name), name) for name in table.columns
+        Markup("<th scope=col{}>{}</th>").format(kind, name) for name, kind in kinds.items()
     )
     kind = Markup(" class=words") if any(_is_long(table, name) for name in table.columns) else ""
     parts = [
@@ -66,7 +67,7 @@ def to_html(table: Table) -> Markup:
             parts.append(line.format(len(table.columns), group))
         for row in rows:
             cells = Markup("").join(
-                _html_cell(name, text, kind=_text_class(table, name), is_bold=name in row.bold)
+                _html_cell(name, text, kind=kinds[name], is_bold=name in row.bold)
                 for name, text in row.texts.items()
                 if name != first
             )

@@ -15,6 +15,9 @@ from raypeft.analysis.report.tables import MISSING, UNLEARNED, Row, Table, plain
 from raypeft.analysis.stats.clusters import LEAST_UNITS
 from raypeft.analysis.stats.paired import PairedTest
 
+CANDIDATE = {True: "may be", False: "no", None: MISSING}
+"""Whether a method may be the best, in a table."""
+
 
 def ranking_table(one: Inference) -> Table:
     """Best mean rank first, with intervals, who may be the best, and the difference from the first."""
@@ -32,9 +35,9 @@ def ranking_table(one: Inference) -> Table:
                 "mean rank": _number(m.mean_rank, 2)
                 + ("" if m.n_blocks == most else f" ({m.n_blocks} of {most})"),
                 "95% interval": _interval(m.rank_low, m.rank_high, 1),
-                "the best?": {True: "may be", False: "no", None: MISSING}[m.may_be_best],
+                "the best?": "yes" if one.is_shown and place == lead else CANDIDATE[m.may_be_best],
                 score: _score(m.mean_score) + ("" if pool.beats_reference(m.method) else f" ({UNLEARNED})"),
-                f"from {one.leader.method}": MISSING if place == lead else _signed(gap),
+                f"difference from {one.leader.method}": MISSING if place == lead else _signed(gap),
                 "its 95% interval": MISSING
                 if place == lead or math.isnan(low)
                 else f"{low:+.3f} to {high:+.3f}",
@@ -57,8 +60,9 @@ def _ranking_notes(one: Inference) -> list[str]:
     ]
     if one.levels:
         said.append(
-            'The best? "no": shown not to be (95% for the whole list). Intervals of differences hold for all '
-            "pairs at once (95%): a method may be out though no pair alone tells it from the first."
+            'The best? "yes": shown to be; "no": shown not to be; "may be": neither (95% for the whole list).'
+            " Intervals of differences hold for all pairs at once (95%): a method may be out though no pair "
+            "alone tells it from the first."
             + ("" if math.isnan(one.margin) else f" Equivalent: the interval lies within ±{one.margin:g}.")
         )
     return said
@@ -104,10 +108,8 @@ def fraction_table(panels: Sequence[FractionPanel]) -> Table | None:
             "method": c.method,
             "model": panel.model,
             "data set": panel.dataset,
-            "crossover": MISSING if math.isnan(c.fraction) else f"{100 * c.fraction:.2g}%",
-            "95% interval": MISSING
-            if math.isnan(c.fraction)
-            else f"{100 * c.low:.2g}% to {100 * c.high:.2g}%",
+            "crossover": MISSING if math.isnan(c.fraction) else _percent(c.fraction),
+            "95% interval": MISSING if math.isnan(c.fraction) else f"{_percent(c.low)} to {_percent(c.high)}",
             "replicates that cross": f"{100 * c.share_crossing:.0f}%",
             "images there": MISSING if math.isnan(c.n_train) else f"{c.n_train:,.0f}",
         }
@@ -123,8 +125,8 @@ def fraction_table(panels: Sequence[FractionPanel]) -> Table | None:
             "With less data than at the crossover the method leads, with more full tuning does; linear in "
             "the log "
             "of the fraction between those that were run. A dash: no such crossing of the means. The "
-            "interval is "
-            "of the replicates (other seeds and test cases) that cross.",
+            "interval "
+            "is of the replicates (other seeds and test cases) that cross.",
         ],
     )
 
@@ -190,6 +192,11 @@ def _references(found: Sequence[Comparison]) -> str:
 def _block(block: Block) -> str:
     model, dataset, fraction = block
     return f"{model}, {dataset}, {format_fraction(fraction)}"
+
+
+def _percent(share: float) -> str:
+    """Two digits, three from 99.5% on."""
+    return f"{100 * share:.{2 if share < 0.995 else 3}g}%"
 
 
 def _number(value: float, digits: int) -> str:

@@ -76,6 +76,7 @@ def draw_rank_intervals(one: Inference, styles: Mapping[str, Style]) -> Drawing:
             )  # fmt: skip
         axes.set_yticks(range(len(one.methods)), [m.method for m in reversed(one.methods)])
         axes.set(xlabel="mean rank (1 is best)", xlim=(0.7, len(one.methods) + 0.3))
+        axes.set_ylim(-0.6, len(one.methods) - 0.4)
         axes.tick_params(axis="y", length=0)
     words = "; ".join(
         f"{m.method} {m.mean_rank:.2f}"
