@@ -60,7 +60,7 @@ def _check_best(
         pool = whole.pool.only(own_blocks)
         if whole.pool.is_joint or metric not in pool.metric or method not in pool.methods:
             continue
-        ranking = infer(pool, whole.replicates, ties=whole.ties, margin=whole.margin)
+        ranking = infer(pool, whole.replicates, ties=whole.ties, margin=whole.asked_margin)
         if len(pool.methods) < 2:
             continue
         own = ranking.of(method)

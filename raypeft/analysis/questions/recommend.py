@@ -23,6 +23,7 @@ from raypeft.analysis.read.scores import CellScore
 from raypeft.analysis.stats.bootstrap import LEVEL
 from raypeft.analysis.study import Study
 from raypeft.core.errors import ConfigError
+from raypeft.core.text import listed, natural
 
 __all__ = ["Advice", "Recommendation", "Setting", "recommend_methods"]
 
@@ -98,8 +99,8 @@ def _recommend(evidence: Evidence, setting: Setting, said: Sequence[str]) -> Rec
         )
         advice += _advise(evidence, pool, near, over, found, setting)
     if not any(one.is_worth_trying for one in advice):
-        listed = "; ".join(f"{one.method}: {one.why}" for one in advice)
-        raise ConfigError(f"no method is left to advise: {listed}; raise a limit, or ask another source")
+        reasons = "; ".join(f"{one.method}: {one.why}" for one in advice)
+        raise ConfigError(f"no method is left to advise: {reasons}; raise a limit, or ask another source")
     return Recommendation(
         setting=setting,
         metric=evidence.metric,
@@ -170,7 +171,7 @@ def _expect(
 ) -> tuple[float, float, float]:
     """(expected score, ends of its prediction interval)."""
     means, cells = _scores_at(evidence, pool, near, method, setting.images)
-    if not means:
+    if not cells:
         return math.nan, math.nan, math.nan
     traits, user = evidence.traits(near, setting)
     likely = dict(zip(near.datasets, likeness(traits, user), strict=True))
@@ -195,12 +196,17 @@ def _expect(
 def _scores_at(
     evidence: Evidence, pool: Pool, near: Pool, method: str, images: int | None
 ) -> tuple[dict[str, float], list[CellScore]]:
-    """Data set to the mean over models of the score at so many images; and the cells nearest to them."""
+    """Data set to the mean over models of the score at so many images; and the cells nearest to them.
+
+    Where the method did not run, the score stands where the others lead one to expect.
+    """
     found: dict[str, list[float]] = {}
     cells: list[CellScore] = []
-    for block in near.blocks:
+    expected = near.sign * near.completed[:, near.methods.index(method)]
+    for place, block in enumerate(near.blocks):
         cell = near.cells.get((block, method))
         if not cell or not cell.n:
+            found.setdefault(block[1], []).append(float(expected[place]))
             continue
         cells.append(cell)
         measured = sorted(
@@ -221,7 +227,7 @@ def _reach(evidence: Evidence, setting: Setting) -> list[str]:
     """Where the data behind the advice end, and what of the setting lies beyond."""
     runs, pools = evidence.finals, evidence.pools
     models = sorted({model for pool in pools for model in pool.models})
-    datasets = sorted({dataset for pool in pools for dataset in pool.datasets})
+    datasets = sorted({dataset for pool in pools for dataset in pool.datasets}, key=natural)
     what = f"{metric_label(evidence.metric)} of {len(runs)} final runs"
     said = [f"{what} of {', '.join(models)} on {', '.join(datasets)}."]
     if len(datasets) == 1:
@@ -231,8 +237,7 @@ def _reach(evidence: Evidence, setting: Setting) -> list[str]:
         )
     else:
         said.append(
-            f"Intervals are for one new data set like these {len(datasets)}; they are wide because data sets "
-            "differ more than methods do."
+            "Intervals are for one new data set like these: most of their width is how much data sets differ."
         )
     for what, asked, values in (
         ("images", setting.images, evidence.sizes.values()),
@@ -247,6 +252,9 @@ def _reach(evidence: Evidence, setting: Setting) -> list[str]:
                 f"{asked:,} {what} {where} the {low:,} to {high:,} of these runs{beyond}. A data set with "
                 "ten times more or fewer counts half."
             )
+    few = {f"{m} ({n} of {len(pool.blocks)} blocks)" for pool in pools for m, n in pool.left_out.items()}
+    if few:
+        said.append(f"Not compared, for want of runs: {listed(sorted(few))}.")
     if "hardware" in runs and (hardware := sorted(set(map(str, runs["hardware"])) - {""})):
         said.append(f"Memory and time were measured on {'; '.join(hardware)}.")
     if not len(known(runs, "lr")):

@@ -51,8 +51,9 @@ class Shortlist:
         if len(self.order) == 1:
             return f"Worth trying: {self.order[0]}, the only one that is left."
         if len(self.methods) == len(self.order):
-            return f"Worth trying: {listed(self.methods)}; none can be left out."
-        what = f"Worth trying: the first {len(self.methods)} of {len(self.order)} by mean rank"
+            few = "so few data sets leave none out" if len(self.order) <= FIRST else "none can be left out"
+            return f"Worth trying: {listed(self.methods)}; {few}."
+        what = f"Worth trying: the first {len(self.methods)} of {len(self.order)}"
         if self.datasets < 2:
             return f"{what}. One data set: how often they hold the best method elsewhere is not known."
         near = f", or one within {self.tolerance:g} of it," if self.tolerance else ""

@@ -6,7 +6,7 @@ from raypeft.analysis.ranking.classical import Omnibus
 from raypeft.analysis.ranking.inference import Inference
 from raypeft.analysis.stats.moderated import ALPHA
 from raypeft.analysis.stats.pairwise import smallest_wilcoxon_p
-from raypeft.core.text import listed
+from raypeft.core.text import count, listed
 
 
 def nemenyi_sentence(test: Omnibus, leader: str) -> str:
@@ -29,7 +29,7 @@ def friedman_sentence(test: Omnibus) -> str:
     f = test.friedman
     ratio = "infinite" if math.isinf(f.f) else f"{f.f:.2f}"
     found = "differ" if f.p_permutation < ALPHA else "are not shown to differ"
-    left_out = f"; {test.left_out} {test.unit}s lack a method and are left out" if test.left_out else ""
+    left_out = f"; {count(test.left_out, test.unit)} without some method left out" if test.left_out else ""
     return (
         f"Over {f.n_blocks} {test.unit}s the methods {found} (Friedman chi2 {f.chi2:.3f} on {f.df} degrees "
         f"of freedom, p {format_p(f.p)}, by permutation {format_p(f.p_permutation)}; Iman-Davenport F "

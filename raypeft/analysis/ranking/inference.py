@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from raypeft.analysis.metrics import metric_of
+from raypeft.analysis.metrics import metric_label, metric_of
 from raypeft.analysis.ranking.classical import Omnibus, omnibus_tests
 from raypeft.analysis.ranking.rank import Pool, Ties, rank_table, rank_within
 from raypeft.analysis.ranking.resample import Replicates
@@ -23,6 +23,7 @@ from raypeft.analysis.stats.moderated import (
     units_needed,
 )
 from raypeft.analysis.stats.pairwise import interquartile_mean, probability_of_improvement, wilcoxon_holm
+from raypeft.core.errors import ConfigError
 
 Array = np.ndarray
 SHOWN_FROM = 5
@@ -45,6 +46,7 @@ class MethodRank:
     mean_score: float
     interquartile_mean: float  # over all runs
     times_first: int  # data sets on which it has the best mean, ties included
+    n_datasets: int  # that it was run on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +56,7 @@ class Outlook:
     rival: str
     more_datasets: int  # MOST_UNITS - what there are: more than that
     do_seeds_suffice: bool  # more final seeds alone, on the same data sets
+    is_equal: bool  # on every data set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,7 @@ class Inference:
     levels: tuple[str, ...]  # what the intervals allow for: data sets, seeds, test cases
     comparisons: Comparisons  # positions in `pool.methods`
     margin: float  # of practical equivalence; NaN: none is known for the metric
+    asked_margin: float | None  # None: the metric's usual one
 
     @property
     def units(self) -> int:
@@ -137,11 +141,13 @@ class Inference:
         near = min(found, key=lambda p: abs(self.comparisons.difference[lead, p]))
         gap, variance = self.comparisons.difference[lead, near], self.comparisons.variance[lead, near]
         k, n = len(self.methods), int(self.comparisons.units[lead, near])
+        gaps = self.pool.dataset_scores[:, lead] - self.pool.dataset_scores[:, near]
         without_seeds = max(variance - self._seed_variance(lead, near), 0.0)
         return Outlook(
             rival=self.pool.methods[near],
             more_datasets=max(units_needed(abs(gap), variance, k) - n, 1),
             do_seeds_suffice=units_needed(abs(gap), without_seeds, k) <= n,
+            is_equal=bool(np.nanmax(np.abs(gaps)) < 1e-12),
         )
 
     def _seed_variance(self, a: int, b: int) -> float:
@@ -194,7 +200,8 @@ def infer(
 ) -> Inference:
     """`replicates`: of this pool or of one that it is a part of; `margin`: default MARGIN, where it applies.
 
-    The same input gives the same answer. Raises: ConfigError for another tie rule.
+    The same input gives the same answer. Raises: ConfigError for another tie rule, and for a margin that is
+    negative or a large part of the metric's range.
     """
     table = rank_table(pool, ties)
     levels: tuple[str, ...] = ("data sets",)
@@ -209,8 +216,13 @@ def infer(
         low, high = _redrawn_ranks(pool, replicates, ties)
         if not levels:
             low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
-    is_bounded = all(map(math.isfinite, metric_of(pool.metric).bounds))
-    usual = MARGIN if is_bounded else math.nan
+    lowest, highest = metric_of(pool.metric).bounds
+    usual = MARGIN if math.isfinite(highest - lowest) else math.nan
+    if margin is not None and not 0 <= margin <= (highest - lowest) / 4:
+        raise ConfigError(
+            f"margin {margin:g} (--rope) of {metric_label(pool.metric)}, which runs from {lowest:g} to "
+            f"{highest:g}: scores that differ by so much are not equal; one point of a percentage is 0.01"
+        )
     return Inference(
         pool=pool,
         ties=ties,
@@ -219,6 +231,7 @@ def infer(
         levels=levels,
         comparisons=comparisons,
         margin=usual if margin is None else margin,
+        asked_margin=margin,
     )
 
 
@@ -242,6 +255,7 @@ def _method_ranks(
             mean_score=float(row["mean_score"]),
             interquartile_mean=interquartile_mean(np.array(runs)),
             times_first=int(first[place]),
+            n_datasets=int((~np.isnan(scores[:, place])).sum()),
         )
 
 

@@ -25,7 +25,7 @@ def parts_by(one: Inference, axis: str) -> list[tuple[str, Inference]]:
     for value in values:
         own = one.pool.only(block for block in several if block[place] == value)
         name = format_fraction(float(value)) if place == 2 else str(value)
-        parts.append((name, infer(own, one.replicates, ties=one.ties, margin=one.margin)))
+        parts.append((name, infer(own, one.replicates, ties=one.ties, margin=one.asked_margin)))
     return parts
 
 

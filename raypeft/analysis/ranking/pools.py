@@ -33,7 +33,7 @@ def pools_among(
     blocks: dict[Block, dict[str, CellScore]] = {}
     for block, own in blocks_of(cells).items():
         by_model.setdefault(block[0], set()).update(cell.method for cell in own)
-        if any(cell.n for cell in own):
+        if any(cell.runs for cell in own):
             blocks[block] = {cell.method: cell for cell in own}
     for cell in planned:
         if cell.model in by_model:
@@ -61,6 +61,8 @@ def _linked(blocks: _ByBlock, methods: Iterable[str]) -> Iterator[Pool]:
     nowhere = dict.fromkeys(set(methods).difference(*ran.values()), 0)
     for part in _components(ran.values()):
         own = [block for block, those in ran.items() if those & part]
+        if not any(blocks[block][method].n for block in own for method in ran[block]):
+            continue  # all runs diverged
         counts = {method: sum(method in ran[block] for block in own) for method in sorted(part)}
         # of a method on few of the blocks, the place would follow from expectation alone
         few = {method: n for method, n in counts.items() if 2 * n <= max(counts.values())}

@@ -197,6 +197,8 @@ def rank_within(goodness: Array, ties: Ties = "average") -> Array:
     """
     if ties not in get_args(Ties):
         raise ConfigError(f"ties='{ties}': allowed are {', '.join(get_args(Ties))}")
+    # printed scores have few digits, and means of them an error in the last: 2.32 / 3 twice must tie
+    goodness = np.round(goodness, 12)
     missing = np.isnan(goodness)
     # last, a missing value takes no rank from the others
     ranks = rankdata(-np.where(missing, -np.inf, goodness), method=ties, axis=-1).astype(float)

@@ -3,7 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from raypeft.analysis.metrics import direction_words, format_score, is_known_metric, metric_label
+from raypeft.analysis.metrics import (
+    direction_words,
+    format_score,
+    is_known_metric,
+    metric_label,
+    metric_of,
+)
 from raypeft.analysis.ranking.inference import SHOWN_FROM, Inference
 from raypeft.analysis.ranking.parts import parts_by, turned
 from raypeft.analysis.read.scores import CellScore
@@ -14,14 +20,16 @@ MOST_NAMES = 6
 """Methods or cells that a sentence names one by one."""
 FEW = 3
 """So many are named where a number would do."""
+IN_REACH = 100
+"""Data sets above which a number would promise what nobody can collect."""
 
 
 def headline(inferences: Sequence[Inference]) -> str:
-    """Answer, certainty and outlook of every ranking; "" while nothing is scored."""
+    """Answer, certainty, outlook and reservations of every ranking; "" while nothing is scored."""
     apart = met_apart(inferences)
     said = [apart_sentence(inferences)]
     for one in inferences:
-        said += [answer(one, is_apart=one in apart), certainty(one), outlook(one)]
+        said += [answer(one, is_apart=one in apart), certainty(one), outlook(one), reservations(one)]
     return " ".join(filter(None, said))
 
 
@@ -40,6 +48,8 @@ def apart_sentence(inferences: Sequence[Inference]) -> str:
 def answer(one: Inference, *, is_apart: bool = False) -> str:
     """Who ranks first, by how much, and where; `is_apart`: others on the same model were never met."""
     where = one.pool.describe()
+    if one.pool.is_joint:
+        where = f"{where}, by the methods that all of these models have"
     first = one.leaders
     if not first:
         best = format_score(max(one.methods, key=lambda m: one.pool.sign * m.mean_score).mean_score)
@@ -75,7 +85,7 @@ def certainty(one: Inference) -> str:
     if not one.leader.may_be_best:
         return f"By mean score {lead} is shown not to be the best (95%): that may be {_some(others)}.{alone}"
     if others:
-        return f"{lead} is not yet told apart from {_some(others)} (95% confidence){_shown_not(one)}.{alone}"
+        return f"{lead} is {_not_apart(one, others)} (95% confidence){_shown_not(one)}.{alone}"
     if one.units == 1:
         return f"On these images {lead} alone may be the best (95% confidence).{alone}"
     few = f"{count(one.units, 'data set')} are too few to call that shown"
@@ -94,12 +104,17 @@ def outlook(one: Inference) -> str:
     if plan is None:
         more = max(SHOWN_FROM - one.units, 1)
         return f"{count(more, 'more data set')} with the same winner would settle it."
+    if plan.is_equal:
+        return f"{lead} and {plan.rival} score the same on every data set."
     if plan.more_datasets + one.units >= MOST_UNITS:
         return (
             f"{lead} and {plan.rival} differ so little, beside how much their difference varies between data "
             "sets, that no realistic number of data sets would tell them apart."
         )
-    needed = f"about {count(max(plan.more_datasets, SHOWN_FROM - one.units), 'more data set')} like these"
+    more = max(plan.more_datasets, SHOWN_FROM - one.units)
+    needed = f"about {count(more, 'more data set')} like these"
+    if more > IN_REACH:
+        needed = f"more than {IN_REACH} more data sets like these"
     if plan.do_seeds_suffice:
         return f"More seeds would tell {lead} from {plan.rival}, as would {needed}."
     return f"{needed.capitalize()} would tell {lead} from {plan.rival}; more seeds alone would not."
@@ -173,7 +188,11 @@ def caveats(one: Inference) -> list[str]:
         what = "whose mean does" if len(cells) == 1 else "whose means do"
         said.append(f"{count(len(cells), 'cell')} {what} not beat the {title}: {_cells(cells)}.")
     if pool.diverged:
-        said.append(f"Diverged runs count as the worst score there is: {_diverged(one)}.")
+        lowest, highest = metric_of(pool.metric).bounds
+        worst = f"as {lowest if pool.sign > 0 else highest:g}, the worst score there is"
+        if math.isinf(lowest if pool.sign > 0 else highest):
+            worst = "as the worst finished run of their block"
+        said.append(f"Diverged runs count {worst}: {_diverged(one)}.")
     if missing := pool.missing:
         names = [f"{method} on {model} / {data} / {share:g}" for (model, data, share), method in missing]
         stand = "run stands" if len(missing) == 1 else "run stand"
@@ -213,11 +232,24 @@ def _shown_not(one: Inference) -> str:
     return f"; {names} {'is' if len(out) == 1 else 'are'} shown not to be the best" if out else ""
 
 
+def _not_apart(one: Inference, others: Sequence[str]) -> str:
+    """Which of `others` are as good as the leader in practice, and which are not yet told apart from it."""
+    place = one.pool.methods.index
+    lead = place(one.leader.method)
+    equal = [name for name in others if one.verdict(place(name), lead) == "equivalent"]
+    open_yet = [name for name in others if name not in equal]
+    said = [f"as good as {_some(equal)} within {one.margin:g}"] if equal else []
+    said += [f"not yet told apart from {_some(open_yet)}"] if open_yet else []
+    return " and ".join(said)
+
+
 def _most_often(one: Inference) -> list[str]:
     """On how many data sets the leader has the best mean, where that is most of them."""
     if one.units < 2 or len(one.leaders) > 1 or 2 * one.leader.times_first <= one.units:
         return []
-    return [f"the best on {one.leader.times_first} of {one.units} data sets"]
+    ran = one.leader.n_datasets
+    on = f"{ran} data sets" if ran == one.units else f"the {ran} data sets that it ran on"
+    return [f"the best on {one.leader.times_first} of {on}"]
 
 
 def _disagreement(one: Inference) -> str:

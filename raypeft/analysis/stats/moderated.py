@@ -178,7 +178,8 @@ def _finish(difference: Array, variance: Array, units: Array, df: Array) -> Comp
         reach[at] = range_quantile(1 - ALPHA, k, float(one)) / math.sqrt(2) * error[at]
         rows = at.any(axis=1)
         furthest = np.where(at, -statistic, 0.0).max(axis=1, initial=0.0)
-        candidate[rows] = np.fmin(candidate[rows], best_sf(furthest[rows], k, float(one)))
+        p_behind = np.where(furthest > 0, best_sf(furthest, k, float(one)), 1.0)
+        candidate[rows] = np.fmin(candidate[rows], p_behind[rows])
     p = np.where(np.isnan(p), p.T, p)
     return Comparisons(
         difference=difference, variance=variance, units=units, low=difference - reach,

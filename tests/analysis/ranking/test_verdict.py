@@ -1,6 +1,7 @@
 """What a ranking says in words, and that its sentences, marks and pairs never contradict each other."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from raypeft.analysis.ranking.verdict import (
 from raypeft.analysis.read.predictions import PredictionStore
 from raypeft.analysis.read.scores import CellScore
 from raypeft.analysis.study import open_study
+from raypeft.core.errors import ConfigError
 
 NONE = PredictionStore()
 
@@ -222,7 +224,7 @@ def test_missing_thin_and_diverged_cells_are_stated(write_store, final_rows, mak
     ]
     (study,) = open_study(write_store(rows))
     assert caveats(study.inferences[0]) == [
-        "Diverged runs count as the worst score there is: lora in 1 of 5, mean of the others 0.800.",
+        "Diverged runs count as 0, the worst score there is: lora in 1 of 5, mean of the others 0.800.",
         "1 cell without a finished run stands where the other cells lead one to expect: linear on vit_nano / "
         "ham10000 / 1.",
         "1 cell with fewer final runs than others: linear on vit_nano / busi / 1 (n=1).",
@@ -291,3 +293,48 @@ def test_headline_marks_and_pairs_never_contradict_each_other(seed, methods, dat
         for m in one.methods:
             if not np.isnan(m.rank_low):
                 assert 1 <= m.rank_low <= m.mean_rank <= m.rank_high <= len(one.methods)
+
+
+def test_methods_that_are_as_good_within_the_margin_are_not_called_open():
+    # a tenth of WOBBLE sums to 0: neither is ahead
+    (one,) = inferences(over({"lora": BASE + 0.1 * WOBBLE, "full": BASE, "linear": BASE - 0.2}))
+    leads = one.leader.method
+    other = "full" if leads == "lora" else "lora"
+    said = f"{leads} is as good as {other} within 0.01 (95% confidence); linear is shown not to be the best."
+    assert certainty(one) == said
+
+
+def test_identical_methods_are_said_to_score_the_same():
+    (one,) = inferences(over({"lora": BASE, "full": BASE, "linear": BASE - 0.2 + WOBBLE}))
+    assert outlook(one) == "full and lora score the same on every data set."
+
+
+def test_means_that_differ_in_the_last_bit_of_their_floats_tie():
+    cells = [cell("full", 0.74, 0.79, 0.79), cell("lora", 0.82, 0.74, 0.76), cell("linear", 0.5, 0.5, 0.5)]
+    (one,) = inferences(cells)
+    assert [(m.method, m.mean_rank) for m in one.methods if m.method != "linear"] == [
+        ("full", 1.5),
+        ("lora", 1.5),
+    ]
+
+
+def test_a_data_set_on_which_every_run_diverged_counts_as_one():
+    cells = over({"lora": BASE[:5] + 0.1, "full": BASE[:5]})
+    cells += [cell(method, dataset="d9", diverged=1) for method in ("lora", "full")]
+    (one,) = inferences(cells)
+    assert one.units == 6
+    assert one.of("lora").mean_score == pytest.approx((BASE[:5] + 0.1).sum() / 6)
+    assert "lora in 1 of 6" in caveats(one)[0]
+
+
+def test_a_method_that_was_not_ranked_is_named_in_the_headline():
+    cells = over({"lora": BASE + 0.1, "full": BASE + WOBBLE})
+    cells += over({"ssf": BASE[:4] + 0.3})
+    assert "ssf is not ranked, for want of runs." in headline(inferences(cells))
+
+
+def test_a_margin_that_is_a_large_part_of_the_range_is_refused():
+    (pool,) = pools_among(over({"lora": BASE, "full": BASE}), "f1_macro", 0)
+    for margin in (1.0, -0.1):
+        with pytest.raises(ConfigError, match="one point of a percentage is 0.01"):
+            infer(pool, Replicates(pool, NONE), margin=margin)
