@@ -336,5 +336,5 @@ def test_a_method_that_was_not_ranked_is_named_in_the_headline():
 def test_a_margin_that_is_a_large_part_of_the_range_is_refused():
     (pool,) = pools_among(over({"lora": BASE, "full": BASE}), "f1_macro", 0)
     for margin in (1.0, -0.1):
-        with pytest.raises(ConfigError, match="one point of a percentage is 0.01"):
+        with pytest.raises(ConfigError, match=r"one point of a percentage is 0\.01"):
             infer(pool, Replicates(pool, NONE), margin=margin)
