@@ -157,6 +157,7 @@ def report(
     ] = None,
     metric: MetricName = None,
     direction: Direction = None,
+    margin: Margin = None,
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -168,12 +169,18 @@ def report(
 
     use_plugins(plugins)
     path = write_report(
-        stores, output, against=against, export=export, metric=metric, higher_is_better=direction
+        stores,
+        output,
+        against=against,
+        export=export,
+        metric=metric,
+        higher_is_better=direction,
+        margin=margin,
     )
     if not as_json:
         facts.print(str(path))
         return
-    (study,) = open_study(*stores, metric=metric, higher_is_better=direction)
+    (study,) = open_study(*stores, metric=metric, higher_is_better=direction, margin=margin)
     print_json({"report": str(path), **rank_facts(study), "claims": check_claims([study])})
 
 

@@ -35,20 +35,21 @@ def write_report(
     export: Path | None = None,
     metric: str | None = None,
     higher_is_better: bool | None = None,
+    margin: float | None = None,
 ) -> Path:
     """Replace `output` atomically by the report on a store, or on several read as one; returns it.
 
     Equal ledgers give equal bytes. `output`: default report.html in the store; of several it must be given.
     `against`: "dutt2024", "osu2024" or "vpetl2024" puts those published tables beside the store. `export`: a
     folder that gets every table as CSV, Markdown, LaTeX and HTML and every figure as PNG and SVG.
-    `metric`, `higher_is_better`: as open_study.
+    `metric`, `higher_is_better`, `margin`: as open_study.
     Raises: ConfigError as read_stores, and without an `output` where one is needed; StorageError when a row
     cannot be read; PreflightError when a file cannot be written.
     """
     asked = [stores] if isinstance(stores, AnyStore) else stores
     opened = [Store.open(store) for store in asked]
     path = Path(output) if output is not None else _own_report(opened)
-    (study,) = open_study(*opened, metric=metric, higher_is_better=higher_is_better)
+    (study,) = open_study(*opened, metric=metric, higher_is_better=higher_is_better, margin=margin)
     figures = draw_study(study) if study.inferences else Figures()
     answers = answers_of(study, figures)
     sections = sections_of(study, figures, against=against)
