@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from raypeft.analysis.metrics import direction_words, format_score, is_known_metric, metric_label
+from raypeft.analysis.ranking.gaps import difference_of, interval_of
 from raypeft.analysis.ranking.inference import SHOWN_FROM, Inference
 from raypeft.analysis.ranking.parts import parts_by, turned
 from raypeft.analysis.read.scores import CellScore
@@ -69,7 +70,7 @@ def certainty(one: Inference) -> str:
     if not one.leaders or len(one.methods) == 1:
         return ""
     if one.leader.may_be_best is None:
-        return "How sure that is cannot be told: neither data sets nor seeds repeat."
+        return "No certainty can be given: neither data sets nor seeds repeat."
     if one.is_shown:
         return f"{lead} is shown to be the best of these {len(one.methods)} methods (95% confidence)."
     if not one.leader.may_be_best:
@@ -238,12 +239,12 @@ def _gain(one: Inference) -> str:
     if not against or len(one.leaders) > 1:
         return ""
     a, b = names.index(lead), names.index(against)
-    found = one.comparisons
-    gain = f", {one.pool.sign * found.difference[a, b]:+.3f} against {called(against)}"
-    if math.isnan(found.low[a, b]):
-        return gain
-    low, high = sorted(one.pool.sign * end for end in (found.low[a, b], found.high[a, b]))
-    return f"{gain} (95% interval {low:+.3f} to {high:+.3f}: {one.verdict(a, b)})"
+    gap, (low, high) = difference_of(one, a, b), interval_of(one, a, b)
+    if math.isnan(gap):
+        return ""
+    gain = f", {gap:+.3f} against {called(against)}"
+    verdict = f" (95% interval {low:+.3f} to {high:+.3f}: {one.verdict(a, b)})"
+    return gain if math.isnan(low) else gain + verdict
 
 
 def _by_mean(one: Inference) -> str:
