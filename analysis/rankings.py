@@ -8,8 +8,9 @@ Run: python analysis/rankings.py runs/busi rankings      also draws each ranking
 import sys
 from pathlib import Path
 
+from raypeft.analysis.ranking.caveats import caveats
 from raypeft.analysis.ranking.classical_words import classical_sentences
-from raypeft.analysis.ranking.verdict import caveats, headline
+from raypeft.analysis.ranking.verdict import headline
 from raypeft.analysis.report.plots.differences import draw_differences
 from raypeft.analysis.report.plots.ranks import draw_rank_intervals
 from raypeft.analysis.report.plots.style import save, styles_of

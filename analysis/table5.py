@@ -9,8 +9,9 @@ import sys
 
 from raypeft.analysis.published.tables import load_published
 from raypeft.analysis.questions.against import cells_against
+from raypeft.analysis.ranking.caveats import caveats
 from raypeft.analysis.ranking.classical_words import classical_sentences
-from raypeft.analysis.ranking.verdict import caveats, headline
+from raypeft.analysis.ranking.verdict import headline
 from raypeft.analysis.report.render import show
 from raypeft.analysis.report.sections import ranking_table
 from raypeft.analysis.report.tables import score_table

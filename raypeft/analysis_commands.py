@@ -67,8 +67,8 @@ def rank(
     percent where one is above 1: csv:FILE(scale='percent') where that cannot be told. Several stores are
     ranked together: equal cells are compared, and a trial that is in several counts once.
     """
+    from raypeft.analysis.ranking.caveats import caveats
     from raypeft.analysis.ranking.classical_words import classical_sentences
-    from raypeft.analysis.ranking.verdict import caveats
     from raypeft.analysis.report.as_json import rank_facts
     from raypeft.analysis.report.page import lead
     from raypeft.analysis.report.render import to_grid

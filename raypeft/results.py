@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from raypeft.analysis.questions.choose import Wanted, choose_runs
-from raypeft.analysis.ranking.verdict import caveats, headline
+from raypeft.analysis.ranking.caveats import caveats
+from raypeft.analysis.ranking.verdict import headline
 from raypeft.analysis.read.load import load_results, read_stores
 from raypeft.analysis.report.page import lead, write_report
 from raypeft.analysis.report.plots.ranks import draw_rank_intervals

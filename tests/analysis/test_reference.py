@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from raypeft.analysis.questions.recommend import Setting, recommend_methods
-from raypeft.analysis.ranking.verdict import caveats
+from raypeft.analysis.ranking.caveats import caveats
 from raypeft.analysis.read.csv_scores import read_scores
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.report.page import lead, write_report

@@ -1,4 +1,4 @@
-"""What a ranking says: the answer, its certainty, what would settle it, and what it must be read with."""
+"""What a ranking says: the answer, its certainty, and what would settle it."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,14 @@ from raypeft.analysis.metrics import (
     format_score,
     is_known_metric,
     metric_label,
-    metric_of,
 )
+from raypeft.analysis.ranking.caveats import reference_words, reservations, some
+from raypeft.analysis.ranking.gaps import difference_of, interval_of
 from raypeft.analysis.ranking.inference import SHOWN_FROM, Inference
 from raypeft.analysis.ranking.parts import parts_by, turned
-from raypeft.analysis.read.scores import CellScore
 from raypeft.analysis.stats.moderated import MOST_UNITS
 from raypeft.core.text import count, listed
 
-MOST_NAMES = 6
-"""Methods or cells that a sentence names one by one."""
 FEW = 3
 """So many are named where a number would do."""
 IN_REACH = 100
@@ -54,7 +52,7 @@ def answer(one: Inference, *, is_apart: bool = False) -> str:
     if not first:
         best = format_score(max(one.methods, key=lambda m: one.pool.sign * m.mean_score).mean_score)
         return (
-            f"On {where}, no method beats the {_reference_words(one)}: nothing was learned, and none is "
+            f"On {where}, no method beats the {reference_words(one)}: nothing was learned, and none is "
             f"named first (best mean {best})."
         )
     names = listed([m.method for m in first])
@@ -79,18 +77,18 @@ def certainty(one: Inference) -> str:
     if not one.leaders or len(one.methods) == 1:
         return ""
     if one.leader.may_be_best is None:
-        return "How sure that is cannot be told: neither data sets nor seeds repeat."
+        return "No certainty can be given: neither data sets nor seeds repeat."
     if one.is_shown:
         return f"{lead} is shown to be the best of these {len(one.methods)} methods (95% confidence)."
     if not one.leader.may_be_best:
-        return f"By mean score {lead} is shown not to be the best (95%): that may be {_some(others)}.{alone}"
+        return f"By mean score {lead} is shown not to be the best (95%): that may be {some(others)}.{alone}"
     if others:
         return f"{lead} is {_not_apart(one, others)} (95% confidence){_shown_not(one)}.{alone}"
     if one.units == 1:
         return f"On these images {lead} alone may be the best (95% confidence).{alone}"
     few = f"{count(one.units, 'data set')} are too few to call that shown"
     if one.not_separated:
-        few = f"pair by pair it is not told apart from {_some(one.not_separated)}"
+        few = f"pair by pair it is not told apart from {some(one.not_separated)}"
     return f"{lead} alone may be the best (95% confidence), but {few}."
 
 
@@ -120,34 +118,6 @@ def outlook(one: Inference) -> str:
     return f"{needed.capitalize()} would tell {lead} from {plan.rival}; more seeds alone would not."
 
 
-def reservations(one: Inference) -> str:
-    """That runs diverged or are missing, in a sentence or two; "" where none is. `caveats` names them."""
-    pool, said = one.pool, []
-    total = f"{len(pool.blocks) * len(pool.methods)} cells (one method, one model, one share of one data set)"
-    if pool.diverged:
-        said.append(f"Runs diverged in {len(pool.diverged)} of {total}; they count as the worst score.")
-    if number := len(pool.missing):
-        have = f"{'has' if number == 1 else 'have'} no finished run"
-        of = "those cells" if pool.diverged else total
-        said.append(f"{number} of {of} {have}; what they would have scored is estimated.")
-    if pool.left_out:
-        are = "is" if len(pool.left_out) == 1 else "are"
-        said.append(f"{_some(sorted(pool.left_out))} {are} not ranked, for want of runs.")
-    return " ".join(said)
-
-
-def extent(one: Inference) -> str:
-    """What was compared, and what the intervals allow for."""
-    where = (
-        f"{count(len(one.pool.blocks), 'block')} (model x data set x fraction) on "
-        f"{count(one.units, 'data set')}"
-    )
-    if not one.levels:
-        return f"{where}. One run each on one data set: no interval can be given."
-    more = " like these, and with them for other seeds" if one.units > 1 else ""
-    return f"{where}. Intervals allow for other {listed(one.levels)}{more}."
-
-
 def part_sentences(one: Inference) -> list[str]:
     """Who leads on which model and at which share of the data; where the order turns, that it does."""
     said = []
@@ -163,7 +133,7 @@ def part_sentences(one: Inference) -> list[str]:
         named = [
             f"{name} {listed([m.method for m in part.leaders])}"
             if part.leaders
-            else f"{name} none (the {_reference_words(part)} is not beaten)"
+            else f"{name} none (the {reference_words(part)} is not beaten)"
             for name, part in parts
         ]
         said.append(f"First by {axis}: {'; '.join(named)}.")
@@ -172,40 +142,6 @@ def part_sentences(one: Inference) -> list[str]:
                 f"The order turns with the {axis}: {one.leader.method} is shown not to be the best "
                 f"{'on' if axis == 'model' else 'at'} {listed(turns)} (95% over all of them)."
             )
-    return said
-
-
-def caveats(one: Inference) -> list[str]:
-    """What the ranking must be read with: cells that learned nothing, diverged, or are missing."""
-    pool, said = one.pool, []
-    behind = [m.method for m in one.methods if m not in one.contenders]
-    if behind and one.leaders:
-        said.append(
-            f"Not named first, as the mean does not beat the {_reference_words(one)}: {_some(behind)}."
-        )
-    if cells := pool.unlearned:
-        title = cells[0].reference.title if cells[0].reference else ""
-        what = "whose mean does" if len(cells) == 1 else "whose means do"
-        said.append(f"{count(len(cells), 'cell')} {what} not beat the {title}: {_cells(cells)}.")
-    if pool.diverged:
-        lowest, highest = metric_of(pool.metric).bounds
-        worst = f"as {lowest if pool.sign > 0 else highest:g}, the worst score there is"
-        if math.isinf(lowest if pool.sign > 0 else highest):
-            worst = "as the worst finished run of their block"
-        said.append(f"Diverged runs count {worst}: {_diverged(one)}.")
-    if missing := pool.missing:
-        names = [f"{method} on {model} / {data} / {share:g}" for (model, data, share), method in missing]
-        stand = "run stands" if len(missing) == 1 else "run stand"
-        said.append(
-            f"{count(len(missing), 'cell')} without a finished {stand} where the other cells lead one to "
-            f"expect: {_some(names)}."
-        )
-    if pool.left_out:
-        blocks = len(pool.blocks)
-        few = [f"{method} ({n} of {blocks} blocks)" for method, n in sorted(pool.left_out.items())]
-        said.append(f"Not ranked, for want of runs: {_some(few)}.")
-    if thin := pool.thin:
-        said.append(f"{count(len(thin), 'cell')} with fewer final runs than others: {_cells(thin)}.")
     return said
 
 
@@ -238,8 +174,8 @@ def _not_apart(one: Inference, others: Sequence[str]) -> str:
     lead = place(one.leader.method)
     equal = [name for name in others if one.verdict(place(name), lead) == "equivalent"]
     open_yet = [name for name in others if name not in equal]
-    said = [f"as good as {_some(equal)} within {one.margin:g}"] if equal else []
-    said += [f"not yet told apart from {_some(open_yet)}"] if open_yet else []
+    said = [f"as good as {some(equal)} within {one.margin:g}"] if equal else []
+    said += [f"not yet told apart from {some(open_yet)}"] if open_yet else []
     return " and ".join(said)
 
 
@@ -258,7 +194,7 @@ def _disagreement(one: Inference) -> str:
         return ""
     often = sorted((m for m in one.methods if m.times_first), key=lambda m: -m.times_first)
     of = [f"{m.method} on {m.times_first}" for m in often]
-    return f" Data sets disagree on the best: {_some([f'{of[0]} of {one.units}', *of[1:]])}."
+    return f" Data sets disagree on the best: {some([f'{of[0]} of {one.units}', *of[1:]])}."
 
 
 def _gain(one: Inference) -> str:
@@ -270,12 +206,12 @@ def _gain(one: Inference) -> str:
     if not against or len(one.leaders) > 1:
         return ""
     a, b = names.index(lead), names.index(against)
-    found = one.comparisons
-    gain = f", {one.pool.sign * found.difference[a, b]:+.3f} against {called(against)}"
-    if math.isnan(found.low[a, b]):
-        return gain
-    low, high = sorted(one.pool.sign * end for end in (found.low[a, b], found.high[a, b]))
-    return f"{gain} (95% interval {low:+.3f} to {high:+.3f}: {one.verdict(a, b)})"
+    gap, (low, high) = difference_of(one, a, b), interval_of(one, a, b)
+    if math.isnan(gap):
+        return ""
+    gain = f", {gap:+.3f} against {called(against)}"
+    verdict = f" (95% interval {low:+.3f} to {high:+.3f}: {one.verdict(a, b)})"
+    return gain if math.isnan(low) else gain + verdict
 
 
 def _by_mean(one: Inference) -> str:
@@ -296,36 +232,3 @@ def _scores(one: Inference) -> str:
     """Of the leaders."""
     found = [format_score(m.mean_score) for m in one.leaders]
     return f"{metric_label(one.pool.metric)} {listed(found if len(set(found)) > 1 else found[:1])}"
-
-
-def _reference_words(one: Inference) -> str:
-    """ "majority class (macro F1 0.474)"."""
-    reference = one.pool.reference
-    assert reference is not None, "without a reference every method may be named first"
-    return f"{reference.title} ({metric_label(one.pool.metric)} {format_score(reference.score)})"
-
-
-def _diverged(one: Inference) -> str:
-    """By method: how many of its final runs, and the mean of the others."""
-    named = []
-    for method in one.pool.methods:
-        own = [cell for (_, name), cell in one.pool.cells.items() if name == method]
-        if number := sum(cell.diverged for cell in own):
-            finished = [score for cell in own for score in cell.scores]
-            mean = (
-                f", mean of the others {format_score(math.fsum(finished) / len(finished))}"
-                if finished
-                else ""
-            )
-            named.append(f"{method} in {number} of {number + len(finished)}{mean}")
-    return "; ".join(named)
-
-
-def _cells(cells: Sequence[CellScore]) -> str:
-    return _some([f"{c.method} on {c.model} / {c.dataset} / {c.fraction:g} (n={c.n})" for c in cells])
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
-    more = len(names) - MOST_NAMES
-    return listed([*names[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])

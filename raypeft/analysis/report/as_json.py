@@ -5,9 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from raypeft.analysis.metrics import higher_is_better, is_direction_assumed
+from raypeft.analysis.ranking.caveats import caveats, extent
 from raypeft.analysis.ranking.classical import Omnibus
 from raypeft.analysis.ranking.inference import Inference
-from raypeft.analysis.ranking.verdict import caveats, extent, headline, part_sentences
+from raypeft.analysis.ranking.verdict import headline, part_sentences
 from raypeft.analysis.read.scores import Block
 from raypeft.analysis.report.tables import Table
 from raypeft.analysis.study import Study

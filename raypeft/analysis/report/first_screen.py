@@ -3,16 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raypeft.analysis.ranking.caveats import caveats, reservations
 from raypeft.analysis.ranking.inference import Inference
-from raypeft.analysis.ranking.verdict import (
-    answer,
-    caveats,
-    certainty,
-    met_apart,
-    outlook,
-    part_sentences,
-    reservations,
-)
+from raypeft.analysis.ranking.verdict import answer, certainty, met_apart, outlook, part_sentences
 from raypeft.analysis.report.figures import Figures
 from raypeft.analysis.report.plots.style import Drawing
 from raypeft.analysis.report.sections import ranking_table
@@ -31,6 +24,7 @@ class Answer:
     drawing: Drawing | None  # of differences; None of one method
     table: Table
     details: Sequence[str]  # by model and share of the data; what diverged or is missing
+    notes: Sequence[str]  # how figure and table are read
 
 
 def answers_of(study: Study, figures: Figures) -> list[Answer]:
@@ -75,11 +69,21 @@ def _answer(one: Inference, *, title: str, is_apart: bool, drawing: Drawing | No
         "What would settle it?": outlook(one),
         "Read with care:": reservations(one),
     }
+    table = ranking_table(one)
     return Answer(
         title=title,
         sentence=answer(one, is_apart=is_apart),
         more=[(question, said) for question, said in more.items() if said],
         drawing=drawing,
-        table=ranking_table(one),
+        table=table,
         details=[*part_sentences(one), *caveats(one)],
+        notes=[*_figure_notes(one, drawing), *table.notes],
     )
+
+
+def _figure_notes(one: Inference, drawing: Drawing | None) -> list[str]:
+    if drawing is None:
+        return []
+    bars = "; a bar is an interval, and all bars hold at once for all pairs of methods" if one.levels else ""
+    means = "means over data sets" if one.units > 1 else "means"
+    return [f"{drawing.title}: a marker is the difference of {means}{bars}."]

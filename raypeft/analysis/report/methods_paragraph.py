@@ -11,7 +11,6 @@ from typing import TypeVar
 from raypeft.analysis.metrics import metric_label, metric_of
 from raypeft.analysis.ranking.inference import SHOWN_FROM, Inference
 from raypeft.analysis.read.scores import format_fraction
-from raypeft.analysis.report.facts import search_objective
 from raypeft.analysis.report.parts import Part
 from raypeft.analysis.report.tables import tie_rule
 from raypeft.analysis.stats.moderated import PRIOR_DF
@@ -20,6 +19,7 @@ from raypeft.core.recipe import Augmentation, Recipe
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import model_label
 from raypeft.core.text import count, listed, natural
+from raypeft.metrics import SEARCHED_BY
 
 REFERENCES = {
     "Akiba et al. 2019": "Akiba T. et al. Optuna: a next-generation hyperparameter optimization framework. "
@@ -274,7 +274,9 @@ def _span(numbers: Iterable[int]) -> str:
 
 
 def _objective(study: Study) -> str:
-    return metric_label(search_objective(study.frame))
+    """What a search and the choice of an epoch go by."""
+    tasks = sorted({row.task for row in study.rows})
+    return listed([metric_label(SEARCHED_BY[task].name) for task in tasks]) or NOT_RECORDED
 
 
 def _image_size(study: Study, recipe: Recipe) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from raypeft.analysis.metrics import direction_words, format_score, metric_label
 from raypeft.analysis.questions.comparisons import Comparison
+from raypeft.analysis.ranking.caveats import extent
 from raypeft.analysis.ranking.classical_words import format_p
+from raypeft.analysis.ranking.gaps import difference_of, interval_of
 from raypeft.analysis.ranking.inference import Inference
-from raypeft.analysis.ranking.verdict import extent
 from raypeft.analysis.read.scores import Block, format_fraction
 from raypeft.analysis.report.plots.fraction import FractionPanel
 from raypeft.analysis.report.tables import MISSING, UNLEARNED, Row, Table, plain_table, tie_rule
@@ -26,9 +27,7 @@ def ranking_table(one: Inference) -> Table:
     rows = []
     for m in one.methods:
         place = pool.methods.index(m.method)
-        ends = (one.comparisons.low[place, lead], one.comparisons.high[place, lead])
-        low, high = sorted(pool.sign * end for end in ends)
-        gap = pool.sign * one.comparisons.difference[place, lead]
+        gap, (low, high) = difference_of(one, place, lead), interval_of(one, place, lead)
         rows.append(
             {
                 "method": m.method,
@@ -72,16 +71,16 @@ def pair_table(one: Inference) -> Table | None:
     """Every pair: difference, interval, verdict; beside them what Wilcoxon and Holm say. None without any."""
     if not one.levels or len(one.methods) < 2:
         return None
-    names, found, sign = one.pool.methods, one.comparisons, one.pool.sign
+    names, found = one.pool.methods, one.comparisons
     order = [names.index(m.method) for m in one.methods]
     rows = []
     for a, b in itertools.combinations(order, 2):
-        low, high = sorted(sign * end for end in (found.low[a, b], found.high[a, b]))
+        low, high = interval_of(one, a, b)
         rows.append(
             {
                 "pair": f"{names[a]} - {names[b]}",
                 "data sets": f"{found.units[a, b]:.0f}",
-                "difference": _signed(sign * found.difference[a, b]),
+                "difference": _signed(difference_of(one, a, b)),
                 "95% interval": MISSING if math.isnan(low) else f"{low:+.3f} to {high:+.3f}",
                 "the first is": one.verdict(a, b),
                 "p": format_p(found.p[a, b]),

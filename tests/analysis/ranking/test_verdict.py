@@ -5,20 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raypeft.analysis.ranking.caveats import caveats, extent, reservations
 from raypeft.analysis.ranking.inference import infer
 from raypeft.analysis.ranking.parts import parts_by, turned
 from raypeft.analysis.ranking.pools import pools_among
 from raypeft.analysis.ranking.resample import Replicates
-from raypeft.analysis.ranking.verdict import (
-    answer,
-    caveats,
-    certainty,
-    extent,
-    headline,
-    outlook,
-    part_sentences,
-    reservations,
-)
+from raypeft.analysis.ranking.verdict import answer, certainty, headline, outlook, part_sentences
 from raypeft.analysis.read.predictions import PredictionStore
 from raypeft.analysis.read.scores import CellScore
 from raypeft.analysis.study import open_study
@@ -83,7 +75,8 @@ def test_three_data_sets_leave_a_candidate_but_show_nothing():
 
 def test_one_run_on_one_data_set_says_how_little_that_is():
     (one,) = inferences(over({"lora": [0.9], "full": [0.8]}))
-    assert certainty(one) == "How sure that is cannot be told: neither data sets nor seeds repeat."
+    assert "macro F1 0.900, +0.100 against full fine-tuning." in answer(one)
+    assert certainty(one) == "No certainty can be given: neither data sets nor seeds repeat."
     assert outlook(one) == "It takes at least 5 data sets to settle it."
     assert extent(one).endswith("One run each on one data set: no interval can be given.")
 

@@ -100,6 +100,17 @@ def test_works_are_listed_where_they_are_cited_and_only_there(study_of, rows):
         assert any(entry.startswith(author) for entry in listed)
 
 
+def test_text_to_image_is_searched_by_its_own_error(study_of, make_row):
+    rows = [
+        make_row(method=method, task="generate", model="sd_unet", metrics={"test/fid": fid})
+        for method, fid in (("lora", 50.0), ("full", 60.0))
+    ]
+    text = " ".join(methods_text(study_of(rows)))
+    assert "macro F1" not in text
+    assert "scored once on the test images, by FID" in text
+    assert "No margin of equivalence was set." in text
+
+
 def test_before_a_final_run_nothing_is_called_tested(study_of, make_row):
     row = make_row(stage="search", seed=1000, candidate=0, score=0.5)
     text = " ".join(methods_text(study_of([row])))

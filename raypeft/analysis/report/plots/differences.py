@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from raypeft.analysis.metrics import metric_label
+from raypeft.analysis.ranking.gaps import difference_of, interval_of
 from raypeft.analysis.ranking.inference import Inference
 from raypeft.analysis.ranking.verdict import called
 from raypeft.analysis.report.plots.style import INK, RC, Drawing, Style, legend_below, new_axes
@@ -58,9 +59,7 @@ def _reference_of(one: Inference) -> str:
 def _draw_method(axes: Axes, one: Inference, name: str, against: str, *, row: int, style: Style) -> str:
     """Returns what is drawn in words."""
     place, base = one.pool.methods.index(name), one.pool.methods.index(against)
-    found, sign = one.comparisons, one.pool.sign
-    value = sign * found.difference[place, base]
-    low, high = sorted(sign * end for end in (found.low[place, base], found.high[place, base]))
+    value, (low, high) = difference_of(one, place, base), interval_of(one, place, base)
     if not math.isnan(low):
         axes.hlines(row, low, high, color=style.colour, linewidth=3, alpha=0.8)
     axes.plot(value, row, style.marker, color=style.colour, markeredgecolor=INK, markersize=7.5)
