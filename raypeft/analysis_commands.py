@@ -195,10 +195,10 @@ def recommend(
     minutes: Annotated[float | None, typer.Option(help="Training time of one run.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Name the methods worth trying on your images, and how far the data behind the advice reach.
+    """Name the methods worth trying on your images, and how far the evidence for them reaches.
 
-    Data sets like yours, by --images and --classes, count more. What a source cannot use is refused (exit 2),
-    and so is a limit that every method breaks.
+    Data sets like yours, by --images and --classes, count more. An option that a source cannot answer is
+    refused (exit 2), and so is a limit that every method exceeds.
     """
     from raypeft.analysis.questions.recommend import Setting, recommend_methods
     from raypeft.analysis.study import open_study
@@ -214,7 +214,7 @@ def recommend(
 
 
 def show_results(store: Path) -> None:
-    """The ranking table on stdout; where everything lies and how to open it on stderr."""
+    """Print the ranking table on stdout, and on stderr where the results are and how to open them."""
     from raypeft.analysis.report.page import lead, write_report
     from raypeft.analysis.report.render import to_grid
     from raypeft.analysis.report.tables import score_table
@@ -239,7 +239,7 @@ def show_results(store: Path) -> None:
 
 
 def _advice_row(advice: Any) -> dict[str, str]:
-    """One line of the terminal's table."""
+    """Return one row of the table that the terminal shows."""
     return {
         "method": advice.method,
         "models": ", ".join(advice.models),
@@ -266,7 +266,7 @@ def _say(lines: Any) -> None:
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> Any:
-    """Raises: ConfigError for a value that is not among those allowed."""
+    """Return `value`. Raises: ConfigError if it is not allowed."""
     if value not in allowed:
         raise ConfigError(f"{option} {value}: allowed are {', '.join(allowed)}")
     return value

@@ -21,48 +21,51 @@ from raypeft.results import Results
 from raypeft.store import Store, store_path
 
 FAILED_TRIALS = 3
-"""Exit status of a sweep that came to its end with failed trials."""
+"""Exit status of a sweep that finished with failed trials."""
 
 
 class UnfinishedError(RaypeftError):
     """A sweep ended before every trial was committed; the same call resumes it."""
 
     def __init__(self, text: str, exit_code: int) -> None:
-        """`exit_code`: what `raypeft run` would have exited with."""
+        """Keep the message and `exit_code`, the status with which `raypeft run` would have exited."""
         super().__init__(text)
         self.exit_code = exit_code
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinalRun:
-    """One final run of a plan, for run_trial."""
+    """One final run of a plan, which run_trial can train."""
 
     spec: TrialSpec
     sweep: str
-    store: Path  # whose cache holds its images
+    store: Path  # its cache holds the decoded images
 
     def __str__(self) -> str:
         return str(self.spec)
 
 
 class CheckedSweep:
-    """A sweep whose names, weights and images were checked. Shows itself in a notebook."""
+    """A sweep whose names, weights and images were checked. A notebook shows its cells and summary."""
 
     def __init__(self, checked: Checked, store: Path) -> None:
-        """`store`: where a run of it would write."""
+        """Wrap a checked sweep; `store` is where a run of it would write."""
         self._checked, self.store = checked, store
 
     @property
     def cells(self) -> pd.DataFrame:
-        """One row per cell: method, model, dataset, fraction, trials_left, flops, device_hours, memory_bytes.
+        """Return one row per cell, with its estimates.
 
-        Hours count every candidate to its end; `basis` says what they rest on. Memory is of one trial.
+        Columns: method, model, dataset, fraction, trials_left, flops, device_hours, memory_bytes, basis.
+
+        Device hours assume that every candidate trains to its last epoch; `basis` says what they are
+        estimated from. Memory is that of one trial.
         """
         return pd.DataFrame([asdict(one.cell) | _facts(asdict(one)) for one in self._checked.cells])
 
     @property
     def summary(self) -> str:
-        """Cells, trials, hours, and warnings, one a line."""
+        """Return the numbers of cells and trials, the hours and the warnings, one per line."""
         cells = self._checked.cells
         left = sum(one.trials_left for one in cells)
         hours = sum(one.device_hours for one in cells)
@@ -75,8 +78,8 @@ class CheckedSweep:
     def final(self, *, seed: int, lr: float, **cell: str | float) -> FinalRun:
         """Return one final run, for run_trial.
 
-        `cell`: method, model, dataset and fraction, as far as the sweep has several of them.
-        Raises: ConfigError where no cell fits, or more than one.
+        `cell`: method, model, dataset and fraction; those of which the sweep has only one may be left out.
+        Raises: ConfigError if no cell fits, or more than one; if `seed` or `lr` is not allowed.
         """
         if unknown := cell.keys() - {field.name for field in fields(Cell)}:
             raise ConfigError(f"final: no field {min(unknown)!r} of a cell: method, model, dataset, fraction")
@@ -103,12 +106,12 @@ class CheckedSweep:
 
 
 def plan(sweep: Sweep, store: str | Path | None = None, *, cache: str | Path | None = None) -> CheckedSweep:
-    """Check names, weights and every image of a sweep, and estimate what is left of it. Starts no trial.
+    """Check names, weights and every image of a sweep, and estimate the work left. No trial is started.
 
     The images are decoded into the store's cache, where the trials find them.
 
-    `store`: default $RAYPEFT_RUNS/NAME, else runs/NAME. `cache`: a folder of decoded images that several
-    stores share; default $RAYPEFT_CACHE.
+    `store`: a folder; default $RAYPEFT_RUNS/NAME, else runs/NAME. `cache`: a folder of decoded images that
+    several stores share; default $RAYPEFT_CACHE.
     Raises: RaypeftError, whose text says what is wrong, where, and how to fix it.
     """
     where = store_path(sweep, store)
@@ -124,12 +127,13 @@ def run(
     gpus_per_trial: float | None = None,
     workers_per_trial: int | None = None,
 ) -> Results:
-    """Run what the sweep's store does not hold yet; the same call resumes after any interruption.
+    """Run the trials that the sweep's store does not hold yet; the same call resumes after any interruption.
 
-    Runs on this machine, or on the cluster that RAY_ADDRESS names. `store` and `cache` as in plan;
-    `tracking_uri`: MLflow's, default sqlite in the store; `gpus_per_trial` and `workers_per_trial`: of each
-    trial, default as its memory needs. Failed trials give a warning; Results.trials names them.
-    Raises: RaypeftError before the first trial; UnfinishedError where the sweep ended early, e.g. on Ctrl-C.
+    Trials run on this machine, or on the cluster that RAY_ADDRESS names. `store` and `cache` are as in plan.
+    `tracking_uri`: the MLflow server; default an sqlite file in the store. `gpus_per_trial` and
+    `workers_per_trial`: what each trial takes; by default its memory decides. Failed trials cause a warning;
+    Results.trials lists them.
+    Raises: RaypeftError before the first trial; UnfinishedError if the sweep ended early, e.g. on Ctrl-C.
     """
     where = store_path(sweep, store)
     resources = Resources(gpus_per_trial=gpus_per_trial, workers_per_trial=workers_per_trial)
@@ -150,10 +154,10 @@ def run(
 
 
 def run_trial(final: FinalRun, *, device: str = "cpu") -> Result:
-    """Train one final run in this process, without Ray, and return its row; only the row is kept.
+    """Train one final run in this process, without Ray, and return its row.
 
-    The row equals that of a sweep on the same kind of device; it is not committed to the store.
-    `device`: as torch names it, e.g. "cuda:0".
+    The row equals the one that a sweep gets on the same kind of device. Nothing else is kept, and nothing is
+    committed to the store. `device`: as torch names it, e.g. "cuda:0".
     """
     import torch
 

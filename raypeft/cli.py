@@ -1,9 +1,9 @@
-"""The commands: each a few lines that call a room. Heavy imports wait until a command needs them."""
+"""The commands, each a few lines that call a package. Slow imports wait until a command needs them."""
 # ruff: noqa: E402
 
 from raypeft.core.environment import isolate  # isort: skip
 
-isolate()  # before anything is imported that a file of the working directory could stand in for
+isolate()  # before other imports: a file in the working directory could replace a module
 
 import logging
 import os
@@ -63,7 +63,7 @@ def status(
     stores: Annotated[list[Path], typer.Argument(metavar="STORE...", help="One store or several.")],
     as_json: AsJson = False,
 ) -> None:
-    """How far a store's sweep is: done, failed, rate, time left, and the best of each cell."""
+    """Show how far a store's sweep is: done, failed, rate, time left, and the best of each cell."""
     from raypeft.launch.status import read_status
 
     held = [Store.at(store) for store in stores]
@@ -151,7 +151,7 @@ def doctor(
     port: Annotated[int, typer.Option(help="Of the MLflow UI.")] = 5000,
     as_json: AsJson = False,
 ) -> None:
-    """What this machine lacks for a sweep: packages, GPU, disk, limits, ports, token, MLflow, weights."""
+    """Check what this machine lacks for a sweep: packages, GPU, disk, limits, ports, MLflow, weights."""
     from raypeft.launch.doctor import examine
 
     findings = []
@@ -168,7 +168,7 @@ def doctor(
 
 @app.command()
 def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = False) -> None:
-    """Check a store against what raypeft promises: once, complete, nothing left behind, MLflow alike."""
+    """Check that a store keeps raypeft's promises: each trial once, complete, nothing left, MLflow equal."""
     from raypeft.launch.mlflow_place import default_tracking_uri
     from raypeft.launch.verify import verify_store
 
@@ -187,7 +187,7 @@ def verify(store: Path, tracking_uri: TrackingUri = None, as_json: AsJson = Fals
 
 @app.command()
 def ui(store: Path, tracking_uri: TrackingUri = None, port: int = 5000) -> None:
-    """Show a store in MLflow: on 127.0.0.1, or its page on the server that has it."""
+    """Show a store in MLflow: on 127.0.0.1, or its page on the server that holds it."""
     from raypeft.launch.experiment import is_remote, plain_uri
     from raypeft.launch.mlflow_place import (
         default_tracking_uri,
@@ -223,12 +223,12 @@ app.add_typer(methods_app, name="methods")
 
 
 def run_sweep_file(path: str) -> None:
-    """What `python sweeps/NAME.py [options]` does: the same as `raypeft run sweeps/NAME.py [options]`."""
+    """Run `python sweeps/NAME.py [options]` as `raypeft run sweeps/NAME.py [options]`."""
     main(["run", path, *sys.argv[1:]])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; every error on purpose ends in one message and its exit status."""
+    """Run a command; every error that raypeft raises ends in one message and its exit status."""
     from raypeft.launch.signals import InterruptedBySignalError, Signals
 
     switch_off()

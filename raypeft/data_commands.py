@@ -1,4 +1,4 @@
-"""`raypeft data`: look at a data set, decode it ahead of a sweep, find the image of a prediction."""
+"""`raypeft data`: inspect a data set, decode it before a sweep, find the image behind a prediction."""
 
 import csv
 import sys
@@ -48,7 +48,7 @@ def data_check(
     as_json: AsJson = False,
     _all: AllProblems = False,
 ) -> None:
-    """Counts, groups, duplicates, leakage, damaged files. Exit 4 when a sweep could not use the data.
+    """Count images, groups, duplicates, leakage and damaged files. Exit 4 if a sweep could not use the data.
 
     raypeft data check ham10000 --root /data/ham10000; raypeft data check folder:/data/ultrasound
     """
@@ -104,9 +104,9 @@ def data_prepare(
 @data_app.command("cases")
 @with_options
 def data_cases(source: Source, options: SourceOptions, plugins: Plugins = None) -> None:
-    """Which image each case id of the predictions is, as CSV on stdout: case_id,image,label.
+    """List the image behind each case id of the predictions, as CSV on stdout: case_id,image,label.
 
-    Case ids are pseudonyms; only who holds the images can make this table.
+    Case ids are pseudonyms; only someone who holds the images can make this table.
     """
     from raypeft.datasets import open_dataset
     from raypeft.datasets.cache import content_digests
@@ -131,7 +131,7 @@ def data_mistakes(
     options: SourceOptions,
     plugins: Plugins = None,
 ) -> None:
-    """Show the images that the best methods were surest of and got wrong, as one HTML page.
+    """Show the images that the best methods got wrong with the most confidence, as one HTML page.
 
     raypeft data mistakes folder:/data/ultrasound runs/ultrasound -o mistakes.html
     """
@@ -158,7 +158,7 @@ def data_mistakes(
 
 
 def _print_check(report: "Report") -> None:
-    """The report in the order of a reader's questions: what is there, who, twice, leaking, wrong."""
+    """Print the report in the order of a reader's questions: classes, duplicates, leakage, problems."""
     facts.print(
         f"{report.dataset}: {count(report.images, 'image')}, {count(len(report.classes), 'class', 'classes')}"
     )

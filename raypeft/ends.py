@@ -1,4 +1,4 @@
-"""How a command ends that an error broke off: what is said of the error, and the exit status."""
+"""How a command ends after an error: the message and the exit status."""
 
 import os
 import traceback
@@ -10,7 +10,7 @@ from raypeft.output import finish, shown_problems, talk
 
 
 def end_with(error: Exception) -> NoReturn:
-    """Say what went wrong and end the process: every error on purpose has one message and its exit status."""
+    """Print what went wrong and end the process: each kind of error has one message and its exit status."""
     if isinstance(error, RaypeftError):
         _end(error.exit_code, f"error: {shown_problems(str(error))}")
     if isinstance(error, PermissionError):
@@ -34,7 +34,7 @@ def _end(code: int, message: str) -> NoReturn:
 
 
 def _advice(library: str) -> str:
-    """Name the variables of a library that are set."""
+    """Return advice that names the environment variables of a library that are set."""
     variables = sorted(name for name in os.environ if name.startswith(f"{library.upper()}_"))
     listed = f" Set here: {', '.join(variables)}." if variables else ""
     return f"mend the environment variable that it names, or install it again.{listed}"

@@ -1,4 +1,4 @@
-"""The commands that list what there is: parameters, methods, models, data sets; and check a method."""
+"""The commands that list parameters, methods, models and data sets, and that check a method."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ def params(
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Trainable parameters of every method, in seconds and without weights, beside what the paper prints."""
+    """Count the trainable parameters of every method, without weights, next to what the paper prints."""
     from raypeft.analysis.published.counts import read_paper_counts
     from raypeft.train import count_trainable
 
@@ -54,7 +54,7 @@ methods_app = typer.Typer(invoke_without_command=True, help="The fine-tuning met
 
 @methods_app.callback()
 def methods(context: typer.Context, plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """The fine-tuning methods, the model families that each fits, and their sources."""
+    """List the fine-tuning methods, the model families that each one fits, and their papers."""
     from raypeft.methods import METHODS
 
     use_plugins(plugins)
@@ -104,7 +104,7 @@ def methods_check(
 
 
 def models(plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """The backbones: family, input size, source of the weights."""
+    """List the backbones: family, input size, source of the weights."""
     from raypeft.models import MODELS
 
     use_plugins(plugins)
@@ -116,7 +116,7 @@ def models(plugins: Plugins = None, as_json: AsJson = False) -> None:
 
 
 def datasets(plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """The data sets: source, licence, access and size, and the forms that your own images can have."""
+    """List the data sets: source, licence, access and size; and the forms that your own images can have."""
     from raypeft.datasets import describe_datasets
 
     use_plugins(plugins)

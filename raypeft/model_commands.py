@@ -1,4 +1,4 @@
-"""The commands that use what was trained: predict, adapter, rerun."""
+"""The commands that use trained models: predict, adapter, rerun."""
 
 import csv
 import sys
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from raypeft.analysis.questions.choose import Wanted
 
-ABOUT = "raypeft.json"  # what a folder holds that is an adapter
+ABOUT = "raypeft.json"  # every adapter's folder holds this file
 
 LocalWeights = Annotated[
     Path | None, typer.Option(help="The backbone's file, of an adapter outside its store.")
@@ -144,7 +144,7 @@ MODEL_COMMANDS = predict, adapter, rerun
 
 
 def _find_adapter(trial: Path) -> Path:
-    """Raises: ConfigError."""
+    """Return the folder of a trial's adapter. Raises: ConfigError if there is none."""
     for folder in (trial, Store(trial.parent).adapter(trial.name)):
         if (folder / ABOUT).is_file():
             return folder
@@ -154,7 +154,7 @@ def _find_adapter(trial: Path) -> Path:
 
 
 def _adapters(source: Path, wanted: "Wanted", *, all_seeds: bool) -> list[Path]:
-    """The folder itself, or those of the store's runs that are wanted, which are named."""
+    """Return the folder itself if it is an adapter, else the adapters of the store's runs that are wanted."""
     from raypeft.analysis.questions.choose import Wanted, choose_runs
     from raypeft.analysis.study import open_study
 
@@ -175,7 +175,7 @@ def _adapters(source: Path, wanted: "Wanted", *, all_seeds: bool) -> list[Path]:
 def _predictions(
     adapters: Sequence[Path], images: Sequence[str], *, skip_unreadable: bool, weights: Path | None
 ) -> "pd.DataFrame":
-    """The mean over the adapters, which are of one cell: the images are read once."""
+    """Average the predictions of several adapters of one cell; the images are read once."""
     from raypeft.train.predict import load_model, to_table
 
     models = [load_model(folder, weights=weights) for folder in adapters]
@@ -187,7 +187,7 @@ def _predictions(
 
 
 def _write_csv(frame: "pd.DataFrame", file: Any) -> None:
-    """Of what could not be read the cells are empty."""
+    """Write a table as CSV; the cells of images that could not be read are empty."""
     writer = csv.writer(file)
     writer.writerow(map(csv_cell, frame.columns))
     for name, predicted, *probabilities in frame.itertuples(index=False):

@@ -1,4 +1,4 @@
-"""Options that several commands have, each written once: as a field of a dataclass."""
+"""Options that several commands share, each written once, as a field of a dataclass."""
 
 import inspect
 import itertools
@@ -28,7 +28,7 @@ Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with each parameter that is a dataclass taken apart into options: its fields."""
+    """Return the command with each parameter that is a dataclass replaced by one option per field."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, type[Any]] = {
         name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)
@@ -82,7 +82,7 @@ class SourceOptions:
     ] = None
 
     def apply(self, source: str) -> str:
-        """The source with these options. Raises: ConfigError for one that it has already."""
+        """Return the source with these options. Raises: ConfigError for one that it has already."""
         asked = parse_source(source)
         options = dict(asked.options)
         for name, value in self._given().items():
@@ -99,7 +99,10 @@ class SourceOptions:
         return str(replace(asked, options=tuple(sorted(options.items()))))
 
     def apply_to_sweep(self, sweep: Sweep) -> Sweep:
-        """The sweep, of one data set where any option is given. Raises: ConfigError."""
+        """Return the sweep with these options on its data set.
+
+        Raises: ConfigError if options are given and the sweep has several data sets.
+        """
         sources = list(dict.fromkeys(cell.dataset for cell in sweep.cells))
         if not self._given():
             return sweep
@@ -113,7 +116,7 @@ class SourceOptions:
         )
 
     def _given(self) -> dict[str, str]:
-        """By the name of the source's option."""
+        """Return the options that were given, keyed by the name that the source uses."""
         values = {
             "root": self.root,
             "image": self.image_column,
@@ -128,7 +131,7 @@ class SourceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """What a command line changes in a sweep file."""
+    """The options that change a sweep file."""
 
     methods: Listed = None
     models: Listed = None
@@ -149,7 +152,7 @@ class Overrides:
     ] = False
 
     def apply(self, sweep: Sweep, sources: SourceOptions) -> Sweep:
-        """The sweep with what was asked for. Raises: ConfigError."""
+        """Return the sweep with the options applied. Raises: ConfigError."""
         axes = {
             "method": split_list(self.methods, str),
             "model": _in_full(
@@ -195,9 +198,9 @@ class Overrides:
 def _in_full(
     asked: Sequence[str] | None, held: Sequence[str], label_of: Callable[[str], str]
 ) -> list[str] | None:
-    """What a sweep holds may be asked for by the name that tables show: `busi` for folder:/data/busi.
+    """Return the full form of names that were given as tables show them: `busi` for folder:/data/busi.
 
-    A name that the sweep holds twice, or holds as it stands, means itself.
+    A name that the sweep holds twice, or holds exactly as written, is returned unchanged.
     """
     by_label: dict[str, set[str]] = {}
     for one in held:
@@ -208,7 +211,7 @@ def _in_full(
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions:
-    """What a sweep, and each of its trials, may take of the machine."""
+    """The resources of the machine that a sweep, and each of its trials, may use."""
 
     cpus: Annotated[
         int | None,
@@ -229,11 +232,11 @@ class MachineOptions:
     ] = None
 
     def settle(self) -> "Resources":
-        """What each trial takes; the number of cores is set for this process and its children."""
+        """Set the number of cores for this process and its children; return the resources of each trial."""
         from raypeft.launch.demand import Resources
 
         if self.cpus is not None:
-            os.environ[CPUS] = str(self.cpus)  # decoders, which are processes, follow it too
+            os.environ[CPUS] = str(self.cpus)  # the decoder processes read it too
         return Resources(
             cpus_per_trial=self.cpus_per_trial,
             gpus_per_trial=self.gpus_per_trial,
@@ -243,7 +246,7 @@ class MachineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardOptions:
-    """How a run guards itself."""
+    """How a run protects itself against hangs, full disks and other drivers."""
 
     checkpoint_seconds: Annotated[
         float, typer.Option(help="At least so long between two checkpoints of a trial.")
@@ -259,7 +262,7 @@ class GuardOptions:
     ] = False
 
     def settle(self) -> "Safety":
-        """As a run takes them. Raises: ConfigError."""
+        """Return these options as a run takes them. Raises: ConfigError."""
         from raypeft.launch.demand import Safety
 
         return Safety(
@@ -271,10 +274,10 @@ class GuardOptions:
 
 
 def _on_axes(sweep: Sweep, given: dict[str, Sequence[Any]]) -> Sweep:
-    """Each cell with every combination of the values that are given.
+    """Return the sweep with every cell in each combination of the given values.
 
-    A cell keeps the axes that are not given, so that a sweep of some methods on one model and others
-    on another stays one on other data.
+    A cell keeps the axes that are not given. So a sweep of some methods on one model and of other methods on
+    another model keeps that pairing on other data.
     """
     cells = tuple(
         dict.fromkeys(

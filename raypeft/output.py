@@ -1,4 +1,4 @@
-"""What the commands share: options, facts on stdout, talk on stderr, the last line."""
+"""What the commands share: options, results on stdout, progress on stderr, the last line."""
 
 import json
 import sys
@@ -73,21 +73,21 @@ def say_version(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which one this is.")
     ] = False,
 ) -> None:
-    """Options that need no command."""
+    """Handle the options that need no command."""
 
 
 def show_first_problems() -> None:
-    """What a command begins with, until its --all says otherwise."""
+    """Reset the number of problems shown, at the start of each command; --all raises it."""
     _shown.set(SHOWN)
 
 
 def shown_problems(text: str) -> str:
-    """`text` with as many problems of each list as are to be shown."""
+    """Return `text` with each list cut to the number of problems to show."""
     return first_problems(text, limit=_shown.get())
 
 
 def num_shown() -> int:
-    """Lines of one kind that are to be shown."""
+    """Return how many lines of one kind to show."""
     return _shown.get()
 
 
@@ -99,7 +99,7 @@ def _value(text: str, kind: Callable[[str], T]) -> T:
 
 
 def split_list(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
-    """The parts of "a,b(c=1,d=2)": commas in brackets belong to a name. Raises: ConfigError."""
+    """Split "a,b(c=1,d=2)" at commas outside brackets. Raises: ConfigError."""
     if text is None:
         return None
     try:
@@ -107,13 +107,13 @@ def split_list(text: str | None, kind: Callable[[str], T]) -> list[T] | None:
     except ValueError as error:
         where = "" if text in str(error) else f"'{text}': "
         raise ConfigError(f"{where}{error}; give comma-separated values") from None
-    if not parts:  # as of a shell's variable that is not set
+    if not parts:  # e.g. from a shell variable that is not set
         raise ConfigError(f"'{text}' names nothing; give comma-separated values, or leave the option out")
     return parts
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """A table of the first row's columns, or JSON."""
+    """Print a table with the first row's columns, or JSON."""
     if as_json:
         print_json(rows)
         return
@@ -124,11 +124,11 @@ def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def print_json(content: Any) -> None:
-    """On stdout; see plain()."""
+    """Print JSON on stdout, with values converted by plain()."""
     print(json.dumps(plain(content), indent=1, allow_nan=False))
 
 
 def finish(code: int, summary: str) -> NoReturn:
-    """The last line, on stderr, and the exit status."""
+    """Print the last line on stderr and exit with `code`."""
     talk.print(summary)
     raise SystemExit(code)

@@ -1,4 +1,4 @@
-"""What stores, a CSV file or the published tables say, for notebooks and scripts: `raypeft.open(...)`."""
+"""Read results in notebooks and scripts: from stores, a CSV file or the published tables."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 
 class Ranking:
-    """Methods in the order of their mean ranks, and how sure that order is. Draws itself in a notebook."""
+    """Methods in the order of their mean ranks, and how certain that order is. A notebook shows its table."""
 
     def __init__(self, studies: Sequence[Study]) -> None:
-        """`studies`: what is ranked; models without methods in common are ranked apart."""
+        """Rank each study; models that have no methods in common are ranked separately."""
         self._inferences = [one for study in studies for one in study.inferences]
         self._lead = [line for study in studies for line in lead(study)]
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per ranking and method, best mean rank first.
+        """Return one row per ranking and method, best mean rank first.
 
-        Columns: models, metric, method, mean_rank, rank_low and rank_high (95% interval; NaN where nothing
-        repeats), may_be_best (False: shown not to be; None: nothing repeats), p_candidate (that no other
-        method is better), n_blocks, mean_score, interquartile_mean, times_first (data sets on which its mean
-        is the best).
+        Columns: models, metric, method, mean_rank, rank_low and rank_high (95% interval; NaN if nothing is
+        repeated), may_be_best (False: shown not to be the best; None: nothing is repeated), p_candidate (the
+        probability that no other method is better), n_blocks, mean_score, interquartile_mean, times_first (on
+        how many data sets its mean is the best).
         """
         return pd.DataFrame(
             [
@@ -55,13 +55,13 @@ class Ranking:
 
     @property
     def summary(self) -> str:
-        """The answer and its certainty in sentences, one a line, as `raypeft rank` prints them."""
+        """Return the answer and its certainty in sentences, one per line, as `raypeft rank` prints them."""
         return "\n".join([*self._lead, *(line for one in self._inferences for line in caveats(one))])
 
     def plot(self, index: int = 0) -> Figure:
-        """Return mean ranks with 95% intervals as a matplotlib figure; `index` counts the rankings.
+        """Return a matplotlib figure of the mean ranks with 95% intervals; `index`: which ranking, from 0.
 
-        Raises: IndexError where there is no such ranking.
+        Raises: IndexError if there is no such ranking.
         """
         one = self._inferences[index]
         return draw_rank_intervals(one, styles_of(one.pool.methods)).figure
@@ -75,24 +75,24 @@ class Ranking:
 
 
 class Results:
-    """The trials of one store or several, and what follows from them. Reads the stores anew at each call."""
+    """The trials of one or several stores, and what follows from them. Each call reads the stores again."""
 
     def __init__(self, store: str | Path, *more: str | Path) -> None:
-        """`more`: stores that are read together with the first.
+        """Open a store, and `more` stores to read together with it.
 
-        Raises: ConfigError where there is no store, and where several contradict each other.
+        Raises: ConfigError if a store does not exist, or if several contradict each other.
         """
         self.stores = tuple(Store.open(Path(one).expanduser()) for one in (store, *more))
         read_stores(*self.stores)
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per committed or failed trial, by trial id.
+        """Return one row per committed or failed trial, sorted by trial id.
 
-        Columns: those of raypeft.Result, each metric as a column of its own, e.g. "test/f1_macro" (NaN where
-        a trial has none). `stage` is "search" or "final", `status` done, pruned, diverged or failed;
-        `superseded` marks what an earlier, smaller search left, which counts in no table. `store` is where a
-        trial lies; one that lies in several stores counts once.
+        Columns: those of raypeft.Result, with one column per metric, e.g. "test/f1_macro" (NaN if a trial has
+        none). `stage` is "search" or "final"; `status` is done, pruned, diverged or failed. `superseded`
+        marks trials of an earlier, smaller search, which no table counts. `store` is where a trial is kept; a
+        trial that is in several stores counts once.
         """
         return load_results(*self.stores)
 
@@ -104,11 +104,11 @@ class Results:
         higher_is_better: bool | None = None,
         margin: float | None = None,
     ) -> Ranking:
-        """Rank the methods by `metric`; default: test macro F1, or FID where only that is there.
+        """Rank the methods by `metric`; default: test macro F1, or FID if that is the only one.
 
-        `ties`: what equal scores get: average, dense or min ranks. `higher_is_better`: the direction of a
-        metric that raypeft does not know. `margin`: scores that differ by less are as good as equal; default
-        0.01, of metrics between bounds. Raises: ConfigError for a metric that no trial has.
+        `ties`: the ranks that equal scores get: average, dense or min. `higher_is_better`: the direction of a
+        metric that raypeft does not know. `margin`: scores that differ by less count as equally good; default
+        0.01, for bounded metrics only. Raises: ConfigError for a metric that no trial has.
         """
         return Ranking(
             open_study(
@@ -117,10 +117,10 @@ class Results:
         )
 
     def report(self, path: str | Path | None = None, *, against: str | None = None) -> Path:
-        """Write one self-contained HTML file; returns its path.
+        """Write one self-contained HTML file and return its path.
 
-        `path`: default STORE/report.html; of several stores it must be given. `against`: "dutt2024",
-        "osu2024" or "vpetl2024" puts those published tables beside them.
+        `path`: default STORE/report.html; required for several stores. `against`: "dutt2024", "osu2024" or
+        "vpetl2024" shows those published tables next to the results.
         """
         return write_report(self.stores, path, against=against)
 
@@ -133,11 +133,11 @@ class Results:
         fraction: float | None = None,
         seed: int | None = None,
     ) -> TrainedModel:
-        """Load what a final run trained, to predict new images with.
+        """Load the model that a final run trained, to predict new images.
 
-        What is not asked for is chosen: the method that ranks first, the model with the best mean score, the
-        largest share of the data, the first seed. Raises: ConfigError where there is no such run, or where a
-        store has several data sets and `dataset` names none.
+        Whatever is not given is chosen: the method that ranks first, the model with the best mean score, the
+        largest fraction, the first seed. Raises: ConfigError if there is no such run, or if the store has
+        several data sets and `dataset` is None.
         """
         from raypeft.train.predict import load_model  # torch takes seconds to import
 
@@ -156,9 +156,9 @@ class Results:
 
 
 def open_results(store: str | Path, *more: str | Path) -> Results:
-    """Open the results of a store, or of several together.
+    """Open the results of one store, or of several together.
 
-    Raises: ConfigError where there is none, and where several contradict each other.
+    Raises: ConfigError if a store does not exist, or if several contradict each other.
     """
     return Results(store, *more)
 
@@ -173,10 +173,10 @@ def rank(
 ) -> Ranking:
     """Rank the methods of a store, a long CSV file (model, dataset, method, scores) or "dutt2024:3".
 
-    `more`: stores that are read together with the first. `metric`: a column of scores. `ties`: what equal
-    scores get: average, dense or min ranks. `higher_is_better`: the direction of a metric that raypeft does
-    not know; without it higher is taken for better, and said to be assumed. `margin`: scores that differ by
-    less are as good as equal; default 0.01, of metrics between bounds.
+    `more`: stores to read together with the first. `metric`: a column of scores. `ties`: the ranks that equal
+    scores get: average, dense or min. `higher_is_better`: the direction of a metric that raypeft does not
+    know; by default higher is assumed to be better, and the summary says so. `margin`: scores that differ by
+    less count as equally good; default 0.01, for bounded metrics only.
     """
     return Ranking(
         open_study(source, *more, metric=metric, ties=ties, higher_is_better=higher_is_better, margin=margin)

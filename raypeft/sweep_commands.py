@@ -1,4 +1,4 @@
-"""The commands that plan and run sweeps. Heavy imports wait until one needs them."""
+"""The commands that plan and run sweeps. Slow imports happen inside the command that needs them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -124,13 +124,13 @@ def plan(
 
 
 def _own_store(sweep: str) -> Path | None:
-    """Where a sweep goes on that was read from a store; an archive is gone when this process ends."""
+    """Return the store that a sweep was read from; None for an archive, which is unpacked only for now."""
     own = store_of(sweep)
     return own.path if own and not own.is_archive else None
 
 
 def _finish_sweep(outcome: Any, store: Path) -> NoReturn:
-    if outcome.exit_code not in (5, 6):  # with a full disk, or in another driver's store, no report
+    if outcome.exit_code not in (5, 6):  # no report on a full disk or in a store that another driver holds
         show_results(store)
     finish(outcome.exit_code, outcome.summary)
 

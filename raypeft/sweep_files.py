@@ -1,4 +1,4 @@
-"""From what is typed to a sweep: a file of one's own, a store, or the name of a sweep that is shipped."""
+"""Find the sweep that a command line names: a file, a store, or the name of a shipped sweep."""
 
 import difflib
 import os
@@ -16,9 +16,10 @@ from raypeft.store.archive import is_archive
 
 
 def load_sweep(text: str) -> Sweep:
-    """Return the sweep that a file or a store holds, or that is shipped under a name, as in `vit_grid`.
+    """Return the sweep of a file or a store, or the one that is shipped under a name such as `vit_grid`.
 
-    Raises: ConfigError for a file that is not there or holds none; UnknownNameError; of a store, as its plan.
+    Raises: ConfigError if the file does not exist or holds no sweep; UnknownNameError for an unknown name;
+    for a store the errors of reading its plan.
     """
     if store := store_of(text):
         return store.sweep
@@ -41,14 +42,14 @@ def load_sweep(text: str) -> Sweep:
 
 
 def store_of(text: str) -> Store | None:
-    """Return the store that a text names by its folder or archive; a shipped sweep's name goes first."""
+    """Return the store whose folder or archive `text` names; None for the name of a shipped sweep."""
     path = Path(text).expanduser()
     is_store = (path.is_dir() or is_archive(path)) and text not in shipped_sweeps()
     return Store.at(path) if is_store else None
 
 
 def _shipped(name: str) -> Path:
-    """Raises: UnknownNameError with the nearest names."""
+    """Return the file of a shipped sweep. Raises: UnknownNameError with the nearest names."""
     known = shipped_sweeps()
     if name in known:
         return known[name]
@@ -62,9 +63,9 @@ def _shipped(name: str) -> Path:
 
 
 def _beside(sweep: Path, plugin: str) -> str:
-    """Return where a plug-in lies that a sweep file names: beside the file if there is one.
+    """Return the path of a plug-in that a sweep file names: next to that file, if it is there.
 
-    Raises: ConfigError for the sweep file itself, whose every change would give new trial ids.
+    Raises: ConfigError if it is the sweep file itself: every change of it would give new trial ids.
     """
     beside = sweep.parent / Path(plugin).expanduser()
     found = str(beside) if beside.exists() else plugin

@@ -1,1 +1,1 @@
-"""The nouns: cells, trials, sweeps, results, errors and registries. Standard library only."""
+"""The shared types: cells, trials, sweeps, results, errors and registries. Standard library only."""

@@ -1,7 +1,7 @@
-"""Equal settings are equal text: each field of a settings class has the type that the class declares.
+"""Convert each field of a settings class to its declared type: equal settings then give equal text.
 
-Ids are hashes of JSON, in which 1 and 1.0 are two texts. So `1` for a float becomes 1.0, `20.0` for a
-whole number 20, a list a tuple, a number of numpy a plain one; what means nothing of the kind is refused.
+Trial ids are hashes of JSON, in which 1 and 1.0 are different texts. So `1` becomes 1.0 for a float, `20.0`
+becomes 20 for an integer, a list becomes a tuple, and a numpy number a plain one. Anything else is refused.
 """
 
 import functools
@@ -15,13 +15,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from raypeft.core.errors import ConfigError
 
 DIGITS = 12
-"""Of a fraction: 0.1 * 3 is 0.3."""
+"""Significant digits of a fraction, so that 0.1 * 3 is 0.3."""
 
 
 def settle_fields(settings: Any, *, of: str = "") -> None:
-    """Give each field of a frozen dataclass its declared type, as the first step of `__post_init__`.
+    """Convert each field of a frozen dataclass to its declared type; the first step of `__post_init__`.
 
-    `of` stands before a field's name in messages.
+    `of` is put before a field's name in messages.
     Raises: ConfigError.
     """
     for name, kind in _kinds(type(settings)).items():  # type: ignore[arg-type]
@@ -33,7 +33,7 @@ def settle_fields(settings: Any, *, of: str = "") -> None:
 
 
 def settled(value: Any, kind: Any) -> Any:
-    """`value` as a `kind`, which is a type or a type hint. Raises: ValueError saying what it must be."""
+    """Return `value` as `kind`, a type or a type hint. Raises: ValueError saying what it must be."""
     options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if value is None and NoneType in options:
         return None
@@ -41,7 +41,7 @@ def settled(value: Any, kind: Any) -> Any:
     if get_origin(kind) is tuple:
         return _tuple(value, get_args(kind))
     if get_origin(kind) is Literal:
-        return str(value) if isinstance(value, str) else value  # each class says which ones there are
+        return str(value) if isinstance(value, str) else value  # each class checks which values it allows
     if isinstance(kind, type) and is_dataclass(kind) and not isinstance(value, kind):
         raise ValueError(f"a {kind.__name__}(...)")
     return _PLAIN[kind](value) if kind in _PLAIN else value
@@ -63,7 +63,7 @@ def _float(value: Any) -> float:
         raise ValueError("a number")
     # numpy's float32 is no float: 0.1 is what it shows, not what its bits are as a float64
     exact = isinstance(value, float | numbers.Rational)
-    return float(value if exact else str(value)) + 0.0  # which makes 0.0 of -0.0
+    return float(value if exact else str(value)) + 0.0  # turns -0.0 into 0.0
 
 
 def _int(value: Any) -> int:
@@ -98,6 +98,6 @@ def _kinds(settings: type) -> Mapping[str, Any]:
 
 
 def at_least(name: str, value: int, least: int) -> None:
-    """Raises: ConfigError where a setting is below its least value."""
+    """Check a setting against its minimum. Raises: ConfigError if it is smaller."""
     if value < least:
         raise ConfigError(f"{name}={value}: must be a whole number of at least {least}")

@@ -1,4 +1,4 @@
-"""One question of a sweep, and many: a cell, a grid of them, and what tables call them."""
+"""Cells, grids of cells, and the names that tables show for them."""
 
 import functools
 import itertools
@@ -29,7 +29,7 @@ class Cell:
     fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        """One spelling of each. Raises: ConfigError unless 0 < fraction <= 1."""
+        """Convert each field to its canonical spelling. Raises: ConfigError unless 0 < fraction <= 1."""
         settle_fields(self)
         object.__setattr__(self, "dataset", str(parse_source(self.dataset)))
         object.__setattr__(self, "fraction", float(f"{self.fraction:.{DIGITS}g}"))
@@ -41,17 +41,17 @@ class Cell:
 
     @functools.cached_property
     def name(self) -> str:
-        """As tables and rows know it."""
+        """Return the cell's name in tables and rows."""
         return f"{self.method} / {self.model_label} / {self.dataset_label} / {self.fraction:g}"
 
     @functools.cached_property
     def model_label(self) -> str:
-        """The name of its model that tables show."""
+        """Return the model's name in tables."""
         return model_label(self.model)
 
     @functools.cached_property
     def dataset_label(self) -> str:
-        """The name of its data set that tables show."""
+        """Return the data set's name in tables."""
         return dataset_label(self.dataset)
 
 
@@ -62,7 +62,10 @@ def grid(
     dataset: Sequence[str],
     fraction: Sequence[float] = (1.0,),
 ) -> tuple[Cell, ...]:
-    """Every combination, methods changing fastest; add two grids to join them. Raises: ConfigError."""
+    """Return a cell for every combination, with methods changing fastest; add two grids to join them.
+
+    Raises: ConfigError if a value is not a list.
+    """
     for name, values in {"method": method, "model": model, "dataset": dataset, "fraction": fraction}.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise ConfigError(f"grid: {name}={values!r}: must be values in brackets, as [{values!r}]")
@@ -75,7 +78,7 @@ def grid(
 
 
 def model_label(model: str) -> str:
-    """The name that tables show: a weights file without its folders."""
+    """Return the name that tables show: the model, with its weights file without folders."""
     name, options = parse_call(model, kind="model")
     weights = options.get("weights")
     return f"{name}(weights={PurePath(weights).name!r})" if isinstance(weights, str) else name

@@ -1,8 +1,8 @@
-"""How far the checkpoints of a trial are, for those who look without torch, which takes seconds to import."""
+"""Read how far the checkpoints of a trial are, without importing torch, which takes seconds."""
 
 from pathlib import Path
 
 
 def newest_step(folder: Path) -> int:
-    """The step after which the newest checkpoint was written, damaged or not; 0 where there is none."""
+    """Return the optimizer step of the newest checkpoint, damaged or not; 0 if there is none."""
     return max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0)

@@ -1,4 +1,4 @@
-"""The commit of raypeft itself, for the rows of the ledger."""
+"""The commit of raypeft itself, as ledger rows record it."""
 
 import functools
 import os
@@ -12,10 +12,10 @@ _SECONDS = 30.0
 
 @functools.cache
 def source_commit() -> str:
-    """Twelve hex digits, with "-dirty" where the source was changed; UNKNOWN outside raypeft's own checkout.
+    """Return twelve hex digits, with "-dirty" if the source was changed; UNKNOWN outside raypeft's checkout.
 
-    The repository of a project in whose environment raypeft is installed is another one, and so is the one
-    that GIT_DIR names.
+    Two other repositories must not be taken for it: that of a project in whose environment raypeft is
+    installed, and the one that GIT_DIR names.
     """
     try:
         if _git("rev-parse", "--show-toplevel") != SOURCE:

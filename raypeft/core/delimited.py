@@ -1,4 +1,4 @@
-"""Text tables as spreadsheets, pandas and R write them: separators, encodings, decimal commas, blank rows."""
+"""Read text tables as spreadsheets, pandas and R write them: separators, encodings, decimal commas."""
 
 import csv
 import gzip
@@ -33,14 +33,14 @@ NO_TEXT = (
 GZIP = b"\x1f\x8b"
 UNNAMED = re.compile(r"(Unnamed: \d+)?")  # the second is what pandas makes of the first
 DECIMAL = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
-LOOKED_AT = 200  # lines from which the separator is told
+LOOKED_AT = 200  # lines from which the separator is inferred
 
 Numbered = tuple[int, list[str]]  # the file's line on which a row begins, and its cells
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delimited:
-    """A table of text; all rows have as many cells as there are columns."""
+    """A table of text in which every row has as many cells as there are columns."""
 
     path: Path
     columns: tuple[str, ...]
@@ -48,27 +48,27 @@ class Delimited:
     notes: tuple[str, ...]  # what was decided in reading it
 
     def place(self, line: int) -> str:
-        """ "labels.csv:17", for a message."""
+        """Return a line's place for a message, as in "labels.csv:17"."""
         return f"{self.path.name}:{line}"
 
     def find(self, name: str) -> str | None:
-        """The column called so, or else so in another case."""
+        """Return the column of this name, else one that differs only in case, else None."""
         folded = (column for column in self.columns if column.casefold() == name.casefold())
         return name if name in self.columns else next(folded, None)
 
     def cells(self, column: str) -> list[str]:
-        """One per row."""
+        """Return one cell of `column` per row."""
         place = self.columns.index(column)
         return [cells[place] for _, cells in self.rows]
 
 
 def read_delimited(path: Path, *, expects: Sequence[str] = (), encoding: str | None = None) -> Delimited:
-    """A table of cells without the spaces around them; gzipped or not.
+    """Read a table, gzipped or not, and strip the spaces around its cells.
 
-    The separator is the one of "sep=;" in the first line, or else that which gives the columns that the
-    caller `expects` and rows as long as the header. UTF-8, UTF-16 with BOM, or else Windows-1252, unless
-    `encoding` says. Blank rows and columns without a name are left out; numbers with decimal commas get
-    points. Raises: DataError for what is no table, with the line of each row of another length.
+    The separator is the one that "sep=;" in the first line declares, or else the one that best gives the
+    columns that the caller `expects` and rows as long as the header. The encoding is `encoding` if given,
+    else UTF-8, UTF-16 with BOM, or Windows-1252. Blank rows and unnamed columns are left out; decimal commas
+    become points. Raises: DataError if this is not a table, with the line of each row of the wrong length.
     """
     text, notes = _decoded(path, _content(path), encoding)
     declared = SEP_LINE.match(text)
@@ -122,7 +122,7 @@ def _content(path: Path) -> bytes:
 
 
 def _decoded(path: Path, content: bytes, encoding: str | None) -> tuple[str, list[str]]:
-    """The text, and a note where its encoding was guessed."""
+    """Return the text, and a note if its encoding was guessed."""
     known = encoding or next((name for bom, name in BOMS if content.startswith(bom)), None)
     half = len(content) // 2
     if known is None and content[1::2].count(0) > half / 2:
@@ -147,7 +147,7 @@ def _decoded(path: Path, content: bytes, encoding: str | None) -> tuple[str, lis
 
 
 def _separator(text: str, expects: Sequence[str]) -> str:
-    """That which gives most expected columns, then most rows as long as the header, then most columns."""
+    """Return the separator with the most expected columns, then the most even rows, then the most columns."""
     sample = "".join(itertools.islice(io.StringIO(text, newline=""), LOOKED_AT))
     wanted = {name.casefold() for name in expects}
 
@@ -168,7 +168,7 @@ def _form(separator: str) -> dict[str, Any]:
 
 
 def _parse(path: Path, text: str, separator: str) -> list[Numbered]:
-    """Every row that is no blank line. Quotes within a cell are text; one that never closes is refused."""
+    """Return every row that is not blank. Quotes inside a cell are text; an unclosed quote is refused."""
     try:
         return list(_rows(csv.reader(io.StringIO(text, newline=""), strict=True, **_form(separator))))
     except csv.Error:
@@ -186,7 +186,7 @@ def _parse(path: Path, text: str, separator: str) -> list[Numbered]:
 
 
 def _rows(reader: Any) -> Iterator[Numbered]:
-    """With the line on which each begins."""
+    """Yield each row with the line on which it begins."""
     first = 1
     for cells in reader:
         if cells:
@@ -195,14 +195,16 @@ def _rows(reader: Any) -> Iterator[Numbered]:
 
 
 def _lacks_index(header: list[str], body: list[Numbered]) -> bool:
-    """Whether every row begins with a number of its own that the header does not name, as R writes tables."""
+    """True if every row begins with its own number under no column name, as R writes tables."""
     width, numbers = len(header), {cells[0] for _, cells in body if cells[0].isdecimal()}
     is_longer = all(len(_trimmed(cells, width)) == width + 1 for _, cells in body)
     return bool(body) and is_longer and len(numbers) == len(body) and all(header)
 
 
 def _evened(path: Path, header: list[str], body: list[Numbered]) -> list[Numbered]:
-    """Rows as long as the header; cells beyond it may be empty, those of columns without a name may lack.
+    """Return rows as long as the header.
+
+    Cells beyond the header must be empty; cells of unnamed columns may be missing.
 
     Raises: DataError with the line of each other row.
     """
@@ -219,14 +221,14 @@ def _evened(path: Path, header: list[str], body: list[Numbered]) -> list[Numbere
 
 
 def _trimmed(cells: list[str], least: int = 0) -> list[str]:
-    """Without empty cells at the end, beyond the `least` first."""
+    """Return the cells without empty ones at the end; the first `least` are kept."""
     while len(cells) > least and not cells[-1]:
         cells = cells[:-1]
     return cells
 
 
 def _repeated(header: Sequence[str], expects: Sequence[str]) -> list[str]:
-    """Columns of one name; of those that are expected, also in another case."""
+    """Return a problem for each repeated column name; for expected columns, case is ignored."""
     counts = Counter(name for name in header if name)
     problems = [f"column '{name}' stands {n} times; keep one" for name, n in counts.items() if n > 1]
     for wanted in expects:
@@ -237,7 +239,7 @@ def _repeated(header: Sequence[str], expects: Sequence[str]) -> list[str]:
 
 
 def _unnamed_notes(columns: list[str], named: list[int], body: list[Numbered]) -> list[str]:
-    """A column without a name that holds more than the number of the row."""
+    """Return a note for each unnamed column that holds more than row numbers."""
     return [
         f"column {place + 1} has no name and is left out"
         for place in range(len(columns))
@@ -246,7 +248,7 @@ def _unnamed_notes(columns: list[str], named: list[int], body: list[Numbered]) -
 
 
 def _point_decimals(body: list[Numbered], columns: Sequence[str]) -> list[str]:
-    """Decimal commas become points in each column of nothing but numbers, in place."""
+    """Replace decimal commas by points, in place, in each column that holds only numbers; return notes."""
     changed = []
     for place, name in enumerate(columns):
         found = {cells[place] for _, cells in body if not is_missing(cells[place])}

@@ -1,9 +1,9 @@
-"""What shells, notebooks and working directories leave lying about, kept away from what raypeft runs."""
+"""Keep settings of shells, notebooks and the working directory from affecting what raypeft runs."""
 
 import os
 import sys
 
-# No other module up here: each could be found in the working directory.
+# Import nothing else here: any module could be found in the working directory first.
 
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 """The folder that holds raypeft's packages."""
@@ -19,11 +19,11 @@ _HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resourc
 
 
 def isolate() -> None:
-    """Keep files of the working directory from standing in for modules, here and in every child process.
+    """Keep files of the working directory from replacing modules, here and in every child process.
 
-    A folder of PYTHONPATH, the working directory, and a script's own are looked into last, so that plug-ins
-    are still found there. Those that hold installed packages, or a sitecustomize, keep their place.
-    The command line calls it before it imports anything else; a notebook keeps its own settings.
+    Folders of PYTHONPATH, the working directory and the script's folder move to the end of the search path,
+    so that plug-ins are still found there. Folders that hold installed packages or a sitecustomize keep their
+    place. The command line calls this before any other import; a notebook keeps its own settings.
     """
     given = os.environ.pop("PYTHONPATH", "")
     listed = given.split(os.pathsep) if given else []
@@ -34,7 +34,7 @@ def isolate() -> None:
     if kept:
         os.environ["PYTHONPATH"] = os.pathsep.join(kept)
     os.environ.update(OWN)
-    if os.environ.pop("PYTHONWARNINGS", None):  # taken for errors, those of libraries would end every trial
+    if os.environ.pop("PYTHONWARNINGS", None):  # "error" would turn a library's warnings into failed trials
         import warnings
 
         warnings.resetwarnings()
@@ -47,7 +47,7 @@ def _folder(entry: str) -> str:
 
 
 def _is_for_modules(entry: str) -> bool:
-    """Whether a folder was made to be imported from: raypeft's own, installed packages, a sitecustomize."""
+    """True if a folder is raypeft's own, or holds installed packages or a sitecustomize."""
     folder = _folder(entry)
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return folder == SOURCE or any(

@@ -1,4 +1,4 @@
-"""Epoch: what a running trial reports, and the row that it becomes if the trial ends there."""
+"""Epoch: what a running trial reports after each epoch, and the row if the trial ends there."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from raypeft.core.spec import TrialSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """The newest epoch of a running trial, after those before it."""
+    """The newest epoch of a running trial, with the curve so far."""
 
     curve: tuple[Mapping[str, float], ...]  # one entry per epoch so far, this one last
     columns: Mapping[str, Any]  # of the trial's row, as they are now
 
     @property
     def number(self) -> int:
-        """1-based."""
+        """Return the number of this epoch, from 1."""
         return len(self.curve)
 
     def row(self, spec: TrialSpec, status: Status, *, error: str | None = None) -> Result:
-        """The row of a trial that ended after this epoch."""
+        """Return the row of a trial that ended after this epoch."""
         return Result.of(
             spec, status=status, error=error, curve=self.curve, epochs=self.number, **self.columns
         )
 
     def to_json(self) -> str:
-        """As it travels from a worker to the driver."""
+        """Return the text that a worker sends to the driver."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Epoch:
-        """The inverse of to_json: what were tuples are tuples again."""
+        """Return the epoch that to_json wrote; lists become tuples again."""
         content = json.loads(text)
         columns = {
             name: tuple(value) if isinstance(value, list) else value

@@ -70,7 +70,7 @@ class StorageError(RaypeftError):
 
 
 class LowSpaceError(StorageError):
-    """So little space is left that the sweep ends in order, while it still can."""
+    """Little disk space is left, so the sweep ends in good order while it still can."""
 
 
 class ClusterLostError(RaypeftError):
@@ -80,7 +80,7 @@ class ClusterLostError(RaypeftError):
 
 
 class BrokenError(RaypeftError):
-    """Trial after trial fails for the same reason: the sweep stops before it burns the rest."""
+    """One trial after another fails for the same reason; the sweep stops before it wastes the rest."""
 
     exit_code = 5
 
@@ -102,7 +102,7 @@ class DivergedError(RaypeftError):
 
 
 class GpuMemoryError(RaypeftError):
-    """The GPU's memory is too small for the micro-batch; half of it has the same gradient."""
+    """The micro-batch does not fit into the GPU's memory; half of it gives the same gradient."""
 
 
 class DrainedError(RaypeftError):
@@ -110,18 +110,18 @@ class DrainedError(RaypeftError):
 
 
 EXITS = {2: "CONFIG", 4: "PREFLIGHT", 5: "ABORTED", 6: "STORE IN USE", 7: "PLAN DIFFERS"}
-"""What the last line of a command calls an exit status that an error gave it."""
+"""The name of each exit status in the last line of a command."""
 
 PROBLEM = "  - "
 
 
 def list_problems(problems: Sequence[str]) -> str:
-    """One problem a line, all of them: whoever prints them shortens the list."""
+    """Return all problems, one per line; whoever prints them shortens the list."""
     return "\n".join(f"{PROBLEM}{problem}" for problem in problems)
 
 
 def first_problems(text: str, *, limit: int) -> str:
-    """At most `limit` problems of each list in `text`, and a count of the rest."""
+    """Return `text` with each list cut to `limit` problems and a count of the rest."""
     lines: list[str] = []
     for is_list, group in itertools.groupby(text.split("\n"), key=lambda line: line.startswith(PROBLEM)):
         part = list(group)

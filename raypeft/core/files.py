@@ -1,4 +1,4 @@
-"""Files that readers see whole or not at all."""
+"""Write files that readers see complete or not at all."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ LOCK_SECONDS = 24 * 3600.0  # for another process that makes the same file
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to fill that replaces `path` at the end: atomically, and durably. Raises: OSError."""
+    """Open a file to fill; at the end it replaces `path`, atomically and durably. Raises: OSError."""
     with temporary_file(path) as file:
         yield file
         flush(file)
@@ -28,13 +28,13 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Replace `path` with what `fill` writes, as new_file. Raises: OSError."""
+    """Replace `path` with what `fill` writes, as new_file does. Raises: OSError."""
     with new_file(path) as file:
         fill(file)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path`: atomically, and durably. Raises: OSError."""
+    """Replace `path`, atomically and durably. Raises: OSError."""
     with new_file(path) as file:
         file.write(content)
 
@@ -45,7 +45,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Replace `target` with `source`, without a copy where both lie on one file system. Raises: OSError."""
+    """Replace `target` with `source`, by a hard link if both are on one file system. Raises: OSError."""
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         try:
@@ -59,7 +59,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to fill beside `path`, gone afterwards unless it was moved. Raises: OSError."""
+    """Open a file to fill next to `path`; it is removed afterwards unless it was moved. Raises: OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -77,7 +77,7 @@ def flush(file: BinaryIO) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `path` at the end, or is removed after an error. Raises: OSError."""
+    """Make a folder to fill; it becomes `path` at the end, or is removed after an error. Raises: OSError."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir(parents=True)
     try:
@@ -92,9 +92,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def locked(
     path: Path, *, waiting: Callable[[], object] = lambda: None, limit_seconds: float = LOCK_SECONDS
 ) -> Iterator[None]:
-    """One process at a time, others wait; the system lets go when the process ends, however it ends.
+    """Hold a lock while the block runs; other processes wait. The system releases it when the process ends.
 
-    `waiting` is called several times a second of it.
+    `waiting` is called several times a second while this process waits.
     Raises: PreflightError after `limit_seconds`.
     """
     end = time.monotonic() + limit_seconds
@@ -110,7 +110,7 @@ def locked(
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Whether no other process holds the lock of `locked`; then this one does, meanwhile."""
+    """Take the lock of `locked` if it is free, and yield whether this process holds it."""
     while True:
         with _open_lock(path) as file:
             try:
@@ -118,12 +118,12 @@ def locked_if_free(path: Path) -> Iterator[bool]:
             except BlockingIOError:
                 yield False
                 return
-            if not _lies_at(file, path):  # its holder has removed it since
+            if not _lies_at(file, path):  # its holder removed it in the meantime
                 continue
             try:
                 yield True
             finally:
-                with contextlib.suppress(OSError):  # in a folder where this user may not
+                with contextlib.suppress(OSError):  # this user may not delete in the folder
                     path.unlink()
             return
 
@@ -136,7 +136,7 @@ def _lies_at(file: IO[str], path: Path) -> bool:
 
 
 def _open_lock(path: Path) -> IO[str]:
-    """For writing, which makes it; or else for reading, where another user made it. Raises: OSError."""
+    """Open for writing, which creates it, or for reading if another user created it. Raises: OSError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a")

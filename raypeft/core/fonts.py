@@ -1,4 +1,4 @@
-"""Letters of every script in figures, as far as this machine has fonts for them."""
+"""Show letters of every script in figures, as far as this machine has fonts for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAMILIES = (
 
 @functools.cache
 def families() -> list[str]:
-    """Those of FAMILIES that are installed: for matplotlib's `font.family`."""
+    """Return the installed fonts among FAMILIES, for matplotlib's `font.family`."""
     from matplotlib import font_manager
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
@@ -31,9 +31,9 @@ def families() -> list[str]:
 
 
 def spell_missing_letters(figure: Figure) -> None:
-    r"""Spell letters that no font here has (``\u6b63``, where a box would stand), and say so once.
+    r"""Replace letters that no installed font has by their codes (``\u6b63``), and warn once.
 
-    Before a figure becomes pixels; a reader of an SVG has fonts of his own.
+    Call it before a figure becomes pixels; readers of an SVG use their own fonts.
     """
     from matplotlib.text import Text
 

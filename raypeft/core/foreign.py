@@ -1,4 +1,4 @@
-"""Code that is not raypeft's: sweep files, own methods, own data sets. What it raises names its line."""
+"""Run code that is not raypeft's (sweep files, plug-ins) so that an error names the line that raised it."""
 
 import importlib
 import os
@@ -12,7 +12,7 @@ from raypeft.core.environment import SOURCE
 from raypeft.core.errors import ConfigError, RaypeftError
 
 PLUGIN_FILES: set[str] = set()
-"""Names of files whose code came to this process as text: they need not exist on this machine."""
+"""Files whose code reached this process as text; they need not exist on this machine."""
 
 _PATHS = sysconfig.get_paths()
 _LIBRARIES = tuple(
@@ -26,9 +26,9 @@ _LIBRARIES = tuple(
 
 @contextmanager
 def foreign_code(name: str) -> Iterator[None]:
-    """Raises: ConfigError with file and line for whatever is raised meanwhile; `name` where there is none.
+    """Raise ConfigError with file and line (or `name`) for any exception raised in the block.
 
-    An error of raypeft's keeps its type, and gets the line of the foreign code that caused it.
+    A raypeft error keeps its type and gets the line of the foreign code that caused it.
     """
     try:
         yield
@@ -40,19 +40,19 @@ def foreign_code(name: str) -> Iterator[None]:
 
 
 def import_room(package: str, path: Iterable[str]) -> None:
-    """Import every file of a package, each of which registers something.
+    """Import every module of a package, each of which registers something.
 
-    Alphabetically, whatever the file system answers: the order of a registry is the order of tables.
+    The order is alphabetical on every file system, because the order of a registry is the order of tables.
     """
     for module in sorted(module.name for module in pkgutil.iter_modules(path)):
-        with foreign_code(f"{package}.{module}"):  # a file that one has added may not even compile
+        with foreign_code(f"{package}.{module}"):  # a file that the user added may not even compile
             importlib.import_module(f"{package}.{module}")
 
 
 def place_of(error: BaseException, *, also: str = "") -> str:
-    """FILE:LINE of the last line that is neither raypeft's nor a library's; "" without one.
+    """Return FILE:LINE of the last line that is neither in raypeft nor in a library; "" if none is.
 
-    `also`: a file of raypeft's rooms that counts too, as a plug-in does.
+    `also`: one of raypeft's own files that counts too, as a plug-in does.
     """
     if isinstance(error, SyntaxError) and error.filename and _is_foreign(error.filename, also):
         return f"{error.filename}:{error.lineno}"
@@ -72,12 +72,12 @@ def library_not_imported(error: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Its type and its message: `KeyError: 'x'`."""
+    """Return the error's type and message, as in `KeyError: 'x'`."""
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _is_foreign(file: str, also: str) -> bool:
-    """Compiled code names files that are not there: `python/ray/_raylet.pyx`, `<frozen runpy>`."""
+    """True for a file of the user. Compiled code names files that do not exist: `python/ray/_raylet.pyx`."""
     is_named = file == also or file in PLUGIN_FILES
     return is_named or (os.path.isfile(file) and not os.path.realpath(file).startswith(_LIBRARIES))

@@ -1,4 +1,4 @@
-"""Plug-ins in a process that starts as a worker does: without the driver's folder, files and modules."""
+"""Import plug-ins in a process that starts as a worker does: without the driver's files and modules."""
 
 import json
 import os
@@ -12,15 +12,15 @@ from raypeft.core.environment import OWN
 from raypeft.core.errors import ConfigError, RaypeftError
 from raypeft.core.plugins import Name, Plugin, import_carried, loaded_plugins
 
-SECONDS = 600.0  # for torch and what a plug-in imports, from a disk that may be far away
+SECONDS = 600.0  # time to import torch and a plug-in's libraries, even from a slow network disk
 PROGRAM = "from raypeft.core.fresh_process import answer; answer()"
 MARK = "raypeft plug-ins: "
 
 
 def check_in_fresh_process(plugins: Sequence[Plugin]) -> None:
-    """Import plug-ins where nothing of this process is there, as every worker will.
+    """Import plug-ins in a fresh process, as every worker will.
 
-    Raises: ConfigError for one that fails there, or that registers other names than here.
+    Raises: ConfigError if one fails there, or registers other names than here.
     """
     if not plugins:
         return
@@ -35,7 +35,7 @@ def check_in_fresh_process(plugins: Sequence[Plugin]) -> None:
 
 
 def answer() -> None:
-    """Import the plug-ins of stdin and print what they registered: the fresh process."""
+    """Import the plug-ins given on stdin and print what they registered; runs in the fresh process."""
     told: dict[str, Any]
     try:
         import_carried(json.load(sys.stdin))

@@ -1,4 +1,4 @@
-"""What a plug-in may not import: files that lie beside it, which no worker would have."""
+"""Refuse plug-ins that import files lying next to them, which no worker would have."""
 
 import ast
 import importlib.util
@@ -11,7 +11,7 @@ from raypeft.core.foreign import foreign_code
 
 
 def refuse_local_imports(plugin: Path, texts: Mapping[str, str]) -> None:
-    """Check the modules of a plug-in: a file, or a folder whose `texts` are by their path below it.
+    """Check the imports of a plug-in: a file, or a folder whose `texts` are keyed by path inside it.
 
     Raises: ConfigError naming file and line.
     """

@@ -1,4 +1,4 @@
-"""What of this machine a process may use: cores and memory, fewer where a job, a group or a mask says so."""
+"""How many cores and how much memory a process may use, given the batch job, control group and CPU mask."""
 
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from raypeft.core.errors import ConfigError
 
-CPUS = "RAYPEFT_CPUS"  # what a user allows in all; decides alone
+CPUS = "RAYPEFT_CPUS"  # the user's limit for everything; overrides the others
 # What batch systems granted: SLURM, Grid Engine, LSF, PBS.
 GRANTED = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS", "LSB_DJOB_NUMPROC", "PBS_NUM_PPN", "NCPUS")
 GROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
@@ -16,9 +16,9 @@ UNLIMITED = 2**60  # version 1 writes "no limit" as a number of bytes that no ma
 def usable_cores(
     environment: Mapping[str, str] = os.environ, *, groups: Path = GROUPS, membership: Path = MEMBERSHIP
 ) -> int:
-    """The least of the CPU mask, the control groups' quota and what the batch system granted; at least 1.
+    """Return how many cores the CPU mask, the control groups and the batch system allow; at least 1.
 
-    Raises: ConfigError where RAYPEFT_CPUS is no number.
+    RAYPEFT_CPUS overrides all of them. Raises: ConfigError if it is not a number.
     """
     if asked := environment.get(CPUS):
         if not asked.isdecimal() or int(asked) < 1:
@@ -30,16 +30,16 @@ def usable_cores(
 
 
 def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let torch and numpy, which know the CPU mask alone, start no more threads than there are cores to use.
+    """Limit the threads of torch and numpy, which know only the CPU mask, to the usable cores.
 
-    Before they are imported; who has set OMP_NUM_THREADS has decided.
+    Call it before they are imported. OMP_NUM_THREADS is left as it is if the user has set it.
     """
     if (cores := usable_cores(environment)) < len(os.sched_getaffinity(0)):
         environment.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def memory_limit(*, groups: Path = GROUPS, membership: Path = MEMBERSHIP) -> int:
-    """Bytes: the machine's memory, or the least that a control group grants."""
+    """Return bytes: the machine's memory, or the smallest limit of a control group."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = [
         text
@@ -51,7 +51,7 @@ def memory_limit(*, groups: Path = GROUPS, membership: Path = MEMBERSHIP) -> int
 
 
 def _quotas(groups: Path, membership: Path) -> Iterator[float]:
-    """Cores that each group above this process may keep busy."""
+    """Yield the number of cores that each control group above this process grants."""
     for folder in _folders(groups, membership, controller="cpu"):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
         if not period:  # version 1
@@ -61,7 +61,7 @@ def _quotas(groups: Path, membership: Path) -> Iterator[float]:
 
 
 def _folders(groups: Path, membership: Path, *, controller: str) -> Iterator[Path]:
-    """Of this process's group and those above it, in version 2 and in version 1."""
+    """Yield the folders of this process's control group and those above it, for versions 1 and 2."""
     for line in _read(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -70,7 +70,7 @@ def _folders(groups: Path, membership: Path, *, controller: str) -> Iterator[Pat
             mounts = (groups / controllers, groups / controller)
         else:
             continue
-        inner = Path(path.lstrip("/"))  # as the host sees it: in a container its last folders may be all
+        inner = Path(path.lstrip("/"))  # the host's path: in a container only its last folders may exist
         for mount in mounts:
             yield from (mount / part for part in (inner, *inner.parents))
 

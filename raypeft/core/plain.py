@@ -1,4 +1,4 @@
-"""What JSON can hold."""
+"""Convert values to what JSON can hold."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +10,9 @@ from raypeft.core.text import whole
 
 
 def plain(content: Any) -> Any:
-    """Dataclasses, arrays and mappings to dicts, lists, numbers and text; NaN and infinities to None.
+    """Convert dataclasses, arrays and mappings to dicts, lists, numbers and text; NaN and infinities to None.
 
-    JSON has neither these numbers nor half characters, which are spelled.
+    JSON has no such numbers, and no half characters (lone surrogates), which are written as codes.
     """
     if is_dataclass(content) and not isinstance(content, type):
         return plain(asdict(content))

@@ -38,7 +38,7 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """What registers names from outside the package, in the form in which it travels to workers."""
+    """A file, folder or module that registers names from outside the package, in the form sent to workers."""
 
     name: str  # of the file or folder, without where it lies, or of the module
     digest: str  # sixteen hex digits of the content
@@ -47,12 +47,12 @@ class Plugin:
     path: str = ""  # where it lies on the driver's machine
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a worker needs: plain JSON types."""
+        """Return what a worker needs, as plain JSON types."""
         return asdict(replace(self, path=""))
 
     @property
     def names(self) -> list[Name]:
-        """The names that it registered in this process."""
+        """Return the names that it registered in this process."""
         return [
             (registry.kind, name)
             for registry in REGISTRIES
@@ -119,9 +119,9 @@ def read_plugin(named: str) -> Plugin:
 
 
 def import_plugins(plugins: Iterable[Plugin]) -> None:
-    """Import what this process has not imported yet.
+    """Import the plug-ins that this process has not imported yet.
 
-    Raises: ConfigError naming file and line; for a plug-in that changed since this process imported it.
+    Raises: ConfigError naming file and line; also for a plug-in that changed since this process imported it.
     """
     for plugin in plugins:
         _check_unchanged(plugin)
@@ -138,9 +138,9 @@ def import_plugins(plugins: Iterable[Plugin]) -> None:
 
 
 def import_carried(carried: Iterable[Mapping[str, Any]]) -> None:
-    """Import plug-ins in a worker, as to_dict wrote them in the driver.
+    """Import plug-ins in a worker from what to_dict wrote in the driver.
 
-    Raises: ConfigError for an installed module that is another one here.
+    Raises: ConfigError if an installed module differs from the driver's.
     """
     for content in carried:
         plugin = Plugin(**content)

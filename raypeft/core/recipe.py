@@ -11,7 +11,7 @@ Extractor = Literal["classifier", "inception", "torchxrayvision"]
 
 
 FEWEST_IMAGES = 20
-"""Generated, and real to compare them with: below, FID has no interval."""
+"""Fewest generated, and fewest real, images: with fewer, FID has no interval."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class Augmentation:
     views: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Convert and check the fields. Raises: ConfigError."""
         settle_fields(self, of="augmentation ")
         for name, most in (
             ("hflip", 1), ("vflip", 1), ("degrees", 180),
@@ -85,7 +85,7 @@ class Generation:
     features: Extractor = "classifier"
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Convert and check the fields. Raises: ConfigError."""
         settle_fields(self)
         try:
             self.prompt_of("")
@@ -101,7 +101,7 @@ class Generation:
             raise ConfigError(f"features='{self.features}': allowed are {', '.join(get_args(Extractor))}")
 
     def prompt_of(self, name: str) -> str:
-        """The prompt of an image of the class `name`, where the table has none."""
+        """Return the prompt of an image of the class `name`, for a table without prompts."""
         return self.prompt.format(**{"class": name})
 
 
@@ -136,21 +136,21 @@ class Recipe:
 
     @property
     def generates_by(self) -> Generation:
-        """The settings of generation, or the defaults."""
+        """Return the settings of generation, or the defaults."""
         return self.generation or Generation()
 
     @property
     def images_at_once(self) -> int:
-        """Images that go through the network at once."""
+        """Return how many images go through the network at once."""
         return min(self.batch_size, self.micro_batch_size)
 
     @property
     def num_views(self) -> int:
-        """Changed versions of each training image that are known beforehand; 0 where there are none."""
+        """Return how many augmented versions of each training image are fixed in advance; 0 if none are."""
         return (self.augmentation.views or 0) if self.augmentation else 0
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Convert and check the fields. Raises: ConfigError."""
         settle_fields(self)
         at_least("epochs", self.epochs, 1)
         at_least("batch_size", self.batch_size, 1)

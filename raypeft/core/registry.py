@@ -1,4 +1,4 @@
-"""A dict of named things that refuses duplicates and answers typos; names that carry options."""
+"""Registries of named things, which refuse duplicates and suggest names for typos; names with options."""
 
 import ast
 import difflib
@@ -40,14 +40,14 @@ class Registry(dict[str, T]):
     """Names to things of one kind, in the order of registration."""
 
     def __init__(self, kind: str) -> None:
-        """`kind` is the singular noun that messages use, e.g. "method"."""
+        """Make an empty registry; `kind` is the singular noun that messages use, e.g. "method"."""
         super().__init__()
         self.kind = kind
         self._registrations: dict[str, Registration] = {}
         REGISTRIES.append(self)
 
     def add(self, name: str, entry: T) -> None:
-        """Register `entry`; a cell of a notebook may do so again. Raises: DuplicateNameError."""
+        """Register `entry` under `name`; a notebook cell may do so again. Raises: DuplicateNameError."""
         new, old = _registration(), self.registration(name)
         if old is not None and not (new.is_loose and old.is_loose):
             where = "it comes with raypeft" if old.is_builtin else f"at {old.place} and at {new.place}"
@@ -61,11 +61,11 @@ class Registry(dict[str, T]):
         del self[name], self._registrations[name]
 
     def registration(self, name: str) -> Registration | None:
-        """Return who registered `name`; None for a name that nobody has."""
+        """Return who registered `name`; None for an unknown name."""
         return self._registrations[name] if name in self else None
 
     def __missing__(self, name: str) -> T:
-        """Raises: UnknownNameError with the nearest name."""
+        """Raise UnknownNameError with the nearest name."""
         near = difflib.get_close_matches(name, self, n=1)
         hint = f" did you mean '{near[0]}'?" if near else ""
         known = ", ".join(self)
@@ -88,7 +88,7 @@ def _registration() -> Registration:
 
 
 def parse_call(text: str, *, kind: str) -> tuple[str, dict[str, Any]]:
-    """Name and options of `name` or `name(option=value, ...)`, values as Python literals.
+    """Return the name and options of `name` or `name(option=value, ...)`; values are Python literals.
 
     Raises: ConfigError.
     """
@@ -102,13 +102,13 @@ def parse_call(text: str, *, kind: str) -> tuple[str, dict[str, Any]]:
 
 
 def write_call(name: str, options: Mapping[str, Any]) -> str:
-    """The one text of a name with options, by which tables and ids know it; the inverse of parse_call."""
+    """Return the one text of a name with options that tables and ids use; the inverse of parse_call."""
     shown = ", ".join(f"{option}={value!r}" for option, value in sorted(options.items()))
     return f"{name}({shown})" if shown else name
 
 
 def parse_options(text: str) -> dict[str, Any]:
-    """The options of "(option=value, ...)", values as Python literals. Raises: ValueError."""
+    """Return the options of "(option=value, ...)"; values are Python literals. Raises: ValueError."""
     try:
         call = ast.parse(f"_{text}", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:

@@ -1,4 +1,4 @@
-"""One row of the ledger, and its columns in order."""
+"""One row of the ledger, and the order of its columns."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,8 +9,8 @@ from raypeft.core.spec import Stage, Task, TrialSpec
 Status = Literal["done", "pruned", "diverged", "failed"]
 
 Failure = Literal["error", "gpu_memory", "host_memory", "crashed", "hung", "storage"]
-"""Why a trial failed: an exception; memory of the GPU, or of the machine; its process died, or stood
-still; its files could not be written."""
+"""Why a trial failed: an exception; too little memory of the GPU or the machine; its process died or
+hung; its files could not be written."""
 
 
 SCHEMA = 5
@@ -130,7 +130,7 @@ class Result:
 
     @classmethod
     def of(cls, spec: TrialSpec, *, sweep: str, status: Status, **columns: Any) -> "Result":
-        """The row of a spec: its columns, and what came out."""
+        """Return the row of a spec with the columns that the trial produced."""
         return cls(
             trial_id=spec.trial_id,
             sweep=sweep,
@@ -149,15 +149,15 @@ class Result:
 
     @property
     def cell(self) -> str:
-        """The name of its cell, as that of a Cell is written."""
+        """Return the name of the row's cell, as Cell.name writes it."""
         return f"{self.method} / {self.model} / {self.dataset} / {self.fraction:g}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the row as plain JSON types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Result":
-        """The inverse of to_dict. Raises: KeyError, TypeError for a missing or unknown column."""
+        """Return the row that to_dict wrote. Raises: KeyError, TypeError for a missing or unknown column."""
         lists = {name: tuple(content[name]) for name in ("curve", "classes", "remarks")}
         return cls(**{**content, **lists})

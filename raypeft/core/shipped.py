@@ -6,7 +6,7 @@ SUFFIX = ".py"
 
 
 def shipped_sweeps() -> dict[str, Path]:
-    """Their files, by name."""
+    """Return the files of the shipped sweeps, by name."""
     package = Path(__file__).parents[1]
     inside = package / "sweeps"  # of an installation; in a clone they lie beside the package
     folder = inside if inside.is_dir() else package.parent / "sweeps"

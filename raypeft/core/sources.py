@@ -1,4 +1,4 @@
-"""Where a data set comes from, as people write it: NAME, NAME:FOLDER or KIND:PATH, each with options."""
+"""Parse where a data set comes from, as users write it: NAME, NAME:FOLDER or KIND:PATH, each with options."""
 
 import difflib
 import os
@@ -25,7 +25,7 @@ _QUOTED_OR_BRACKET = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[()]", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """A source taken apart; its text is the same for every spelling of it."""
+    """A parsed source; its text is the same for every spelling."""
 
     kind: str  # of OWN_DATA, or the name of a data set
     argument: str  # what follows the colon: a path, or a set of MedMNIST; may be empty
@@ -39,9 +39,9 @@ class Source:
 
     @property
     def label(self) -> str:
-        """The name that tables show: `ham10000`, wherever it lies, or the last part of one's own path.
+        """Return the name that tables show: `ham10000`, or the last part of the user's own path.
 
-        `csv:/data/busi.csv`: busi. The option `name` overrides it.
+        `csv:/data/busi.csv` gives busi. The option `name` overrides it.
         """
         if self.kind not in OWN_DATA:
             return self.kind
@@ -51,9 +51,9 @@ class Source:
         return visible(last.removesuffix(f".{self.kind}") or self.argument)
 
     def bind(self, function: Callable[..., Any]) -> dict[str, Any]:
-        """The options to call `function` with: its keyword-only arguments are the allowed ones.
+        """Return the options to call `function` with; its keyword-only arguments are the allowed ones.
 
-        Raises: ConfigError for an unknown option, and for a value of another type.
+        Raises: ConfigError for an unknown option or a value of the wrong type.
         """
         types = option_types(function)
         allowed = [*types, "name"] if self.kind in OWN_DATA else [*types]
@@ -71,7 +71,7 @@ class Source:
 
 
 def option_types(function: Callable[..., Any]) -> dict[str, tuple[type, ...]]:
-    """The types that each keyword-only argument of a source's function takes."""
+    """Return the types that each keyword-only argument of a source's function accepts."""
     hints = get_type_hints(function)
     names = [one.name for one in signature(function).parameters.values() if one.kind is one.KEYWORD_ONLY]
     alternatives = {
@@ -82,9 +82,10 @@ def option_types(function: Callable[..., Any]) -> dict[str, tuple[type, ...]]:
 
 
 def parse_source(text: str) -> Source:
-    """`KIND:PATH(option='x', ...)`: a bracket at the end that holds no options, as in "scans (1)", is a path.
+    """Parse `KIND:PATH(option='x', ...)`; `~` is the home folder.
 
-    So is one that is the name of an existing file or folder. `~` is the home folder.
+    Brackets at the end belong to the path if they hold no options, as in "scans (1)", or if the whole text is
+    the path of an existing file or folder.
     """
     parts = None if _exists(text) else _split(text)
     place, options = parts or (text, {})
@@ -97,19 +98,19 @@ def parse_source(text: str) -> Source:
 
 
 def dataset_label(text: str) -> str:
-    """The name that tables show for a source: see Source.label."""
+    """Return the name that tables show for a source; see Source.label."""
     return parse_source(text).label
 
 
 def split_commas(text: str) -> list[str]:
-    """The parts between commas, stripped, none empty: a comma in the brackets of options parts nothing."""
+    """Split at commas outside brackets; return the parts stripped, without empty ones."""
     return [part.strip() for part in _parts(text) if part.strip()]
 
 
 def split_sources(text: str) -> list[str]:
-    """As split_commas, where a comma may also stand in the path of a file or folder that exists.
+    """Split as split_commas does, but keep commas in the path of an existing file or folder.
 
-    Raises: ConfigError for a text without any.
+    Raises: ConfigError if no part is left.
     """
     parts, found = _parts(text), []
     while parts:
@@ -124,7 +125,7 @@ def split_sources(text: str) -> list[str]:
 
 
 def _split(text: str) -> tuple[str, dict[str, Any]] | None:
-    """What stands before the options, and the options; None where the text ends in none."""
+    """Return what stands before the options, and the options; None if the text does not end in options."""
     if not text.endswith(")"):
         return None
     for start in (place for place, sign in enumerate(text) if sign == "("):
@@ -136,7 +137,7 @@ def _split(text: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def _path(text: str) -> str:
-    """One spelling of `./a`, `a/` and `a//`; in full where the last part names nothing, as in `.`."""
+    """Return one spelling for `./a`, `a/` and `a//`; the full path if the last part is no name, as in `.`."""
     if not text:
         return text
     path = PurePath(os.path.expanduser(text))
@@ -156,7 +157,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _end_of_bracket(text: str, start: int) -> int:
-    """Where the bracket that opens at `start` closes; `start` where it never does. Quotes hide brackets."""
+    """Return where the bracket opened at `start` closes, or `start` if it never does; skip quoted text."""
     depth = 0
     for found in _QUOTED_OR_BRACKET.finditer(text, start):
         depth += {"(": 1, ")": -1}.get(found[0], 0)
@@ -166,7 +167,7 @@ def _end_of_bracket(text: str, start: int) -> int:
 
 
 def _exists(text: str) -> bool:
-    """Whether what follows the colon is a file or folder."""
+    """True if what follows the colon is an existing file or folder."""
     kind, _, path = text.partition(":")
     is_path = bool(path) and "," not in kind and "\0" not in path
     return is_path and os.path.exists(os.path.expanduser(path))

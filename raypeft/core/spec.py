@@ -26,7 +26,7 @@ Task = Literal["classify", "generate"]
 
 
 PROTOCOL = 4
-"""Version of the training semantics: raised by every change that moves a number."""
+"""Version of the training semantics; every change that moves a number raises it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class LogUniform:
     high: float
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError unless 0 < low < high."""
+        """Convert and check the fields. Raises: ConfigError unless 0 < low < high."""
         settle_fields(self, of="learning-rate range ")
         if not 0 < self.low < self.high:
             raise ConfigError(f"learning-rate range {self.low} to {self.high}: needs 0 < low < high")
@@ -74,7 +74,7 @@ class Search:
     reduction_factor: int = 3
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Convert and check the fields. Raises: ConfigError."""
         settle_fields(self)
         at_least("trials", self.trials, 1)
         at_least("lookback", self.lookback, 1)
@@ -91,7 +91,7 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic"]
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Convert and check the fields. Raises: ConfigError."""
         settle_fields(self)
 
 
@@ -117,7 +117,7 @@ class TrialSpec:
     trial_id: str = field(init=False, default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Convert the fields and compute the id. Raises: ConfigError."""
         settle_fields(self)
         if self.search is not None and self.candidate is not None:
             object.__setattr__(self, "search", replace(self.search, trials=self.candidate + 1))
@@ -129,11 +129,11 @@ class TrialSpec:
 
     @functools.cached_property
     def task(self) -> Task:
-        """What the model is trained for."""
+        """Return what the model is trained for."""
         return "classify" if self.recipe.generation is None else "generate"
 
     def _id(self) -> str:
-        """A hash of what is asked. Data and weights count by digest: a moved folder keeps its results."""
+        """Return a hash of what is asked. Data and weights count by digest, so a folder may be moved."""
         cell = {**self.content["cell"], "model": parse_call(self.cell.model, kind="model")[0]}
         del cell["dataset"]
         content = {**self.content, "cell": cell}
@@ -141,7 +141,7 @@ class TrialSpec:
 
     @functools.cached_property
     def content(self) -> Mapping[str, Any]:
-        """Plain JSON types, dataset and model by their labels: where files lie is nobody else's business."""
+        """Return plain JSON types; data set and model appear by label, since paths are private."""
         content = asdict(self)
         del content["trial_id"]
         content["cell"]["dataset"] = self.cell.dataset_label
@@ -152,7 +152,7 @@ class TrialSpec:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrialSpec":
-        """The inverse of `content`, up to the places of data and weights."""
+        """Return the spec that `content` describes, without the paths of data and weights."""
         search = content["search"]
         return cls(
             **{
@@ -198,7 +198,7 @@ class Sweep:
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Convert and check the fields. Raises: ConfigError."""
         if isinstance(self.plugins, Iterable) and not isinstance(self.plugins, str):
             object.__setattr__(self, "plugins", tuple(map(_path_text, self.plugins)))
         settle_fields(self)
@@ -221,17 +221,17 @@ class Sweep:
             at_least("carried_candidates", self.carried_candidates, 1)
 
     def check_final_seed(self, seed: int) -> None:
-        """Raises: ConfigError for a seed that no final run may have."""
+        """Check the seed of a final run. Raises: ConfigError if no final run may have it."""
         at_least("final seed", seed, 0)
         if seed == self.search.seed:
             raise ConfigError(f"seed {seed} is the search's; final runs need fresh seeds")
 
     def donor(self, cell: Cell) -> Cell | None:
-        """The cell whose rate `cell` carries on, if any."""
+        """Return the cell whose learning rate `cell` starts from, or None."""
         return None if self.carried_candidates is None else donor(cell, self.cells)
 
     def search_of(self, cell: Cell, *, carried: float | None) -> Search:
-        """The search that a cell makes; `carried` is its donor's rate, None where that has found none."""
+        """Return the search of a cell; `carried`: the learning rate of its donor, None if that found none."""
         if self.donor(cell) is None:
             return self.search
         lr = self.search.lr
@@ -240,7 +240,7 @@ class Sweep:
         return replace(self.search, trials=self.num_candidates(cell), lr=lr)
 
     def num_candidates(self, cell: Cell) -> int:
-        """Learning rates that a cell tries."""
+        """Return how many learning rates a cell tries."""
         return num_candidates(cell, self.cells, whole=self.search.trials, carried=self.carried_candidates)
 
     def to_dict(self) -> dict[str, Any]:
@@ -251,7 +251,7 @@ class Sweep:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Sweep":
-        """The inverse of to_dict, also after JSON."""
+        """Return the sweep that to_dict wrote, also after JSON."""
         search = content["search"]
         return cls(
             **{
@@ -264,7 +264,7 @@ class Sweep:
 
 
 def donor(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
-    """Among `cells` the same method, model and data set at the largest smaller fraction.
+    """Return the cell of the same method, model and data set at the next smaller fraction, or None.
 
     A learning rate found there is close to the best one here, at less cost (docs/log.md).
     """
@@ -276,12 +276,12 @@ def donor(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
 
 
 def num_candidates(cell: Cell, cells: Sequence[Cell], *, whole: int, carried: int | None) -> int:
-    """Of a search over the whole range, or `carried` ones near the rate of a donor among `cells`."""
+    """Return `whole`, or `carried` if the cell has a donor among `cells`."""
     return whole if carried is None or donor(cell, cells) is None else carried
 
 
 def canonical_json(content: object) -> str:
-    """One text per value: sorted keys, no spaces, no NaN."""
+    """Return one text per value: sorted keys, no spaces, no NaN."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 

@@ -1,4 +1,4 @@
-"""What is one thing in two spellings: numbers, missing values, names."""
+"""Recognise different spellings of one thing: numbers, missing values, names."""
 
 import re
 import unicodedata
@@ -12,17 +12,17 @@ BETWEEN = re.compile(r"(?<=[^\W_])(?!\s+-\d)[\s_\-\u2010-\u2015]+(?=[^\W_])")  #
 
 
 def words_in(name: str) -> list[str]:
-    """The words of a name, in lower case: ground, truth of GroundTruth_2."""
+    """Return the words of a name in lower case: ground and truth for GroundTruth_2."""
     return [word.lower() for word in WORD.findall(name)]
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell says that there is no value, as pandas, R, SQL or Excel write it."""
+    """True if a cell says that there is no value, as pandas, R, SQL or Excel write it."""
     return text.strip().casefold() in MISSING
 
 
 def plain_number(text: str) -> str:
-    """One text per number: 1.0, 01 and +1 are 1. What is no number stays."""
+    """Return one text per number: 1.0, 01 and +1 become 1. Other text is returned unchanged."""
     if not NUMBER.fullmatch(text):
         return text
     number = Decimal(text).normalize()
@@ -30,7 +30,10 @@ def plain_number(text: str) -> str:
 
 
 def folded(label: str) -> str:
-    """Equal for spellings of one label; `grade 1` and `grade 2`, `1-2` and `12`, `-1` and `1` differ."""
+    """Return a key that is equal for spellings of one label.
+
+    `grade 1` and `grade 2`, `1-2` and `12`, `-1` and `1` keep different keys.
+    """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
     text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf").strip(" \t\n_")
     if NUMBER.fullmatch(text):
@@ -39,9 +42,9 @@ def folded(label: str) -> str:
 
 
 def alike(places: Mapping[str, str], *, noun: str) -> list[str]:
-    """Problems of names that only case, spaces, hyphens, underscores or Unicode forms tell apart.
+    """Return a problem for each name that differs from another only in case, spaces, hyphens or Unicode form.
 
-    `places`: name -> where it first stands; `noun`: what they are, in the plural.
+    `places`: name -> where it first appears; `noun`: what the names are, in the plural.
     """
     spelled: dict[str, str] = {}
     problems = []

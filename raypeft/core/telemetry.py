@@ -1,4 +1,4 @@
-"""Nobody is told that somebody trains, or what: Ray, MLflow and the hub send nothing by default."""
+"""Turn off telemetry in Ray, MLflow and the Hugging Face Hub."""
 
 import os
 
@@ -11,6 +11,6 @@ SWITCHES = {
 
 
 def switch_off() -> None:
-    """Before any of them is imported; what the user has set stays."""
+    """Turn off telemetry unless the user has set it; call this before any of the libraries is imported."""
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)

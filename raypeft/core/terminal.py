@@ -29,7 +29,7 @@ PROSE = 24  # characters; a longer cell may wrap
 
 
 class Terminal(Console):
-    """Prints text as it is written: no markup, no colours of its own choice, nothing hidden, no cuts."""
+    """A console that prints text as written: no markup, no colours of its own, nothing hidden or cut."""
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(
@@ -37,43 +37,43 @@ class Terminal(Console):
         )
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """What rich makes of it; spelled before its width is measured, and before rich drops some."""
+        """Return rich's text with hidden characters spelled, before rich measures its width or drops some."""
         return super().render_str(visible(text, keep="\n\t"), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What rich makes of it, every hidden character of its text spelled."""
+        """Yield rich's segments with every hidden character of their text spelled."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text, keep="\n"), style, control)
 
 
 def stdout_width() -> int | None:
-    """None: that of the terminal, or of the variable COLUMNS."""
+    """Return the width to use for a pipe; None to use that of the terminal or of the variable COLUMNS."""
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     return None if is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH
 
 
 class SafeStream:
-    """A text stream that never raises: letters that it lacks are spelled, a reader that left is let go.
+    """A text stream that never raises: it spells letters that its encoding lacks, and outlives its reader.
 
-    So the exit status of a command comes from what it did, not from whether someone read about it.
+    So the exit status of a command comes from what it did, not from whether someone read its output.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """As a text stream's."""
+        """Write as a text stream does."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         with self._letting_go():
             self._stream.write(text.encode(encoding, SPELL).decode(encoding))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """As a text stream's."""
+        """Write lines as a text stream does."""
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """As a text stream's."""
+        """Flush as a text stream does."""
         with self._letting_go():
             self._stream.flush()
 
@@ -82,7 +82,7 @@ class SafeStream:
 
     @contextmanager
     def _letting_go(self) -> Iterator[None]:
-        """A closed pipe, a full disk or a closed stream: from now on to nowhere, for our children too."""
+        """Send output to the null device, children's too, once the pipe is closed or the disk full."""
         try:
             yield
         except (OSError, ValueError):
@@ -94,7 +94,7 @@ class SafeStream:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """stdout and stderr of the process are SafeStreams meanwhile, and exist though they were closed."""
+    """Replace stdout and stderr by SafeStreams while the block runs, even if they were closed."""
     for descriptor in range(3):  # or the next file that is opened becomes stdout
         try:
             os.fstat(descriptor)
@@ -118,7 +118,7 @@ _LATIN = {"±": "+-", "—": "-", "–": "-", "…": "...", "×": "x", "≤": "<
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
-    """How a stream writes what its encoding lacks."""
+    """Return how a stream writes what its encoding lacks."""
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     spelled = (_LATIN.get(c) or visible(c).encode("ascii", "backslashreplace").decode() for c in lacking)
@@ -129,20 +129,20 @@ codecs.register_error(SPELL, _spell)
 
 
 class TerminalLog(logging.Handler):
-    """Warnings of raypeft's own logger, printed by a Terminal: above a live table, not through it."""
+    """A handler that prints raypeft's own warnings on a Terminal: above a live table, not through it."""
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(logging.WARNING)
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        """The message alone."""
+        """Print the message alone."""
         self._terminal.print(record.getMessage())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table for a terminal of any width: columns without room stand in a further table, none is cut."""
+    """A table for a terminal of any width: columns that do not fit go to a further table; none is cut."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Text]]  # a row of one cell is a heading of those below it
@@ -176,7 +176,7 @@ class Grid:
         return table
 
     def _need(self, number: int) -> int:
-        """Characters that a column cannot do without: its longest cell, but of prose its longest word."""
+        """Return the least width of a column: its longest cell, or for prose its longest word."""
         lines = self._lines(number)
         if max(map(cell_len, lines)) <= PROSE:
             return max(map(cell_len, lines))
@@ -188,7 +188,7 @@ class Grid:
 
 
 def _pack(needs: Sequence[int], width: int, gap: int) -> list[list[int]]:
-    """Numbers of columns, as many to a table as fit, the first in each."""
+    """Return the column numbers of each table: as many as fit, with the first column in every table."""
     parts = [[0]]
     for number in range(1, len(needs)):
         used = sum(needs[one] + gap for one in [*parts[-1], number])

@@ -1,4 +1,4 @@
-"""Text from files, tables and libraries, made fit to be shown: nothing hidden in it acts on the reader."""
+"""Make text from files, tables and libraries safe to show: nothing hidden in it can act on the reader."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ _SIGNED = re.compile(r"[+-][0-9.]([0-9.,%e±\s()\[\]to+-]*[0-9%)\]])?")
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""`text` with every hidden character spelled: ``\x1b``, ``\n``, ``\u202e``, a raw byte as ``\xe9``.
+    r"""Return `text` with hidden characters spelled: ``\x1b``, ``\n``, ``\u202e``, a raw byte as ``\xe9``.
 
     `keep`: characters that stay. What is spelled is never spelled again.
     """
@@ -29,47 +29,47 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def whole(text: str) -> str:
-    """`text` with half characters spelled, which no encoding of Unicode can hold; all others stay."""
+    """Return `text` with half characters (lone surrogates) spelled; no encoding of Unicode can hold them."""
     return _HALF.sub(lambda found: _spelled(found[0]), text)
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
-    """`1 image`, `2,000 images`, `0 classes` where the plural is not singular + "s"."""
+    """Return a number with its noun: `1 image`, `2,000 images`; give `plural` if it is not singular + "s"."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a, b and c`."""
+    """Return the names as `a, b and c`."""
     *first, last = names or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
-    """Sort key by which d2 comes before d10."""
+    """Return a sort key that puts d2 before d10."""
     parts = re.split(r"([0-9]+)", text)
     return [(1, int(part), "") if number % 2 else (0, 0, part) for number, part in enumerate(parts)]
 
 
 def shorten(text: str, longest: int) -> str:
-    """`text`, or its two ends with ... between them: `longest` characters in all."""
+    """Return `text`, or its two ends with ... between them, at most `longest` characters in all."""
     half = (longest - 3) // 2
     return text if len(text) <= longest else f"{text[: longest - 3 - half]}...{text[-half:]}"
 
 
 def csv_cell(text: str) -> str:
-    """A cell that a spreadsheet shows and never runs: a text that would be a formula gets a quote before it.
+    """Return a cell that a spreadsheet shows and never runs: a quote is put before a text that is a formula.
 
-    Numbers stay as they are, as do intervals: `-0.5`, `+0.02 (-0.01 to 0.05)`.
+    Numbers and intervals stay as they are: `-0.5`, `+0.02 (-0.01 to 0.05)`.
     """
     is_formula = text.startswith(_FORMULA) and not _SIGNED.fullmatch(text)
     return f"'{text}" if is_formula else text
 
 
 def file_name(*parts: str) -> str:
-    """A name, without its suffix, for a file of any file system: `fig1-vit_base-ham10000`.
+    """Return a name, without suffix, that any file system accepts: `fig1-vit_base-ham10000`.
 
-    Where `parts` hold other signs, are long or reserved, it ends in a digest of them: two texts never
-    share a name.
+    If `parts` hold other characters, are too long or are reserved, the name ends in a digest of them, so that
+    two texts never share a name.
     """
     parts = tuple(part for part in parts if part)
     plain = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", part).strip("_.") for part in parts)
