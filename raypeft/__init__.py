@@ -3,7 +3,7 @@
 The names below are loaded when first used: `import raypeft as rp` imports neither torch nor Ray.
 """
 
-# Nothing is imported up here: before cli.py calls isolate(), a file of the working directory could stand in.
+# No imports here: before cli.py calls isolate(), a file in the working directory could replace a module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -83,7 +83,7 @@ _HOMES = {
     "run_trial": "api",
     "scale_rows": "methods.base",
 }
-"""Public name -> the module that defines it, and after a colon its name there if it is another."""
+"""Public name -> the module that defines it; after a colon, its name there if that differs."""
 
 __all__ = list(_HOMES)
 

@@ -246,7 +246,7 @@ class MachineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardOptions:
-    """How a run protects itself against hangs, full disks and other drivers."""
+    """The options that protect a run against hangs and lost work."""
 
     checkpoint_seconds: Annotated[
         float, typer.Option(help="At least so long between two checkpoints of a trial.")

@@ -108,7 +108,8 @@ class Results:
 
         `ties`: the ranks that equal scores get: average, dense or min. `higher_is_better`: the direction of a
         metric that raypeft does not know. `margin`: scores that differ by less count as equally good; default
-        0.01, for bounded metrics only. Raises: ConfigError for a metric that no trial has.
+        0.01, for bounded metrics only.
+        Raises: ConfigError for a metric that no trial has.
         """
         return Ranking(
             open_study(
@@ -136,8 +137,9 @@ class Results:
         """Load the model that a final run trained, to predict new images.
 
         Whatever is not given is chosen: the method that ranks first, the model with the best mean score, the
-        largest fraction, the first seed. Raises: ConfigError if there is no such run, or if the store has
-        several data sets and `dataset` is None.
+        largest fraction, the first seed.
+        Raises: ConfigError if there is no such run, or if the store has several data sets and `dataset` is
+        None.
         """
         from raypeft.train.predict import load_model  # torch takes seconds to import
 

@@ -1,4 +1,4 @@
-"""How tables write a column of scores: its label, its direction, and a value with its spread."""
+"""How tables show a column of scores: its label, its direction, and a value with its spread."""
 
 import math
 from dataclasses import replace
@@ -8,13 +8,13 @@ from raypeft.metrics import METRICS, NUM_IMAGES, REFERENCES, Metric
 
 
 class DirectedColumn(str):
-    """A column of a metric that raypeft does not know, and which way is better: to a frame, its name."""
+    """A column of a metric that raypeft does not know, with its direction; to a data frame it is its name."""
 
     higher_is_better: bool
 
 
 def directed(column: str, *, higher_is_better: bool) -> str:
-    """Return the column with the user's word for its direction. Raises: ConfigError where it is another."""
+    """Return the column with the user's direction. Raises: ConfigError if it contradicts a known metric's."""
     known = metric_of(column)
     if not is_known_metric(column):
         told = DirectedColumn(column)
@@ -31,8 +31,8 @@ def directed(column: str, *, higher_is_better: bool) -> str:
 def metric_of(column: str) -> Metric:
     """Return the metric of "test/f1_macro" or "f1_macro"; "fid_xrv" is FID on other features.
 
-    A metric that raypeft does not know keeps its name; unless its direction is told (directed), higher is
-    taken for better: said wherever it is ranked by (direction_words).
+    An unknown metric keeps its name. Without a direction (directed), higher is assumed to be better, and
+    every ranking by it says so (direction_words).
     """
     name = _name(column)
     if name in METRICS:
@@ -50,30 +50,30 @@ def metric_label(column: str) -> str:
 
 
 def is_known_metric(column: str) -> bool:
-    """True for a metric of raypeft; what stands beside one, as a number of images, is none."""
+    """True for a metric of raypeft; a column that accompanies one, e.g. a number of images, is none."""
     name = _name(column)
     beside = (NUM_IMAGES, *(reference.suffix for reference in REFERENCES.values()))
     return not name.endswith(beside) and (name in METRICS or name.partition("_")[0] in METRICS)
 
 
 def higher_is_better(column: str) -> bool:
-    """False for errors and distances (ece, fid, kid)."""
+    """True if a higher score is better; False for errors and distances (ece, fid, kid)."""
     return metric_of(column).higher_is_better
 
 
 def is_direction_assumed(column: str) -> bool:
-    """True of a metric that raypeft does not know and whose direction nobody has told."""
+    """True for an unknown metric whose direction the user did not give."""
     return not is_known_metric(column) and not isinstance(column, DirectedColumn)
 
 
 def direction_words(column: str) -> str:
-    """Return "lower is better"; of a metric that raypeft does not know, that this is a guess."""
+    """Return "lower is better" or "higher is better"; for an unknown metric, also that this is assumed."""
     assumed = f" (assumed: raypeft does not know '{_name(column)}')" if is_direction_assumed(column) else ""
     return ("higher" if higher_is_better(column) else "lower") + " is better" + assumed
 
 
 def format_score(mean: float, sd: float = math.nan) -> str:
-    """Return "0.912 ± 0.013", without a spread where there is none; 2 decimals from 10 on (FID)."""
+    """Return "0.912 ± 0.013", or the mean alone if there is no spread; 2 decimals from 10 on (FID)."""
     digits = 3 if abs(mean) < 10 else 2
     text = f"{mean:.{digits}f}"
     return text if math.isnan(sd) else f"{text} ± {sd:.{digits}f}"

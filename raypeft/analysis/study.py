@@ -1,4 +1,4 @@
-"""Runs, of stores, a CSV file or the published tables, and what is inferred from them."""
+"""Runs from stores, a CSV file or the published tables, and what is inferred from them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +33,7 @@ from raypeft.store.archive import is_archive
 
 @dataclass(frozen=True)
 class Study:
-    """Runs, the metric that they are ranked by, and their predictions where there are some."""
+    """The runs, the metric that ranks them, and their predictions if there are any."""
 
     frame: pd.DataFrame
     metric: str
@@ -45,7 +45,7 @@ class Study:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know before the order: scale, source, a direction that is a guess."""
+        """Return what a reader must know before the ranking: scale, source, an assumed direction."""
         said = [*self.read_notes, *([told] if (told := self.read.describe()) else [])]
         if is_direction_assumed(self.metric):
             words = f"{self.metric}: {direction_words(self.metric)}"
@@ -54,12 +54,12 @@ class Study:
 
     @cached_property
     def rows(self) -> tuple[Result, ...]:
-        """Of stores, those that count."""
+        """Return the rows that count; empty without a store."""
         return self._rows(superseded=False)
 
     @cached_property
     def superseded(self) -> tuple[Result, ...]:
-        """Of stores, those of an earlier, smaller search."""
+        """Return the rows of an earlier, smaller search; empty without a store."""
         return self._rows(superseded=True)
 
     def _rows(self, *, superseded: bool) -> tuple[Result, ...]:
@@ -67,7 +67,7 @@ class Study:
         return tuple(row for row, _ in self.read.by_trial.values() if (row.trial_id in old) == superseded)
 
     def adapter(self, trial_id: str) -> Path:
-        """The folder of what a final run trained, in the first store that has it. Raises: ConfigError."""
+        """Return the folder of a final run's adapter, in the first store that has it. Raises: ConfigError."""
         found = [store.adapter(trial_id) for store in self.read.stores if store.adapter(trial_id).is_dir()]
         if not found:
             raise ConfigError(
@@ -78,9 +78,9 @@ class Study:
 
     @cached_property
     def inferences(self) -> list[Inference]:
-        """One per ranking, the one with the most blocks first; empty while nothing is scored.
+        """Return one inference per ranking, most blocks first; empty while nothing is scored.
 
-        Those over models that have rankings of their own come last.
+        Rankings over models that also have rankings of their own come last.
         """
         planned = [one.cell for one in self.read.planned.values()]
         pools = pools_of(self.frame, self.metric, planned)
@@ -92,12 +92,15 @@ class Study:
 
     @property
     def own_rankings(self) -> list[Inference]:
-        """Those that no block is in twice: without the ones over models that have rankings of their own."""
+        """Return the inferences in which no block appears twice.
+
+        Those over models that have rankings of their own are left out.
+        """
         return [one for one in self.inferences if not one.pool.is_joint]
 
     @cached_property
     def remarks(self) -> Mapping[str, Mapping[Kind, str]]:
-        """By cell, what gives cause to doubt its result; of cells that have cause, of a store."""
+        """Return the reasons to doubt a store's results, by cell, for cells that have any."""
         cells: dict[tuple[object, ...], list[Result]] = {}
         for row in (row for row in self.rows if row.status != "failed"):
             cells.setdefault((row.model, row.dataset, row.fraction, row.method), []).append(row)
@@ -111,7 +114,7 @@ class Study:
 
     @cached_property
     def clinical(self) -> Mapping[Block, Mapping[str, Clinical]]:
-        """By block and method, of the cells with predictions of all their runs."""
+        """Return the clinical scores by block and method, for cells with predictions of all their runs."""
         found: dict[Block, dict[str, Clinical]] = {}
         for (block, method), trial_ids, runs in self._runs():
             found.setdefault(block, {})[method] = describe_runs(runs, self.predictions.validation(trial_ids))
@@ -119,7 +122,7 @@ class Study:
 
     @cached_property
     def mistakes(self) -> Mapping[tuple[Block, str], list[Mistake]]:
-        """The surest ones, by block and the method that has the best macro F1 there."""
+        """Return the most confident mistakes, by block and the method with the best macro F1 there."""
         best = {
             block: max(sorted(cells), key=lambda method: cells[method].f1.value)
             for block, cells in self.clinical.items()
@@ -129,7 +132,7 @@ class Study:
 
     @cached_property
     def gaps(self) -> Mapping[Block, Mapping[str, list[SubgroupGap]]]:
-        """By block and method, of the cells whose manifest has subgroups."""
+        """Return the subgroup gaps by block and method, for cells whose manifest has subgroups."""
         found: dict[Block, dict[str, list[SubgroupGap]]] = {}
         for (block, method), _, runs in self._runs():
             if gaps := subgroup_gaps(runs):
@@ -151,14 +154,14 @@ def open_study(
     margin: float | None = None,
     higher_is_better: bool | None = None,
 ) -> list[Study]:
-    """A store's folder or a CSV file is one study, "dutt2024:3" the paper's Table 3, "dutt2024" all four.
+    """Open a store's folder or a CSV file as one study, "dutt2024:3" as Table 3, "dutt2024" as all four.
 
-    A file whose columns are called otherwise is written csv:FILE(method='algorithm', ...).
+    A file with other column names is written csv:FILE(method='algorithm', ...).
 
-    `margin`: scores that differ by less are as good as equal; default 0.01, of metrics between bounds.
-    `more`: stores that are read together with the first, as one study. Without `metric`: macro F1 on test,
-    or FID where only that is there. `higher_is_better`: the direction of a metric that raypeft does not know.
-    Raises: ConfigError for a source that is neither, a metric that it does not have, a direction that is not
+    `margin`: scores that differ by less count as equally good; default 0.01, for bounded metrics only.
+    `more`: stores to read together with the first, as one study. `metric`: default macro F1 on test, or FID
+    if that is the only one. `higher_is_better`: the direction of a metric that raypeft does not know.
+    Raises: ConfigError for a source that is none of these, a metric that it lacks, a direction that is not
     the metric's, and stores that contradict each other.
     """
     studies = _open(source, *more, metric=metric, ties=ties)
@@ -192,7 +195,7 @@ def _open(source: AnyStore, *more: AnyStore, metric: str | None, ties: Ties) -> 
 
 
 def _require_stores(*sources: AnyStore) -> None:
-    """Raises: ConfigError for a table, which cannot say how its scores came about."""
+    """Check that all sources are stores. Raises: ConfigError for a table, which has no provenance."""
     for one in sources:
         path = Path(str(one))
         if parse_source(str(one)).kind in (*PUBLICATIONS, "csv") or (path.is_file() and not is_archive(path)):
@@ -200,7 +203,7 @@ def _require_stores(*sources: AnyStore) -> None:
 
 
 def _studies_of(tables: Sequence[PublishedTable], *, metric: str | None, ties: Ties) -> list[Study]:
-    """Of those that have the metric. Raises: ConfigError where none has."""
+    """Return a study of each table that has the metric. Raises: ConfigError if none has."""
     found = [
         Study(
             table.frame, metric or table.metric, PredictionStore(), ties, read_notes=table.publication.notes
@@ -221,6 +224,6 @@ def _study_of(*stores: AnyStore, metric: str | None, ties: Ties) -> Study:
 
 
 def default_metric(frame: pd.DataFrame) -> str:
-    """What a store is ranked by: the first of test macro F1 and FID that a run has."""
+    """Return what a store is ranked by: test macro F1, or FID, the first that a run has."""
     scored = [name for name in FIRST if name in frame and frame[name].notna().any()]
     return scored[0] if scored else FIRST[0]

@@ -61,7 +61,7 @@ def _tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
 def _float(value: Any) -> float:
     if not _is_number(value) or not math.isfinite(value):
         raise ValueError("a number")
-    # numpy's float32 is no float: 0.1 is what it shows, not what its bits are as a float64
+    # a numpy float32 counts as the 0.1 that it shows, not as the float64 with its bits
     exact = isinstance(value, float | numbers.Rational)
     return float(value if exact else str(value)) + 0.0  # turns -0.0 into 0.0
 

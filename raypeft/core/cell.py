@@ -14,13 +14,13 @@ from raypeft.core.sources import dataset_label, parse_source
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One question: this method on this model, given this fraction of this dataset.
+    """One question: how good is this method on this model, given this fraction of this data set?
 
     Fields:
         method: a name that `raypeft methods` lists, with options in brackets: "lora(rank=4)".
         model: a name that `raypeft models` lists, or "timm:ID", or "diffusers:ID".
         dataset: a name that `raypeft datasets` lists, or a source: "folder:PATH", "csv:FILE", "npz:FILE".
-        fraction: the share of the training images, above 0 and at most 1.
+        fraction: the share of the training images that is used, above 0 and at most 1.
     """
 
     method: str

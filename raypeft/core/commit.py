@@ -23,7 +23,7 @@ def source_commit() -> str:
         _git("ls-files", "--error-unmatch", "raypeft/__init__.py")
         commit = _git("rev-parse", "--short=12", "HEAD")
         return f"{commit}-dirty" if _git("status", "--porcelain", "--", "raypeft") else commit
-    except (OSError, subprocess.SubprocessError):  # no git, no repository, or one of another owner
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, or another user's
         return UNKNOWN
 
 

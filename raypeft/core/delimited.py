@@ -16,7 +16,7 @@ from raypeft.core.errors import DataError, list_problems
 from raypeft.core.spelling import is_missing
 from raypeft.core.text import count
 
-LARGEST = 2**30  # bytes of a table; a bomb of a few KiB unpacks to more
+LARGEST = 2**30  # bytes of a table; a malicious gzip file unpacks to more
 SEPARATORS = ",;\t|"
 SEP_LINE = re.compile(r'"?sep=(.)"?[ \t;,]*(\r\n|\r|\n)', re.IGNORECASE)  # which Excel obeys
 BOMS = (
@@ -31,7 +31,7 @@ NO_TEXT = (
     (b"PAR1", "a Parquet file"),
 )
 GZIP = b"\x1f\x8b"
-UNNAMED = re.compile(r"(Unnamed: \d+)?")  # the second is what pandas makes of the first
+UNNAMED = re.compile(r"(Unnamed: \d+)?")  # pandas renames empty column names to the second form
 DECIMAL = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 LOOKED_AT = 200  # lines from which the separator is inferred
 
@@ -68,7 +68,8 @@ def read_delimited(path: Path, *, expects: Sequence[str] = (), encoding: str | N
     The separator is the one that "sep=;" in the first line declares, or else the one that best gives the
     columns that the caller `expects` and rows as long as the header. The encoding is `encoding` if given,
     else UTF-8, UTF-16 with BOM, or Windows-1252. Blank rows and unnamed columns are left out; decimal commas
-    become points. Raises: DataError if this is not a table, with the line of each row of the wrong length.
+    become points.
+    Raises: DataError if this is not a table, with the line of each row of the wrong length.
     """
     text, notes = _decoded(path, _content(path), encoding)
     declared = SEP_LINE.match(text)

@@ -9,9 +9,9 @@ SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 """The folder that holds raypeft's packages."""
 
 OWN = {
-    # Figures are saved, never shown. A notebook's kernel names its own backend, which nobody else can import.
+    # Figures are saved, never shown. A notebook's kernel sets a backend that only it can import.
     "MPLBACKEND": "agg",
-    "PYTHONSAFEPATH": "1",  # Python itself leaves out the working directory, and a script's
+    "PYTHONSAFEPATH": "1",  # makes Python leave out the working directory and the script's folder
 }
 """Variables of every process that raypeft starts."""
 

@@ -18,7 +18,8 @@ def usable_cores(
 ) -> int:
     """Return how many cores the CPU mask, the control groups and the batch system allow; at least 1.
 
-    RAYPEFT_CPUS overrides all of them. Raises: ConfigError if it is not a number.
+    RAYPEFT_CPUS overrides all of them.
+    Raises: ConfigError if it is not a number.
     """
     if asked := environment.get(CPUS):
         if not asked.isdecimal() or int(asked) < 1:

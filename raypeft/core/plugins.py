@@ -27,7 +27,7 @@ from raypeft.core.registry import REGISTRIES, Registration, parse_call
 from raypeft.core.source_importer import IMPORTER
 
 GROUP = "raypeft.plugins"
-"""The entry point group of installed plug-ins: they need not be named."""
+"""The entry point group of installed plug-ins, which are loaded without being named."""
 
 INIT = "__init__.py"
 CODE = (".py", ".so", ".pyd")  # what an installed module's digest covers
@@ -40,11 +40,11 @@ Name = tuple[str, str]
 class Plugin:
     """A file, folder or module that registers names from outside the package, in the form sent to workers."""
 
-    name: str  # of the file or folder, without where it lies, or of the module
+    name: str  # of the module, or of the file or folder without its path
     digest: str  # sixteen hex digits of the content
     module: str  # under which it is imported
     files: Mapping[str, str]  # path below the folder -> text; empty for an installed module
-    path: str = ""  # where it lies on the driver's machine
+    path: str = ""  # on the driver's machine
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a worker needs, as plain JSON types."""

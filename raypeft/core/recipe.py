@@ -16,20 +16,20 @@ FEWEST_IMAGES = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """Random changes to training images, in the terms of timm and torchvision; nothing by default.
+    """Random changes to training images, in the terms of timm and torchvision; none by default.
 
     Fields:
-        hflip: probability of a horizontal flip.
-        vflip: probability of a vertical flip.
-        degrees: rotated by up to so many, either way.
-        scale: share of the area that RandomResizedCrop keeps, as (low, high).
-        ratio: aspect ratio that RandomResizedCrop keeps, as (low, high).
-        brightness: ColorJitter's factor lies within so much of 1, and not below 0.
+        hflip: the probability of a horizontal flip.
+        vflip: the probability of a vertical flip.
+        degrees: the largest angle of a random rotation, in either direction.
+        scale: the share of the area that RandomResizedCrop keeps, as (low, high).
+        ratio: the aspect ratio that RandomResizedCrop keeps, as (low, high).
+        brightness: how far ColorJitter's factor may be from 1; the factor is never below 0.
         contrast: as `brightness`.
         saturation: as `brightness`.
-        views: so many changed versions of each image, the same for every trial, one after another by
-            epoch; a linear probe then computes the features of each once. None: new changes in every
-            epoch and trial.
+        views: the number of fixed versions of each image. They are the same for every trial and take turns
+            by epoch, so a linear probe computes the features of each version once. None: new random
+            changes in every epoch and trial.
     """
 
     hflip: float = 0.0
@@ -63,16 +63,16 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """What only text-to-image models have: their prompts, and how images are sampled and scored.
+    """The settings of text-to-image models: their prompts, and how images are sampled and scored.
 
-    Names as in diffusers.
+    The names are those of diffusers.
 
     Fields:
-        prompt: of images whose table has no prompts of its own; {class} stands for the image's class.
-        prompt_dropout: share of empty prompts in training, which classifier-free guidance needs.
-        num_images: sampled after a final run, for the first prompts of the test split.
-        num_inference_steps: of DDIM.
-        guidance_scale: of classifier-free guidance; 1 is none.
+        prompt: the prompt of images whose table has none; {class} stands for the image's class.
+        prompt_dropout: the share of empty prompts in training, which classifier-free guidance needs.
+        num_images: how many images are sampled after a final run, for the first prompts of the test split.
+        num_inference_steps: the number of DDIM steps.
+        guidance_scale: the scale of classifier-free guidance; 1 turns it off.
         features: the network whose features FID and KID compare: "classifier" (trained on the data set's
             own classes), "inception" or "torchxrayvision".
     """
@@ -107,20 +107,21 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How one model is trained: AdamW, linear warm-up over the first tenth of the steps, then cosine.
+    """The training settings of a model: AdamW, linear warm-up over a tenth of the steps, cosine decay.
 
     Fields:
-        epochs: passes over the training images.
-        batch_size: images of one step of the optimizer.
-        micro_batch_size: images that go through the network at once; gradients are accumulated up to
-            `batch_size`. Part of the result where BatchNorm trains.
-        weight_decay: of AdamW; on weights alone, see docs/protocol.md.
-        image_size: in pixels, for models that take any size; None: the model's own.
+        epochs: the number of passes over the training images.
+        batch_size: the number of images per optimizer step.
+        micro_batch_size: the number of images that go through the network at once; gradients are
+            accumulated up to `batch_size`. If BatchNorm trains, it influences the result.
+        weight_decay: AdamW's; it applies to weights only, see docs/protocol.md.
+        image_size: in pixels, for models that take any size; None: the model's own size.
         precision: "fp32", "bf16" (autocast), or "auto": bf16 where the device gains from it.
-        augmentation: of training images alone; None: none.
-        ema_decay: per step, of a running average of the weights, which is then scored and kept; None: none.
-        gradient_checkpointing: less memory and more time for the same numbers.
-        generation: of text-to-image models; None: the defaults.
+        augmentation: random changes to training images; None: none.
+        ema_decay: the decay per step of a running average of the weights; the average is then scored and
+            kept. None: no average.
+        gradient_checkpointing: saves memory at the price of time, with the same numbers.
+        generation: the settings of text-to-image models; None: the defaults.
     """
 
     epochs: int = 20

@@ -20,7 +20,7 @@ REGISTRIES: "list[Registry[Any]]" = []
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """Who registered a name."""
+    """The origin of a registered name."""
 
     module: str
     place: str  # FILE:LINE

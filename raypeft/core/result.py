@@ -19,60 +19,60 @@ SCHEMA = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """One trial's outcome. A score that does not exist is absent, never 0.
+    """The outcome of one trial. A score that does not exist is absent, never 0.
 
-    Scores of classification are in [0, 1]; of text-to-image: raypeft/tasks/generate.py.
+    Scores of classification are in [0, 1]; for text-to-image see raypeft/tasks/generate.py.
 
     Fields:
         trial_id: twelve hexadecimal digits, a hash of the spec.
         sweep: the sweep's name.
         stage: "search" (scored on val) or "final" (scored once on test).
-        method: with its options.
-        model: as tables show it, without folders.
-        dataset: as tables show it, without a path.
-        fraction: share of the training images.
-        seed: of the head, the data's order and the method's initial values.
-        lr: learning rate.
-        candidate: number of a candidate, from 0; None of a final run.
+        method: the method with its options.
+        model: the name that tables show, without folders.
+        dataset: the name that tables show, without a path.
+        fraction: the share of the training images.
+        seed: the seed of the head, the data's order and the method's initial values.
+        lr: the learning rate.
+        candidate: the number of a candidate, from 0; None for a final run.
         task: "classify" or "generate".
         status: "done", "pruned", "diverged" or "failed".
-        failure: of status "failed": its kind.
-        error: the last line of what was raised.
-        remarks: what befell the trial and did not end it.
-        metrics: by name, as "val/f1_macro" and "test/f1_macro".
+        failure: the kind of failure, if the status is "failed".
+        error: the last line of the exception.
+        remarks: notes on what happened to the trial without ending it.
+        metrics: scores by name, such as "val/f1_macro" and "test/f1_macro".
         curve: one mapping per epoch: epoch, train/loss, the searched score.
-        best_epoch: from 1; its weights are the ones scored.
-        n_train: images trained on.
-        n_val: images of val.
-        n_test: images of test.
-        n_classes: number of classes.
-        classes: in the order of their indices.
-        trainable: parameters that the optimizer updates, head included.
-        inserted: parameters that the backbone does not have.
-        head: parameters of the head.
-        total: parameters of the whole network.
-        epochs: trained.
-        steps: of the optimizer.
-        seconds: of the whole trial, since its checkpoint if it went on from one.
-        device_seconds: of training steps alone, times the workers.
-        peak_memory_bytes: of the device, or of the process on a CPU.
-        images_per_second: in training.
-        adapter_bytes: of the adapter's files.
+        best_epoch: the epoch, from 1, whose weights are scored.
+        n_train: the number of training images used.
+        n_val: the number of validation images.
+        n_test: the number of test images.
+        n_classes: the number of classes.
+        classes: the names of the classes, in the order of their indices.
+        trainable: the number of parameters that the optimizer updates, head included.
+        inserted: the number of parameters that the backbone does not have.
+        head: the number of parameters of the head.
+        total: the number of parameters of the whole network.
+        epochs: the number of epochs trained.
+        steps: the number of optimizer steps.
+        seconds: the time of the whole trial, or since the checkpoint from which it was resumed.
+        device_seconds: the time of training steps alone, times the number of workers.
+        peak_memory_bytes: the peak memory of the device, or of the process on a CPU.
+        images_per_second: the speed in training.
+        adapter_bytes: the size of the adapter's files.
         spec: what was asked, as plain JSON types.
-        precision: what "auto" became.
+        precision: the precision used, to which "auto" was resolved.
         features: the network, by name and digest, whose features FID and KID compared.
-        micro_batch_size: images that went through the network at once: as the recipe has it, fewer where GPU
-            memory was small; of a head alone its batch.
-        weights_digest: of the backbone's weights.
-        data_digest: of images, labels and split.
-        git: commit of raypeft, or "unknown".
-        versions: of Python and libraries.
+        micro_batch_size: the number of images that went through the network at once: the recipe's, or fewer
+            if GPU memory was small; for a linear probe its batch.
+        weights_digest: the digest of the backbone's weights.
+        data_digest: the digest of images, labels and split.
+        git: the commit of raypeft, or "unknown".
+        versions: the versions of Python and libraries.
         hardware: the device.
-        attempt: from 1.
-        resumed_step: optimizer steps before the checkpoint it went on from; 0: never broken off.
+        attempt: the number of the attempt, from 1.
+        resumed_step: optimizer steps before the checkpoint from which it was resumed; 0: no interruption.
         started: ISO 8601, UTC.
         ended: ISO 8601, UTC.
-        schema: version of this list.
+        schema: the version of this list of columns.
     """
 
     trial_id: str

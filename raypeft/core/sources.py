@@ -15,7 +15,7 @@ from raypeft.core.registry import parse_options
 from raypeft.core.text import visible
 
 OWN_DATA = {"folder": "PATH", "csv": "PATH", "npz": "PATH", "medmnist": "FLAG"}
-"""Forms of a dataset whose part after the colon names it; `NAME:FOLDER` is named by what stands before."""
+"""Sources that are named by the part after the colon; `NAME:FOLDER` is named by the part before it."""
 
 WORDS = {str: "text in quotes", int: "a whole number", bool: "True or False", tuple: "a tuple of texts"}
 """Types of options, for a message."""

@@ -50,20 +50,21 @@ class LogUniform:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """How the learning rate of a cell is found.
+    """The search for the learning rate of a cell.
 
     Candidate i is suggested, and pruned, from the results of candidates 0 .. i - lookback alone,
     taken in that order. So at most `lookback` candidates of one cell run at a time, and the
-    outcome of a search depends on neither the number of workers nor who finishes first: a sweep
-    that was killed and resumed ends in the table of one that was not.
+    outcome of a search depends neither on the number of workers nor on who finishes first: a sweep
+    that was killed and resumed gives the same table as one that was not.
 
     Fields:
-        trials: candidates of a cell, that is learning rates tried.
+        trials: the number of candidates, that is of learning rates tried per cell.
         lr: the range of the learning rates.
-        seed: of all candidates (data subset, head, order of images); must not be one of the final seeds.
-        lookback: how many candidates before it a candidate need not know, so that they may run at once.
-        grace_epochs: ASHA's first rung: no candidate is pruned before, since early scores mislead.
-        reduction_factor: of ASHA: one in so many goes on to the next rung.
+        seed: the seed of all candidates (data subset, head, order of images); not one of the final seeds.
+        lookback: how many of the preceding candidates a candidate need not know, so that they can run at
+            the same time.
+        grace_epochs: ASHA's first rung; no candidate is pruned earlier, because early scores mislead.
+        reduction_factor: ASHA's; one in so many candidates goes on to the next rung.
     """
 
     trials: int = 16
@@ -84,7 +85,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """How images become the model's input: resized, scaled to [0, 1], normalised per channel."""
+    """The way from an image to the model's input: resized, scaled to [0, 1], normalised per channel."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -113,7 +114,7 @@ class TrialSpec:
     candidate: int | None = None  # stage search only, from 0
     plugins: tuple[str, ...] = ()  # digests of those that registered a name that the trial uses
     protocol: int = PROTOCOL
-    # Twelve hex digits that name this spec in every file, log and MLflow run; they follow from the rest
+    # Twelve hex digits, computed from the rest, that name this spec in every file, log and MLflow run
     trial_id: str = field(init=False, default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -146,7 +147,7 @@ class TrialSpec:
         del content["trial_id"]
         content["cell"]["dataset"] = self.cell.dataset_label
         content["cell"]["model"] = self.cell.model_label
-        if content["search"] is not None:  # how many candidates come after this one is no part of it
+        if content["search"] is not None:  # the number of later candidates does not matter
             del content["search"]["trials"]
         return content
 
@@ -167,22 +168,23 @@ class TrialSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """What is asked for: cells, the budget of each cell's search, and the seeds of its final runs.
+    """The cells to compare, the budget of each cell's search, and the seeds of its final runs.
 
     Fields:
-        name: of the sweep, and of its folder below runs/.
+        name: the name of the sweep, and of its folder in runs/.
         cells: what is compared; `grid` makes every combination.
-        search: how the learning rate of each cell is found, on validation.
+        search: how the learning rate of each cell is found, on validation images.
         recipe: how each model is trained.
-        final_seeds: one final run each, at the best rate, scored once on test.
-        carried_candidates: candidates of a cell whose method, model and data set also appear at a smaller
-            fraction; they cover two decades around the rate found there. None: the whole range.
-        split: "auto" (the source's own split where it has one, else grouped), "official", "grouped" (drawn,
-            patients never torn apart), or "paper" (image by image, as Dutt et al. drew it).
-        split_seed: of a split that is drawn.
-        allow_leakage: go on where an official split has one patient or image on two sides.
-        plugins: what registers your own methods, models, data sets and metrics: files, folders with an
-            __init__.py, or installed modules. A path is relative to the sweep file, or else to the working
+        final_seeds: the seeds of the final runs, which use the best rate and are scored once on test images.
+        carried_candidates: the number of candidates for a cell whose method, model and data set also appear
+            at a smaller fraction; they cover two decades around the rate found there. None: the whole
+            search for every cell.
+        split: "auto" (the source's own split if it has one, else grouped), "official", "grouped" (drawn so
+            that no patient is divided), or "paper" (drawn image by image, as in Dutt et al.).
+        split_seed: the seed of a split that is drawn.
+        allow_leakage: go on if an official split has one patient or image on two sides.
+        plugins: files, folders with an __init__.py, or installed modules that register your own methods,
+            models, data sets and metrics. A path is relative to the sweep file, or else to the working
             directory.
     """
 
@@ -245,7 +247,7 @@ class Sweep:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        names = [PurePath(plugin).name for plugin in self.plugins]  # not where they lie
+        names = [PurePath(plugin).name for plugin in self.plugins]  # without their paths
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self) | {"plugins": names}))
         return plain
 

@@ -95,7 +95,7 @@ class SafeStream:
 @contextmanager
 def safe_streams() -> Iterator[None]:
     """Replace stdout and stderr by SafeStreams while the block runs, even if they were closed."""
-    for descriptor in range(3):  # or the next file that is opened becomes stdout
+    for descriptor in range(3):  # otherwise the next opened file would become stdout
         try:
             os.fstat(descriptor)
         except OSError:
@@ -169,7 +169,7 @@ class Grid:
                 visible(self.columns[number], keep="\n"),
                 justify="left" if number == 0 else self.justify,
                 overflow="fold",
-                no_wrap=number > 0 and natural <= PROSE,  # a number broken in two is another number
+                no_wrap=number > 0 and natural <= PROSE,  # a number broken over two lines would be misread
             )
         for row in self.rows:
             table.add_row(*(row if len(row) == 1 else [row[number] for number in part]))

@@ -1,6 +1,6 @@
 """One data set or kind of source per file; splits, decoding and checks are shared.
 
-Importing this package registers every data set in it: a new file is enough.
+Importing this package registers every data set in it, so a new file is enough to add one.
 """
 
 from raypeft.core.foreign import import_room

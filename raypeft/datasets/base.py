@@ -1,4 +1,4 @@
-"""The registries of everything that can give a table of images."""
+"""The registries of data sets and sources, each of which can give a table of images."""
 
 import difflib
 import inspect
@@ -17,12 +17,12 @@ from raypeft.core.sources import OWN_DATA, option_types, parse_source
 from raypeft.datasets.manifest import Table
 
 DATA_ROOT = "RAYPEFT_DATA"
-"""Environment variable: the folder in which each download lies under its data set's name."""
+"""Environment variable: the folder with one subfolder per download, named after the data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperSplit:
-    """How Dutt et al. (MIDL 2024) split a data set, image by image; see docs/protocol.md."""
+    """The split of a data set in Dutt et al. (MIDL 2024), drawn image by image; see docs/protocol.md."""
 
     train: int  # images, as the paper prints it
     sizes: Callable[[int], tuple[int, int]]  # images -> images in train and in test; val gets the rest
@@ -47,7 +47,7 @@ class Dataset:
 
     @property
     def is_installed(self) -> bool:
-        """Whether its images come with the installation."""
+        """True if its images come with the installation."""
         parameters = inspect.signature(self.open).parameters.values()
         return all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
 
@@ -78,11 +78,11 @@ def register_dataset(
         what: what the images show, in a few words.
         source: where to get it.
         licence: its name or terms.
-        access: what it takes to download it.
-        layout: what must lie in its folder.
-        expected: images per class of the whole download, those left out among them.
+        access: what is needed to download it.
+        layout: what must be in its folder.
+        expected: images per class of the whole download, including those left out.
         paper_split: how Dutt et al. split it; see docs/protocol.md.
-        similar: pHash distance (of 256 bits) up to which two images count as one patient's.
+        similar: the pHash distance (of 256 bits) up to which two images count as one patient's.
     """
 
     def register(open_table: Callable[..., Table]) -> Callable[..., Table]:
@@ -116,7 +116,7 @@ def register_source(kind: str, *, meaning: str) -> Callable[[Callable[..., Table
 
 
 def find_dataset(source: str) -> Dataset | None:
-    """The named data set that `source` means; None for a user's own. Raises: UnknownNameError."""
+    """Return the named data set that `source` means; None for a user's own. Raises: UnknownNameError."""
     asked = parse_source(source)
     if asked.kind in SOURCES and source.startswith(f"{asked.kind}:"):
         return None
@@ -130,7 +130,7 @@ def find_dataset(source: str) -> Dataset | None:
 
 
 def open_dataset(source: str) -> Table:
-    """The table of `NAME`, `NAME:FOLDER` or `kind:ARGUMENT`, with options, ordered by case id.
+    """Return the table of `NAME`, `NAME:FOLDER` or `kind:ARGUMENT`, with options, sorted by case id.
 
     A download is looked for in FOLDER, or else in $RAYPEFT_DATA/NAME.
     Raises: UnknownNameError; ConfigError for options that the source does not have; DataError listing
@@ -152,7 +152,7 @@ def open_dataset(source: str) -> Table:
 
 
 def describe_datasets() -> list[dict[str, Any]]:
-    """One row per named data set and per form of a user's own data."""
+    """Return one row per named data set and per form of a user's own data."""
     named: list[dict[str, Any]] = [
         {
             "dataset": d.name,
@@ -181,7 +181,7 @@ def describe_datasets() -> list[dict[str, Any]]:
 
 
 def _opened(source: str, open_table: Callable[..., Table], *arguments: Any, **options: Any) -> Table:
-    """Raises: DataError, naming the line of the data set's file for whatever it did not expect."""
+    """Open a table. Raises: DataError, for unexpected errors with the line of the data set's file."""
     try:
         table = open_table(*arguments, **options)
     except RaypeftError:
@@ -213,7 +213,7 @@ def _download_root(dataset: Dataset, argument: str) -> Path:
 
 
 def _nearest(source: str) -> str:
-    """A hint at what `source` may have meant: a name, a kind, or a path without its kind."""
+    """Return a hint at what `source` may mean: a name, a kind, or a path without its kind."""
     kind, _, path = source.partition(":")
     if not path and Path(source).exists():
         return f" did you mean '{'folder' if Path(source).is_dir() else 'csv'}:{source}'?"

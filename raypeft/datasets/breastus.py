@@ -48,7 +48,10 @@ def _without_twin(table: Table) -> np.ndarray:
     similar=20,
 )
 def breastus(root: Path) -> Table:
-    """Raises: DataError for a root without the three class folders, and for one that is empty."""
+    """Read the class folders without masks.
+
+    Raises: DataError if a class folder is missing or empty.
+    """
     rows: list[Row] = []
     masks = 0
     for name, folder in _class_folders(Download("breastus", root)).items():
@@ -62,7 +65,7 @@ def breastus(root: Path) -> Table:
 
 
 def _class_folders(download: Download) -> dict[str, Path]:
-    """The folder of each class, wherever they lie together, in any letter case. Raises: DataError."""
+    """Return the folder of each class, wherever they are together, in any letter case. Raises: DataError."""
     found: dict[Path, dict[str, Path]] = {}
     for path in download.folders:
         if path.name.lower() in CLASSES:
@@ -80,10 +83,10 @@ def _class_folders(download: Download) -> dict[str, Path]:
 
 
 def _is_mask(path: Path) -> bool:
-    """By its name, or by that of a folder below its class."""
+    """True if the file's name, or a folder between class and file, says that it is a mask."""
     return bool(MASK.search(path.stem)) or any(map(says_mask, path.parts[:-1]))
 
 
 def _is_image(path: Path) -> bool:
-    """Hidden files are none: macOS adds "._benign (1).png" to archives."""
+    """True for an image file that is not hidden: macOS adds "._benign (1).png" to archives."""
     return not path.name.startswith(".") and is_image_file(path)

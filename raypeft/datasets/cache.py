@@ -1,4 +1,4 @@
-"""Decode once: an Arrow IPC file of uint8 images at the model's size, memory-mapped by every trial."""
+"""Decode once into an Arrow IPC file of uint8 images at the model's size, which every trial memory-maps."""
 
 import contextlib
 import errno
@@ -26,17 +26,17 @@ from raypeft.datasets.manifest import Table
 from raypeft.datasets.pixels import Display, Picture
 
 DECODING = 3
-"""Version of how files become pixels: raised by every change that moves one."""
+"""Version of the decoding; every change that alters a pixel raises it."""
 
 DISPLAY = b"display"
-"""Under which the file says how deep images are shown."""
+"""The key of the file's metadata that says how deep images are shown."""
 
 Watch = Callable[[str, int, int], object]
-"""Called with what is done, the number of images done, and of how many."""
+"""Called with the name of the step, the number of images done, and their total."""
 
 
 def no_watch(what: str, num_done: int, num_images: int) -> None:
-    """Shows nothing."""
+    """Show nothing."""
 
 
 _logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """Images as the model sees them, and the fingerprints of the images that they were decoded from."""
+    """The images as the model sees them, and the fingerprints of the original images."""
 
     images: np.ndarray  # uint8 (n, image_size, image_size, 3), RGB: a read-only view of the file's pages
     fingerprints: tuple[Fingerprint, ...]
@@ -52,7 +52,7 @@ class Decoded:
 
 
 def content_digests(table: Table) -> list[str]:
-    """Sixteen hex digits per image, over its file's bytes or its pixels.
+    """Return sixteen hex digits per image, hashed from its file's bytes or its pixels.
 
     Raises: DataError for files that cannot be read or differ from the checksum in their table.
     """
@@ -66,12 +66,12 @@ def content_digests(table: Table) -> list[str]:
 
 
 def images_digest(contents: Sequence[str]) -> str:
-    """Sixteen hex digits that name decoded images: the files' contents in order, and the decoding."""
+    """Return sixteen hex digits that name decoded images: over their contents and the decoding."""
     return _digest(json.dumps([DECODING, *contents]).encode())
 
 
 def image_file(cache_dir: Path, digest: str, *, image_size: int, interpolation: str) -> Path:
-    """Where the images named by `digest` (images_digest) lie at one size."""
+    """Return the path of the images named by `digest` (images_digest) at one size."""
     return cache_dir / "images" / f"{digest}-{image_size}-{interpolation}.arrow"
 
 
@@ -85,12 +85,12 @@ def decode(
     shared_cache: Path | None = None,
     watch: Watch = no_watch,
 ) -> Decoded:
-    """The table's images from the cache, where they are put first if they are not there, or not whole.
+    """Return the table's images from the cache, and decode them first if they are missing or incomplete.
 
-    One process builds, others that want the same file wait for it. With `shared_cache` the file lies
-    there, and `cache_dir` gets a link to it; unless this user may not read or write there, which is said.
+    One process builds the file, and others that want it wait. With `shared_cache` the file is there and
+    `cache_dir` gets a link to it, unless this user may not read or write there, which is logged.
     `contents`: content_digests(table).
-    Raises: DataError naming every file that cannot be decoded; nothing is cached then. OSError.
+    Raises: DataError naming every file that cannot be decoded, and then caches nothing. OSError.
     """
     path = image_file(cache_dir, images_digest(contents), image_size=image_size, interpolation=interpolation)
     with contextlib.suppress(DataError):  # not there yet, or damaged; a file appears whole, so needs no lock
@@ -115,7 +115,7 @@ def decode(
 
 
 def _serves(shared_cache: Path, use: Callable[[Path], object]) -> bool:
-    """Whether `use` of a cache that several share went well; else the reason is told."""
+    """True if `use` of a shared cache succeeded; otherwise the reason is logged."""
     try:
         use(shared_cache)
         return True
@@ -128,7 +128,7 @@ def _serves(shared_cache: Path, use: Callable[[Path], object]) -> bool:
 
 
 def fingerprints(table: Table, *, watch: Watch = no_watch) -> list[Fingerprint | str]:
-    """Of every image, decoded and not kept; or what is wrong with its file."""
+    """Return the fingerprint of every image, or what is wrong with its file; decoded pixels are not kept."""
     if table.paths is None:
         return [fingerprint(picture) for picture in _pictures(table)]
     total = len(table)
@@ -136,7 +136,7 @@ def fingerprints(table: Table, *, watch: Watch = no_watch) -> list[Fingerprint |
 
 
 def read_one(table: Table, case: int) -> Image.Image:
-    """Return one image as it is, in RGB. Raises: as PIL for a damaged file."""
+    """Return one image unchanged, in RGB. Raises: as PIL for a damaged file."""
     if table.paths is not None:
         return to_rgb(table.paths[case])
     assert table.images is not None, "a table has paths or images"
@@ -144,7 +144,10 @@ def read_one(table: Table, case: int) -> Image.Image:
 
 
 def open_images(path: Path) -> Decoded:
-    """Raises: DataError for a file that is missing, truncated, or no such file; PermissionError."""
+    """Return decoded images from their file.
+
+    Raises: DataError if the file is missing, truncated or of another kind; PermissionError.
+    """
     try:
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
         images = batch.column("image").to_numpy_ndarray()
@@ -165,7 +168,7 @@ def open_images(path: Path) -> Decoded:
 
 
 def raise_problems(table: Table, problems: Sequence[str | None]) -> None:
-    """Raises: DataError with each image's problem and the line that names the image."""
+    """Raise DataError with each image's problem and the line that names the image, if there are any."""
     bad = [f"{problem}{table.line(case)}" for case, problem in enumerate(problems) if problem is not None]
     if bad:
         raise DataError(
@@ -208,13 +211,13 @@ def _fill(
 
 
 def _pictures(table: Table) -> Iterator[Picture]:
-    """Of a table that holds its pixels."""
+    """Return the pictures of a table that holds its pixels."""
     assert table.images is not None, "a table has paths or images"
     return (Picture(image=Image.fromarray(image).convert("RGB")) for image in table.images)
 
 
 def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint], display: Display) -> None:
-    """One record batch, so that all images are one piece of memory."""
+    """Write one record batch, so that all images are contiguous in memory."""
     batch = pa.record_batch(
         {
             "image": pa.FixedShapeTensorArray.from_numpy_ndarray(images),
@@ -230,7 +233,7 @@ def _write(path: Path, images: np.ndarray, found: Sequence[Fingerprint], display
 
 
 def _file_digest(path: Path, checksum: str | None) -> tuple[str, str | None]:
-    """Its digest, or what is wrong."""
+    """Return the digest of a file, or what is wrong with it."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What a data set holds, and what is wrong with it: the facts behind `raypeft data check`."""
+"""Find out what a data set holds and what is wrong with it, for `raypeft data check`."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ SEEDS = range(5)  # splits by image over which their leakage is averaged
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """Images of equal pixels, or of similar ones, other than equal."""
+    """The sets of images with equal pixels, or of similar images that are not equal."""
 
     sets: tuple[tuple[str, ...], ...]  # case ids
     images: int
@@ -36,7 +36,7 @@ class Duplicates:
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """Test images that share a patient, a lesion or all pixels with a training image."""
+    """The share of test images that share a patient, a lesion or all pixels with a training image."""
 
     by_image: float  # share of the test images, split by image, mean over five seeds
     by_image_sizes: tuple[int, int, int]  # train, val, test
@@ -45,7 +45,7 @@ class Leakage:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceBaseline:
-    """Macro F1 on test of the most frequent training label: of each source, and of all."""
+    """The test macro F1 of predicting the most frequent training label, per source and overall."""
 
     by_source: float
     majority: float
@@ -53,7 +53,7 @@ class SourceBaseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Facts first; `problems` stop a sweep, `warnings` do not. Counts are of images."""
+    """The facts about a data set; `problems` stop a sweep, `warnings` do not. Counts are of images."""
 
     dataset: str
     images: int
@@ -78,9 +78,9 @@ class Report:
 
 
 def check_dataset(source: str, *, split: SplitRule = "auto", watch: Watch = no_watch) -> Report:
-    """Open, decode, compare and split a data set; `split` as in a sweep, with split seed 0.
+    """Open, decode, compare and split a data set, and report; `split` as in a sweep, with split seed 0.
 
-    Raises: UnknownNameError. Faults of the data are in the report, not raised.
+    Raises: UnknownNameError. Faults of the data are reported, not raised.
     """
     dataset = find_dataset(source)
     try:
@@ -155,7 +155,7 @@ def _featureless(table: Table, found: Sequence[Fingerprint]) -> tuple[dict[str, 
 
 
 def _unique(case: int) -> Fingerprint:
-    """Of an image that cannot be read: like no other."""
+    """Return a fingerprint, for an unreadable image, that is like no other."""
     bits = hashlib.sha256(f"unreadable/{case}".encode()).digest()
     return Fingerprint(pixels=bits[:16], phash=bits)
 
@@ -194,10 +194,10 @@ def _leaking_share(units: np.ndarray, sides: np.ndarray) -> float:
 
 
 def _source_baseline(table: Table, sides: np.ndarray) -> SourceBaseline | None:
-    """Geirhos et al., "Shortcut learning in deep neural networks", 2020: what needs no image."""
+    """Return the score of the source alone, without images (Geirhos et al., "Shortcut learning", 2020)."""
     if table.sources is None or len(set(table.sources)) < 2 or not (sides == "test").any():
         return None
-    from sklearn.metrics import f1_score  # a second that only this needs
+    from sklearn.metrics import f1_score  # takes a second to import, and is needed only here
 
     train, test = np.flatnonzero(sides == "train"), np.flatnonzero(sides == "test")
     most_frequent = int(np.bincount(table.labels[train]).argmax())

@@ -1,4 +1,4 @@
-"""What the name of a column says: whose images belong together, and what would identify people or files."""
+"""What a column's name says: which images belong together, and what would identify people or files."""
 
 import re
 from collections.abc import Sequence
@@ -59,9 +59,9 @@ IDENTIFIES = (
 
 
 def identifies(name: str, cells: Sequence[str], *, strictly: bool) -> bool:
-    """Whether a column names people, files or paths, by its own name or in a cell.
+    """True if a column names people, files or paths, by its own name or in a cell.
 
-    Not strictly: or the people who took or read the images, or dates, or notes, or anything by its id.
+    If not `strictly`, also for staff who took or read the images, dates, notes, and ids of anything.
     """
     words, level = words_of(name), level_of(name)
     if level == 0 or (level is not None and words & ID_WORDS) or words & (OF_PEOPLE | OF_FILES):
@@ -74,7 +74,7 @@ def identifies(name: str, cells: Sequence[str], *, strictly: bool) -> bool:
 
 
 def level_of(name: str) -> int | None:
-    """Which of LEVELS a name such as patient_id or StudyInstanceUID is of: that of its finest word."""
+    """Return the index in LEVELS of a name such as patient_id or StudyInstanceUID, by its finest word."""
     if joined(name) in RECORDS:
         return 0
     words = words_of(name)
@@ -85,7 +85,7 @@ def level_of(name: str) -> int | None:
 
 
 def words_of(name: str) -> set[str]:
-    """patientId, PatientID, patient_ids and patientid are {patient, id}."""
+    """Return the words of a name: patientId, PatientID, patient_ids and patientid give {patient, id}."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
     found: set[str] = set()
     for word in re.findall(r"[^\W\d_]+", parted.casefold()):
@@ -101,10 +101,10 @@ def _unglued(word: str) -> list[str]:
 
 
 def has_number(name: str) -> bool:
-    """Whether it names a number of theirs, not what they are called."""
+    """True if the column holds a number of people or things, and not their names."""
     return bool(words_of(name) & (ID_WORDS | {"mrn", "pid", "empi"})) or joined(name) in RECORDS
 
 
 def joined(name: str) -> str:
-    """Without case, spaces and signs: patient_ID is patientid."""
+    """Return the name without case, spaces and punctuation: patient_ID gives patientid."""
     return re.sub(r"[\W_]", "", name.casefold())

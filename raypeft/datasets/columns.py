@@ -1,4 +1,4 @@
-"""What the columns of a person's own table are: image, label, group, subgroups, or better not kept."""
+"""What the columns of a user's own table are: image, label, group, subgroups, or better not kept."""
 
 import difflib
 import re
@@ -36,7 +36,7 @@ RESERVED = frozenset(("case_id", "label", "group"))  # columns of the prediction
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The names of a table's columns, by what they are."""
+    """The names of a table's columns, by role."""
 
     image: str
     labels: tuple[str, ...]  # one; or one per class, of which one is 1
@@ -49,9 +49,9 @@ class Columns:
 def assign_columns(
     table: Delimited, *, image: str, label: str, group: str | None, subgroups: Sequence[str]
 ) -> Columns:
-    """Columns are found by name in any case; the group also by what its name and values look like.
+    """Find the columns by name in any case; the group also by how its name and values look.
 
-    Raises: DataError naming every column that lacks, or that may not be a subgroup.
+    Raises: DataError naming every column that is missing, or that may not be a subgroup.
     """
     problems: list[str] = []
 
@@ -105,7 +105,7 @@ def _unfit_subgroups(table: Delimited, wished: Sequence[str], group_column: str 
 
 
 def _guessed_group(rest: Values) -> tuple[str | None, list[str]]:
-    """The column that is taken for the group, if any, and notes on it or on what may be one."""
+    """Return the column that is taken for the group, if any, and notes on it or on possible groups."""
     nominated = _nominated(rest)
     if not nominated:
         return None, _codes_notes(rest)
@@ -113,7 +113,7 @@ def _guessed_group(rest: Values) -> tuple[str | None, list[str]]:
 
 
 def _nominated(rest: Values) -> list[str]:
-    """Columns that are named as groups and look like them, the coarsest first; numbers before names."""
+    """Return the columns named as groups that look like them, coarsest first; numbers before names."""
     found = []
     for name, cells in rest.items():
         level, is_number = level_of(name), has_number(name)
@@ -141,7 +141,7 @@ def _group_note(nominated: Sequence[str], rest: Values) -> str:
 
 
 def _codes_notes(rest: Values) -> list[str]:
-    """Columns of ids that images share, though nothing says what of: they may be patients."""
+    """Return notes on columns of ids that images share without saying of what: they may be patients."""
     shared = [
         name
         for name, cells in rest.items()
@@ -156,7 +156,7 @@ def _codes_notes(rest: Values) -> list[str]:
 
 
 def _subgroups(rest: Values, wished: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The columns to keep in clear, and notes on the others."""
+    """Return the columns to keep in clear, and notes on the others."""
     kept, private, many, taken = list(wished), [], [], []
     for name, cells in rest.items():
         if name in wished:
@@ -200,7 +200,7 @@ def _is_age(name: str, known: set[str]) -> bool:
 
 
 def _missing(wanted: str, role: str, columns: Sequence[str]) -> str:
-    """With the name that may be meant: a near one, or one that is usual for the role."""
+    """Return a message with the name that may be meant: a similar one, or a usual one for the role."""
     near = difflib.get_close_matches(wanted, columns, n=1)
     usual = LIKELY_NAMES.get(role, "").split()
     near += [name for one in usual for name in columns if joined(name) == joined(one)]

@@ -1,4 +1,4 @@
-"""Your own images in a table: CSV, TSV and the like, as a spreadsheet or pandas writes them."""
+"""The user's own images in a table: CSV, TSV and the like, as a spreadsheet or pandas writes them."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def table(
     root: str | None = None,
     encoding: str | None = None,
 ) -> Table:
-    """`image`, `label`, `group`, `subgroups`: the columns' names. `root`: what paths are relative to.
+    """Read a table; `image`, `label`, `group`, `subgroups` are column names, `root` is where paths start.
 
     Raises: DataError for every wrong column, else for every wrong row with its line.
     """
@@ -66,7 +66,7 @@ def table(
 
 
 def _root(path: Path, root: str | None) -> Path:
-    """As given, or below the table's folder. Raises: DataError."""
+    """Return `root` as given, or below the table's folder. Raises: DataError."""
     if root is None:
         return path.parent
     places = [Path(root).expanduser(), path.parent / root]
@@ -76,7 +76,7 @@ def _root(path: Path, root: str | None) -> Path:
 
 
 def _labelled(lines: Sequence[Line], columns: Columns) -> tuple[list[tuple[Line, str]], list[LeftOut]]:
-    """Lines with the label of each; those without one are left out by what stands there."""
+    """Return lines with their labels, and the lines without one, grouped by what the cell holds."""
     labelled, missing = [], Counter[str]()
     for line in lines:
         label = plain_number(line[columns.labels[0]])
@@ -92,7 +92,7 @@ def _labelled(lines: Sequence[Line], columns: Columns) -> tuple[list[tuple[Line,
 def _rows(
     labelled: Iterable[tuple[Line, str]], columns: Columns, finder: Finder
 ) -> tuple[list[Row], list[str]]:
-    """A row per image that is found, and every problem with its line."""
+    """Return a row per image that was found, and every problem with its line."""
     rows, problems = [], []
     for line, label in labelled:
         name = line[columns.image]
@@ -114,13 +114,13 @@ def _rows(
 
 
 def _cell(line: Line, column: str, role: str) -> str:
-    """Return a cell; a side of the split under its own name, whichever of its usual names stands there."""
+    """Return a cell; a side of the split is returned under its standard name."""
     text = line[column]
     return SIDE_OF.get(text.casefold(), text) if role == "split" else text
 
 
 def _case_id(path: Path, root: Path) -> str:
-    """One however the name is written: a.png, ./a.png, /data/set/a.png; the path of what lies elsewhere."""
+    """Return one id for a.png, ./a.png and /data/set/a.png; the full path for a file outside the root."""
     below = os.path.relpath(path, root)
     return str(path) if below.startswith("..") else Path(below).as_posix()
 
@@ -139,7 +139,7 @@ def _row_problems(row: Row, columns: Columns) -> list[str]:
 
 
 def _duplicates(rows: Sequence[Row]) -> list[str]:
-    """Images named twice, links included."""
+    """Return problems of images named twice, also through links."""
     seen: dict[str, str] = {}
     problems = []
     for row in rows:
@@ -151,7 +151,7 @@ def _duplicates(rows: Sequence[Row]) -> list[str]:
 
 
 def _with_groups(rows: Sequence[Row], columns: Columns) -> tuple[list[Row], list[str]]:
-    """Spellings of one group as one; an image without a group gets one of its own. And notes on both."""
+    """Return rows with one spelling per group (an image without one gets its own), and notes on both."""
     column = columns.optional.get("group")
     if column is None:
         return list(rows), []

@@ -1,7 +1,7 @@
-"""Image files decoded in processes of their own: a hostile image kills or hangs only its decoder.
+"""Decode image files in separate processes: a hostile image kills or hangs only its decoder.
 
-The parent sends one path a line, as JSON, and waits for one line. Pixels go into a file that both
-map, so that no image passes through a pipe.
+The parent sends one path per line, as JSON, and waits for one line. Pixels go into a file that both
+processes map, so that no image passes through a pipe.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ KILLED_SECONDS = 5.0  # for a killed decoder to be gone
 LARGE_TIMEOUT_SECONDS = 300.0  # per image of more than images.LARGE_PIXELS
 
 MEMORY_BYTES = 4 * 2**30
-"""A decoding process may take so much for data of its own; several at once decode no large image."""
+"""Limit of a decoding process's own data; large images are decoded one at a time."""
 
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads' own memory counts too
@@ -51,12 +51,12 @@ def decode_files(
     watch: Callable[[int], object] = lambda done: None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> list[Fingerprint | str]:
-    """Fingerprints in the order of `paths`, or what is wrong with a file.
+    """Return fingerprints in the order of `paths`, or what is wrong with a file.
 
-    Large images come after the others, one at a time. Images of more than 8 bits or with a window come
-    twice: first for their survey, then to be shown as all of them together decide.
-    `pixels`: a file to fill with uint8 (n, image_size, image_size, 3); it must have that size.
-    None: fingerprints alone. `watch` is called with the number of images done.
+    Large images are decoded after the others, one at a time. Images of more than 8 bits or with a window are
+    decoded twice: first for their survey, then as all of them together decide.
+    `pixels`: a file to fill with uint8 (n, image_size, image_size, 3), which must have that size; None: only
+    fingerprints. `watch` is called with the number of images done.
     """
     arguments = [str(pixels or ""), str(len(paths)), str(image_size), interpolation]
     return _decode(_Crew(paths, arguments, watch, timeout_seconds), None)[0]
@@ -71,7 +71,10 @@ def decode_into(
     display: Display | None = None,
     watch: Callable[[int], object] = lambda done: None,
 ) -> tuple[list[Fingerprint | str], Display]:
-    """As decode_files, and the decision on deep images: `display`, or what all of them together decide."""
+    """Decode as decode_files does; also return how deep images are shown.
+
+    This is `display` if given, else what all of them together decide.
+    """
     arguments = [str(pixels), str(len(paths)), str(image_size), interpolation]
     return _decode(_Crew(paths, arguments, watch, TIMEOUT_SECONDS), display)
 
@@ -94,7 +97,7 @@ def _decode(crew: "_Crew", display: Display | None) -> tuple[list[Fingerprint | 
 
 
 class _Crew:
-    """Decoders at work on the same images, and what each image gave last."""
+    """The decoders that work on the same images, and the last reply for each image."""
 
     def __init__(
         self,
@@ -113,15 +116,15 @@ class _Crew:
     def ask(
         self, indices: Iterable[int], *, choices: Mapping[int, Choice] | None = None, is_alone: bool = False
     ) -> None:
-        """Decode these; deep images without a choice only tell their survey. `is_alone`: one at a time.
+        """Decode images; deep ones without a choice only reply their survey. `is_alone`: one at a time.
 
-        Raises: what `watch` does; OSError where no process can be started.
+        Raises: what `watch` raises; OSError if no process can be started.
         """
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in indices:
             waiting.put(index)
         if is_alone and waiting.qsize():
-            self.close()  # what small images left of their memory is for the large one
+            self.close()  # free the memory for the large image
         num = min(1 if is_alone else usable_cores(), waiting.qsize())
         self._decoders += [_Decoder(self._arguments) for _ in range(num - len(self._decoders))]
         decoders = self._decoders[:num]
@@ -145,7 +148,7 @@ class _Crew:
             raise
 
     def close(self) -> None:
-        """End the decoders; another one is started where more is asked."""
+        """End the decoders; a later request starts new ones."""
         for decoder in self._decoders:
             decoder.stop()
 
@@ -173,7 +176,7 @@ class _Crew:
 
 
 class _Decoder:
-    """One decoding process, started again after each image that killed it or made it hang."""
+    """A decoding process, which is started again after an image kills it or makes it hang."""
 
     def __init__(self, arguments: list[str]) -> None:
         # Not -m: the package imports this module, and runpy warns of a second copy.
@@ -187,7 +190,7 @@ class _Decoder:
     def ask(
         self, index: int, path: Path, choice: Choice | None, is_alone: bool, timeout_seconds: float
     ) -> Reply:
-        """What `serve` answers, or that the decoder died."""
+        """Return the reply of `serve`, or that the decoder died."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command,
@@ -200,7 +203,7 @@ class _Decoder:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it is dead already: told below
+        with contextlib.suppress(BrokenPipeError):  # it is dead already; reported below
             request = json.dumps([index, str(path), choice and asdict(choice), is_alone])
             process.stdin.write(request.encode() + b"\n")
         readable, _, _ = select.select([process.stdout], [], [], timeout_seconds)
@@ -213,7 +216,7 @@ class _Decoder:
         return f"{path}: it crashed the decoder ({_death(process.returncode)})"
 
     def kill(self) -> None:
-        """From another thread: an answer that is waited for comes at once, and is that it died."""
+        """Kill the process from another thread; a waiting `ask` then returns that it died."""
         if (process := self._process) is not None:
             process.kill()
 
@@ -227,14 +230,14 @@ class _Decoder:
             process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # a dead file system holds it
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a dead file system blocks it
                 process.wait(timeout=KILLED_SECONDS)
         if process.stdout is not None:
             process.stdout.close()
 
 
 def main() -> None:
-    """The decoding process: arguments are those of `decode_files`."""
+    """Run the decoding process; its arguments are those of `decode_files`."""
     limit_memory()
     pixels, num_images, image_size, interpolation = sys.argv[1:]
     side = int(image_size)
@@ -244,7 +247,7 @@ def main() -> None:
 
 
 def limit_memory() -> None:
-    """Of this process, to MEMORY_BYTES for data: a file that needs more is an error, not a full machine."""
+    """Limit the data of this process to MEMORY_BYTES: a file that needs more gives an error."""
     with contextlib.suppress(OSError, ValueError):  # some other limit is lower
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
@@ -271,7 +274,7 @@ def _reply(
     target: np.ndarray | None,
     resample: Image.Resampling,
 ) -> dict[str, object] | None:
-    """What `_parsed` reads."""
+    """Return what `_parsed` reads."""
     try:
         read = read_image(path, is_alone=is_alone)
     except LargeImageError:
@@ -298,12 +301,12 @@ def _parsed(reply: Any) -> Reply:
 
 
 def resized(image: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
-    """The whole image as a square, antialiased: a crop could lose a lesion at the border."""
+    """Return the whole image as a square, antialiased; a crop could lose a lesion at the border."""
     return image.resize((side, side), resample)
 
 
 def why(path: Path, error: Exception) -> str:
-    """What is wrong with a file, in one line that begins with its path."""
+    """Return what is wrong with a file, in one line that begins with its path."""
     if not path.exists():
         return f"{path}: not found"
     if path.stat().st_size == 0:

@@ -1,4 +1,4 @@
-"""Files of 16 bits, opened by PIL, which itself would clip grey values at 255 and halve colours to 8 bits."""
+"""Read 16-bit files through PIL, which itself would clip grey values at 255 and reduce colours to 8 bits."""
 
 import sys
 from typing import Any
@@ -14,9 +14,9 @@ WHITE_IS_ZERO = 0  # TIFF's PhotometricInterpretation
 
 
 def read_deep(opened: Image.Image, factor: int) -> Deep | None:
-    """The values of an image just opened, shrunk by `factor`; None where 8 bits hold them all.
+    """Return the values of an image just opened, shrunk by `factor`; None if 8 bits hold them all.
 
-    Raises: ValueError for pixels that are no whole numbers of 0 to 65,535, and for other layouts.
+    Raises: ValueError for pixels that are not whole numbers from 0 to 65,535, and for other layouts.
     """
     tags: Any = getattr(opened, "tag_v2", {})
     if opened.mode.startswith(("I", "F")):
@@ -38,7 +38,7 @@ def read_deep(opened: Image.Image, factor: int) -> Deep | None:
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Turned as EXIF's orientation, 1 to 8, says."""
+    """Turn the image as EXIF's orientation, 1 to 8, says, and return it."""
     if orientation != 1:
         image.getexif()[ExifTags.Base.Orientation] = orientation
         ImageOps.exif_transpose(image, in_place=True)
@@ -54,7 +54,7 @@ def _grey(opened: Image.Image, factor: int) -> np.ndarray:
 
 
 def _is_deep_colour(opened: Image.Image, tags: Any) -> bool:
-    """Raises: ValueError for 16 bits that PIL gives no way to."""
+    """True for 16-bit colours. Raises: ValueError if PIL gives no access to them."""
     tiles = getattr(opened, "tile", [])
     bits = tags.get(258, (8,))
     if not any(";16" in _raw_mode(tile) for tile in tiles) and max(bits) <= 8:
@@ -67,12 +67,12 @@ def _is_deep_colour(opened: Image.Image, tags: Any) -> bool:
 
 
 def _raw_mode(tile: Any) -> str:
-    """How bytes become a pixel, in PIL's words: RGB;16B takes the first of each two."""
+    """Return how bytes become a pixel, in PIL's terms: RGB;16B takes the first byte of each pair."""
     return str(tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args)
 
 
 def _colour(opened: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colours or grey values, and the opacity: PIL decodes the file for the high bytes, then the low ones."""
+    """Return colours or grey values, and the opacity, from two decodings: high bytes, then low bytes."""
     if _raw_mode(opened.tile[0]) == "LA;16B":  # type: ignore[attr-defined]
         quads = _bytes(opened, "RGBA")  # four bytes a pixel, high and low of each
         values, alpha = quads[..., 0] * 256 + quads[..., 1], quads[..., 2] * 256 + quads[..., 3]
@@ -88,7 +88,7 @@ def _colour(opened: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _bytes(opened: Image.Image, raw_mode: str) -> np.ndarray:
-    """uint16: of each pixel, the bytes that `raw_mode` takes."""
+    """Return, as uint16, the bytes of each pixel that `raw_mode` takes."""
     with Image.open(opened.filename, formats=[opened.format]) as again:  # type: ignore[attr-defined,list-item]
         again.seek(opened.tell())
         again.tile = [_with_raw_mode(tile, raw_mode) for tile in again.tile]

@@ -1,6 +1,6 @@
-"""One DICOM file to pixels: rescaled, windowed where its header says how, MONOCHROME1 inverted.
+"""Turn one DICOM file into pixels: rescaled, windowed if its header says how, MONOCHROME1 inverted.
 
-A tag that is present but empty, incomplete or unusable counts as absent, and is told.
+A tag that is present but empty, incomplete or unusable counts as absent, and is noted.
 """
 
 import functools
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
 
 MAGIC_AT = 128
-DIRECTORY = b"UI\x14\x001.2.840.10008.1.3.10"  # a DICOMDIR lists images and is none
+DIRECTORY = b"UI\x14\x001.2.840.10008.1.3.10"  # a DICOMDIR lists images and is not one
 FIRST_VALUES = {b"CS", b"UI", b"UL", b"OB", b"SH", b"DA", b"LO"}  # kinds of value that a header begins with
 
 NO_WINDOW = "no window: {low} to {high}, the lowest and highest value of all such images, is black to white"
 
 
 def is_dicom(start: bytes) -> bool:
-    """By its magic, or, of old files without preamble, by a first element as headers begin with."""
+    """True for a DICOM file, by its magic bytes, or by the first element of old files without a preamble."""
     if start[MAGIC_AT : MAGIC_AT + 4] == b"DICM":
         return True
     group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
@@ -40,7 +40,7 @@ def is_dicom(start: bytes) -> bool:
 
 @contextmanager
 def silent_pydicom() -> Iterator[None]:
-    """No warning and no log line of pydicom: they quote values of the header, which may name a patient."""
+    """Suppress warnings and logs of pydicom: they quote header values, which may name a patient."""
     logger = logging.getLogger("pydicom")
     was_disabled, logger.disabled = logger.disabled, True
     try:
@@ -52,7 +52,7 @@ def silent_pydicom() -> Iterator[None]:
 
 
 def read_dicom(path: Path, factor_of: Callable[[tuple[int, int]], int]) -> Picture | Deep:
-    """The first and only frame, shrunk by what `factor_of` gives for (width, height)."""
+    """Return the first and only frame, shrunk by what `factor_of` returns for (width, height)."""
     with silent_pydicom():
         header = _header(path)
         factor = factor_of((_size(header, "Columns"), _size(header, "Rows")))
@@ -84,7 +84,7 @@ def _header(path: Path) -> "Dataset":
 
 
 def _plain_syntax(is_implicit: bool | None, is_little_endian: bool | None) -> "UID":
-    """Of a file that states none, as its elements were read."""
+    """Return the transfer syntax of a file that states none, from how its elements were read."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if is_implicit:
@@ -97,7 +97,7 @@ def _size(header: "Dataset", name: str) -> int:
 
 
 def _rescaled(stored: np.ndarray, header: "Dataset", notes: list[str]) -> np.ndarray:
-    """By the modality look-up table, or else by slope and intercept, or else as they are."""
+    """Apply the modality look-up table, or else slope and intercept, or else nothing."""
     look_up = _look_up(header, "ModalityLUTSequence", notes)
     if look_up is not None:
         return look_up.apply(stored)
@@ -109,11 +109,11 @@ def _rescaled(stored: np.ndarray, header: "Dataset", notes: list[str]) -> np.nda
 
 
 def _windows(header: "Dataset", notes: list[str]) -> list[Window | LookUp]:
-    """The VOI look-up table, then the windows, as far as they can be applied."""
+    """Return the VOI look-up table, then the windows, as far as they can be applied."""
     look_up = _look_up(header, "VOILUTSequence", notes)
     function = str(header.get("VOILUTFunction") or "").strip().upper()
     if function not in ("LINEAR_EXACT", "SIGMOID"):
-        function = "LINEAR"  # as the standard has it where there is none
+        function = "LINEAR"  # the standard's default
     least = 1.0 if function == "LINEAR" else np.nextafter(0.0, 1.0)
     pairs = _pairs(header, "WindowWidth", "WindowCenter", lambda width: width >= least, notes)
     windows = [Window(centre=centre, width=width, function=function) for width, centre in pairs]
@@ -123,7 +123,7 @@ def _windows(header: "Dataset", notes: list[str]) -> list[Window | LookUp]:
 def _pairs(
     header: "Dataset", first: str, second: str, is_usable: Callable[[float], bool], notes: list[str]
 ) -> list[tuple[float, float]]:
-    """Of two tags of one or more values each, those that can be used together."""
+    """Return the usable pairs of values of two tags, which may have several values each."""
     found = [
         (one, other)
         for one, other in zip(_numbers(header, first), _numbers(header, second), strict=False)
@@ -135,7 +135,7 @@ def _pairs(
 
 
 def _numbers(header: "Dataset", name: str) -> list[float | None]:
-    """The tag's values; None for each that is no finite number."""
+    """Return the tag's values; None for each that is not a finite number."""
     try:
         value: Any = header.get(name)
     except Exception:  # pydicom converts when asked: "2048,5" raises
@@ -153,7 +153,7 @@ def _finite(value: object) -> float | None:
 
 
 def _look_up(header: "Dataset", name: str, notes: list[str]) -> LookUp | None:
-    """Of the sequence's first item."""
+    """Return the look-up table in the sequence's first item."""
     if name not in header:
         return None
     try:
@@ -169,7 +169,7 @@ def _look_up(header: "Dataset", name: str, notes: list[str]) -> LookUp | None:
 
 
 def _entries(data: Any, length: int, header: "Dataset") -> np.ndarray:
-    """Raises: ValueError when there are fewer than `length`."""
+    """Return the entries of a look-up table. Raises: ValueError if there are fewer than `length`."""
     if isinstance(data, bytes):
         is_little = header.file_meta.TransferSyntaxUID.is_little_endian
         kind = "<u2" if is_little and len(data) >= 2 * length else ">u2" if len(data) >= 2 * length else "u1"
@@ -228,7 +228,7 @@ def _grey(stored: np.ndarray, header: "Dataset", *, is_inverted: bool) -> Pictur
 
 
 def _padding(stored: np.ndarray, header: "Dataset") -> np.ndarray | None:
-    """Bool: pixels outside of the picture, PS3.3 C.7.5.1.1.2; None where there are none, or nothing else."""
+    """Return bool pixels outside of the picture, PS3.3 C.7.5.1.1.2; None if there are none, or no others."""
     value, limit = (_numbers(header, f"PixelPadding{end}")[:1] for end in ("Value", "RangeLimit"))
     if not value or value[0] is None:
         return None

@@ -18,7 +18,7 @@ from raypeft.datasets.manifest import Table
     expected=dict(zip("0123456789", (178, 182, 177, 183, 181, 182, 181, 179, 174, 180), strict=True)),
 )
 def digits() -> Table:
-    """Grey values 0 to 16, spread to 0 to 255 and rounded. The writers are not told: no groups."""
+    """Return the table; grey values 0 to 16 become 0 to 255, rounded. The writers are unknown: no groups."""
     from sklearn.datasets import load_digits  # takes a second to import
 
     bunch = load_digits()

@@ -1,4 +1,4 @@
-"""What the adapters of downloads share: ids that are plain file names, and files as people keep them."""
+"""What readers of downloads share: ids that are plain file names, and files as users store them."""
 
 import os
 import re
@@ -21,19 +21,19 @@ PLAIN_NAME = re.compile(r"\w[\w .()-]{,199}")
 
 
 def refuse(dataset: str, problems: Iterable[str]) -> None:
-    """Raises: DataError with every problem, if there is any."""
+    """Raise DataError with every problem, if there is any."""
     if found := list(problems):
         raise DataError(f"{dataset}:\n{list_problems(found)}")
 
 
 def check_some_kept(dataset: str, kept: Sequence[Line], reason: str) -> None:
-    """Raises: DataError if `reason` to leave rows out left none."""
+    """Raise DataError if every row was left out for `reason`."""
     if not kept:
         raise DataError(f"{dataset}: every row is left out ({reason}); get the whole table")
 
 
 def check_ids(dataset: str, lines: Sequence[Line], column: str) -> None:
-    """Raises: DataError for ids that are no plain file names, and for ids that stand twice."""
+    """Check that ids are plain file names without repeats. Raises: DataError if not."""
     first: dict[str, Line] = {}
     problems = []
     for line in lines:
@@ -46,7 +46,7 @@ def check_ids(dataset: str, lines: Sequence[Line], column: str) -> None:
 
 
 def check_values(dataset: str, lines: Sequence[Line], column: str, allowed: Iterable[str]) -> None:
-    """Raises: DataError for every other value, an empty one included."""
+    """Check that a column holds only allowed values. Raises: DataError for others, including empty ones."""
     known = tuple(allowed)
     refuse(
         dataset,
@@ -59,26 +59,26 @@ def check_values(dataset: str, lines: Sequence[Line], column: str, allowed: Iter
 
 
 class Download:
-    """The folder of a download, however it was unpacked: nested, renamed, in parts, or all in one place."""
+    """The folder of a download, in whatever way it was unpacked: nested, renamed, in parts, or flat."""
 
     def __init__(self, dataset: str, root: Path) -> None:
         self._dataset, self._root = dataset, root
 
     @property
     def folders(self) -> list[Path]:
-        """The root and what lies below it, the nearest first.
+        """Return the root and the folders below it, nearest first.
 
-        Not below a folder of very many, which are patients: there the adapter knows the way.
+        Folders below one with very many subfolders (patients) are left out: the reader knows the way there.
         """
         return self._found[0]
 
     def find_table(self, *names: str) -> Path | None:
-        """The first of these tables, plain or gzipped, in any folder; letter case does not matter."""
+        """Return the first of these tables in any folder, plain or gzipped, in any letter case; else None."""
         forms = [form for name in names for form in (name, f"{name.removesuffix('.gz')}", f"{name}.gz")]
         return next((self._files[form.lower()][0] for form in forms if form.lower() in self._files), None)
 
     def table(self, *names: str) -> Path:
-        """As find_table. Raises: DataError that says where it looked."""
+        """Return the table as find_table does. Raises: DataError that says where it looked."""
         if found := self.find_table(*names):
             return found
         plain = " or ".join(dict.fromkeys(name.removesuffix(".gz") for name in names))
@@ -87,9 +87,9 @@ class Download:
         raise DataError(f"{self._dataset}: no {plain} (nor .gz); {self.looked}; {hint}")
 
     def images(self, *, first: Sequence[str] = (), without: Iterable[str] = ()) -> "Images":
-        """The image files of all folders by name. Those in folders named in `first` count before others.
+        """Return the image files of all folders by name; files in folders named in `first` take precedence.
 
-        Folders named in `without` hold other pictures of the same names, as masks.
+        Folders named in `without` hold other pictures of the same names, such as masks.
         """
         ranks = {name.lower(): rank for rank, name in enumerate(first)}
         hidden = frozenset(without)
@@ -102,7 +102,7 @@ class Download:
         return Images(by_name, best=len(ranks))
 
     def require(self, lines: Sequence[Line], column: str, images: "Images") -> dict[str, Path]:
-        """Each line's image, by what stands in `column`. Raises: DataError with every line without one."""
+        """Return each line's image, by its cell in `column`. Raises: DataError with every other line."""
         found, problems = {}, []
         for line in lines:
             try:
@@ -116,14 +116,14 @@ class Download:
 
     @property
     def looked(self) -> str:
-        """The end of a message: in which folders nothing was found."""
+        """Return the end of a message: the folders in which nothing was found."""
         shown = ", ".join(str(folder) for folder in self.folders[:SHOWN])
         more = f" and {count(len(self.folders) - SHOWN, 'more folder')}" if len(self.folders) > SHOWN else ""
         return f"looked in {shown}{more}"
 
     @property
     def _files(self) -> dict[str, list[Path]]:
-        """Every file of the folders by its name in lower case, the nearest first."""
+        """Return every file by its name in lower case, nearest first."""
         return self._found[1]
 
     @cached_property
@@ -141,18 +141,18 @@ class Download:
 
 
 class Images:
-    """Image files by id: the file's name with or without its suffix, in any letter case."""
+    """The image files by id: the file's name with or without its suffix, in any letter case."""
 
     def __init__(self, by_name: Mapping[str, Sequence[tuple[int, Path]]], *, best: int) -> None:
-        """`by_name`: rank and path of each file; those of rank `best` lie in no folder known by name."""
+        """Take rank and path of each file by name; files of rank `best` are in no known folder."""
         self._by_name, self._best = by_name, best
 
     def get(self, *ids: str) -> Path | None:
-        """The file of the first id that has one. Raises: LookupError as [] does."""
+        """Return the file of the first id that has one, or None. Raises: LookupError as [] does."""
         return next((self[one] for one in ids if bare(one).lower() in self._by_name), None)
 
     def __getitem__(self, one: str) -> Path:
-        """Raises: LookupError in words, for none and for two different ones."""
+        """Return the file of an id. Raises: LookupError if there is none, or two that differ."""
         ranked = sorted(self._by_name.get(bare(one).lower(), ()), key=lambda file: file[0])
         if not ranked:
             raise LookupError(f"image '{one}' not found")
@@ -164,18 +164,18 @@ class Images:
 
 
 def bare(name: str) -> str:
-    """An id without the suffix of an image file, which some copies of a table add."""
+    """Return an id without the suffix of an image file, which some copies of a table add."""
     path = PurePosixPath(name)
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def with_bare_ids(lines: Sequence[Line], *columns: str) -> list[Line]:
-    """The lines, ids without suffixes: an image is the same case in every copy of the table."""
+    """Return the lines with ids without suffixes, so that an image has one id in every copy of the table."""
     return [replace(line, cells={**line.cells, **{c: bare(line[c]) for c in columns}}) for line in lines]
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """Not hidden ones: macOS adds "._name.png" to archives. None of a folder that may not be read."""
+    """Return the entries that are not hidden (macOS adds "._name.png"); empty for a forbidden folder."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)

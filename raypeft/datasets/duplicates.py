@@ -1,4 +1,4 @@
-"""Images that belong together: same pixels, similar ones, one patient."""
+"""Find images that belong together: equal pixels, similar images, one patient."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ BLOCK = 2048  # images compared at a time: 2048 x n distances
 
 
 def identical_images(found: Sequence[Fingerprint]) -> list[list[int]]:
-    """Each set of two or more images with equal pixels, as indices."""
+    """Return each set of two or more images with equal pixels, as indices."""
     same = defaultdict(list)
     for case, one in enumerate(found):
         same[one.pixels].append(case)
@@ -20,9 +20,9 @@ def identical_images(found: Sequence[Fingerprint]) -> list[list[int]]:
 
 
 def similar_images(found: Sequence[Fingerprint], *, distance: int) -> np.ndarray:
-    """Pairs (m, 2), first < second, whose pHashes differ in at most `distance` of 256 bits.
+    """Return pairs (m, 2), first < second, whose pHashes differ in at most `distance` of 256 bits.
 
-    Images of equal pixels are among them.
+    Images with equal pixels are included.
     """
     bits = np.unpackbits(
         np.frombuffer(b"".join(one.phash for one in found), np.uint8).reshape(-1, 32), axis=1
@@ -39,10 +39,10 @@ def similar_images(found: Sequence[Fingerprint], *, distance: int) -> np.ndarray
 
 
 def find_units(table: Table, found: Sequence[Fingerprint], *, similar: int | None) -> np.ndarray:
-    """Units that no split may tear apart: int64 (n,), a number per image.
+    """Return the unit of each image, int64 (n,); no split may divide a unit.
 
-    Images are of one unit when they share a group or all pixels, or, where `similar` says up to
-    which pHash distance, look alike; also through others.
+    Images are in one unit if they share a group or all pixels, or look alike up to the pHash distance
+    `similar`; also indirectly, through other images.
     """
     from scipy.sparse import coo_array  # half a second, and decoding processes import this module
     from scipy.sparse.csgraph import connected_components

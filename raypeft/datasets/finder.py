@@ -1,4 +1,4 @@
-"""Image files by the names that a table gives them: as written, or under the one spelling that exists."""
+"""Find image files by the names in a table: as written, or under the one spelling that exists."""
 
 import functools
 import os
@@ -9,25 +9,25 @@ from raypeft.core.spelling import plain_number
 from raypeft.datasets.images import is_image_file
 
 MOST_FILES = 500_000
-"""Below a table's folder, that are searched for another spelling: about ten seconds."""
+"""The most files to search for another spelling, which takes about ten seconds."""
 
 
 class Finder:
-    """Looks for images below a folder; counts those found under another spelling."""
+    """A search for images below a folder that counts those found under another spelling."""
 
     def __init__(self, root: Path) -> None:
-        """`root`: what relative names are relative to."""
+        """Search below `root`, from which relative names start."""
         self.root = root
         self.respelled = 0
-        self.is_searched = True  # but for a folder of too many files
+        self.is_searched = True  # False for a folder with too many files
 
     def find(self, name: str) -> Path | str:
-        """The file, or what is wrong.
+        """Return the file, or what is wrong.
 
-        Another spelling counts where one file alone fits: backslashes, a leading slash, another case,
+        Another spelling is accepted if exactly one file fits: backslashes, a leading slash, another case,
         no suffix, no folders.
         """
-        if os.path.isfile(self.root / name):  # which, unlike Path's, does not raise for what is no name
+        if os.path.isfile(self.root / name):  # unlike Path.is_file, it does not raise for invalid names
             return self.root / name
         below = os.path.normpath(name.replace("\\", "/").lstrip("/")) if name else ""
         fits = [below] if os.path.isfile(self.root / below) else self._fits(below.casefold())
@@ -44,14 +44,14 @@ class Finder:
         return f"image '{name}' not found in {self.root}{hint}"
 
     def notes(self) -> list[str]:
-        """How many names were found under another spelling."""
+        """Return a note on how many names were found under another spelling."""
         if not self.respelled:
             return []
         verb = "image was" if self.respelled == 1 else "images were"
         return [f"{self.respelled:,} {verb} found under another spelling (case, suffix, folder or slashes)"]
 
     def _fits(self, name: str) -> list[str]:
-        """Files whose path, or whose name where `name` has no folder, is it, with or without suffix."""
+        """Return files whose path, or bare name if `name` has no folder, matches with or without suffix."""
         for kind in ("path", "path without suffix", *(("name", "stem") if "/" not in name else ())):
             if found := [one for one in self._files.get((kind, name), []) if is_image_file(self.root / one)]:
                 return found
@@ -59,7 +59,7 @@ class Finder:
 
     @functools.cached_property
     def _files(self) -> dict[tuple[str, str], list[str]]:
-        """Paths below root, by what they are called, in one case; links are followed, each folder once."""
+        """Return paths below root, by kind of name in lower case; links are followed, each folder once."""
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
         seen: set[str] = set()
         count = 0

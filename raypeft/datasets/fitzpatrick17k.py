@@ -54,10 +54,11 @@ def _without_skin_type(table: Table) -> np.ndarray:
     ),
 )
 def fitzpatrick17k(root: Path) -> Table:
-    """Label: three_partition_label. Subgroups: skin type by annotators and by Centaur, condition, partition.
+    """Read the table, whose label is three_partition_label.
 
-    Left out, with counts: images that the quality check found wrongly labelled or other, lost images.
-    Raises: DataError for every bad row; for more than half of the images missing.
+    Subgroups: skin type by annotators and by Centaur, condition, partition. Left out, with counts: images
+    that the quality check found wrongly labelled or other, and lost images.
+    Raises: DataError for every bad row, or if more than half of the images are missing.
     """
     download = Download("fitzpatrick17k", root)
     table = read_table(

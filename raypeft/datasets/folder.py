@@ -1,4 +1,4 @@
-"""Your own images in class folders: every file below is an image of a class, or counted with the reason."""
+"""The user's own images in class folders: every file is an image of a class, or is counted with a reason."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -29,19 +29,19 @@ from raypeft.datasets.selection import (
 from raypeft.datasets.walk import Walk, walk
 
 NO_LOSS = frozenset((NO_IMAGE, EXCLUDED, NOT_INCLUDED, AGAIN, LOOP))
-"""A folder beside the classes that holds these alone is no class that got lost."""
+"""Reasons that explain a folder without images: it is not a class that was lost."""
 
 
 @register_source(
     "folder", meaning="one folder per class, images at any depth below it; or such in train, val and test"
 )
 def folder(path: str, *, include: str | tuple[str, ...] = (), exclude: str | tuple[str, ...] = ()) -> Table:
-    """Classes are the folders' names; folders named train, val and test are the official split.
+    """Read class folders, which name the classes; folders named train, val and test are the official split.
 
-    Globs are of a path below `path`, a file's or that of a folder above it; `*` stands for slashes too.
-    With `include` nothing else is read, and what it names is read even if it looks like a mask.
-    Raises: DataError for a missing folder, fewer than two classes, every empty class, and whatever is
-    unclear about the folders.
+    Globs match a path below `path`, of a file or of a folder above it; `*` matches slashes too. With
+    `include` nothing else is read, and what it matches is read even if it looks like a mask.
+    Raises: DataError for a missing folder, fewer than two classes, every empty class, and whatever is unclear
+    about the folders.
     """
     root = Path(path)
     if not root.is_dir():
@@ -74,7 +74,7 @@ def _used(found: Walk, why: Mapping[str, str]) -> list[str]:
 
 
 def _layout(root: Path, found: Walk, why: dict[str, str], *, judges_masks: bool) -> Layout:
-    """The layout of what is used; masks, and images in no class folder, are entered into `why`.
+    """Return the layout of the used files; add masks, and images in no class folder, to `why`.
 
     Raises: LayoutError.
     """
@@ -111,7 +111,7 @@ def _row(root: Path, image: str, layout: Layout) -> Row:
 
 
 def _conflicts(found: Walk, why: Mapping[str, str], layout: Layout) -> Iterator[str]:
-    """Links by which an image would be of two classes, or on two sides of the split."""
+    """Yield links through which an image would be in two classes, or on two sides of the split."""
     for path, first in found.again.items():
         one, other = (layout.place(f"{way}x" if way.endswith("/") else way) for way in (first, path))
         is_judged = why[path] not in (HIDDEN, SYSTEM, EXCLUDED, NOT_INCLUDED) and first not in why
@@ -124,7 +124,7 @@ def _conflicts(found: Walk, why: Mapping[str, str], layout: Layout) -> Iterator[
 
 
 def _empty_classes(found: Walk, why: Mapping[str, str], layout: Layout) -> Iterator[str]:
-    """Class folders of which nothing is read, though neither the user nor what lies in them explains it."""
+    """Yield class folders of which nothing is read, unless the user or their files explain it."""
     filled = {layout.class_folder(path) for path in _used(found, why)}
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     for path, reason in why.items():

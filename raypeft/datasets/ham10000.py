@@ -39,8 +39,9 @@ UNKNOWN = "unknown"
     ),
 )
 def ham10000(root: Path) -> Table:
-    """Subgroups: age, sex, localization, dx_type (how the diagnosis was confirmed); ISIC's form has none.
+    """Read the table. Subgroups, which ISIC's form lacks: age, sex, localization, dx_type.
 
+    dx_type is how the diagnosis was confirmed.
     Raises: DataError for every bad row, or else for every image that is missing.
     """
     download = Download("ham10000", root)
@@ -74,7 +75,7 @@ def _kaggle(path: Path) -> list[Line]:
 
 
 def _isic(download: Download) -> list[Line]:
-    """ISIC 2018's one-hot ground truth and its groupings, as lines of the metadata."""
+    """Return ISIC 2018's one-hot ground truth and its groupings as lines of the metadata."""
     truth, groups = (download.find_table(f"{ISIC}{part}.csv") for part in ("GroundTruth", "LesionGroupings"))
     if truth is None or groups is None:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Which files are images, one image file to RGB pixels, and the two fingerprints that find duplicates."""
+"""Tell which files are images, read one as RGB pixels, and compute the two fingerprints for duplicates."""
 
 import functools
 import hashlib
@@ -29,17 +29,20 @@ MOST_PIXELS = 2**28
 
 FORMS = "png jpg jpeg jpe jfif bmp tif tiff webp avif gif jp2 j2k pbm pgm ppm pnm tga dcm dicom"
 IMAGE_SUFFIXES = frozenset(f".{form}" for form in FORMS.split())
-"""Files so named are meant as images: one that is none is damaged, not left out."""
+"""Files with these suffixes are meant as images: an unreadable one is damaged, not left out."""
 
 PROGRAMS = {"EPS", "WMF"}  # PIL hands them to other programs
 NO_PIXELS = {"BUFR", "GRIB", "HDF5", "MPEG"}  # PIL knows what they are, and cannot decode them
-NO_MAGIC = {"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"}  # any bytes may look like them: by suffix alone
+NO_MAGIC = {"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"}  # any bytes may look like these: by suffix alone
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """`pixels`: 16 bytes, equal for equal RGB pixels; `phash`: 32 bytes, near for similar images."""
+    """The hashes of an image.
+
+    `pixels`: 16 bytes, equal for equal RGB pixels; `phash`: 32 bytes, close for similar images.
+    """
 
     pixels: bytes
     phash: bytes
@@ -48,9 +51,9 @@ class Fingerprint:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether to take it for an image: by its content, or because its suffix says so, damaged or not.
+    """True for an image, by its content, or by its suffix even if the file is damaged.
 
-    Cheap: the first bytes decide nearly always. False for a DICOM directory and for what cannot be read.
+    It is cheap: the first bytes nearly always decide. False for a DICOM directory and for unreadable files.
     """
     try:
         if not path.is_file():  # a pipe would block
@@ -74,14 +77,14 @@ def is_image_file(path: Path) -> bool:
 
 @functools.cache
 def _formats() -> frozenset[str]:
-    """Of PIL, those that it decodes itself."""
+    """Return the formats that PIL decodes itself."""
     Image.init()
     return frozenset(Image.OPEN) - PROGRAMS - NO_PIXELS
 
 
 @contextmanager
 def unlimited_pil() -> Iterator[None]:
-    """No limit on pixels but ours, and no warning of PIL: it raises on what cannot be used."""
+    """Remove PIL's pixel limit (ours remains) and its warnings; it raises for what cannot be used."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
@@ -92,18 +95,18 @@ def unlimited_pil() -> Iterator[None]:
 
 
 class LargeImageError(Exception):
-    """An image of more than LARGE_PIXELS: to be decoded when no other one is."""
+    """An image has more than LARGE_PIXELS; it is decoded when no other one is."""
 
 
 def to_rgb(path: Path) -> Image.Image:
-    """One image as RGB: see `read_image`; what a data set decides, for this one alone."""
+    """Return one image as RGB; see `read_image`. A deep image is shown as if it were the whole data set."""
     return shown(read_image(path)).image
 
 
 def to_picture(image: Image.Image, display: Display) -> Picture:
-    """An opened image as `read_image` reads its file, shown as a data set decided.
+    """Return an opened image as `read_image` reads its file, shown as a data set decided.
 
-    Raises: ValueError for pixels that are no 8-bit or 16-bit numbers, and for more pixels than MOST_PIXELS.
+    Raises: ValueError for pixels that are not 8-bit or 16-bit numbers, and for more than MOST_PIXELS.
     """
     factor = _factor(image.size)
     with unlimited_pil():
@@ -114,11 +117,11 @@ def to_picture(image: Image.Image, display: Display) -> Picture:
 
 
 def read_image(path: Path, *, is_alone: bool = True) -> Picture | Deep:
-    """Upright by EXIF, transparency on black. DICOM: see dicom.py.
+    """Return an image upright by EXIF, with transparency on black; for DICOM see dicom.py.
 
-    Raises: OSError, or another error of PIL or pydicom, when the file is damaged, a half image
-    included; ValueError for pixels that are no 8-bit or 16-bit numbers, for several frames and for more
-    pixels than MOST_PIXELS; LargeImageError unless `is_alone`.
+    Raises: OSError, or another error of PIL or pydicom, if the file is damaged or incomplete; ValueError for
+    pixels that are not 8-bit or 16-bit numbers, for several frames and for more than MOST_PIXELS;
+    LargeImageError unless `is_alone`.
     """
     with path.open("rb") as file:
         start = file.read(1024)
@@ -138,7 +141,7 @@ def read_image(path: Path, *, is_alone: bool = True) -> Picture | Deep:
 
 
 def _factor(size: tuple[int, int]) -> int:
-    """By which width and height are divided. Raises: ValueError above MOST_PIXELS."""
+    """Return the factor by which width and height are divided. Raises: ValueError above MOST_PIXELS."""
     width, height = size
     if width * height > MOST_PIXELS:
         raise ValueError(
@@ -163,7 +166,7 @@ def _read(path: Path, factor_of: Callable[[tuple[int, int]], int]) -> Picture | 
 
 
 def _choose_page(opened: Image.Image) -> tuple[Any, ...]:
-    """The number of the only page that is a picture; notes on the choice. Raises: ValueError."""
+    """Return the number of the only page that is a picture, and notes on the choice. Raises: ValueError."""
     frames = getattr(opened, "n_frames", 1)
     if frames == 1 or opened.format == "PSD":  # PSD counts layers; what is opened shows them all
         return (0,)
@@ -180,7 +183,10 @@ def _choose_page(opened: Image.Image) -> tuple[Any, ...]:
 
 
 def _is_thumbnail(opened: Image.Image, page: int) -> bool:
-    """Of TIFF: NewSubfileType's bit 0, a smaller version, or 2, a mask of another; SubfileType 2."""
+    """True for a TIFF page that is a smaller version or a mask of another page.
+
+    NewSubfileType has bit 0 for a smaller version and bit 2 for a mask; SubfileType 2 is a smaller version.
+    """
     opened.seek(page)
     tags: Any = getattr(opened, "tag_v2", {})
     return bool(int(tags.get(254, 0)) & 0b101 or tags.get(255) == 2)
@@ -204,7 +210,7 @@ def _eight_bits(opened: Image.Image, factor: int) -> Image.Image:
 
 
 def fingerprint(picture: Picture) -> Fingerprint:
-    """Of an RGB image.
+    """Return the fingerprint of an RGB image.
 
     pHash as Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010,
     section 3.2.1: grey, 64 x 64, DCT-II, its 16 x 16 lowest frequencies, above their median or not.
@@ -213,7 +219,7 @@ def fingerprint(picture: Picture) -> Fingerprint:
     grey = image.convert("L")
     small = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS), dtype=np.float64)
     waves = _waves(side)
-    low = np.round(waves @ small @ waves.T, 6)  # what is zero by symmetry is zero, whatever the order of sums
+    low = np.round(waves @ small @ waves.T, 6)  # exact zeros by symmetry, for any order of summation
     size = f"{image.width}x{image.height}".encode()
     return Fingerprint(
         pixels=hashlib.sha256(size + image.tobytes()).digest()[:16],
@@ -225,13 +231,13 @@ def fingerprint(picture: Picture) -> Fingerprint:
 
 @functools.cache
 def _waves(side: int) -> np.ndarray:  # (PHASH_SIDE, side)
-    """The lowest rows of the DCT-II's matrix; SciPy takes half a second to import, for the same bits."""
+    """Return the lowest rows of the DCT-II matrix; importing SciPy for it would take half a second."""
     waves: np.ndarray = np.cos(np.pi / (2 * side) * np.outer(np.arange(PHASH_SIDE), 2 * np.arange(side) + 1))
     return waves
 
 
 def _lack(histogram: np.ndarray) -> str:
-    """Why a network could learn nothing from an image of these grey levels; nothing where it could.
+    """Return why a network could learn nothing from an image with this grey histogram; "" if it could.
 
     Measured: 95% of the pixels of scikit-learn's digits, 8 x 8, have 5 levels or more; of BUSI, HAM10000,
     PneumoniaMNIST and 1,000 images of ChestX-ray14 19 or more, and at most 47% are black, 7% white.

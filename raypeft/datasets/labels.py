@@ -1,4 +1,4 @@
-"""What is wrong with the labels of a data set: spellings of one, several in a cell."""
+"""Find what is wrong with labels: several spellings of one, several labels in a cell."""
 
 import re
 from collections import Counter, defaultdict
@@ -13,7 +13,7 @@ ALONE, ANYWHERE = re.compile(r"[,/+&]|\\n"), re.compile(r"[|;]")  # what may sta
 UNSAID = frozenset(
     ("-", "--", "?", ".", "unknown", "unlabeled", "unlabelled", "undefined", "unspecified", "missing")
 )
-"""What may be a class of its own, and may say that nobody gave a label."""
+"""Names that may be a class, or may mean that there is no label."""
 
 
 def label_notes(labels: Iterable[str]) -> list[str]:
@@ -28,12 +28,15 @@ def label_notes(labels: Iterable[str]) -> list[str]:
 
 
 def label_problems(places: Mapping[str, str]) -> list[str]:
-    """What is wrong with the labels of a data set; `places`: label -> where it first stands."""
+    """Return what is wrong with the labels; `places`: label -> where it first appears."""
     return [*alike(places, noun="labels"), *_several(places)]
 
 
 def _several(places: Mapping[str, str]) -> list[str]:
-    """Cells with several labels: each part stands alone elsewhere; beside | and ; in another cell."""
+    """Return cells with several labels.
+
+    Each part is a label by itself elsewhere; between | or ; it may also be a part of another cell.
+    """
     alone = {folded(label) for label in places}
     cells_of: dict[str, set[str]] = defaultdict(set)
     for label in places:

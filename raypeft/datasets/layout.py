@@ -1,4 +1,4 @@
-"""Which class, and which side of the split, an image is of: by the folders above it."""
+"""Tell the class of an image, and its side of the split, from the folders above it."""
 
 import re
 from collections import defaultdict
@@ -24,18 +24,18 @@ PARTS = frozenset(NUMBERED.split())
 
 
 class LayoutError(Exception):
-    """What is unclear about the folders, and how to say what is meant."""
+    """The folders are ambiguous; the message says how to state what is meant."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where the class folders lie; paths below the root."""
+    """The places of the class folders, as paths below the root."""
 
     parents: dict[str, str | None]  # folder of class folders -> side of the split
     has_inner_sides: bool = False  # CLASS/train/..., CLASS/test/...
 
     def place(self, path: str) -> tuple[str, str | None] | None:
-        """The class and the side of a file; None where it lies in no class folder."""
+        """Return the class and the side of a file; None if it is in no class folder."""
         level = self.level(path)
         parts = path.split("/")
         if level is None or len(parts) < level + 2 + self.has_inner_sides:
@@ -46,22 +46,23 @@ class Layout:
         return parts[level], side
 
     def class_folder(self, path: str) -> str | None:
-        """The class folder of a file, or, of a folder (it ends in a slash), the one that it is or lies in."""
+        """Return the class folder of a file, or of a folder (ending in a slash); None if it has none."""
         level = self.level(path)
         parts = path.split("/")
         return None if level is None or len(parts) < level + 2 else "/".join(parts[: level + 1])
 
     def level(self, path: str) -> int | None:
-        """How many folders stand above the class folder of a file."""
+        """Return how many folders are above the class folder of a file; None if it is in none."""
         parts = path.split("/")
         return next((n for n in range(len(parts)) if "/".join(parts[:n]) in self.parents), None)
 
 
 def find_layout(root: Path, images: Collection[str]) -> Layout:
-    """Of one or more images, as paths below `root`.
+    """Return the layout of one or more images, given as paths below `root`.
 
-    Folders named as splits, train and at least one other, are the split, above the class folders or in
-    each of them; what lies beside them is no class. Raises: LayoutError.
+    Folders named train and at least one of val and test are the split, above the class folders or inside each
+    of them; folders next to them are not classes.
+    Raises: LayoutError.
     """
     base = _descend(root, "", images)
     children = _children(base, images)
@@ -88,7 +89,7 @@ IN_NO_CLASS = (
 
 
 def _descend(root: Path, base: str, images: Collection[str]) -> str:
-    """The folder that holds the class or split folders: `base`, or one below it that can be nothing else."""
+    """Return the folder of the class or split folders: `base`, or the only possible one below it."""
     children = _children(base, images)
     if not children:
         raise LayoutError(f"the images{f' in {base!r}' if base else ''} {IN_NO_CLASS}")
@@ -109,7 +110,7 @@ def _descend(root: Path, base: str, images: Collection[str]) -> str:
 
 
 def _below_containers(folder: str, images: Collection[str]) -> str:
-    """Of train/images/CLASS: train/images."""
+    """Return train/images for train/images/CLASS."""
     children = _children(folder, images)
     while len(children) == 1 and children[0].casefold() in CONTAINERS:
         folder = _join(folder, children[0])
@@ -118,14 +119,14 @@ def _below_containers(folder: str, images: Collection[str]) -> str:
 
 
 def _children(folder: str, images: Iterable[str]) -> list[str]:
-    """Folders in `folder` that hold images, sorted."""
+    """Return the folders in `folder` that hold images, sorted."""
     start = f"{folder}/" if folder else ""
     rests = (path[len(start) :] for path in images if path.startswith(start))
     return sorted({rest.partition("/")[0] for rest in rests if "/" in rest})
 
 
 def _sides(base: str, names: Collection[str]) -> dict[str, str]:
-    """Folder -> side, of those named as splits; none where train or a second side is missing."""
+    """Return the side of each folder named as a split; empty if train or a second side is missing."""
     sides = {name: SIDE_OF[name.casefold()] for name in names if name.casefold() in SIDE_OF}
     if "train" not in sides.values() or len(set(sides.values())) < 2:
         return {}
@@ -166,7 +167,7 @@ def _has_inner_sides(base: str, classes: Collection[str], images: Collection[str
 
 
 def _check_no_copy(base: str, classes: Collection[str], images: Collection[str]) -> None:
-    """Raises: LayoutError for a folder that holds what lies beside it once more."""
+    """Raise LayoutError for a folder that holds a copy of the folders next to it."""
     for name in classes:
         inner = _children(_join(base, name), images)
         if len(same := [one for one in inner if one in classes]) > 1:
@@ -177,7 +178,7 @@ def _check_no_copy(base: str, classes: Collection[str], images: Collection[str])
 
 
 def _check_no_split(base: str, names: Collection[str]) -> None:
-    """Raises: LayoutError for folders that look like splits, but are no whole split."""
+    """Raise LayoutError for folders that look like splits without being a complete split."""
     looks = {name: {SIDE_OF[word] for word in words_in(name) if word in SIDE_OF} for name in names}
     is_split = {side for name in names for side in looks[name]} >= {"train"} and sum(
         map(bool, looks.values())
@@ -194,7 +195,7 @@ def _check_no_split(base: str, names: Collection[str]) -> None:
 
 
 def _check_no_parts(base: str, names: Collection[str]) -> None:
-    """Raises: LayoutError for folders that are alike but for a number: fold1 and fold2, part_1 and part_2."""
+    """Raise LayoutError for folders that differ only in a number: fold1 and fold2, part_1 and part_2."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
         if re.search(r"\d", name) and PARTS & {word.removesuffix("s") for word in words_in(name)}:
@@ -212,7 +213,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def _all(names: Iterable[str]) -> str:
-    """'a', 'b' and 'c'."""
+    """Return the names as 'a', 'b' and 'c'."""
     return listed([f"'{name}'" for name in names])
 
 

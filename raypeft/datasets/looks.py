@@ -1,4 +1,4 @@
-"""What the decoding of a data set showed: images without features, and how deep values became grey."""
+"""What decoding a data set showed: images without features, and how deep values became grey."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,44 +12,44 @@ from raypeft.datasets.manifest import Table
 from raypeft.datasets.pixels import WINDOWED
 
 MOST = 0.5  # share of a class that may be images without features
-APART = 0.2  # by which shares of classes may differ that are shown in windows
+APART = 0.2  # how much the windowed shares of two classes may differ
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Images of one data set of which the same is true."""
+    """Images of one data set that have something in common."""
 
     what: str
     cases: tuple[int, ...]  # indices into the table
 
     def by_class(self, table: Table) -> dict[str, int]:
-        """Images of each class that has any."""
+        """Return the number of these images per class, without classes that have none."""
         counts = np.bincount(table.labels[list(self.cases)], minlength=len(table.classes)).tolist()
         return {name: number for name, number in zip(table.classes, counts, strict=True) if number}
 
     def line(self, table: Table) -> str:
-        """`12 images: almost entirely black (normal 12)`."""
+        """Return one line: `12 images: almost entirely black (normal 12)`."""
         return describe(len(self.cases), self.what, self.by_class(table))
 
 
 def describe(images: int, what: str, by_class: Mapping[str, int]) -> str:
-    """`12 images: almost entirely black (normal 12)`."""
+    """Return one line: `12 images: almost entirely black (normal 12)`."""
     classes = ", ".join(f"{name} {number:,}" for name, number in by_class.items())
     return f"{count(images, 'image')}: {what} ({classes})"
 
 
 def featureless(found: Sequence[Fingerprint]) -> list[Finding]:
-    """Images of one value, of a handful of grey levels, or nearly all black or white."""
+    """Return images of one value, of a handful of grey levels, or nearly all black or white."""
     return _findings((case, one.featureless) for case, one in enumerate(found) if one.featureless)
 
 
 def decisions(found: Sequence[Fingerprint]) -> list[Finding]:
-    """What was decided in reading the images: the span of deep values, tags taken as absent, ..."""
+    """Return what was decided in reading the images: the span of deep values, tags taken as absent, ..."""
     return _findings((case, note) for case, one in enumerate(found) for note in one.notes)
 
 
 def window_shortcut(table: Table, found: Sequence[Fingerprint]) -> list[str]:
-    """A warning where the label tells whether an image was shown in a window, or none."""
+    """Return a warning if the label tells whether an image was shown in a window; else an empty list."""
     is_windowed = np.array([WINDOWED in one.notes for one in found])
     shares = {
         name: float(is_windowed[table.labels == label].mean())
@@ -68,7 +68,7 @@ def window_shortcut(table: Table, found: Sequence[Fingerprint]) -> list[str]:
 
 
 def featureless_classes(table: Table, found: Sequence[Fingerprint]) -> list[str]:
-    """Of each class that consists mostly of images without features, what is wrong."""
+    """Return a problem for each class that consists mostly of images without features."""
     is_bare = np.array([bool(one.featureless) for one in found])
     problems = []
     for label, name in enumerate(table.classes):
@@ -86,7 +86,7 @@ def featureless_classes(table: Table, found: Sequence[Fingerprint]) -> list[str]
 
 
 def refuse_featureless_classes(table: Table, found: Sequence[Fingerprint]) -> None:
-    """Raises: DataError naming each class that consists mostly of images without features."""
+    """Raise DataError naming each class that consists mostly of images without features, if any does."""
     if problems := featureless_classes(table, found):
         raise DataError(f"{table.name}: " + "\n".join(problems))
 

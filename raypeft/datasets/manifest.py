@@ -1,4 +1,4 @@
-"""The manifest of a data set: one row per image, and what was left out."""
+"""The table of a data set: one row per image, and what was left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ SHOWN_FOLDERS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """What was found in the source and the table does not hold, and why."""
+    """Files that were found in the source and are not in the table, and why."""
 
     reason: str
     by_class: Mapping[str, int]  # files, or images of a table; "" for what is no image of a class
@@ -27,11 +27,11 @@ class LeftOut:
 
     @property
     def total(self) -> int:
-        """Files, of all classes."""
+        """Return the number of files in all classes."""
         return sum(self.by_class.values())
 
     def __str__(self) -> str:
-        """One line for people: how many, why, of which classes, which whole folders."""
+        """Return one line for people: how many, why, of which classes, which whole folders."""
         counts = ", ".join(f"{name} {count:,}" for name, count in self.by_class.items() if name)
         shown = ", ".join(self.folders[:SHOWN_FOLDERS])
         if len(self.folders) > SHOWN_FOLDERS:
@@ -44,25 +44,25 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One row per image, n in all; sources order them by case id, not by file order.
+    """One row per image, n in all, sorted by case id rather than by file order.
 
     Fields:
-        name: what result tables call it.
-        classes: in the order of their indices.
+        name: the name in result tables.
+        classes: the names of the classes, in the order of their indices.
         case_ids: one per image, unique: a file's path below the source's folder, or the source's own id.
         labels: int64 (n,), indices into `classes`.
         groups: patient or lesion; images of one group are never on two sides of a split.
-        sources: site or collection, where several are mixed.
-        splits: "train", "val" or "test", where the source says so.
-        subgroups: columns of age, sex and the like, by name.
-        prompts: of text-to-image: what each image shows.
-        paths: of the files; None: the pixels are in `images`.
-        origins: "labels.csv:17": the line that a message points to.
-        checksums: sha256 of each file, 64 hexadecimal digits, as its table says.
+        sources: site or collection, if several are mixed.
+        splits: "train", "val" or "test", if the source has a split.
+        subgroups: columns such as age and sex, by name.
+        prompts: for text-to-image: what each image shows.
+        paths: the paths of the files; None: the pixels are in `images`.
+        origins: the line that a message points to, as in "labels.csv:17".
+        checksums: the sha256 of each file, 64 hexadecimal digits, as stated in its table.
         images: uint8 (n, height, width) or (n, height, width, 3).
         left_out: what was found in the source and is not in the table.
         notes: what was decided in reading the source, for people.
-        is_public: reports may show its images, since neither privacy nor a licence forbids it.
+        is_public: True if reports may show its images: neither privacy nor a licence forbids it.
     """
 
     name: str
@@ -97,29 +97,29 @@ class Table:
         return len(self.case_ids)
 
     def line(self, case: int) -> str:
-        """ " (labels.csv:17)", or nothing where no table names the image: the end of a message."""
+        """Return " (labels.csv:17)" for the end of a message, or "" if no table names the image."""
         return f" ({self.origins[case]})" if self.origins and self.origins[case] else ""
 
     def place(self, case: int) -> str:
-        """An image's file, and the line that names it: for a message."""
+        """Return an image's file, and the line that names it, for a message."""
         return f"{self.paths[case] if self.paths else self.case_ids[case]}{self.line(case)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One image on its way into a table; each optional column stands in all rows or in none.
+    """One image to put into a table; each optional column must be set in all rows or in none.
 
     Fields:
-        path: of the image file.
-        case_id: unique in the data set.
+        path: the path of the image file.
+        case_id: an id that is unique in the data set.
         label: the name of the class.
         group: patient or lesion; images of one group are never on two sides of a split.
-        source: site or collection, where several are mixed.
+        source: site or collection, if several are mixed.
         split: "train", "val" or "test".
-        prompt: of text-to-image: what the image shows.
-        checksum: sha256 of the file, 64 hexadecimal digits.
-        subgroups: age, sex and the like, by column.
-        origin: "labels.csv:17": the line that a message points to.
+        prompt: for text-to-image: what the image shows.
+        checksum: the sha256 of the file, 64 hexadecimal digits.
+        subgroups: values such as age and sex, by column.
+        origin: the line that a message points to, as in "labels.csv:17".
     """
 
     path: Path
@@ -137,11 +137,12 @@ class Row:
 def make_table(
     source: str, rows: Sequence[Row], *, left_out: Iterable[LeftOut] = (), notes: Sequence[str] = ()
 ) -> Table:
-    """A table of one or more rows; the classes are their labels, sorted.
+    """Return a table of one or more rows; its classes are their labels, sorted.
 
-    Whatever a row says is made visible here, once: names of files may hold bytes that are no text, and
-    classes stand in files, databases and pictures. Raises: DataError for two rows of one case id, for
-    labels that are spellings of one, and for those that are several.
+    Hidden characters in rows are made visible here, once: file names may hold bytes that are not text, and
+    class names go into files, databases and pictures.
+    Raises: DataError for two rows with one case id, for labels that are spellings of one, and for cells with
+    several labels.
     """
     rows = list(map(_visible_row, rows))
     places: dict[str, str] = {}
@@ -191,5 +192,5 @@ def _visible_row(row: Row) -> Row:
 
 
 def left_out(reason: str, labels: Iterable[str]) -> LeftOut:
-    """Images left out for one reason, by the label of each."""
+    """Return a record of images left out for one reason, given their labels."""
     return LeftOut(reason=reason, by_class=dict(sorted(Counter(map(visible, labels)).items())))

@@ -1,4 +1,4 @@
-"""Which images are segmentation masks of others: they pair with images by name and hold few grey levels."""
+"""Find images that are segmentation masks of others: they pair with images by name and hold few greys."""
 
 import os
 import re
@@ -30,7 +30,7 @@ UNNAMED = 32  # kinds looked at of which no word says masks: patients' folders w
 
 @dataclass(kw_only=True)
 class Kind:
-    """Images that share the name of a folder, or a part of the file's name."""
+    """Images that share a folder's name, or a part of the file's name."""
 
     name: str
     members: list[str] = field(default_factory=list)
@@ -38,22 +38,22 @@ class Kind:
 
     @property
     def words(self) -> frozenset[str]:
-        """Of the name, in lower case."""
+        """Return the words of the name, in lower case."""
         return frozenset(words_in(self.name))
 
     @property
     def has_partners(self) -> bool:
-        """Whether at least half of the images have one."""
+        """True if at least half of the images have a partner."""
         return 2 * len(self.partners) >= len(self.members)
 
 
 def says_mask(name: str) -> bool:
-    """Whether a folder is named as masks are."""
+    """True if a folder's name says that it holds masks."""
     return bool(Kind(name=name).words & WORDS)
 
 
 def named_masks(root: Path, images: Sequence[str]) -> tuple[set[str], list[Kind]]:
-    """Masks among images (paths below `root`) whose name says so, and the kinds in which pixels deny it."""
+    """Return the masks among images (paths below `root`) by name, and the kinds whose pixels deny it."""
     masks = {path for path in images if MASK.search(_stem(path))}
     rest = [path for path in images if path not in masks]
     kinds = [kind for kind in [*_by_folder(rest), *_by_word(rest)] if kind.words & WORDS]
@@ -71,10 +71,10 @@ def named_masks(root: Path, images: Sequence[str]) -> tuple[set[str], list[Kind]
 
 
 def unnamed_masks(root: Path, images: Sequence[str], *, level: Callable[[str], int]) -> set[str]:
-    """Masks that no word gives away: images of few grey levels whose partners have many.
+    """Return masks that no word reveals: images of few grey levels whose partners have many.
 
-    `level`: how many folders above an image its class stands. Folders of classes are never taken for
-    masks here: that their files bear equal names says nothing.
+    `level`: the depth of an image's class folder. Class folders are never taken for masks here, because equal
+    file names in them mean nothing.
     """
     kinds = [kind for kind in [*_by_folder(images, below=level), *_by_rest(images)] if kind.has_partners]
     kinds = kinds[:: -(-len(kinds) // UNNAMED) or 1]
@@ -86,7 +86,7 @@ def unnamed_masks(root: Path, images: Sequence[str], *, level: Callable[[str], i
 
 
 def _by_folder(images: Sequence[str], *, below: Callable[[str], int] = lambda path: -1) -> list[Kind]:
-    """Images in folders of one name; partners bear the image's name in a folder beside it, or beside it."""
+    """Return images in folders of one name; a partner of this name is in a folder beside it, or above."""
     names: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)  # parent, key -> folder -> image
     places = []
     for path in images:
@@ -109,7 +109,7 @@ def _by_folder(images: Sequence[str], *, below: Callable[[str], int] = lambda pa
 
 
 def _by_word(images: Sequence[str]) -> list[Kind]:
-    """Images whose name ends or begins with a word, as in a_seg.png; partners are the same without it."""
+    """Return images whose name ends or begins with a word, as in a_seg.png; partners lack the word."""
     names: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)  # folder, bare name -> word -> image
     places = []
     for path in images:
@@ -127,7 +127,7 @@ def _by_word(images: Sequence[str]) -> list[Kind]:
 
 
 def _by_rest(images: Sequence[str]) -> list[Kind]:
-    """Images named as another plus something: a_b.png beside a.png, a.png beside a.jpg."""
+    """Return images named as another plus something: a_b.png for a.png, a.png for a.jpg."""
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)  # folder, stem -> images
     for path in images:
         stems[path.rpartition("/")[0], _stem(path)].append(path)
@@ -151,7 +151,7 @@ def _stem(path: str) -> str:
 
 
 def _bare(stem: str) -> tuple[str, str]:
-    """A file's name without the words at its ends that say image or mask, and these: a, seg of a_seg_2."""
+    """Return a file's name without the words for image or mask at its ends, and these: a, seg for a_seg_2."""
     tokens = [token for token in SEPARATOR.split(stem.casefold()) if token]
     words: list[str] = []
 
@@ -173,12 +173,12 @@ def _bare(stem: str) -> tuple[str, str]:
 
 
 def _sample(paths: Sequence[str]) -> Sequence[str]:
-    """SAMPLES of them, evenly spread."""
+    """Return SAMPLES of the paths, evenly spread."""
     return paths[:: max(1, len(paths) // SAMPLES)][:SAMPLES]
 
 
 class _Levels:
-    """Which images hold few colours, of those looked at; decoded in processes of their own."""
+    """The number of colours in sampled images, which separate processes decode."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -203,10 +203,10 @@ class _Levels:
                 self._counts[path] = float(np.sort(counts)[-FEW:].sum() / counts.sum()), len(counts)
 
     def are_few(self, paths: Collection[str]) -> bool:
-        """Of nearly all of those that were read."""
+        """True if nearly all images that were read hold few colours."""
         shares = [self._counts[path][0] for path in paths if path in self._counts]
         return bool(shares) and sum(share >= SHARE for share in shares) >= 0.9 * len(shares)
 
     def differ(self, paths: Collection[str]) -> bool:
-        """Whether one of them has more than one colour: uniform images are no masks of anything."""
+        """True if an image has more than one colour; uniform images are not masks."""
         return any(self._counts[path][1] > 1 for path in paths if path in self._counts)

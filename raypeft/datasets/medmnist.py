@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 @register_source("medmnist", meaning="a set of MedMNIST, with its size unless that is 28: dermamnist_64")
 def medmnist(argument: str) -> Table:
-    """Classes are those of the package `medmnist`, in its order.
+    """Return a set's table; its classes are those of the package `medmnist`, in its order.
 
     A file whose md5 is not the official one is used, with a warning.
     Raises: UnknownNameError; DataError without the package, for a set with several labels per image or
@@ -56,7 +56,7 @@ def medmnist(argument: str) -> Table:
 
 
 def _info(flag: str) -> Mapping[str, Any]:
-    """What the package knows of a 2D set with one label per image. Raises: UnknownNameError, DataError."""
+    """Return the package's facts on a 2D set with one label an image. Raises: UnknownNameError, DataError."""
     try:
         from medmnist import INFO  # takes seconds to import
     except ImportError:
@@ -79,12 +79,12 @@ def _info(flag: str) -> Mapping[str, Any]:
 
 
 def _home() -> Path:
-    """Where the package itself keeps its files."""
+    """Return where the package itself keeps its files."""
     return Path.home() / ".medmnist"
 
 
 def _folders() -> list[Path]:
-    """Where a file may lie, the first that has it."""
+    """Return where a file may be, in the order of the search."""
     base = os.environ.get(DATA_ROOT)
     return [*([Path(base) / "medmnist", Path(base)] if base else []), _home()]
 
@@ -104,9 +104,9 @@ def _compare(path: Path, md5: str) -> None:
 
 
 def _download(url: str, path: Path, *, md5: str) -> Path:
-    """`path`, whole or not at all. The package's own download would leave half a file under its name.
+    """Download to `path`, completely or not at all; the package itself would leave half a file there.
 
-    Raises: DataError, also when what came has another md5.
+    Raises: DataError, also if the file has another md5.
     """
     _logger.info("medmnist: downloading %s from %s", path.name, url)
 

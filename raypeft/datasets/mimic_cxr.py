@@ -55,12 +55,12 @@ PROMPTS = ("IMPRESSION", "FINDINGS AND IMPRESSION", "FINDINGS/IMPRESSION", "FIND
     expected={CLASS: 377_110},
 )
 def mimic_cxr(root: Path, *, train_images: int | None = None) -> Table:
-    """One class, and a prompt per image. Left out, with counts: other views, lost images, lost prompts.
+    """Read one class, and a prompt per image. Left out, with counts: other views, lost images, lost prompts.
 
-    `train_images`: keep so many of the training split, whichever have the smallest hashes of their ids; the
-    paper trains on 110,000 and does not say which.
-    Raises: DataError for every bad row of a table; for half the images missing; for no prompt at all; for
-    fewer training images than are asked for.
+    `train_images`: keep this many training images, those whose ids have the smallest hashes; the paper trains
+    on 110,000 and does not say which.
+    Raises: DataError for every bad row of a table, for half the images missing, for no prompt at all, and for
+    fewer training images than asked for.
     """
     download = Download("mimic_cxr", root)
     lines = with_bare_ids(read_table(download.table(METADATA), needs=(*IDS, "ViewPosition")), "dicom_id")
@@ -113,7 +113,7 @@ def _refuse_without_prompts(root: Path, trees: Sequence[Path], parts: Mapping[st
 
 
 def _beyond(rows: Sequence[Row], train_images: int, *, root: Path) -> set[str]:
-    """Ids of the training images that are one too many. Raises: DataError."""
+    """Return the ids of surplus training images. Raises: DataError."""
     ids = [row.case_id for row in rows if row.split == "train"]
     if not 0 < train_images <= len(ids):
         raise DataError(
@@ -125,9 +125,9 @@ def _beyond(rows: Sequence[Row], train_images: int, *, root: Path) -> set[str]:
 
 
 def read_prompt(report: str) -> str:
-    """The last IMPRESSION with text in it, or else the last FINDINGS, on one line; '' without either.
+    """Return the last IMPRESSION with text in it, or else the last FINDINGS, on one line; '' without either.
 
-    A section begins at a line that starts with a name in capitals and a colon, and ends at the next.
+    A section begins at a line that starts with a name in capitals and a colon, and ends at the next one.
     """
     _, *pieces = HEADER.split(report)
     sections = {
@@ -139,7 +139,7 @@ def read_prompt(report: str) -> str:
 
 
 def _splits(lines: Sequence[Line], split_lines: Sequence[Line]) -> dict[str, str]:
-    """dicom_id -> train, val or test, for every line. Raises: DataError."""
+    """Return train, val or test for the dicom_id of every line. Raises: DataError."""
     official = {line["dicom_id"]: line for line in split_lines}
     splits: dict[str, str] = {}
     sides: dict[str, str] = {}
@@ -164,7 +164,7 @@ def _splits(lines: Sequence[Line], split_lines: Sequence[Line]) -> dict[str, str
 
 
 def _trees(download: Download) -> list[Path]:
-    """The folders that hold p10 to p19: `files`, of the images and of the reports, which may be two."""
+    """Return the folders that hold p10 to p19: `files`, of the images and of the reports; they may differ."""
     return list(dict.fromkeys(path.parent for path in download.folders if TENTH.fullmatch(path.name)))
 
 
@@ -196,7 +196,7 @@ def _check_missing(
 
 
 def _prompt(trees: Sequence[Path], line: Line) -> str | None:
-    """'' for a report without the sections; None without a report."""
+    """Return the prompt; '' for a report without the sections, None without a report."""
     for tree in trees:
         # Plain ASCII; a byte that is not spoils one letter, which is no reason to stop.
         with contextlib.suppress(FileNotFoundError):

@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 
 @register_source("npz", meaning="MedMNIST's layout: {train,val,test}_{images,labels}")
 def npz(argument: str) -> Table:
-    """Classes are the label numbers, as text. Pickled objects in the file are never loaded.
+    """Return the file's table; classes are the label numbers as text. Pickled objects are never loaded.
 
     Raises: DataError naming every array that is missing or of another shape or type.
     """
@@ -30,7 +30,7 @@ def npz(argument: str) -> Table:
 
 
 def read_npz(path: Path, *, source: str, classes: Sequence[str] = ()) -> Table:
-    """The file's table; `classes` names the labels 0, 1, ... Without it their numbers do.
+    """Return the file's table; `classes` names the labels 0, 1, ..., and by default their numbers do.
 
     Raises: DataError beginning with `source`.
     """

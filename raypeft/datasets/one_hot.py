@@ -1,4 +1,4 @@
-"""Tables with a column of 0 and 1 per class, as ISIC's GroundTruth."""
+"""Read tables with a column of 0 and 1 per class, such as ISIC's GroundTruth."""
 
 from collections.abc import Collection
 
@@ -11,7 +11,7 @@ SHOWN = 5  # rows in a message
 
 
 def class_columns(table: Delimited, *, label: str, taken: Collection[str]) -> tuple[str, ...]:
-    """The columns that `label` lists with commas, or else all of 0 and 1 that are not `taken`; or none.
+    """Return the columns that `label` lists with commas, or all 0/1 columns that are not `taken`; or none.
 
     Raises: DataError with the lines where not exactly one of them is 1.
     """
@@ -44,7 +44,7 @@ def class_columns(table: Delimited, *, label: str, taken: Collection[str]) -> tu
 
 
 def is_one(cell: str) -> bool:
-    """Whether a column of 0 and 1 says yes."""
+    """True if a cell of a 0/1 column says yes."""
     return plain_number(cell.casefold()) in ONES
 
 

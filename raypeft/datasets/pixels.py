@@ -1,5 +1,6 @@
-"""Pixel values that a data set decides how to show: one range for all images of a kind, one answer to whether
-a window is used, so that images stay comparable.
+"""Decide for a whole data set how deep pixel values are shown, so that images stay comparable.
+
+All images of a kind get one range, and one answer to whether a window is used.
 """
 
 from collections import Counter
@@ -25,7 +26,7 @@ KEPT = "nearly all black or white in its window, which is used as it suits most 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image as RGB, 8 bits, and what was decided on the way there, for the user."""
+    """An image as 8-bit RGB, and what was decided in reading it, for the user."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()
@@ -37,12 +38,12 @@ class Drawing:
 
     name: str  # equal for windows about which a data set decides once
     draw: Callable[[], np.ndarray]  # uint8 (height, width), where 255 is the highest value
-    hides: Callable[[np.ndarray], bool]  # whether the picture cannot be seen in what `draw` gives
+    hides: Callable[[np.ndarray], bool]  # True if the picture cannot be seen in the result of `draw`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What one deep image adds to the decision on all of its data set."""
+    """The contribution of one deep image to the decision on its data set."""
 
     kind: str
     span: Span  # of this image alone
@@ -51,7 +52,7 @@ class Survey:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How one deep image is shown: in the window of this name, or else, without a name, on the span."""
+    """The way to show one deep image: in the window of this name, or on the span if the name is empty."""
 
     kind: str
     window: str
@@ -72,16 +73,16 @@ class Deep:
     notes: tuple[str, ...] = ()
 
     def survey(self) -> Survey:
-        """Draws every window."""
+        """Return the image's survey, for which every window is drawn."""
         windows = tuple((one.name, one.hides(one.draw())) for one in self.windows)
         return Survey(kind=self.kind, span=self.span, windows=windows)
 
     def fits(self, choice: Choice) -> bool:
-        """Whether the choice was made for this image, not for what its file held before."""
+        """True if the choice was made for this image, and not for an earlier content of its file."""
         return choice.kind == self.kind and choice.window in ("", *(one.name for one in self.windows))
 
     def shown(self, choice: Choice) -> Picture:
-        """As its data set decided."""
+        """Return the picture as its data set decided."""
         names = [one.name for one in self.windows]
         place = names.index(choice.window) if choice.window else len(names)
         notes = [*self.notes, *([ABSENT] if place > 0 else [])]
@@ -109,21 +110,21 @@ class Deep:
 
 
 def full_scale(values: np.ndarray) -> Span:
-    """0 and the largest value of as many bits as the values need."""
+    """Return 0 and the largest value of the bit depth that the values need."""
     needed = int(values.max()).bit_length()
     return 0.0, float(2 ** next(bits for bits in DEPTHS if bits >= needed) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Display:
-    """What a data set decided on its deep images. Later images are shown alike; empty without deep images."""
+    """The decision of a data set on its deep images; later images are shown alike. May be empty."""
 
     windows: Mapping[str, bool] = field(default_factory=dict)  # by name: used, or taken as absent
     spans: Mapping[str, Span] = field(default_factory=dict)  # by kind, of images without a used window
 
     @classmethod
     def of(cls, surveys: Sequence[Survey]) -> "Display":
-        """Of all deep images of a data set: a window is used unless it hides most images that state it.
+        """Return the decision of all deep images: a window is used unless it hides most that state it.
 
         Images without such a window share, within their kind, the lowest and the highest end of their spans.
         """
@@ -134,23 +135,23 @@ class Display:
         return cls(windows=windows, spans=_common_spans(one for one in surveys if not decided.window(one)))
 
     def window(self, one: Survey) -> str:
-        """The name of the window in which an image is shown, or nothing.
+        """Return the name of the window in which an image is shown, or "".
 
         A window that the data set did not have is used unless it hides this image.
         """
         return next((name for name, hides in one.windows if self.windows.get(name, not hides)), "")
 
     def choice(self, one: Survey) -> Choice:
-        """How an image is shown. One of a kind that the data set did not have is shown on its own span."""
+        """Return how an image is shown; one of a kind that the data set did not have gets its own span."""
         return Choice(kind=one.kind, window=self.window(one), span=self.spans.get(one.kind, one.span))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return plain JSON types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Display":
-        """The inverse of to_dict, also after JSON. Raises: ValueError; TypeError; KeyError."""
+        """Return the display that to_dict wrote, also after JSON. Raises: ValueError; TypeError; KeyError."""
         spans = {str(kind): (float(low), float(high)) for kind, (low, high) in content["spans"].items()}
         return cls(windows={str(name): bool(used) for name, used in content["windows"].items()}, spans=spans)
 
@@ -164,7 +165,7 @@ def _common_spans(surveys: Iterable[Survey]) -> dict[str, Span]:
 
 
 def shown(read: Picture | Deep, choice: Choice | None = None) -> Picture:
-    """A deep image as chosen, or as a data set of this image alone would have it."""
+    """Return a deep image as chosen, or as a data set of this image alone would show it."""
     if isinstance(read, Picture):
         return read
     if choice is None:
@@ -174,13 +175,13 @@ def shown(read: Picture | Deep, choice: Choice | None = None) -> Picture:
 
 
 def stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`low` .. `high` as 0 .. 255, uint8, also where `low` is the higher one; black where both are one."""
+    """Map `low` .. `high` to 0 .. 255, uint8; `low` may be the higher one; black if both are equal."""
     scale = 255 / (high - low) if high != low else 0.0
     return ((values.astype(np.float64) - low) * scale).round().clip(0, 255).astype(np.uint8)
 
 
 def shrunk(values: np.ndarray, factor: int) -> np.ndarray:
-    """Means of factor x factor values; what is left over at the right and below is cut off."""
+    """Return means of factor x factor values; the remainder at the right and below is cut off."""
     if factor == 1:
         return values
     height, width = (side // factor for side in values.shape[:2])

@@ -1,6 +1,6 @@
-"""A sweep's data made ready once: checked, split, decoded, and opened by every trial under one digest.
+"""Prepare a sweep's data once: checked, split, decoded, and opened by every trial under one digest.
 
-What lies in the cache names no file and no patient: cases and groups go by pseudonyms.
+The cache names no file and no patient: cases and groups have pseudonyms.
 """
 
 import functools
@@ -49,26 +49,26 @@ class Prepared:
     images_digest: str
     case_ids: tuple[str, ...]  # pseudonyms: 16 hex digits
     labels: np.ndarray  # int64 (n,), indices into classes
-    groups: tuple[str, ...]  # pseudonyms of the units that no split tears apart
+    groups: tuple[str, ...]  # pseudonyms of the units that no split divides
     sides: np.ndarray  # str (n,): train, val, test, or empty where the split leaves the image out
     subgroups: Mapping[str, tuple[str, ...]]  # `source` among them where several are mixed
-    prompts: tuple[str, ...] | None = None  # content, as pixels are: they leave the cache as little
+    prompts: tuple[str, ...] | None = None  # content like pixels, and just as private
     is_public: bool = False  # as of the table
     display: Display = field(default_factory=Display)  # follows from the images, and is in no digest
 
     @functools.cached_property
     def cases(self) -> Mapping[str, np.ndarray]:
-        """Indices of the images of train, val and test, int64, ascending."""
+        """Return the indices of the images of train, val and test, int64, ascending."""
         return {side: np.flatnonzero(self.sides == side) for side in SIDES}
 
     def subset(self, *, fraction: float, seed: int) -> np.ndarray:
-        """Indices of the training images that a trial sees, int64, ascending: see splits.subset."""
+        """Return the indices of the training images of a trial, int64, ascending; see splits.subset."""
         train = self.cases["train"]
         return subset(train, labels=self.labels, case_ids=self.case_ids, fraction=fraction, seed=seed)
 
     @functools.cached_property
     def digest(self) -> str:
-        """Sixteen hex digits over every column and every pixel; neither places nor times enter it."""
+        """Return sixteen hex digits over every column and every pixel, without paths and times."""
         columns = [self.case_ids, self.labels.tolist(), self.groups, self.sides.tolist()]
         content = [self.classes, self.images_digest, columns, sorted(self.subgroups.items())]
         if self.prompts is not None:
@@ -121,7 +121,7 @@ def prepare(
 
 
 def _tell_looks(table: Table, found: Sequence[Fingerprint]) -> None:
-    """Raises: DataError naming each class that consists mostly of images without features."""
+    """Log what decoding showed. Raises: DataError naming each class of mostly featureless images."""
     refuse_featureless_classes(table, found)
     for one in decisions(found):
         _logger.warning("%s: %s", table.name, one.line(table))
@@ -134,7 +134,7 @@ def _tell_looks(table: Table, found: Sequence[Fingerprint]) -> None:
 def check_leakage(
     table: Table, units: np.ndarray, sides: np.ndarray, *, split: SplitRule, allow_leakage: bool
 ) -> None:
-    """Of a split that was given, not drawn. Raises: DataError when train or val share a unit with test."""
+    """Check a given split. Raises: DataError if train or val shares a unit with test."""
     into_test = [
         *leaks(units, sides, between=("train", "test")),
         *leaks(units, sides, between=("val", "test")),
@@ -163,9 +163,9 @@ def check_leakage(
 def open_prepared(
     digest: str, *, image_size: int, interpolation: str, cache_dir: Path
 ) -> tuple[Prepared, np.ndarray]:
-    """The table and its images: uint8 (n, image_size, image_size, 3), memory-mapped, read-only.
+    """Return the table and its images: uint8 (n, image_size, image_size, 3), memory-mapped, read-only.
 
-    Raises: DataError when `cache_dir` lacks them.
+    Raises: DataError if `cache_dir` lacks them.
     """
     try:
         content = pq.read_table(cache_dir / f"{digest}.parquet")
@@ -182,7 +182,7 @@ def open_prepared(
 
 
 def case_pseudonyms(table: Table, contents: Sequence[str]) -> tuple[str, ...]:
-    """Names of the images that tell nothing without the images: of the id and the file's content."""
+    """Return a pseudonym per image, from its id and content, that reveals nothing without the images."""
     return tuple(
         _pseudonym(case_id, content) for case_id, content in zip(table.case_ids, contents, strict=True)
     )

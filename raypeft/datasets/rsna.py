@@ -48,7 +48,10 @@ _logger = logging.getLogger(__name__)
 
 
 def paper_sizes(num_images: int) -> tuple[int, int]:
-    """Train and test: scikit-learn's train_test_split(0.15), then 0.10 of the rest; both round up."""
+    """Return the sizes of train and test.
+
+    They are those of scikit-learn's train_test_split(0.15), then 0.10 of the rest; both round up.
+    """
     num_left = num_images - math.ceil(0.15 * num_images)
     num_test = math.ceil(0.10 * num_left)
     return num_left - num_test, num_test
@@ -69,8 +72,9 @@ def paper_sizes(num_images: int) -> tuple[int, int]:
     ),
 )
 def rsna(root: Path) -> Table:
-    """Target 0 is 'no pneumonia', 1 'pneumonia'. Subgroups: age, sex, view; with its table, detailed_class.
+    """Read the table. Target 0 is 'no pneumonia', 1 'pneumonia'; subgroups: age, sex, view, detailed_class.
 
+    detailed_class needs its own table.
     Raises: DataError for every bad row of a table, or else for every file that is missing or damaged.
     """
     download = Download("rsna", root)
@@ -95,9 +99,9 @@ def rsna(root: Path) -> Table:
 
 
 def _one_line_per_image(lines: Sequence[Line], column: str) -> list[Line]:
-    """The first line of each patientId, of a table that has one for each box drawn in its image.
+    """Return the first line of each patientId, of a table with one line per box drawn in an image.
 
-    Raises: DataError for ids that are no plain file names, and for lines of one id that differ in `column`.
+    Raises: DataError for ids that are not plain file names, and for lines of one id that differ in `column`.
     """
     first: dict[str, Line] = {}
     problems = []
@@ -114,7 +118,7 @@ def _one_line_per_image(lines: Sequence[Line], column: str) -> list[Line]:
 
 
 def _details(path: Path | None, lines: Sequence[Line]) -> dict[str, str]:
-    """patientId -> RSNA's three-way class, for every line; empty without the table."""
+    """Return RSNA's three-way class for every patientId; empty without the table."""
     if path is None:
         return {}
     known = {
@@ -131,7 +135,7 @@ def _details(path: Path | None, lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _nih_patients(path: Path | None, lines: Sequence[Line]) -> dict[str, str]:
-    """patientId -> the first eight digits of its NIH file: a patient. Empty without the mapping."""
+    """Return the patient of each patientId: eight digits of its NIH file. Empty without the mapping."""
     if path is None:
         _logger.warning(
             "rsna: without %s nobody knows which images show one patient, so that patient leakage "
@@ -175,9 +179,9 @@ def _read_mapping(path: Path) -> dict[str, str]:
 
 
 def _headers(paths: Mapping[str, Path], lines: Sequence[Line]) -> list[dict[str, str]]:
-    """What each line's DICOM header says; nothing, with a warning, where some were made other pictures.
+    """Return what each line's DICOM header says; empty, with a warning, if images were converted.
 
-    Raises: DataError for every file without a whole header.
+    Raises: DataError for every file without a complete header.
     """
     if others := [path for path in paths.values() if path.suffix.lower() not in DICOM]:
         _logger.warning(
@@ -200,7 +204,7 @@ def _headers(paths: Mapping[str, Path], lines: Sequence[Line]) -> list[dict[str,
 
 
 def _read_header(path: Path) -> dict[str, str]:
-    """Age in years, sex and view, each 'unknown' where it is missing or makes no sense."""
+    """Return age in years, sex and view, each 'unknown' if it is missing or makes no sense."""
     import pydicom
 
     with path.open("rb") as file, silent_pydicom():

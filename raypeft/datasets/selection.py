@@ -1,4 +1,4 @@
-"""Why a file or folder of a walk is not used, and the counts of it."""
+"""Why files or folders of a walk are not used, and how many."""
 
 import fnmatch
 import os
@@ -33,14 +33,14 @@ SYSTEM_FOLDERS = frozenset(
 
 
 class Choice:
-    """What a user's globs and the names of junk say about paths; those of folders end in a slash."""
+    """A user's globs and the names of junk, applied to paths; those of folders end in a slash."""
 
     def __init__(self, *, include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
         self._include = [_Glob(glob) for glob in include]
         self._exclude = [_Glob(glob) for glob in exclude]
 
     def reason(self, path: str) -> str | None:
-        """Why not to use it, whatever it is."""
+        """Return why not to use a path, or None."""
         parts = path.split("/")
         if any(part.startswith(".") for part in parts):
             return HIDDEN
@@ -53,11 +53,11 @@ class Choice:
         return None if is_included or path.endswith("/") else NOT_INCLUDED
 
     def passes_over(self, path: str) -> bool:
-        """Whether there is a reason not to use it."""
+        """True if there is a reason not to use the path."""
         return self.reason(path) is not None
 
     def idle(self) -> list[str]:
-        """Globs that matched none of the paths asked for."""
+        """Return the globs that matched none of the paths asked for."""
         return [glob.text for glob in (*self._include, *self._exclude) if not glob.has_matched]
 
 
@@ -69,7 +69,7 @@ class _Glob:
         self._known = {"": False}  # folders
 
     def matches(self, path: str) -> bool:
-        """Whether it matches the path, or a folder above it."""
+        """True if the glob matches the path, or a folder above it."""
         found = bool(self._pattern.match(path)) or self._is_below_match(path.rpartition("/")[0])
         self.has_matched |= found
         return found
@@ -82,7 +82,7 @@ class _Glob:
 
 
 def why_not(root: Path, found: Walk, choice: Choice) -> dict[str, str]:
-    """The reasons that each thing tells by itself: what has none is an image file.
+    """Return the reasons against single files and folders; a file without a reason is an image.
 
     Raises: DataError for a folder or file that cannot be read, and for a glob that matches nothing.
     """
@@ -111,9 +111,9 @@ def why_not(root: Path, found: Walk, choice: Choice) -> dict[str, str]:
 
 
 def count_left_out(why: Mapping[str, str], used: Iterable[str], class_of: Mapping[str, str]) -> list[LeftOut]:
-    """What is left out, by reason; the folders of which everything is, for one reason, are named.
+    """Return what is left out, by reason; a folder that is left out completely for one reason is named.
 
-    `class_of`: the class of each file, as far as it has one.
+    `class_of`: the class of each file, if it has one.
     """
     labels: dict[str, list[str]] = defaultdict(list)
     states: dict[str, str] = {}  # folder -> the one reason of all in it, or ""
@@ -138,5 +138,5 @@ def count_left_out(why: Mapping[str, str], used: Iterable[str], class_of: Mappin
 
 
 def _is_image(root: Path, path: str) -> bool:
-    """By its suffix where that is enough: opening 100,000 files takes minutes on a network's file system."""
+    """True for an image, by its suffix if possible: opening 100,000 network files takes minutes."""
     return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES or is_image_file(root / path)

@@ -47,7 +47,7 @@ PATIENTS = {  # how a collection's original_name begins with the patient
     ),
 )
 def smdg(root: Path) -> Table:
-    """Suspects are left out. Source: the collection. Subgroups: age, sex, eye.
+    """Read the table without suspects. Source: the collection. Subgroups: age, sex, eye.
 
     Raises: DataError for every bad row, or else for every image that is missing.
     """
@@ -76,12 +76,12 @@ def smdg(root: Path) -> Table:
 
 
 def _collection(line: Line) -> str:
-    """`names` without its trailing number."""
+    """Return `names` without its trailing number."""
     return re.sub(r"-\d+$", "", line["names"])
 
 
 def find_group(line: Line) -> str:
-    """The patient as the collection tells it, under the collection's name; else the image alone."""
+    """Return the patient as the collection names it, under the collection's name; else the image itself."""
     collection = _collection(line)
     if patient := line["patient_id"]:
         return f"{collection}/{patient}"

@@ -1,4 +1,4 @@
-"""Train, val and test without leakage; nested fractions of the training split."""
+"""Split into train, val and test without leakage; take nested fractions of the training split."""
 
 import functools
 import hashlib
@@ -23,7 +23,7 @@ FEWEST_TEST_IMAGES = 5  # of a class; below, one image moves its recall by a qua
 
 
 def few_test_images(counts: Mapping[str, int]) -> str:
-    """A warning of classes with next to no test images, by their numbers of them; "" where there are none."""
+    """Return a warning of classes with very few test images; "" if there are none."""
     few = {name: number for name, number in counts.items() if number < FEWEST_TEST_IMAGES}
     if not few:
         return ""
@@ -35,7 +35,7 @@ def few_test_images(counts: Mapping[str, int]) -> str:
 
 
 def resolve_split(table: Table, split: SplitRule) -> SplitRule:
-    """What `auto` means for a table. Raises: DataError when it has no such split."""
+    """Return what `auto` means for a table. Raises: DataError if the table has no such split."""
     if split == "auto":
         return "official" if table.splits else "grouped"
     if split == "official" and not table.splits:
@@ -47,10 +47,10 @@ def resolve_split(table: Table, split: SplitRule) -> SplitRule:
 
 
 def split_table(table: Table, units: np.ndarray, *, split: SplitRule, seed: int) -> np.ndarray:
-    """Which side each image is on: str (n,), train, val, test, or empty where the split leaves it out.
+    """Return the side of each image: str (n,), train, val, test, or "" if the split leaves it out.
 
-    `units`: find_units(table, ...); `split` as resolve_split gives it. Raises: DataError when a class
-    cannot appear in every split.
+    `units`: find_units(table, ...); `split`: from resolve_split.
+    Raises: DataError if a class cannot be in every split.
     """
     if split == "paper":
         paper = DATASETS[table.name].paper_split
@@ -68,7 +68,7 @@ def split_table(table: Table, units: np.ndarray, *, split: SplitRule, seed: int)
 
 
 def draw_by_image(table: Table, *, paper: PaperSplit | None, seed: int) -> np.ndarray:
-    """Image by image, whoever's they are, stratified by class: as the paper, or 70 / 15 / 15.
+    """Draw the split image by image, ignoring patients, stratified by class: as the paper, or 70 / 15 / 15.
 
     Sizes are exact in total; each class's share is rounded by largest remainders.
     """
@@ -91,10 +91,10 @@ def draw_by_image(table: Table, *, paper: PaperSplit | None, seed: int) -> np.nd
 def subset(
     train: np.ndarray, *, labels: np.ndarray, case_ids: Sequence[str], fraction: float, seed: int
 ) -> np.ndarray:
-    """The part of `train` (indices) that a fraction gives, int64, ascending.
+    """Return the part of `train` (indices) that a fraction gives, int64, ascending.
 
-    Each class's images queue in the order of a hash of (seed, case id) and the fraction takes the
-    front, rounded up: at least one image a class, and a smaller fraction lies inside a larger one.
+    Each class's images are ordered by a hash of (seed, case id), and the fraction takes the first ones,
+    rounded up. So each class keeps at least one image, and a smaller fraction is inside a larger one.
     """
     queues = _queues(train, labels, case_ids, purpose=f"subset/{seed}")
     taken = [case for queue in queues for case in queue[: math.ceil(round(fraction * len(queue), 9))]]
@@ -102,7 +102,7 @@ def subset(
 
 
 def leaks(units: np.ndarray, sides: np.ndarray, *, between: tuple[str, str]) -> list[tuple[int, int]]:
-    """For each image of the second side that shares its unit with the first: (one of the first's, it)."""
+    """Return (image of the first side, image of the second) for each of the second that shares a unit."""
     first = {units[case]: int(case) for case in np.flatnonzero(sides == between[0])[::-1]}
     return [
         (first[units[case]], int(case))
@@ -112,7 +112,7 @@ def leaks(units: np.ndarray, sides: np.ndarray, *, between: tuple[str, str]) -> 
 
 
 def _official(table: Table, units: np.ndarray, *, seed: int) -> np.ndarray:
-    """The source's own sides; without val, 15 % of train become it."""
+    """Return the source's own sides; without val, 15 % of train become val."""
     sides = np.array(table.splits, dtype="<U5")
     for side in ("train", "test"):
         if side not in sides:
@@ -130,11 +130,10 @@ def _official(table: Table, units: np.ndarray, *, seed: int) -> np.ndarray:
 def _draw(
     table: Table, units: np.ndarray, pool: np.ndarray, *, share: float, leave: int, seed: int
 ) -> np.ndarray:
-    """About `share` of each class in `pool`, as whole units; `leave` units of each class stay behind.
+    """Draw about `share` of each class in `pool`, as whole units; `leave` units of each class stay behind.
 
-    Units queue in the order of a hash of (seed, name), so neither the order of files nor the size of
-    a unit decides where it goes. From the front each unit is taken that brings the classes in it
-    nearer to their share.
+    Units are ordered by a hash of (seed, name), so neither file order nor the size of a unit decides where it
+    goes. Each unit is taken in turn if it brings its classes nearer to their share.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for case in pool.tolist():
@@ -175,7 +174,7 @@ def _draw(
 def _queues(
     cases: np.ndarray, labels: np.ndarray, case_ids: Sequence[str], *, purpose: str
 ) -> list[list[int]]:
-    """The cases of each class, in the order of a hash of (purpose, case id)."""
+    """Return the cases of each class, ordered by a hash of (purpose, case id)."""
     queues = defaultdict(list)
     for case in cases.tolist():
         queues[int(labels[case])].append(case)
@@ -185,7 +184,7 @@ def _queues(
 
 
 def _apportion(counts: list[int], total: int) -> list[int]:
-    """`total` shared out in proportion to `counts`, whole numbers, largest remainders first."""
+    """Divide `total` in proportion to `counts` into whole numbers, by largest remainders."""
     exact = [count * total / sum(counts) for count in counts]
     shares = [int(share) for share in exact]
     by_remainder = sorted(range(len(counts)), key=lambda index: shares[index] - exact[index])

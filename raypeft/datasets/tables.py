@@ -1,4 +1,4 @@
-"""Tables of labels: every cell with the line that it stands on."""
+"""Read tables of labels; every cell keeps the number of its line."""
 
 import difflib
 import logging
@@ -24,9 +24,9 @@ class Line:
 
 
 def read_table(path: Path, *, needs: Sequence[str]) -> list[Line]:
-    """The rows of a data set's own table, as read_delimited reads it.
+    """Return the rows of a data set's own table, as read_delimited reads it.
 
-    Raises: DataError for a file that is no such table, for missing columns, and for no rows.
+    Raises: DataError if the file is no such table, lacks columns or has no rows.
     """
     table = read_delimited(path, expects=needs)
     for note in table.notes:
@@ -37,7 +37,7 @@ def read_table(path: Path, *, needs: Sequence[str]) -> list[Line]:
 
 
 def lines_of(table: Delimited) -> list[Line]:
-    """One or more. Raises: DataError."""
+    """Return the lines of a table, at least one. Raises: DataError."""
     if not table.rows:
         raise DataError(f"{table.path}: no rows below the header")
     return [

@@ -1,4 +1,4 @@
-"""Every file below a folder, once: links are followed, and a second way to one place is told, not taken."""
+"""Find every file below a folder once; links are followed, and a second way to one place is only noted."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,9 +13,9 @@ Identity = tuple[int, int]  # device and number of a folder: names differ with l
 
 @dataclass(kw_only=True)
 class Walk:
-    """Paths below the root, with slashes; bytes that are not UTF-8 as os.fsdecode gives them.
+    """Paths below the root, with slashes; bytes that are not UTF-8 appear as os.fsdecode gives them.
 
-    Folders end in a slash, where they stand for themselves and not for the files in them.
+    A folder that is listed itself, and not for its files, ends in a slash.
     """
 
     files: list[str] = field(default_factory=list)
@@ -29,11 +29,12 @@ class Walk:
 
 
 def walk(root: Path, *, passes_over: Callable[[str], bool] = lambda path: False) -> Walk:
-    """What lies below `root`. Of several ways to one place the one without links counts, then by name.
+    """Return what is below `root`; of several ways to one place, one without links comes first, then by name.
 
-    What is passed over is told, but is nobody's first way: links may lead into .git. A link to a folder
-    above itself is a loop, even where that folder lies above the root: it would make the siblings of a
-    class part of the class. Raises: DataError when `root` cannot be read.
+    What is passed over is noted, but does not count as a first way: links may lead into .git. A link to a
+    folder above itself is a loop, even if that folder is above the root: it would put the neighbours of a
+    class folder into the class.
+    Raises: DataError if `root` cannot be read.
     """
     return _Walker(root, passes_over).walk()
 
@@ -53,7 +54,7 @@ class _Walker:
         folder_links = self._read("", os.path.realpath(self._root), ())
         if "/" in found.unreadable:
             raise DataError(f"folder:{self._root}: cannot be read ({found.unreadable['/']})")
-        while folder_links:  # first all folders that are really here, then what links lead to
+        while folder_links:  # first all real folders, then the targets of links
             folder_links = [link for one in sorted(folder_links) for link in self._follow(*one)]
         for path, real in sorted(self._file_links):
             first = path if self._passes_over(path) else self._real.setdefault(real, path)
@@ -79,7 +80,7 @@ class _Walker:
         return self._read(path, real, places)
 
     def _read(self, top: str, real_top: str, places: tuple[str, ...]) -> list[Link]:
-        """All below a folder but what links to folders lead to: those links are returned."""
+        """Read all below a folder except the targets of links to folders; return those links."""
         links: list[Link] = []
         waiting = [(top, real_top)]
         while waiting:
@@ -132,7 +133,7 @@ class _Walker:
             (self._found.special if os.path.exists(real) else self._found.broken).append(path)
 
     def _empty(self) -> Iterator[str]:
-        """The topmost of the folders without anything in them but such folders."""
+        """Yield the topmost folders that contain only empty folders."""
         found = self._found
         things = [found.files, found.broken, found.special, found.again, found.loops]
         things += [found.unfollowed, found.unreadable]

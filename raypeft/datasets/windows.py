@@ -15,7 +15,7 @@ FAR = 2**31  # values beyond any window: there lie the two ends of its output
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Values to 0 .. 1, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+    """A window that maps values to 0 .. 1, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
 
     centre: float
     width: float
@@ -23,11 +23,11 @@ class Window:
 
     @property
     def name(self) -> str:
-        """Equal for equal windows."""
+        """Return a name that is equal for equal windows."""
         return f"{self.function} {self.centre} {self.width}"
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Float64, 0 to 1."""
+        """Return float64 values from 0 to 1."""
         values = values.astype(np.float64)
         if self.function == "SIGMOID":
             with np.errstate(over="ignore"):  # far below the window: 1 / infinity is its 0
@@ -40,29 +40,29 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class LookUp:
-    """Values below `first` become the first entry, those above the last one, PS3.3 C.11.1.1.1."""
+    """A look-up table; values outside of it get its first or last entry, PS3.3 C.11.1.1.1."""
 
     first: int
     entries: np.ndarray  # int64
 
     @property
     def width(self) -> float:
-        """How many values differ before and after it."""
+        """Return how many different values the table covers."""
         return float(len(self.entries))
 
     @property
     def name(self) -> str:
-        """Equal for equal tables."""
+        """Return a name that is equal for equal tables."""
         return f"table {self.first} {hashlib.sha256(self.entries.tobytes()).hexdigest()}"
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """The entry of each value, int64."""
+        """Return the entry of each value, int64."""
         places = (np.rint(values).astype(np.int64) - self.first).clip(0, len(self.entries) - 1)
         return np.asarray(self.entries[places])
 
 
 def drawn(window: Window | LookUp, values: np.ndarray) -> np.ndarray:
-    """The window's two ends as 0 and 255, uint8."""
+    """Return values with the window's two ends as 0 and 255, uint8."""
     low, high = (float(end) for end in window.apply(np.array([-FAR, FAR])))
     return stretched(window.apply(values), low, high)
 
@@ -70,10 +70,11 @@ def drawn(window: Window | LookUp, values: np.ndarray) -> np.ndarray:
 def hides(
     values: np.ndarray, padding: np.ndarray | None, width: float, white: int, pixels: np.ndarray
 ) -> bool:
-    """Whether a window hides the picture, as one does that was written for an 8-bit copy.
+    """True if a window hides the picture, as one does that was written for an 8-bit copy.
 
-    Then most pixels are white, or nearly all at one of the two ends, though the values there differ by more
-    than the window is wide, or than half of all. Air around a head is black too, but all alike.
+    Most pixels are then white, or nearly all are at one of the two ends, although their values differ by more
+    than the width of the window, or by more than half of the whole range. Air around a head is black too, but
+    its values are alike.
     """
     if padding is not None:
         values, pixels = values[~padding], pixels[~padding]

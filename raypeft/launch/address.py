@@ -1,4 +1,4 @@
-"""The cluster that RAY_ADDRESS names: tried before anything is begun, for Ray itself waits minutes for it."""
+"""Check the cluster that RAY_ADDRESS names before anything starts; Ray itself would wait minutes for it."""
 
 import os
 import shlex
@@ -9,21 +9,21 @@ from pathlib import Path
 from raypeft.core.errors import ConfigError, PreflightError
 
 ADDRESS = "RAY_ADDRESS"
-ANSWER_SECONDS = 10.0  # for a cluster's head to be found, reached, and to answer
+ANSWER_SECONDS = 10.0  # time to find and reach a cluster's head and get its answer
 WANTS_TOKEN = "it asks for a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH as its machines do"
 OWN = f"unset {ADDRESS} to use this machine alone"
 
 
 def cluster_address() -> str | None:
-    """What RAY_ADDRESS names; None where a sweep starts Ray itself."""
+    """Return what RAY_ADDRESS names; None if the sweep starts Ray itself."""
     address = os.environ.get(ADDRESS, "").strip()
     return None if address in ("", "local") else address
 
 
 def check_cluster(address: str, *, seconds: float = ANSWER_SECONDS) -> str:
-    """The address, as host:port, of a cluster that answers and that this machine belongs to.
+    """Return the host:port of the cluster, if it answers and this machine belongs to it.
 
-    Raises: ConfigError for what is no address of a cluster's head; PreflightError when none answers.
+    Raises: ConfigError if this is not the address of a cluster's head; PreflightError if none answers.
     """
     named = f"{ADDRESS}={shlex.quote(address)}"
     place, told = _latest_cluster(named) if address == "auto" else (address, "")
@@ -45,7 +45,7 @@ def check_cluster(address: str, *, seconds: float = ANSWER_SECONDS) -> str:
 
 
 def _latest_cluster(named: str) -> tuple[str, str]:
-    """Where Ray would look for `auto`, and who says so."""
+    """Return where Ray would look for `auto`, and which file says so."""
     from ray._common.utils import get_ray_address_file
     from ray._private.services import find_gcs_addresses
 
@@ -81,9 +81,9 @@ def _host_and_port(place: str, named: str) -> tuple[str, int]:
 
 
 def _within(seconds: float, host: str, port: int) -> str:
-    """Why it does not answer within `seconds`; empty when it does.
+    """Return why the head does not answer within `seconds`; "" if it does.
 
-    In a thread: a name server that is away keeps the system's look-up waiting as long as it likes.
+    It runs in a thread, because a look-up at an unreachable name server can block for any time.
     """
     told: list[str] = []
     thread = threading.Thread(target=lambda: told.append(_try(seconds, host, port)), daemon=True)
@@ -103,7 +103,7 @@ def _try(seconds: float, host: str, port: int) -> str:
 
 
 def _ask_head(host: str, port: int, *, seconds: float) -> str:
-    """Whether a cluster's head (GCS) is what listens there."""
+    """Return why what listens there is not a cluster's head (GCS); "" if it is."""
     import grpc
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Whether every method can train on the batches that a sweep makes, known before the first trial."""
+"""Check that every method can train on the batches that a sweep makes, before the first trial."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ from raypeft.methods import bind_method
 
 
 def check_batches(plan: Plan) -> None:
-    """Raises: ConfigError for cells whose BatchNorm would meet a single image that it cannot normalise."""
+    """Check every cell. Raises: ConfigError if BatchNorm would get an image that it cannot normalise."""
     subsets = functools.cache(plan.subsets)
     problems: dict[str, None] = {}
     for cell in plan.sweep.cells:
@@ -32,7 +32,7 @@ def check_batches(plan: Plan) -> None:
 
 
 def smallest_batch(num_images: int, recipe: Recipe) -> int:
-    """Images of the smallest micro-batch of an epoch: batches, and their parts, are of near-equal size."""
+    """Return the size of the smallest micro-batch of an epoch; batches are split into near-equal parts."""
     smallest = num_images // math.ceil(num_images / recipe.batch_size)
     return min(
         size // math.ceil(size / recipe.micro_batch_size)

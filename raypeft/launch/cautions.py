@@ -1,4 +1,4 @@
-"""What a plan's author may not expect of it: told before the first trial, and refused by nothing."""
+"""Warn before the first trial of what a plan's author may not expect; nothing is refused."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from raypeft.models import bind_model
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """Classes that a test split hardly holds, and pruning that can never happen."""
+    """Return warnings of classes with few test images, and of pruning that can never happen."""
     return [*_few_test_images(plan), *_no_pruning(plan)]
 
 
@@ -38,7 +38,7 @@ def _no_pruning(plan: Plan) -> list[str]:
 
 
 def _why_never(search: Search, which: str, epochs: int) -> str:
-    """As launch/search.py has it: none is stopped after its last epoch, or without another to compare."""
+    """Return why launch/search.py can never prune: no epoch is left, or no candidate to compare with."""
     if search.grace_epochs >= epochs:
         return (
             f"it begins after {count(search.grace_epochs, 'epoch')} (grace_epochs), and a run has "

@@ -1,4 +1,4 @@
-"""A sweep checked and estimated, nothing started: what `raypeft plan` prints and `raypeft.plan` returns."""
+"""Check and estimate a sweep without starting it, for `raypeft plan` and `raypeft.plan`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from raypeft.store.ledger import Ledger
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A plan that may run in its store, and what is left of it."""
+    """A plan that may run in its store, and the work that is left."""
 
     plan: Plan
     cells: Sequence[CellEstimate]
-    warnings: Sequence[str]  # what may not be as the plan's author expects
-    growth: Sequence[str]  # a line per axis on which the store is to have more or less
+    warnings: Sequence[str]  # what the plan's author may not expect
+    growth: Sequence[str]  # a line per axis on which the store gets more or less
     num_committed: int
 
 
@@ -37,10 +37,10 @@ def check_sweep(
     paces: Paces | None = None,
     decode_in: Store | None = None,
 ) -> Checked:
-    """Check names, weights, every image, the store and its disk; `paces`: of a benchmark.
+    """Check names, weights, every image, the store and its disk; return the plan with estimates.
 
-    `decode_in`: the store whose cache gets the images; default `store`, where trials find them.
-
+    `paces`: measured by a benchmark. `decode_in`: the store whose cache gets the images; default `store`,
+    where trials find them.
     Raises: ConfigError, PreflightError, PlanDiffersError, DataError.
     """
     where = Store(store)

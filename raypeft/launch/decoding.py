@@ -1,4 +1,4 @@
-"""What a person sees while a sweep is checked and images decoded: a bar on a terminal, or lines."""
+"""Show the progress of checks and decoding: a bar on a terminal, lines elsewhere."""
 
 import time
 from types import TracebackType
@@ -19,10 +19,10 @@ QUIET_SECONDS = 30.0  # between two lines in a log
 
 
 class ImageBar:
-    """Called with what is done and how far: the `watch` of datasets.prepare. Use it as a context."""
+    """A progress bar to use as a context and as the `watch` of datasets.prepare."""
 
     def __init__(self, console: Terminal) -> None:
-        """`console` should write to stderr: stdout is for the result."""
+        """Make a bar; `console` should write to stderr, because stdout is for the result."""
         self._console = console
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -36,7 +36,7 @@ class ImageBar:
         self._what = ""
 
     def __call__(self, what: str, num_done: int, num_images: int) -> None:
-        """Show how far it is."""
+        """Show how many images are done."""
         if self._console.is_terminal:
             if what != self._what:
                 self._task = self._bar.add_task(what, total=num_images)

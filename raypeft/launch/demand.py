@@ -1,4 +1,4 @@
-"""What one trial of a cell takes from the cluster: workers, and CPUs and GPUs for each of them."""
+"""What one trial of a cell needs from the cluster: workers, and CPUs and GPUs for each of them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
 DEVICE_CONTEXT_BYTES = 3 * 2**29  # CUDA's own, and the allocator's unused pieces
 MARGIN = 1.2  # on the estimate, which counts tensors and no workspaces
-MOST_PER_GPU = 4  # trials that share one GPU: beyond, they only wait for each other
+MOST_PER_GPU = 4  # trials per GPU; more would only wait for each other
 WORKER_COUNTS = (1, 2, 4, 8)
 HEAD = "node:__internal_head__"  # Ray gives the head node one of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What was asked for one trial, for all cells alike; CPUs and GPUs are per worker.
+    """The resources asked for each trial, the same for all cells; CPUs and GPUs are per worker.
 
-    GPUs and workers that are None are chosen: none without GPUs in the cluster, else from the estimate
-    of memory.
+    GPUs and workers that are None are chosen: none if the cluster has no GPUs, else by estimated memory.
     """
 
     cpus_per_trial: int = 1
@@ -39,14 +38,16 @@ class Resources:
     workers_per_trial: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Check the fields. Raises: ConfigError."""
         workers = 1 if self.workers_per_trial is None else self.workers_per_trial
         Demand(workers=workers, cpus=self.cpus_per_trial, gpus=self.gpus_per_trial or 0.0)
 
 
 def check_machine(resources: Resources) -> None:
-    """Raises: ConfigError where a trial asks for more than this machine has; where a cluster is to be joined,
-    what check_cluster does."""
+    """Check that this machine, or the cluster to join, can hold a trial.
+
+    Raises: ConfigError if a trial asks for more than this machine has; for a cluster, as check_cluster.
+    """
     if (address := cluster_address()) is not None:
         check_cluster(address)
         return
@@ -64,7 +65,7 @@ def check_machine(resources: Resources) -> None:
 
 
 def must_fit(what: str, wanted: Demand, machine: Mapping[str, float]) -> None:
-    """Raises: ConfigError for a trial that this machine alone will never hold."""
+    """Check that this machine can hold a trial. Raises: ConfigError if it never will."""
     if not wanted.fits(machine):
         takes = ", ".join(f"{amount:g} {name}s" for name, amount in wanted.total.items() if amount)
         there = ", ".join(f"{machine.get(name, 0):g} {name}s" for name in wanted.total)
@@ -77,7 +78,10 @@ def must_fit(what: str, wanted: Demand, machine: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Safety:
-    """How a run guards itself: `strict` refuses other versions, `take_over` drives another driver's store."""
+    """The protections of a run.
+
+    `strict` refuses other library versions; `take_over` drives a store that another driver holds.
+    """
 
     checkpoint_seconds: float = 60.0  # between two checkpoints of a trial
     hang_seconds: float = 600.0  # without a step, after which a trial counts as hung
@@ -85,7 +89,7 @@ class Safety:
     take_over: bool = False
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Check the fields. Raises: ConfigError."""
         if not self.hang_seconds > 0 or not self.checkpoint_seconds >= 0:
             raise ConfigError(
                 f"hang_seconds={self.hang_seconds:g}, checkpoint_seconds={self.checkpoint_seconds:g}: the "
@@ -95,7 +99,10 @@ class Safety:
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """`cpus` and `gpus` are per worker; `sharded` workers split the model (FSDP), others copy it (DDP)."""
+    """The resources of one trial.
+
+    `cpus` and `gpus` are per worker; `sharded` workers split the model (FSDP), others copy it (DDP).
+    """
 
     workers: int = 1
     cpus: int = 1
@@ -103,7 +110,7 @@ class Demand:
     sharded: bool = False
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError."""
+        """Check the fields. Raises: ConfigError."""
         if self.workers < 1 or self.cpus < 1:
             raise ConfigError(f"workers={self.workers}, cpus={self.cpus} a trial: both must be at least 1")
         if self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus)):
@@ -111,24 +118,24 @@ class Demand:
 
     @property
     def total(self) -> dict[str, float]:
-        """Of all workers, by Ray's names."""
+        """Return the resources of all workers together, by Ray's names."""
         return {"CPU": self.workers * self.cpus, "GPU": self.workers * self.gpus}
 
     @property
     def bundle(self) -> dict[str, float]:
-        """What Tune reserves for the trial's own process.
+        """Return what Tune reserves for the trial's own process.
 
-        With several workers Ray Train reserves theirs apart. The trial then only waits for them, on the
-        head node, and takes no CPU: a cluster full of waiting trials could start no worker.
+        With several workers, Ray Train reserves theirs separately. The trial then only waits for them on the
+        head node and takes no CPU; otherwise a cluster full of waiting trials could start no worker.
         """
         return {"CPU": self.cpus, "GPU": self.gpus} if self.workers == 1 else {HEAD: 0.001}
 
     def fits(self, free: Mapping[str, float]) -> bool:
-        """Whether `free` resources hold it, up to rounding of shares."""
+        """True if the `free` resources are enough, up to rounding of shares."""
         return all(free.get(name, 0.0) - amount >= -1e-6 for name, amount in self.total.items())
 
     def slots(self, cluster: Mapping[str, float]) -> int:
-        """How many such trials run on `cluster` at once; one that does not fit waits for a machine."""
+        """Return how many such trials run on `cluster` at once, at least 1; one that does not fit waits."""
         counts = [cluster.get(name, 0.0) / amount for name, amount in self.total.items() if amount]
         return max(1, int(min(counts) + 1e-6))
 
@@ -142,10 +149,10 @@ def demands(
     num_gpus: float,
     gpu_bytes: int | None,
 ) -> dict[Cell, Demand]:
-    """Of each cell, on a cluster with `num_gpus` GPUs of `gpu_bytes`.
+    """Return the demand of each cell on a cluster with `num_gpus` GPUs of `gpu_bytes`.
 
-    What is None is chosen from the estimate of memory: as many trials to a GPU as fit, and several
-    workers with split models where one does not.
+    What is None is chosen from the estimated memory: as many trials per GPU as fit, and several workers with
+    a split model if one GPU is too small.
     Raises: ConfigError naming the cells whose trials fit nowhere.
     """
     if not num_gpus and not gpus:
@@ -176,7 +183,7 @@ def demands(
 
 
 def declared_resources(config: Path = Path("~/ray_bootstrap_config.yaml")) -> dict[str, float]:
-    """What `ray up` may start on the cluster whose head this is, by the file that it leaves there."""
+    """Return what `ray up` may start on the cluster of this head, from the file that it leaves there."""
     path = config.expanduser()
     if cluster_address() is None or not path.is_file():
         return {}
@@ -188,7 +195,7 @@ def declared_resources(config: Path = Path("~/ray_bootstrap_config.yaml")) -> di
 
 
 def _memory(cost: StepCost, micro_batch: int, workers: int) -> float:
-    """Bytes that one of `workers` needs on its GPU when they split the model."""
+    """Return the bytes that each of `workers` needs on its GPU when they split the model."""
     split = cost.state_bytes / workers + micro_batch * cost.activation_bytes
     return MARGIN * split + DEVICE_CONTEXT_BYTES
 
@@ -203,7 +210,7 @@ def _fewest_workers(cost: StepCost, micro_batch: int, gpu_bytes: int, *, most: f
 
 
 def _share(cost: StepCost, micro_batch: int, gpu_bytes: int, workers: int) -> float:
-    """1, 1/2 or 1/4: the rest of a GPU is of use to others of the same size alone."""
+    """Return 1, 1/2 or 1/4 of a GPU; only trials of the same size can use the rest."""
     if workers > 1:
         return 1.0
     together = math.floor(gpu_bytes / _memory(cost, micro_batch, 1))

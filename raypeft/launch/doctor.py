@@ -1,4 +1,4 @@
-"""What a machine lacks for a sweep, before one is started: `raypeft doctor`."""
+"""`raypeft doctor`: find out what a machine lacks for a sweep before one is started."""
 
 import os
 import resource
@@ -36,7 +36,7 @@ DASHBOARD = "http://127.0.0.1:8265/api/jobs/"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line; `fix` says what to do unless all is well."""
+    """One line of the report; `fix` says what to do unless all is well."""
 
     level: Level
     what: str
@@ -44,7 +44,7 @@ class Finding:
 
 
 def examine(store: Path, *, tracking_uri: str | None, port: int) -> Iterator[Finding]:
-    """Every check, in turn; one that breaks is itself a finding. `store` need not exist yet."""
+    """Yield the findings of every check; a check that raises is a finding too. `store` need not exist yet."""
     folder = _existing(store)
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _versions,
@@ -66,7 +66,7 @@ def examine(store: Path, *, tracking_uri: str | None, port: int) -> Iterator[Fin
     for check in checks:
         try:
             yield from check()
-        except Exception as error:  # each looks at a part of a machine that may be broken in any way
+        except Exception as error:  # the part of the machine may be broken in any way
             yield Finding(level="FAIL", what=f"{type(error).__name__}: {error}", fix="mend what it names")
 
 
@@ -143,7 +143,7 @@ def _disk(name: str, folder: Path) -> Iterator[Finding]:
 
 
 def _file_system(folder: Path) -> Iterator[Finding]:
-    """Whether it can do what the ledger and the lease rest on, and shares this machine's clock."""
+    """Check what the ledger and the lease need from the file system, and its clock."""
     problems = list(unfit_places(folder))
     for problem in problems:
         text, _, fix = problem.partition("; ")
@@ -201,7 +201,7 @@ def _token() -> Iterator[Finding]:
 
 
 def _cluster() -> Iterator[Finding]:
-    """Whether the cluster that a sweep would join answers."""
+    """Check whether the cluster that a sweep would join answers."""
     if (address := cluster_address()) is None:
         yield Finding(level="OK", what="Ray: each run starts its own on this machine")
         return
@@ -213,7 +213,7 @@ def _cluster() -> Iterator[Finding]:
 
 
 def _open_dashboard() -> Iterator[Finding]:
-    """A dashboard that takes jobs without a token runs anybody's code: CVE-2023-48022."""
+    """Check for a dashboard that takes jobs without a token; it runs anybody's code: CVE-2023-48022."""
     try:
         with urllib.request.urlopen(DASHBOARD, timeout=3):
             yield Finding(
@@ -271,6 +271,6 @@ def _weights() -> Iterator[Finding]:
 
 
 def _existing(path: Path) -> Path:
-    """`path`, or the nearest folder above it that exists."""
+    """Return `path`, or the nearest existing folder above it."""
     path = path.absolute()
     return path if path.is_dir() else _existing(path.parent)

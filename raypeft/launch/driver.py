@@ -1,4 +1,4 @@
-"""The driver of a checked plan: runs what is missing, drains on signals, tells how it ended."""
+"""The driver of a checked plan: it runs missing trials, drains on signals and reports how it ended."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from raypeft.store.lease import Lease
 from raypeft.store.ledger import Ledger, sweep_up
 from raypeft.store.status import write_end, write_running
 
-TRACKER_SECONDS, TRACKER_SECONDS_STOPPING = 600.0, 20.0  # for the last rows to reach MLflow
-LOAD_SECONDS = 600.0  # for Ray's libraries, from a disk that may be far away
-PLACE_SECONDS = 1800.0  # for a place for a trial while none runs
-DRAIN_SECONDS = GRACE_SECONDS + 90.0  # for all of a sweep to end, once it is to stop
+TRACKER_SECONDS, TRACKER_SECONDS_STOPPING = 600.0, 20.0  # time for the last rows to reach MLflow
+LOAD_SECONDS = 600.0  # time to load Ray's libraries, even from a slow network disk
+PLACE_SECONDS = 1800.0  # time for a trial to get a place while none runs
+DRAIN_SECONDS = GRACE_SECONDS + 90.0  # time for the whole sweep to end once it is to stop
 STOPPING = f"stopping: trials save their state (up to {GRACE_SECONDS:.0f} s); Ctrl-C again to stop at once"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """MLflow: `uri` None is sqlite in the store; `required` refuses to start without it."""
+    """The place of MLflow: `uri` None is sqlite in the store; `required` refuses to start without it."""
 
     uri: str | None = None
     required: bool = False
@@ -64,7 +64,7 @@ class Driver:
         safety: Safety,
         signals: Signals,
     ) -> None:
-        # Ray, Optuna and MLflow take seconds to import: only once there is something to run.
+        # Imported only once there is something to run: Ray, Optuna and MLflow take seconds.
         from raypeft.launch.progress import Progress
         from raypeft.launch.queue import JobQueue
 
@@ -88,9 +88,10 @@ class Driver:
         self._places = {"store": store.path}
 
     def run(self, resources: Resources, tracking: Tracking, *, check: Callable[[], object]) -> Outcome:
-        """Until nothing is left to run, or the sweep stops.
+        """Run until nothing is left, or the sweep stops; return the outcome.
 
-        Raises: what `check` does, which is called once Ray runs and before any trial starts.
+        `check` is called once Ray runs and before any trial starts.
+        Raises: what `check` raises.
         """
         from raypeft.launch.mlflow_place import default_tracking_uri
         from raypeft.launch.tracking import Tracker
@@ -108,11 +109,11 @@ class Driver:
             self._progress.show(queue.cells)
             try:
                 if any(cell.num_left for cell in queue.cells):
-                    # In a thread: this one, which alone is given signals, waits for nothing else.
+                    # In a thread, because only this one gets signals and must not block.
                     Attended(lambda: self._tune(resources, check)).finish(self._look)
             except RaypeftError:
                 raise
-            except Exception as error:  # Tune writes too, and tells of a full disk as it likes
+            except Exception as error:  # Tune writes files too, and reports a full disk in its own ways
                 self._watch_space()
                 if queue.fatal is None:
                     if not isinstance(error, OSError) or error.errno not in STORAGE_ERRORS:
@@ -151,7 +152,7 @@ class Driver:
             )
 
     def _look(self) -> None:
-        """Several times a second, in the main thread: signals, the clock, and whether a wait is over."""
+        """Check signals, the clock and waits, several times a second in the main thread."""
         if self._hears():
             self._progress.say(STOPPING)
             self._stop("a signal")
@@ -165,7 +166,7 @@ class Driver:
         self._progress.tick([wait for wait in waits if wait is not None], running=self._queue.num_in_place)
 
     def _hears(self) -> bool:
-        """Whether the first signal has come since this was asked last."""
+        """True once, after the first signal has come."""
         self._signals.install()  # Ray's core takes them while it starts
         if self._signals.received is None or self._heard:
             return False
@@ -173,7 +174,7 @@ class Driver:
         return True
 
     def _wait_for_place(self) -> None:
-        """Trials wait for a machine as long as others run; with none, one may have to be bought first."""
+        """Give up if no trial gets a place for too long; a machine may have to be bought first."""
         if self._queue.num_in_place or not self._queue.num_running:
             self._place = None
             return
@@ -182,7 +183,7 @@ class Driver:
             self._queue.give_up(ClusterLostError(f"{self._place}; see: ray status; what is committed stays"))
 
     def _still(self, sending: Wait) -> bool:
-        """Whether to wait on for MLflow: not for long after a signal."""
+        """True while it is worth waiting for MLflow; after a signal not for long."""
         if self._hears():
             self._progress.say("stopping: MLflow gets no more; send the rest with raypeft sync")
             return False
@@ -198,13 +199,13 @@ class Driver:
         self._places["Ray's temporary folder (choose another with TMPDIR)"] = scratch
 
     def _stop(self, why: str) -> None:
-        """Ask the trials to save their state and leave; none starts any more."""
+        """Ask the trials to save their state and leave; no further trial starts."""
         self._queue.stopping = self._queue.stopping or why
         with contextlib.suppress(OSError):  # then they are stopped when their grace is over
             ask_to_stop(self._store)
 
     def _beat(self) -> None:
-        """Every few seconds: who else wants something, and whether the ground still holds."""
+        """Check lease, disk space, machines and stop requests, every few seconds."""
         from raypeft.launch.lifeline import draining_nodes
 
         try:
@@ -238,7 +239,7 @@ class Driver:
             self._stop(str(error))
 
     def _end_stuck(self, error: RaypeftError) -> None:
-        """Nothing that waits for Ray would return: end here and now. The ledger is valid at every instant."""
+        """End the process now, because waiting for Ray would never return. The ledger is always valid."""
         try:
             self._lease.check()
             if not self._queue.stopping or self._queue.fatal is not None:
@@ -274,9 +275,9 @@ class Driver:
 
 
 def _training(plugins: Sequence[Plugin]) -> Callable[[dict[str, Any]], None]:
-    """Return what trains a trial: a function that Ray sends to each worker once, with the plug-ins' text.
+    """Return the function that trains a trial; Ray sends it to each worker once, with the plug-ins' text.
 
-    It imports what trains where it runs: the driver needs none of it, and starts Ray seconds earlier.
+    It imports torch where it runs. The driver does not need it, and so starts Ray seconds earlier.
     """
     carried = [plugin.to_dict() for plugin in plugins]
 

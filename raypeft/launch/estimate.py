@@ -1,4 +1,4 @@
-"""What the rest of a sweep will take: operations counted, hours from what was measured here or elsewhere."""
+"""Estimate what the rest of a sweep will take: operations are counted, hours follow from measured speeds."""
 
 import csv
 import functools
@@ -32,7 +32,7 @@ PRODUCT_SIDE, PRODUCTS = 768, 3  # of that product: 0.9 GFLOP, a few hundredths 
 
 @dataclass(frozen=True, kw_only=True)
 class CellEstimate:
-    """What is left of one cell if every candidate runs to its end; ASHA will stop some earlier."""
+    """The work left in one cell if every candidate runs to its end; ASHA will stop some earlier."""
 
     cell: Cell
     trials_left: int
@@ -43,10 +43,10 @@ class CellEstimate:
 
 
 def estimate(plan: Plan, ledger: Ledger, benchmark: Paces | None = None) -> list[CellEstimate]:
-    """One per cell, in the order of the sweep.
+    """Return one estimate per cell, in the order of the sweep.
 
-    A cell goes at the pace that the store has measured of its method and model, or else `benchmark`, or
-    else at the median of the others.
+    A cell's pace is the one measured in the store for its method and model, else that of `benchmark`, else
+    the median of the others.
     """
     paces = {"measured": _measured(plan, ledger), "benchmark": benchmark or {}}
     # The first linear probe of a model and data set computes features for all others.
@@ -58,7 +58,7 @@ def estimate(plan: Plan, ledger: Ledger, benchmark: Paces | None = None) -> list
 
 
 def read_paces(path: Path) -> Paces:
-    """From what benchmarks/step.py writes; of several rows of a method and model the fastest.
+    """Read paces from a file of benchmarks/step.py; of several rows per method and model the fastest counts.
 
     Raises: ConfigError with file and line.
     """
@@ -82,7 +82,7 @@ def read_paces(path: Path) -> Paces:
 
 
 def describe_basis(cells: Sequence[CellEstimate]) -> str:
-    """Where the hours come from, in words."""
+    """Return a text that says where the hours come from."""
     words = {
         "assumed": f"assumed {ASSUMED_FLOPS / 1e12:g} TFLOP/s a GPU: nothing is measured in this store",
         "features": "linear probes train on features that are computed once",
@@ -97,13 +97,13 @@ def describe_basis(cells: Sequence[CellEstimate]) -> str:
 
 
 def cell_cost(plan: Plan, cell: Cell) -> StepCost:
-    """Of one image in a trial of `cell`."""
+    """Return the cost of one image in a trial of `cell`."""
     classes = len(plan.data[cell.dataset].classes)
     return step_cost(cell.model, cell.method, num_classes=classes, image_size=plan.sweep.recipe.image_size)
 
 
 def trial_flops(plan: Plan, cell: Cell, *, stage: str) -> float:
-    """Of one whole trial: training, validation after each epoch, and test at the end of a final run."""
+    """Return the operations of one trial: training, validation per epoch, and test after a final run."""
     cost, data = cell_cost(plan, cell), plan.data[cell.dataset]
     epochs = plan.sweep.recipe.epochs
     num_train = len(data.subset(fraction=cell.fraction, seed=plan.sweep.search.seed))
@@ -139,7 +139,7 @@ def _estimate(
 
 
 def _pace(cell: Cell, paces: Mapping[str, Paces]) -> tuple[str, float]:
-    """Where it comes from, and seconds per operation."""
+    """Return where the pace comes from, and its seconds per operation."""
     for basis, known in paces.items():
         if _pair(cell) in known:
             return basis, known[_pair(cell)]
@@ -153,7 +153,7 @@ def _pace(cell: Cell, paces: Mapping[str, Paces]) -> tuple[str, float]:
 
 @functools.cache
 def _core_flops() -> float:
-    """Operations a second that one core of this machine may do in training steps, in float32."""
+    """Return how many float32 operations a second one core of this machine may do in training steps."""
     threads, matrix = torch.get_num_threads(), torch.ones(PRODUCT_SIDE, PRODUCT_SIDE)
     torch.set_num_threads(1)
     try:
@@ -172,19 +172,19 @@ def _pair(cell: Cell) -> tuple[str, str]:
 
 
 def _is_frozen(plan: Plan, cell: Cell) -> bool:
-    """Of a trial with one worker."""
+    """True if a trial of the cell, with one worker, trains only a head on features."""
     counts = count_method(cell.model, cell.method, num_classes=len(plan.data[cell.dataset].classes))
     return is_frozen(bind_model(cell.model).kind.task, plan.sweep.recipe, counts.backbone)
 
 
 def _frozen_images(plan: Plan, cell: Cell) -> int:
-    """Images whose features are computed: all, and each view of those to train on."""
+    """Return how many images need features: all, and each view of the training images."""
     data = plan.data[cell.dataset]
     return len(data.labels) + plan.sweep.recipe.num_views * len(data.cases["train"])
 
 
 def _measured(plan: Plan, ledger: Ledger) -> Paces:
-    """The median over finished trials' training steps, start and scoring apart; not of heads alone."""
+    """Return the median pace of finished trials' training steps, without start, scoring and linear probes."""
     found: dict[tuple[str, str], list[float]] = {}
     for cell in plan.sweep.cells:
         if _is_frozen(plan, cell):

@@ -1,4 +1,4 @@
-"""A store's own experiment in MLflow, whoever shares the database; its artifacts where the store lies now."""
+"""Find or make a store's own experiment in MLflow, whose artifacts are where the store is now."""
 
 import contextlib
 import os
@@ -20,9 +20,10 @@ STORE_TAG = "raypeft.store"
 
 
 def open_experiment(client: "MlflowClient", store: Store, uri: str, sweep: str) -> str:
-    """The id of the store's experiment, which is made where there is none: two stores never share one.
+    """Return the id of the store's experiment, and make it if there is none; stores never share one.
 
-    Only under the lock of the database. Raises: StorageError when it was deleted.
+    Call it only under the lock of the database.
+    Raises: StorageError if the experiment was deleted.
     """
     found = find_experiment(client, store)
     if found is not None and not settle_artifacts(found, store, uri):
@@ -39,9 +40,9 @@ def open_experiment(client: "MlflowClient", store: Store, uri: str, sweep: str) 
 
 
 def settle_artifacts(experiment: "Experiment", store: Store, uri: str) -> bool:
-    """Have the experiment name the place where the store lies now, if it was moved.
+    """Make the experiment name the place where the store is now, if it was moved.
 
-    Whether it is the store's: not where that is a copy beside the one that it was copied from.
+    Returns False if the experiment is not this store's: the store is a copy and the original still exists.
     """
     here = artifacts_of(store)
     if is_remote(uri) or experiment.artifact_location == here:
@@ -53,7 +54,7 @@ def settle_artifacts(experiment: "Experiment", store: Store, uri: str) -> bool:
 
 
 def find_experiment(client: "MlflowClient", store: Store) -> "Experiment | None":
-    """The store's experiment, deleted or not, whatever it is called by now."""
+    """Return the store's experiment, deleted or not, under whatever name it has now."""
     from mlflow.entities import ViewType
 
     if (name := _read_id(store)) is None:
@@ -64,22 +65,22 @@ def find_experiment(client: "MlflowClient", store: Store) -> "Experiment | None"
 
 
 def artifacts_of(store: Store) -> str:
-    """Where the artifacts of a store lie whose database no server guards."""
+    """Return where the artifacts of a store are if no server holds its database."""
     return store.mlflow_artifacts.resolve().as_uri()
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a server stands before the database; it has its own place for artifacts."""
+    """True if a server holds the database; it has its own place for artifacts."""
     return uri.startswith(("http://", "https://", "databricks"))
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Where a database lies that no server guards."""
+    """Return the file of a sqlite database; None for any other URI."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
 def plain_uri(uri: str) -> str:
-    """A sqlite file by its whole path; MLflow would make a folder of `~`."""
+    """Return the URI with a sqlite file's absolute path; MLflow would make a folder named `~`."""
     if sqlite_file(uri) is None:
         return uri
     path, mark, options = uri.removeprefix("sqlite:///").partition("?")
@@ -107,18 +108,18 @@ def _read_id(store: Store) -> str | None:
 
 
 def _is_inside(uri: str, store: Store) -> bool:
-    """Whether the database is the store's own, which was moved or copied with it."""
+    """True if the database is the store's own, and was moved or copied with it."""
     database = sqlite_file(uri)
     return database is not None and database.resolve().is_relative_to(store.path.resolve())
 
 
 def _folder(location: str) -> Path:
-    """Of a file URI, in which spaces and letters beyond ASCII are escaped."""
+    """Return the path of a file URI, in which spaces and non-ASCII letters are escaped."""
     return Path(unquote(location.removeprefix("file://")))
 
 
 def _move_artifacts(uri: str, experiment: "Experiment", place: str) -> None:
-    """MLflow holds absolute places, and no call changes one."""
+    """Change the absolute paths in MLflow's database, because no call of MLflow does that."""
     database = sqlite_file(uri)
     if database is None:
         raise StorageError(

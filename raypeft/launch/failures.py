@@ -1,4 +1,4 @@
-"""Why trials fail, what is tried again, and when a sweep is better stopped."""
+"""Why trials fail, which failures are tried again, and when a sweep should stop."""
 
 import errno
 import re
@@ -14,7 +14,7 @@ TRIES: Mapping[Failure, int] = MappingProxyType({"crashed": 2, "hung": 2, "host_
 with half the micro-batch until one image is left; a lost machine is nobody's failure."""
 
 UNSURE_TRIES = 5
-"""Where Ray has only lost the connection: the trial, its machine or the network is to blame."""
+"""The same if Ray only lost the connection: the trial, its machine or the network may be to blame."""
 
 STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EFBIG))
 BREAKER = 5  # failures in a row, of one cause and not of one method alone
@@ -32,7 +32,7 @@ CAUSES: Mapping[Failure, str] = MappingProxyType(
 
 
 def cause_of(error: Exception) -> Failure:
-    """The class of an exception that ended a trial in its process."""
+    """Return the class of an exception that ended a trial in its process."""
     if isinstance(error, GpuMemoryError):
         return "gpu_memory"
     if isinstance(error, MemoryError):
@@ -47,55 +47,55 @@ def cause_of(error: Exception) -> Failure:
 
 
 def cause_of_death(told: str) -> Failure:
-    """The class of a process's death by what Ray tells of it."""
+    """Return the class of a process's death, from what Ray says of it."""
     return "host_memory" if "OutOfMemoryError" in told or "running low on memory" in told else "crashed"
 
 
 def may_be_a_lost_machine(told: str) -> bool:
-    """Whether Ray tells of a connection that broke, and not yet of a death."""
+    """True if Ray tells of a broken connection, and not yet of a death."""
     return "is temporarily unavailable" in told
 
 
 def is_of_a_lost_peer(error: Exception) -> bool:
-    """Whether a collective broke off: this worker did not fail, another of its trial died."""
+    """True if a collective broke off: this worker did not fail, another one of its trial died."""
     text = f"{type(error).__name__}: {error}"
     return any(word in text for word in ("gloo/transport", "DistBackendError", "DistNetworkError"))
 
 
 class Deaths:
-    """How often each trial's process died, and which machines were alive when it started."""
+    """The deaths of each trial's process, with the machines that were alive when it started."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, list[frozenset[str]]] = {}  # by trial id
 
     def add(self, trial_id: str, nodes: frozenset[str], *, alive: frozenset[str]) -> bool:
-        """Note one; whether it counts: not if a machine that was there at the start is gone."""
+        """Note a death; return whether it counts, that is, no machine was lost since the start."""
         self._nodes.setdefault(trial_id, []).append(nodes)
         return nodes <= alive
 
     def number(self, trial_id: str) -> int:
-        """All of them."""
+        """Return how often the trial's process died."""
         return len(self._nodes.get(trial_id, ()))
 
     def counted(self, trial_id: str, *, alive: frozenset[str]) -> int:
-        """Those that count: the trial, not a machine, is to blame. Spot machines come and go."""
+        """Return how many deaths count against the trial; those with a lost machine do not."""
         return sum(nodes <= alive for nodes in self._nodes.get(trial_id, ()))
 
 
 class Breaker:
-    """Stops a sweep whose trials all fail for the same reason."""
+    """A counter that stops a sweep whose trials all fail for the same reason."""
 
     def __init__(self, methods: Iterable[str]) -> None:
-        """`methods` of the sweep: one that is broken by itself must not stop the others."""
+        """Start counting; `methods`: those of the sweep, since one broken method must not stop the others."""
         self._enough = min(2, len(set(methods)))
         self._row: list[tuple[str, str]] = []  # cause and method, since the last success
 
     def succeeded(self) -> None:
-        """A trial was committed."""
+        """Reset the count, because a trial was committed."""
         self._row.clear()
 
     def failed(self, cause: str, method: str) -> None:
-        """Raises: BrokenError when it is the last of too many."""
+        """Count a failure. Raises: BrokenError if it is one too many in a row."""
         if self._row and self._row[-1][0] != cause:
             self._row.clear()
         self._row.append((cause, method))
@@ -107,14 +107,14 @@ class Breaker:
 
 
 def reason(row: Result) -> str:
-    """By which failures are grouped: the class; of an exception its first line, without numbers."""
+    """Return what failures are grouped by: the class, or an exception's first line without numbers."""
     if row.failure not in (None, "error"):
         return CAUSES[row.failure]
     return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", (row.error or "").partition("\n")[0])
 
 
 def grouped(rows: Iterable[Result]) -> list[tuple[str, int, Result]]:
-    """Reason, number of trials and one of them, the most frequent first."""
+    """Return reason, number of trials and an example for each reason, the most frequent first."""
     first: dict[str, Result] = {}
     counts: Counter[str] = Counter()
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a sweep needs of the file systems that it writes to, tried as it will use them."""
+"""Test what a sweep needs of the file systems that it writes to, in the way it will use them."""
 
 import os
 import tempfile
@@ -15,13 +15,13 @@ ELSEWHERE = (
 
 
 def check_places(store: Path) -> None:
-    """Raises: PreflightError where the file system of the store, or of the temporary folder, is unfit."""
+    """Check the file systems of store and temporary folder. Raises: PreflightError if one is unfit."""
     for problem in unfit_places(store):
         raise PreflightError(problem)
 
 
 def unfit_places(store: Path) -> Iterator[str]:
-    """In words, what the file system of the store, or of the temporary folder, fails at. Raises: as unfit."""
+    """Yield in words what the file systems of store and temporary folder fail at. Raises: as unfit."""
     yield from unfit("store", store, with_option="store= (--store)")
     temporary = Path(tempfile.gettempdir())
     yield from unfit("temporary folder", temporary, with_option="TMPDIR", tries=("locks",))
@@ -30,7 +30,7 @@ def unfit_places(store: Path) -> Iterator[str]:
 def unfit(
     what: str, folder: Path, *, with_option: str, tries: tuple[str, ...] = ("hard links", "locks", "fsync")
 ) -> Iterator[str]:
-    """In words, each of `tries` that the file system of `folder` fails at. Raises: OSError: read-only."""
+    """Yield in words which of `tries` the file system of `folder` fails at. Raises: OSError if read-only."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".try-", suffix=".tmp") as name:
         for ability in tries:
             try:
@@ -44,7 +44,7 @@ def unfit(
 
 
 def _link(folder: Path) -> None:
-    """As the ledger commits."""
+    """Make a hard link as the ledger does to commit."""
     file = folder / "row"
     file.write_text("x")
     os.link(file, folder / "link")
@@ -56,7 +56,7 @@ def _link(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> None:
-    """As the lease and the caches do."""
+    """Take a lock as the lease and the caches do."""
     with locked_if_free(folder / "lock") as first, locked_if_free(folder / "lock") as second:
         if not first or second:
             raise OSError("locks do not lock")
@@ -71,7 +71,7 @@ NEEDED: Mapping[str, str] = {
 
 
 def cannot_touch(store: Path) -> Path | None:
-    """The first of a store's folders and files at its top that this user may not write to; None for none."""
+    """Return the first folder, or file at the store's top, that this user may not write to; None if none."""
     for folder, _, names in os.walk(store):
         files = names if Path(folder) == store else []
         for path in (Path(folder), *(Path(folder) / name for name in files)):

@@ -1,4 +1,4 @@
-"""Image grids in MLflow: real images, then each method's samples, the best on top, once all are there."""
+"""Send image grids to MLflow: real images, then the samples of each method, best first, once complete."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def send_grids(
     planned: Mapping[str, PlannedCell],
     store: Store,
 ) -> None:
-    """One grid per (model, dataset, fraction) whose cells are complete, in the run of each of its cells.
+    """Send one grid per (model, dataset, fraction) whose cells are complete, to the run of each cell.
 
-    `cell_runs` by mirror.cell_key; `rows`: those that count; `planned`: every cell, by its name.
+    `cell_runs`: by mirror.cell_key; `rows`: those that count; `planned`: every cell by its name.
     """
     blocks: dict[tuple[str, str, float], dict[str, list[Result]]] = {}
     for row in rows:
@@ -67,9 +67,9 @@ def _block(cell: Cell) -> tuple[str, str, float]:
 
 
 def draw_grid(finals: Sequence[Result], *, store: Store, title: str) -> Figure:
-    """Rows of one block: real images where the data may be shown, then methods by their mean FID.
+    """Draw the rows of one block: real images if the data may be shown, then methods by their mean FID.
 
-    Those that do not beat the untuned pipeline come last, without a place.
+    Methods that do not beat the untuned pipeline come last, without a place.
     """
     from matplotlib.figure import Figure  # not pyplot: it keeps figures, and is not for threads
 

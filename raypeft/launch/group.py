@@ -1,4 +1,4 @@
-"""A trial of several workers: Ray Train's TorchTrainer inside a Tune trial."""
+"""Run a trial with several workers: Ray Train's TorchTrainer inside a Tune trial."""
 
 import threading
 from collections.abc import Callable
@@ -21,23 +21,26 @@ LEAVING_SECONDS = 300.0  # for workers that are told to stop
 
 @dataclass(frozen=True)
 class Group:
-    """The workers' end of the line to their Tune trial."""
+    """The workers' end of the connection to their Tune trial."""
 
     messages: Queue
     verdicts: Queue
 
     def report(self, metrics: Metrics) -> bool:
-        """Tell an epoch's numbers; whether to go on. Waits, so that no worker runs past a stop."""
+        """Send an epoch's numbers, wait for the answer, and return whether to go on.
+
+        The wait keeps every worker from running past a stop.
+        """
         self.messages.put(metrics)
         goes_on: bool = self.verdicts.get()
         return goes_on
 
     def end(self, metrics: Metrics) -> None:
-        """Tell the final row."""
+        """Send the final row."""
         self.messages.put({"final": metrics})
 
     def saved(self, folder: Path | None) -> None:
-        """Register a checkpoint with Ray Train; every worker calls, the one that wrote it with its folder."""
+        """Register a checkpoint with Ray Train; every worker calls this, the writer with its folder."""
         ray.train.report(
             {},
             checkpoint=ray.train.Checkpoint(str(folder)) if folder else None,
@@ -52,12 +55,11 @@ def train_in_group(
     work: Callable[[dict[str, Any], Group], None],
     report: Callable[[Metrics], None],
 ) -> None:
-    """Run `work` in each of the demand's workers; `report` what the first of them tells, the final row last,
-    if there is one.
+    """Run `work` in each of the demand's workers, and pass what the first one tells to `report`.
 
-    When `report` raises, as Tune's does for a trial that ASHA stops, the workers are told to stop and
-    have given their places back before the exception goes on.
-    Raises: ray.train.TrainingFailedError when a worker dies without a word.
+    The final row, if there is one, comes last. If `report` raises, as Tune's does for a trial that ASHA
+    stops, the workers are told to stop, and the exception goes on once they have given their places back.
+    Raises: ray.train.TrainingFailedError if a worker dies without a message.
     """
     checkpoints = Store(config["store"]).checkpoints(config["trial_id"])
     # Ray Train's own list, from before a death, may name checkpoints that are no longer kept: it would refuse
@@ -82,12 +84,12 @@ def train_in_group(
     finally:
         for queue in (group.messages, group.verdicts):
             queue.shutdown(force=True)
-    if final is not None:  # workers that were told to leave end well and tell none
+    if final is not None:  # workers that were told to leave send no final row
         report(final)
 
 
 def _relay(group: Group, training: "_Training", report: Callable[[Metrics], None]) -> Metrics | None:
-    """Report what the first worker tells; returns the final row, None where the workers ended without one."""
+    """Report what the first worker tells; return the final row, or None if the workers ended without one."""
     while (message := _next_message(group, training)) is not None:
         if "final" in message:
             final: Metrics = message["final"]
@@ -103,7 +105,7 @@ def _relay(group: Group, training: "_Training", report: Callable[[Metrics], None
 
 
 class _Training:
-    """TorchTrainer.fit() in a thread of its own."""
+    """TorchTrainer.fit() running in its own thread."""
 
     def __init__(self, trainer: TorchTrainer) -> None:
         self._trainer = trainer
@@ -116,7 +118,10 @@ class _Training:
         return self._thread.is_alive()
 
     def wait(self, *, raises: bool = False) -> None:
-        """Until its workers are gone; raises what they died of if asked, and when they do not go."""
+        """Wait until the workers are gone; raise their error if asked.
+
+        Raises: RuntimeError if they do not leave.
+        """
         self._thread.join(LEAVING_SECONDS)
         if self._thread.is_alive():
             raise RuntimeError(f"the trial's workers have not left within {LEAVING_SECONDS:g} s")
@@ -131,7 +136,7 @@ class _Training:
 
 
 def _next_message(group: Group, training: _Training) -> dict[str, Any] | None:
-    """None when the workers have ended."""
+    """Return the next message, or None if the workers have ended."""
     while True:
         ended = not training.is_alive  # asked first: the last message may come just before the end
         try:

@@ -1,4 +1,4 @@
-"""A store grows: what a sweep adds to it, what is kept, and what is refused because rows contradict it."""
+"""Let a store grow: what a sweep adds, what is kept, and what is refused because rows contradict it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,10 +22,10 @@ AXES = ("dataset", "model", "method", "fraction")
 
 
 def join_store(plan: Plan, rows: Sequence[Result], *, store: Store) -> Plan:
-    """Return the plan with what the store keeps beside it; `rows`: those committed there.
+    """Return the plan with what the store keeps as well; `rows`: those committed in the store.
 
-    A plan of which no row is committed keeps nothing and contradicts nothing.
-    Raises: PlanDiffersError in three lines where the sweep would alter what rows mean, and as Store.plan.
+    A stored plan of which no row is committed is neither kept nor contradicted.
+    Raises: PlanDiffersError, in three lines, if the sweep would change what rows mean; and as Store.plan.
     """
     if not store.has_plan:
         return plan
@@ -43,7 +43,7 @@ def join_store(plan: Plan, rows: Sequence[Result], *, store: Store) -> Plan:
 
 
 def write_plan(plan: Plan, *, store: Store) -> None:
-    """Write the plan, and of its data sets the subsets, unless the store holds just that."""
+    """Write the plan and the subsets of its data sets, unless the store holds the same plan already."""
     asked = plan.record()
     held = store.plan if store.has_plan else None
     if held is not None and plan.kept:
@@ -56,7 +56,7 @@ def write_plan(plan: Plan, *, store: Store) -> None:
 
 
 def describe_growth(plan: Plan, rows: Sequence[Result], *, store: Store) -> list[str]:
-    """Return a line per axis on which a joined plan asks for more than the store's, or for less."""
+    """Return one line per axis on which a joined plan asks for more, or for less, than the store has."""
     if not plan.kept:
         return []
     held = {one.cell.name: one for one in store.plan.cells}
@@ -76,7 +76,7 @@ def describe_growth(plan: Plan, rows: Sequence[Result], *, store: Store) -> list
 
 
 def _kept(held: PlanRecord, asked: Sweep, rows: Sequence[Result]) -> tuple[PlannedCell, ...]:
-    """The cells that have a row: as planned where they are not asked for now, else as far as rows go."""
+    """Return the cells that have a row: as planned if they are not asked for now, else as far as rows go."""
     by_cell: dict[str, list[Result]] = {}
     for row in rows:
         by_cell.setdefault(row.cell, []).append(row)
@@ -95,7 +95,7 @@ def _kept(held: PlanRecord, asked: Sweep, rows: Sequence[Result]) -> tuple[Plann
 
 
 def _as_far_as(rows: Sequence[Result], planned: PlannedCell) -> PlannedCell:
-    """What is planned of a cell as far as it has `rows`."""
+    """Return the planned cell, cut to the candidates and seeds that have `rows`."""
     numbers = [row.candidate + 1 for row in rows if row.candidate is not None]
     seeds = {row.seed for row in rows if row.stage == "final"} & {*planned.final_seeds}
     return replace(
@@ -124,7 +124,7 @@ def _only(content: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def _contradictions(held: PlanRecord, plan: Plan, kept: Sequence[PlannedCell]) -> Iterator[str]:
-    """What of settings, images and weights differs from those that rows were trained with."""
+    """Yield which settings, images and weights differ from those that rows were trained with."""
     there, asked = (_settings(sweep) for sweep in (held.sweep, plan.sweep))
     for name in sorted(there.keys() | asked.keys()):
         if there.get(name) != asked.get(name):
@@ -145,7 +145,7 @@ def _contradictions(held: PlanRecord, plan: Plan, kept: Sequence[PlannedCell]) -
 
 
 def _changed_plugins(plan: Plan, rows: Sequence[Result]) -> Iterator[str]:
-    """What of the plug-ins differs from those that the rows of a cell were trained with; by content."""
+    """Yield the plug-ins whose content differs from the one that a cell's rows were trained with."""
     cells = {cell.name: cell for cell in plan.sweep.cells}
     found = {}
     for row in rows:
@@ -161,7 +161,7 @@ def _changed_plugins(plan: Plan, rows: Sequence[Result]) -> Iterator[str]:
 
 
 def _settings(sweep: Sweep) -> dict[str, Any]:
-    """What a sweep asks of every trial: recipe, range, seeds of search and split, rules of pruning."""
+    """Return what a sweep asks of every trial: recipe, range, seeds of search and split, rules of pruning."""
     content = sweep.to_dict()
     search = {name: value for name, value in content["search"].items() if name != "trials"}
     search["near a smaller fraction's rate"] = sweep.carried_candidates is not None
@@ -171,7 +171,7 @@ def _settings(sweep: Sweep) -> dict[str, Any]:
 def _by_axis(
     cells: Iterable[PlannedCell], *, beside: Iterable[PlannedCell]
 ) -> Iterator[tuple[str, list[PlannedCell]]]:
-    """The cells by the first axis on which none of those `beside` has their value, in words."""
+    """Yield the cells, grouped by the first axis on which they are new `beside` the others, in words."""
     known = {axis: {_label(one.cell, axis) for one in beside} for axis in AXES}
     groups: dict[str, list[PlannedCell]] = {}
     for one in cells:
@@ -187,7 +187,7 @@ def _label(cell: Cell, axis: str) -> str:
 
 
 def _more_of_old(held: Mapping[str, PlannedCell], asked: Mapping[str, PlannedCell]) -> Iterator[str]:
-    """Candidates and seeds that cells of the store are to have beside those that they have."""
+    """Yield the candidates and seeds that existing cells get in addition."""
     pairs = [(held[name], one) for name, one in asked.items() if name in held]
     more = sum(max(0, now.candidates - before.candidates) for before, now in pairs)
     if more:
@@ -202,7 +202,7 @@ def _more_of_old(held: Mapping[str, PlannedCell], asked: Mapping[str, PlannedCel
 
 
 def _less_of_old(plan: Plan) -> Iterator[str]:
-    """Candidates and seeds that are not asked for now; what the store has of them stays in the cell."""
+    """Yield the candidates and seeds that are not asked for now; those in the store stay in the cell."""
     fewer = [one for cell, one in plan.cells.items() if one.candidates > plan.whole.num_candidates(cell)]
     if fewer:
         yield f"candidates: {count(len(fewer), 'cell')} with more than are asked for now; kept"
@@ -212,7 +212,7 @@ def _less_of_old(plan: Plan) -> Iterator[str]:
 
 
 def _write_subsets(store: Store, plan: Plan, source: str, *, name: str) -> None:
-    """case_id, label, side, and per seed and fraction (`seed=0/0.1`) whether trials see the image."""
+    """Write case_id, label, side, and one column per seed and fraction (`seed=0/0.1`): who sees the image."""
     data = plan.data[source]
     columns: dict[str, Any] = {
         "case_id": data.case_ids,

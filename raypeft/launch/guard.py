@@ -1,9 +1,8 @@
-"""Watches one process from outside and ends it when it stands still; run as a file, by launch/watchdog.py.
+"""Watch one process from outside and end it when it hangs; launch/watchdog.py runs this file.
 
-It counts its own seconds, so that time in which the machine, or the watched process, was suspended is no
-standing still; and it needs nothing of that process, which may hold the interpreter's lock for ever. It
-reads lines: a number of seconds allows so much until the next line, an empty line waits for ever. The end
-of its input is its own end.
+It counts its own seconds, so time in which the machine or the watched process was suspended is no hang. It
+needs nothing from that process, which may hold the interpreter's lock for ever. It reads lines: a number
+allows that many seconds until the next line, an empty line waits for ever. It ends when its input ends.
 """
 
 import os
@@ -17,7 +16,7 @@ DUMP_TICKS = 2  # for the stacks to be written
 
 
 def guard(pid: int, lines: int) -> None:
-    """Until `lines`, a file descriptor, ends, or the process `pid` stands still."""
+    """Watch until `lines`, a file descriptor, ends, or until the process `pid` hangs; then end it."""
     allowed, ticks = 0.0, 0
     while True:
         readable, _, _ = select.select([lines], [], [], TICK_SECONDS)
@@ -31,13 +30,13 @@ def guard(pid: int, lines: int) -> None:
         if allowed and ticks * TICK_SECONDS >= allowed:
             os.kill(pid, DUMP)
             if select.select([lines], [], [], DUMP_TICKS * TICK_SECONDS)[0]:
-                continue  # it moves after all, or has ended
+                continue  # it makes progress after all, or has ended
             os.kill(pid, signal.SIGKILL)
             return
 
 
 def is_suspended(pid: int) -> bool:
-    """Whether somebody has stopped it: Ctrl-Z, a batch system, a debugger."""
+    """True if the process was stopped by Ctrl-Z, a batch system or a debugger."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
@@ -46,7 +45,7 @@ def is_suspended(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    # What ends the others is not meant for this one, which ends with the process that it watches.
+    # Ignore signals meant for the other processes; this one ends with the process that it watches.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     guard(int(sys.argv[1]), 0)

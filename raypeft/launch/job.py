@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A trial that was handed out; each attempt at it is a job of its own."""
+    """A trial that was handed out; each attempt at it is a separate job."""
 
     cell: CellSearch
     spec: TrialSpec
@@ -26,33 +26,33 @@ class Job:
 
 @dataclass(frozen=True)
 class Finished:
-    """It ended as it should, or was pruned, or diverged: a row to commit."""
+    """The trial finished, was pruned or diverged, and leaves a row to commit."""
 
     row: Result
 
 
 @dataclass(frozen=True)
 class Failed:
-    """It ended by an error of its own, which the row holds."""
+    """The trial ended with an error of its own, which the row holds."""
 
     row: Result
 
 
 @dataclass(frozen=True)
 class Died:
-    """Its process or its machine was lost; `told` is what Ray says of it."""
+    """The trial's process or machine was lost; `told`: what Ray says of it."""
 
     told: str
 
 
 @dataclass(frozen=True)
 class Drained:
-    """It saved its state on request and left."""
+    """The trial saved its state on request and left."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """Nobody waits for this run any more, through no fault of the trial: why."""
+    """The run is no longer wanted, through no fault of the trial; `why` gives the reason."""
 
     why: str
 

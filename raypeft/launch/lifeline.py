@@ -1,4 +1,4 @@
-"""Watches from the driver whether a cluster is left: a lost one is an end with a message, never a hang."""
+"""Watch from the driver whether the cluster still lives; a lost one ends with a message, never in a hang."""
 
 import contextlib
 import threading
@@ -17,7 +17,7 @@ SERVERS = {"gcs_server": "the Ray head (GCS)", "raylet": "the raylet"}  # withou
 
 
 class Lifeline:
-    """In `with`: when no machine answers any more, calls `lost` with the error, in a thread of its own."""
+    """A context that calls `lost` with an error, in a thread, when no machine answers any more."""
 
     def __init__(self, lost: Callable[[RaypeftError], object], *, seconds: float = LOST_SECONDS) -> None:
         self._lost, self._seconds = lost, seconds
@@ -36,7 +36,7 @@ class Lifeline:
 
     def _ask(self) -> None:
         while not self._ended.wait(PROBE_SECONDS):
-            with contextlib.suppress(Exception):  # told by the silence
+            with contextlib.suppress(Exception):  # _watch notices the missing answer
                 alive = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
                 self._num_alive = alive
                 if alive:
@@ -62,14 +62,14 @@ class Lifeline:
 
 
 def _dead_server() -> str | None:
-    """Which of the servers that this process started for itself has ended; none of a joined cluster."""
+    """Return which server that this process started has ended; None for a joined cluster."""
     node: Any = ray._private.worker._global_node
     dead = [name for name, _ in node.dead_processes()] if node is not None else []
     return next((SERVERS[name] for name in dead if name in SERVERS), None)
 
 
 def draining_nodes() -> frozenset[str]:
-    """Ray's ids of the machines that are about to be taken away."""
-    with contextlib.suppress(Exception):  # a hint: without it their trials lose a minute, no more
+    """Return Ray's ids of the machines that are about to be taken away."""
+    with contextlib.suppress(Exception):  # only a hint: without it their trials lose a minute at most
         return frozenset(ray._private.state.state.get_draining_nodes())
     return frozenset()

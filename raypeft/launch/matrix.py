@@ -1,4 +1,4 @@
-"""The confusion matrix of a final run: counted from its predictions, as a table and as a picture."""
+"""The confusion matrix of a final run, counted from its predictions: as a table and as a picture."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ LONGEST_LABEL = 40
 
 
 def confusion_counts(predictions: Path, classes: Sequence[str]) -> np.ndarray:
-    """Counts, int64 (classes, classes): row = true class, column = the likeliest one."""
+    """Return counts, int64 (classes, classes): rows are true classes, columns the likeliest ones."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(predictions, columns=["label", *(f"prob/{name}" for name in classes)])
@@ -31,7 +31,7 @@ def confusion_counts(predictions: Path, classes: Sequence[str]) -> np.ndarray:
 
 
 def matrix_csv(counts: np.ndarray, classes: Sequence[str]) -> str:
-    """True classes down, predicted ones across."""
+    """Return the counts as CSV, true classes down and predicted ones across."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = list(map(csv_cell, classes))
@@ -41,7 +41,7 @@ def matrix_csv(counts: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def draw_matrix(counts: np.ndarray, classes: Sequence[str], *, title: str) -> "Figure":
-    """Shares of the true class as shades of blue; counts and names while there is room for them."""
+    """Draw shares of the true class as shades of blue, with counts and names while there is room."""
     from matplotlib.figure import Figure  # not pyplot: it keeps figures, and is not for threads
 
     text: dict[str, Any] = {"family": families(), "parse_math": False}

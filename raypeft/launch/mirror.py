@@ -1,12 +1,12 @@
 """What MLflow holds of the ledger: names, parameters, metrics, artifacts and status of its runs.
 
     experiment   the sweep
-    parent run   a cell; FINISHED, with mean and sd over seeds, once its final runs are in, or its search has
-                 left it without a rate, else SCHEDULED; the tag raypeft.remarks says why to doubt it
-    child run    a committed trial, whatever its status, which the tag raypeft.status tells; FINISHED;
-                 raypeft.remarks says what befell it, that it learned nothing among it
+    parent run   a cell; FINISHED, with mean and sd over seeds, once its final runs are in, or its search
+                 ended without a usable rate; else SCHEDULED. The tag raypeft.remarks gives doubts
+    child run    a committed trial of any status, which the tag raypeft.status names; FINISHED;
+                 raypeft.remarks notes what happened to it, e.g. that it learned nothing
 
-FINISHED is written last: a child without it was cut short. Times are the trial's, not the copy's.
+FINISHED is written last: a child without it was cut short. Times are the trial's, not those of the copy.
 """
 
 import hashlib
@@ -43,12 +43,12 @@ _OF_ONE_TRIAL = ("stage", "seed", "lr", "search", "candidate")  # what the specs
 
 
 def cell_key(row: Result) -> str:
-    """Twelve hex digits per cell and recipe: under another recipe the same four names are another cell."""
+    """Return twelve hex digits per cell and recipe; with another recipe, the same names are another cell."""
     return hashlib.sha256(canonical_json(_cell_spec(row)).encode()).hexdigest()[:12]
 
 
 def order(row: Result) -> tuple[str, bool, int, str]:
-    """Cells together, search before final, by candidate or seed; never by a clock."""
+    """Return a sort key: cells together, search before final, by candidate or seed; no clock is used."""
     return (
         cell_key(row),
         row.stage == "final",
@@ -58,7 +58,7 @@ def order(row: Result) -> tuple[str, bool, int, str]:
 
 
 def is_complete(rows: Sequence[Result], planned: PlannedCell | None) -> bool:
-    """True if nothing is left to run of a planned cell, whose `rows` that count these are."""
+    """True if nothing is left to run of a planned cell; `rows`: those of the cell that count."""
     stages = Counter(row.stage for row in rows)
     if planned is None or stages["search"] < planned.candidates:
         return False
@@ -66,7 +66,7 @@ def is_complete(rows: Sequence[Result], planned: PlannedCell | None) -> bool:
 
 
 def all_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
-    """Every run of an experiment, page by page."""
+    """Return every run of an experiment, fetched page by page."""
     runs: list[Run] = []
     token = None
     while True:
@@ -78,7 +78,7 @@ def all_runs(client: "MlflowClient", experiment_id: str) -> list["Run"]:
 
 
 def create_cell_run(client: "MlflowClient", experiment_id: str, rows: Sequence[Result]) -> "Run":
-    """The parent run of one cell's `rows`, still to be settled."""
+    """Create the parent run of one cell's `rows`; settle_cell completes it."""
     row = rows[0]
     return client.create_run(
         experiment_id,
@@ -91,9 +91,9 @@ def create_cell_run(client: "MlflowClient", experiment_id: str, rows: Sequence[R
 def settle_cell(
     client: "MlflowClient", parent: "Run", rows: Sequence[Result], *, planned: PlannedCell | None
 ) -> None:
-    """Give a cell's run its parameters, its summary once it is complete, and a status.
+    """Give a cell's run its parameters, a status, and its summary once it is complete.
 
-    `rows`: those that count. A cell that grows is summed up anew.
+    `rows`: those that count. A cell that grows gets a new summary.
     """
     from mlflow.entities import Metric, Param
 
@@ -188,9 +188,9 @@ def _params(row: Result) -> dict[str, Any]:
 
 
 def _metrics(row: Result) -> Iterator[tuple[str, float, int]]:
-    """(name, value, step): the curve by epoch, scores and costs at step 0.
+    """Yield (name, value, step): the curve by epoch, and scores and costs at step 0.
 
-    A score that the curve has too is the best epoch's, and named so: `best/val/f1_macro`.
+    A score that the curve has too is that of the best epoch, and is named so: `best/val/f1_macro`.
     """
     curve = {key for point in row.curve for key in point}
     for point in row.curve:
@@ -202,7 +202,7 @@ def _metrics(row: Result) -> Iterator[tuple[str, float, int]]:
 
 
 def _over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean and sample standard deviation of each test score; the latter needs two seeds."""
+    """Return the mean and the sample standard deviation of each test score; the latter needs two seeds."""
     summary: dict[str, float] = {"final_seeds_done": len(scores)}
     for key in scores[0] if scores else ():
         values = [seed[key] for seed in scores if key in seed]
@@ -218,12 +218,12 @@ def _cell_spec(row: Result) -> dict[str, Any]:
 
 
 def _without_path(row: Result) -> dict[str, Any]:
-    """The spec with the data named as tables name them; a path may name a hospital or a patient."""
+    """Return the spec with the data named as in tables; a path may name a hospital or a patient."""
     return {**row.spec, "cell": {**row.spec["cell"], "dataset": row.dataset}}
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested names joined by dots, cell and recipe without theirs; what is None is left out."""
+    """Return nested names joined by dots, without the prefixes cell and recipe; None values are left out."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, Mapping):
@@ -238,11 +238,11 @@ def _milliseconds(moment: str) -> int:
 
 
 def _send_artifacts(client: "MlflowClient", run_id: str, row: Result, store: Store) -> None:
-    """Adapter; confusion matrix as picture and table, or samples; raypeft.missing names what is not there."""
+    """Send adapter, and confusion matrix or samples; the tag raypeft.missing names what does not exist."""
     adapter = store.adapter(row.trial_id)
     predictions = store.predictions(row.trial_id)
     for path in (predictions, adapter, *adapter.rglob("*")):
-        if not path.resolve().is_relative_to(store.path.resolve()):  # in a store that was sent
+        if not path.resolve().is_relative_to(store.path.resolve()):  # a sent store may
             raise StorageError(f"{path} is a link out of the store, and is not sent; remove it")
     missing = [path.parent.name for path in (adapter, predictions) if not path.exists()]
     if missing:

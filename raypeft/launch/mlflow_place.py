@@ -1,4 +1,4 @@
-"""Where a store's runs are shown: MLflow's database or server, its page, and the command that opens it."""
+"""Where the runs of a store are shown: MLflow's database or server, its page, and the command to open it."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ _ENVIRONMENT = {
 
 
 def probe(uri: str) -> None:
-    """Raises: StorageError when MLflow does not answer at `uri`."""
+    """Check that MLflow answers at `uri`. Raises: StorageError if not."""
     prepare_mlflow()
     from mlflow import MlflowClient
 
@@ -44,14 +44,14 @@ def probe(uri: str) -> None:
 
 
 def default_tracking_uri(store: Store) -> str:
-    """A sqlite database in the store; its artifacts lie beside it."""
+    """Return the URI of a sqlite database in the store; its artifacts are next to it."""
     return f"sqlite:///{store.mlflow_database.resolve()}"
 
 
 def ensure_database(store: Store, tracking_uri: str) -> None:
-    """Make the sqlite database that MLflow's server opens: it would make one that it may leave half-made.
+    """Make the sqlite database that MLflow's server opens; the server might leave it half-made.
 
-    Of a store that was moved, have it name the artifacts where they lie now.
+    If the store was moved, the experiment is made to name the artifacts where they are now.
     """
     prepare_mlflow()
     if is_remote(tracking_uri):
@@ -65,7 +65,7 @@ def ensure_database(store: Store, tracking_uri: str) -> None:
 
 
 def experiment_page(store: Store, tracking_uri: str, *, port: int = 5000) -> str:
-    """The address of the sweep's own page; that of the whole server where it was never sent or is silent."""
+    """Return the address of the sweep's page, or of the whole server if it has no such page or is silent."""
     prepare_mlflow()
     from mlflow import MlflowClient
 
@@ -79,7 +79,7 @@ def experiment_page(store: Store, tracking_uri: str, *, port: int = 5000) -> str
 
 
 def ui_command(store: Store, tracking_uri: str, *, port: int = 5000) -> list[str]:
-    """The command that shows the runs on http://127.0.0.1:`port`, or opens their page on the server."""
+    """Return the command that shows the runs on http://127.0.0.1:`port`, or on the server's page."""
     if is_remote(tracking_uri):
         return [sys.executable, "-P", "-m", "webbrowser", experiment_page(store, tracking_uri)]
     return [
@@ -105,28 +105,28 @@ def ui_command(store: Store, tracking_uri: str, *, port: int = 5000) -> list[str
 
 
 def prepare_mlflow() -> None:
-    """Set MLflow's environment variables for best effort, where the user has not."""
+    """Set MLflow's environment variables for best effort, unless the user has set them."""
     switch_off()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 def without_credentials(text: str, uri: str) -> str:
-    """`text` without the user's name and password of `uri`."""
+    """Return `text` without the user name and password of `uri`."""
     user_info, at, _ = urlsplit(uri).netloc.rpartition("@")
     return text.replace(f"{user_info}@", "") if at else text
 
 
 def lock_file(store: Store, uri: str) -> Path:
-    """Beside a sqlite database: two processes that both migrate a fresh one destroy it."""
+    """Return the lock of a database; two processes that both migrate a fresh sqlite file destroy it."""
     database = sqlite_file(uri)
     return database.with_name(f"{database.name}.lock") if database else store.tracking_lock
 
 
 def create_database(uri: str) -> None:
-    """Write a sqlite database that is not there yet: whole or not at all. Only under its lock.
+    """Create a missing sqlite database, complete or not at all. Call it only under its lock.
 
-    MLflow runs all its migrations on a fresh one, for seconds and not in one transaction: a process
+    MLflow runs all its migrations on a fresh database, for seconds and in several transactions. A process
     killed meanwhile would leave tables that no later process can migrate.
     """
     database = sqlite_file(uri)

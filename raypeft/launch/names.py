@@ -1,4 +1,4 @@
-"""The names in a sweep: known, of this sweep's plug-ins, fit for each other, each in one spelling."""
+"""Check the names in a sweep: known, from the sweep's plug-ins, fitting each other, each in one spelling."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from raypeft.models import bind_model, image_size_of
 
 
 def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
-    """Raises: ConfigError listing every unknown name, unfit pair and wrong image size of the sweep."""
+    """Check the names. Raises: ConfigError listing every unknown name, unfit pair and wrong image size."""
     problems: dict[str, None] = {}
 
     def check(test: Callable[[], object]) -> None:
@@ -48,7 +48,7 @@ def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
 
 
 def canonical_sweep(sweep: Sweep) -> Sweep:
-    """The sweep with one spelling of each method and model. Raises: ConfigError for a cell named twice."""
+    """Return the sweep with one spelling per method and model. Raises: ConfigError for a repeated cell."""
     cells = tuple(
         replace(
             cell,

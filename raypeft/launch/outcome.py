@@ -1,4 +1,4 @@
-"""How a run ended, from the ledger and the plan alone: what Tune says of its end is not asked."""
+"""How a run ended, according to the ledger and the plan; Tune's own account is not used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # Optuna takes seconds to import
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: `exit_code` as in design section 6, `summary` is the last line printed."""
+    """The end of a run: `exit_code` as in design section 6, `summary` is the last line printed."""
 
     exit_code: int
     summary: str
@@ -29,7 +29,7 @@ class Outcome:
 
 
 def outcome_of(queue: JobQueue, plan: Plan, *, store: Store, received: int | None) -> Outcome:
-    """Count what is committed and left; `received`: the signal that the sweep stopped for."""
+    """Count what is committed and left; return the outcome. `received`: the signal that stopped the sweep."""
     rows = [row for cell in queue.cells for row in cell.committed()]
     committed, diverged = len(rows), sum(row.status == "diverged" for row in rows)
     left = sum(cell.num_left for cell in queue.cells)
@@ -56,7 +56,7 @@ def outcome_of(queue: JobQueue, plan: Plan, *, store: Store, received: int | Non
 
 
 def remarks_on(queue: JobQueue, plan: Plan, ledger: Ledger) -> Iterator[str]:
-    """What failed, and what gives cause to doubt a cell, a line each."""
+    """Yield one line for each kind of failure, and for each reason to doubt a cell."""
     for cause, number, row in grouped(ledger.failures()):
         yield f"{number} failed: {cause} (raypeft status shows where; one is {row.trial_id})"
     by_cell = {

@@ -1,4 +1,4 @@
-"""How fast a sweep goes and how long it will take: one reckoning for the live table and `raypeft status`."""
+"""Estimate a sweep's speed and the time left, for the live table and for `raypeft status`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ ENOUGH = 3  # of them, before anything is said
 
 
 def trials_per_hour(rows: Sequence[Result], *, since: datetime) -> float | None:
-    """Over the last trials that were committed `since` the driver began; None while they are too few.
+    """Return the speed over the last trials committed `since` the driver began; None if they are too few.
 
     Time in which no driver ran, and Ray's start, do not count.
     """
@@ -23,13 +23,13 @@ def trials_per_hour(rows: Sequence[Result], *, since: datetime) -> float | None:
 
 
 def hours_left(rows: Sequence[Result], *, left: int, since: datetime) -> float | None:
-    """Until the trials that are `left` are committed, at the pace of the last ones."""
+    """Return the hours until the `left` trials are committed, at the current pace; None if unknown."""
     pace = trials_per_hour(rows, since=since)
     return left / pace if pace and left else None
 
 
 def duration(seconds: float) -> str:
-    """As people say it: 40 s, 8 min, 1 h 6 min."""
+    """Return a duration as people say it: 40 s, 8 min, 1 h 6 min."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -37,5 +37,5 @@ def duration(seconds: float) -> str:
 
 
 def three_digits(number: float) -> str:
-    """As people write it: 4,750, 52.1, 0.52."""
+    """Return a number as people write it: 4,750, 52.1, 0.52."""
     return f"{float(f'{number:.3g}'):,.10g}"

@@ -1,4 +1,4 @@
-"""Open a page once its server answers: `python -m raypeft.launch.page URL PORT`, beside a starting server."""
+"""Open a page once its server answers: `python -m raypeft.launch.page URL PORT`, run next to the server."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ UP_SECONDS = 60.0  # for the server to answer
 
 
 def open_when_up(url: str, port: int) -> None:
-    """In a process of its own, where there is a desktop; a browser in the terminal would take it over."""
+    """Open the page from a separate process, if there is a desktop; a text browser would block it."""
     if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, url, str(port)],
@@ -20,7 +20,7 @@ def open_when_up(url: str, port: int) -> None:
 
 
 def wait_for(port: int, *, seconds: float = UP_SECONDS) -> bool:
-    """Whether something listens on this machine's port before the time is up."""
+    """True if something listens on this machine's port before the time is up."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""Sweep -> cells and trials: every check that can be made before a trial starts."""
+"""From a sweep to its cells and trials: every check that can be made before a trial starts."""
 
 import functools
 from collections.abc import Collection, Sequence
@@ -26,7 +26,7 @@ from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord, SubsetRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A sweep whose names, weights and data were checked; makes the spec of each of its trials."""
+    """A sweep whose names, weights and data were checked; it makes the spec of each trial."""
 
     sweep: Sweep
     weights_digests: dict[str, str]  # by model
@@ -36,14 +36,14 @@ class Plan:
 
     @functools.cached_property
     def whole(self) -> Sweep:
-        """The sweep with every cell of its store: those that are not asked for may be donors."""
+        """Return the sweep with every cell of its store; cells that are not asked for may be donors."""
         asked = {cell.name for cell in self.sweep.cells}
         others = tuple(one.cell for one in self.kept if one.cell.name not in asked)
         return replace(self.sweep, cells=self.sweep.cells + others)
 
     @functools.cached_property
     def cells(self) -> dict[Cell, PlannedCell]:
-        """What each cell that is asked for is to have: as much as is asked, or as the store has already."""
+        """Return what each cell asked for should have: as much as asked, or what the store has already."""
         kept = {one.cell.name: one for one in self.kept}
         cells = {}
         for cell in self.sweep.cells:
@@ -57,21 +57,21 @@ class Plan:
 
     @functools.cached_property
     def num_trials(self) -> int:
-        """Trials of all cells that are asked for."""
+        """Return the number of trials in all cells that are asked for."""
         return sum(one.trials for one in self.cells.values())
 
     def search_of(self, cell: Cell, *, carried: float | None) -> Search:
-        """The search that a cell makes; `carried` is its donor's rate, None where that has found none."""
+        """Return the search of a cell; `carried`: the rate of its donor, None if that found none."""
         search = self.whole.search_of(cell, carried=carried)
         return replace(search, trials=self.cells[cell].candidates)
 
     def counting(self, rows: Sequence[Result]) -> list[Result]:
-        """Those of a store's committed `rows` that the plan asks for."""
+        """Return those of a store's committed `rows` that the plan asks for."""
         asked, old = {cell.name for cell in self.sweep.cells}, superseded(rows, self.whole)
         return [row for row in rows if row.cell in asked and row.trial_id not in old]
 
     def search_spec(self, cell: Cell, *, search: Search, candidate: int, lr: float) -> TrialSpec:
-        """Candidate number `candidate` of a cell's `search`."""
+        """Return the spec of one candidate of a cell's `search`."""
         spec = self._spec(cell, seed=search.seed, lr=lr)
         return replace(
             spec,
@@ -82,7 +82,7 @@ class Plan:
         )
 
     def final_spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
-        """One final run of a cell."""
+        """Return the spec of one final run of a cell."""
         return self._spec(cell, seed=seed, lr=lr)
 
     def _spec(self, cell: Cell, *, seed: int, lr: float) -> TrialSpec:
@@ -114,14 +114,14 @@ class Plan:
 
     @property
     def used_plugins(self) -> dict[str, str]:
-        """Name -> digest of the plug-ins that any trial's result depends on."""
+        """Return the digests, by name, of the plug-ins that any trial's result depends on."""
         digests = {
             digest for cell in self.sweep.cells for digest in self.plugin_digests_of(cell, stage="final")
         }
         return {plugin.name: plugin.digest for plugin in self.plugins if plugin.digest in digests}
 
     def record(self) -> PlanRecord:
-        """What the store keeps of it."""
+        """Return what the store keeps of the plan."""
         return PlanRecord(
             sweep=self.sweep,
             cells=tuple(self.cells.values()),
@@ -132,7 +132,7 @@ class Plan:
         )
 
     def subsets(self, source: str) -> dict[tuple[float, int], np.ndarray]:
-        """(fraction, seed) -> the training images that trials of a dataset see, as indices."""
+        """Return the training images that trials of a dataset see, as indices, by (fraction, seed)."""
         name = self.data[source].name
         planned = [*self.cells.values(), *self.kept]
         own = [one for one in planned if one.cell.dataset_label == name]
@@ -145,7 +145,7 @@ class Plan:
         }
 
     def subset_cases(self) -> dict[str, list[dict[str, Any]]]:
-        """Dataset -> what each seed sees at each fraction, by case id."""
+        """Return what each seed sees at each fraction, as case ids, by dataset."""
         return {
             data.name: [
                 {"fraction": fraction, "seed": seed, "case_ids": [data.case_ids[case] for case in cases]}
@@ -155,7 +155,7 @@ class Plan:
         }
 
     def _data_record(self, source: str) -> DataRecord:
-        """Split, its images and those of every subset: the ids, file by file, are in the store's subsets."""
+        """Return the split with the sizes of its sides and subsets; the ids are in the subset files."""
         data = self.data[source]
         return DataRecord(
             split=data.split,
@@ -175,10 +175,9 @@ class Plan:
 def make_plan(
     sweep: Sweep, *, store: Store, shared_cache: Path | None = None, watch: Watch = no_watch
 ) -> Plan:
-    """Check names, weights and every image, and decode the images into the store's cache.
+    """Check names, weights and every image; decode the images into the store's cache; return the plan.
 
-    `shared_cache`: a folder where several stores look for decoded images first.
-
+    `shared_cache`: a folder in which several stores look for decoded images first.
     Raises: ConfigError, WeightsError, DataError (all data sets' problems at once).
     """
     plugins = load_plugins(sweep.plugins)
@@ -215,7 +214,7 @@ def make_plan(
 
 
 def _check_distinct(plan: Plan) -> None:
-    """Raises: ConfigError for two cells with the same images and weights under two names."""
+    """Check that cells differ. Raises: ConfigError for two names of the same images and weights."""
     seen: dict[str, Cell] = {}
     for cell in plan.sweep.cells:
         trial_id = plan.final_spec(cell, seed=plan.sweep.final_seeds[0], lr=1.0).trial_id
@@ -226,7 +225,7 @@ def _check_distinct(plan: Plan) -> None:
 
 
 def _check_tasks(models: Collection[Model], data: Prepared, recipe: Recipe) -> None:
-    """Raises: ConfigError, DataError, WeightsError where models cannot be scored on `data`."""
+    """Check that the models can be scored on `data`. Raises: ConfigError, DataError, WeightsError if not."""
     to_classify = sorted(model.name for model in models if model.kind.task == "classify")
     if to_classify and len(data.classes) < 2:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What must hold before the first trial: a store that takes files, space, open files, the same libraries."""
+"""Check what must hold before the first trial: a writable store, disk space, open files, equal libraries."""
 
 import contextlib
 import functools
@@ -21,7 +21,7 @@ from raypeft.store.ledger import Ledger
 
 MIB = 2**20
 MARGIN = 64 * MIB  # beside what a sweep is known to write
-FLOOR = 32 * MIB  # with less, a running sweep ends in order
+FLOOR = 32 * MIB  # with less, a running sweep is stopped in good order
 OPEN_FILES = 4096  # Ray's servers hold a connection to each worker
 COPIES = 3  # of a checkpoint: two are kept while one is written
 FEATURES = 2048  # numbers per image, of the largest extractor
@@ -29,10 +29,10 @@ MOMENTS = 4  # a checkpoint holds the trained numbers, the best epoch's, and Ada
 
 
 def check_store(store: Store) -> None:
-    """What can be known of a store before anything is decoded.
+    """Check what can be known of a store before anything is decoded.
 
-    Raises: PreflightError when `store` cannot be made, takes no file or next to none, when files in it are
-    another user's, and when its file system or that of the temporary folder is not fit.
+    Raises: PreflightError if `store` cannot be made or written to, has almost no space or holds files of
+    another user, or if its file system or that of the temporary folder is unfit.
     """
     _check_writable(store)
     if (path := cannot_touch(store.path)) is not None:
@@ -72,11 +72,12 @@ def _check_writable(store: Store) -> None:
 
 
 def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
-    """Raises: PreflightError when what is left of the plan needs more space than there is.
+    """Check that the rest of the plan fits on the disk. Raises: PreflightError if it does not.
 
-    Counted are the adapters and predictions of all final runs to come, and the checkpoints of the
-    largest trial alone: how many run at once is not known yet. To count is also to try every method on
-    its model; raypeft's own are known to fit, and need no count where the disk is large enough anyway.
+    The adapters and predictions of all remaining final runs count, and the checkpoints of the largest trial
+    only, since it is not known yet how many run at once. Counting builds every method on its model, which
+    also tests it. raypeft's own methods are known to fit, so they are not counted if the disk is clearly
+    large enough.
     """
     left = 1 - len(plan.counting(ledger.rows())) / plan.num_trials
     if all(_is_known(cell) for cell in plan.sweep.cells):
@@ -94,7 +95,7 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
 
 
 def _is_known(cell: Cell) -> bool:
-    """Whether method and model are raypeft's own, without options."""
+    """True if method and model are raypeft's own, without options."""
     return (
         cell.model in MODELS
         and cell.method in METHODS
@@ -103,7 +104,7 @@ def _is_known(cell: Cell) -> bool:
 
 
 def _bytes_to_come(plan: Plan, left: float, *, trained: Callable[[Cell], int]) -> tuple[int, int]:
-    """Of adapters and predictions, and of checkpoints; `left` is the share of trials that is to run."""
+    """Return the bytes of adapters and predictions, and of checkpoints; `left`: the share still to run."""
     largest = outputs = 0
     for cell in plan.sweep.cells:
         size = trained(cell)
@@ -113,7 +114,7 @@ def _bytes_to_come(plan: Plan, left: float, *, trained: Callable[[Cell], int]) -
 
 
 def _counted(plan: Plan, cell: Cell) -> int:
-    """Bytes of what the cell's method trains."""
+    """Return the bytes of what the cell's method trains."""
     from raypeft.train.params import count_method  # torch and timm take seconds to import
 
     num_classes = len(plan.data[cell.dataset].classes)
@@ -121,19 +122,19 @@ def _counted(plan: Plan, cell: Cell) -> int:
 
 
 def _at_most(cell: Cell) -> int:
-    """No fewer than _counted: for weights stored at half the size, and as many again inserted."""
+    """Return an upper bound of _counted: weights may be stored at half size, and as many may be inserted."""
     return 4 * _weights_size(cell.model)
 
 
 @functools.cache
 def _weights_size(model: str) -> int:
-    """Bytes of the file, or of all files of a pipeline."""
+    """Return the bytes of the weights file, or of all files of a pipeline."""
     path = bind_model(model).weights()
     return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
 
 
 def _predicted_bytes(plan: Plan, cell: Cell) -> int:
-    """Of one final run: probabilities of val and test, or samples and the features of both."""
+    """Return the bytes of one final run: probabilities of val and test, or samples and features of both."""
     data = plan.data[cell.dataset]
     num_test = len(data.cases["test"])
     model = bind_model(cell.model)
@@ -145,9 +146,9 @@ def _predicted_bytes(plan: Plan, cell: Cell) -> int:
 
 
 def watch_space(places: Mapping[str, Path]) -> None:
-    """Raises: LowSpaceError for the first of `places`, by what it is called, that is nearly full."""
+    """Check the free space of each place. Raises: LowSpaceError for the first one that is nearly full."""
     for name, path in places.items():
-        with contextlib.suppress(OSError):  # a disk that does not answer is told by who writes to it
+        with contextlib.suppress(OSError):  # whoever writes to a disk reports that it does not answer
             if _free(path) < FLOOR:
                 raise LowSpaceError(
                     f"No space left on {name} {path}: {_free_space(path)}, at least {_mib(FLOOR)} are "
@@ -156,7 +157,7 @@ def watch_space(places: Mapping[str, Path]) -> None:
 
 
 def raise_open_files() -> None:
-    """Take all open files that the system allows. Raises: PreflightError when that is too few for Ray."""
+    """Raise the limit of open files as far as allowed. Raises: PreflightError if that is too low for Ray."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
         raise PreflightError(
@@ -168,9 +169,9 @@ def raise_open_files() -> None:
 
 
 def changed_libraries(ledger: Ledger, *, strict: bool) -> list[str]:
-    """Libraries whose version is not that of the row committed last: name, then, now.
+    """Return the libraries whose version differs from the last committed row: name, then, now.
 
-    Raises: PlanDiffersError when there are some and `strict`.
+    Raises: PlanDiffersError if there are any and `strict`.
     """
     if not len(ledger):
         return []
@@ -185,7 +186,7 @@ def changed_libraries(ledger: Ledger, *, strict: bool) -> list[str]:
 
 
 def cannot_write(what: str, store: Store) -> StorageError:
-    """The end of a sweep whose files could not be written; `what` the system said."""
+    """Return the error that ends a sweep whose files cannot be written; `what`: the system's message."""
     return StorageError(
         f"{what} ({_free_space(store.path)} at {store}); free some, or mend the disk, then run the same "
         "command again: what is committed stays"

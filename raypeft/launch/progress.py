@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: one live table on a terminal, one line per event elsewhere."""
+"""Show how a sweep runs: one live table on a terminal, one line per event elsewhere."""
 
 import time
 from collections import Counter
@@ -24,10 +24,13 @@ SILENT_SECONDS = 30.0  # in a log, after which it says what goes on
 
 
 class Progress:
-    """Counts, what runs or is waited for, time left, and the best candidate of each cell."""
+    """A display of counts, running or awaited work, time left, and the best candidate of each cell."""
 
     def __init__(self, plan: Plan, *, console: Terminal, since: datetime) -> None:
-        """`console` should write to stderr: stdout is for the result. `since`: when the driver began."""
+        """Make a display; `console` should write to stderr, because stdout is for the result.
+
+        `since`: when the driver began.
+        """
         self._plan, self._console, self._since = plan, console, since
         self._cells: Sequence[CellSearch] = ()
         self._started = self._spoken = self._drawn = time.monotonic()
@@ -35,12 +38,12 @@ class Progress:
         self._live = Live(console=console, refresh_per_second=1, auto_refresh=False, transient=True)
 
     def show(self, cells: Sequence[CellSearch]) -> None:
-        """Name the cells once the sweep's state exists."""
+        """Set the cells to show, once the sweep's state exists."""
         self._cells = cells
         self._refresh()
 
     def trial_ended(self, row: Result) -> None:
-        """One trial was committed or failed."""
+        """Show that one trial was committed or failed."""
         if not self._console.is_terminal:
             self.say(f"{self._counts()} | {_describe(row)}")
         elif row.status == "failed" or row.remarks:
@@ -48,7 +51,7 @@ class Progress:
         self._refresh()
 
     def tick(self, waits: Sequence[Wait], *, running: int) -> None:
-        """Several times a second: what is waited for, if anything, and how many trials run."""
+        """Show what is waited for and how many trials run; called several times a second."""
         now = [*map(str, waits), *([f"{count(running, 'trial')} running"] if running else [])]
         elapsed = timedelta(seconds=int(time.monotonic() - self._started))
         self._now = f"{elapsed} since the start; {'; '.join(now) or 'the next trials are being chosen'}"
@@ -70,7 +73,7 @@ class Progress:
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """One line with the time of day."""
+        """Print one line with the time of day."""
         self._spoken = time.monotonic()
         self._console.print(f"[{time.strftime('%H:%M:%S')}] {line}")
 

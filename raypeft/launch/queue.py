@@ -38,7 +38,7 @@ MOST_BREAKS = 3  # of Tune in a row, with no trial committed in between
 
 
 class JobQueue:
-    """Hands out the trials of a sweep, hears of them, and alone commits what they leave."""
+    """The trials of a running sweep: it hands them out, receives reports, and alone commits rows."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class JobQueue:
         on_end: Callable[[Result], None],
         on_event: Callable[[str], None],
     ) -> None:
-        """`on_end` is called with every committed or failed row, `on_event` with a line on other events."""
+        """Open the searches; `on_end` gets every committed or failed row, `on_event` a line otherwise."""
         self.cells = open_searches(plan, ledger)
         self._line = list(self.cells)  # those that may have something to run
         self.stopping: str | None = None  # why no further trial starts
@@ -81,17 +81,17 @@ class JobQueue:
         cluster: Callable[[], Mapping[str, float]],
         nodes: Callable[[], frozenset[str]],
     ) -> None:
-        """Say, before the first trial, what each cell's trials take; what the cluster holds; who is alive."""
+        """Set each cell's demand before the first trial, and how to ask for resources and live machines."""
         self._demands, self._cluster, self._nodes = demands, cluster, nodes
         self._machines = nodes()
-        # Tune itself lets trials of one worker wait for their place. Of several workers it knows nothing.
+        # Tune lets trials of one worker wait for their place, but does not know of several workers.
         self._counts = any(demand.workers > 1 for demand in demands.values())
 
     def next(self) -> Job | None:
-        """The trial to run now, None to wait: final runs and open cells before new ones.
+        """Return the trial to run now, or None to wait; final runs and open cells come before new cells.
 
-        Where trials have several workers, none starts without room for all of it: the first in line
-        waits, and those behind it, for small ones would take its place for ever.
+        If trials have several workers, none starts without room for all of them. The first in line then
+        waits, and so do those behind it: smaller trials would otherwise take its place for ever.
         """
         if self.stopping or not self._holds_lease():
             return None
@@ -111,11 +111,11 @@ class JobQueue:
         return None
 
     def report(self, job: Job, epoch: Epoch) -> bool:
-        """Whether the trial goes on after `epoch`; ASHA stops poor candidates."""
+        """True if the trial should go on after `epoch`; ASHA stops poor candidates."""
         return not job.cell.should_prune(job.spec, epoch.curve)
 
     def close(self, job: Job, ending: Ending) -> None:
-        """Commit or record what the job left, or put its trial in line again; once per job."""
+        """Commit or record what the job left, or requeue its trial; only the first call per job counts."""
         if self._running.get(job.trial_id) is not job:
             return
         del self._running[job.trial_id]
@@ -134,16 +134,16 @@ class JobQueue:
 
     @property
     def num_running(self) -> int:
-        """Jobs handed out and not closed."""
+        """Return how many jobs are handed out and not closed."""
         return len(self._running)
 
     @property
     def num_in_place(self) -> int:
-        """Those of them that have their place on a machine; the others wait for one."""
+        """Return how many of them have their place on a machine; the others wait for one."""
         return len(self._in_place)
 
     def started(self, job: Job) -> None:
-        """The trial has its place in the cluster."""
+        """Note that the trial has its place in the cluster."""
         if self._running.get(job.trial_id) is not job:
             return
         self._in_place.add(job.trial_id)
@@ -152,7 +152,7 @@ class JobQueue:
             self.history.note("start", trial_id=job.trial_id, attempt=attempt, step=step)
 
     def count_machines(self) -> None:
-        """Called now and then: Ray learns of a lost machine long after the trials on it went silent."""
+        """Report lost machines, when called now and then; Ray notices long after their trials went silent."""
         alive = self._nodes()
         if lost := len(self._machines - alive):
             self._on_event(
@@ -161,7 +161,7 @@ class JobQueue:
         self._machines = alive
 
     def goes_on(self) -> bool:
-        """Whether another Tuner is to go on after one broke off, whose jobs were closed."""
+        """True if another Tuner should go on after one broke off; its jobs must be closed."""
         progress = len(self._ledger)
         self._broke_off = [seen for seen in self._broke_off if seen == progress] + [progress]
         return len(self._broke_off) < MOST_BREAKS and not self.stopping
@@ -177,7 +177,7 @@ class JobQueue:
         return self._settings | trial | {"demand": asdict(self._demands[cell.cell])}
 
     def _holds_lease(self) -> bool:
-        """Gives up where not: another driver runs the trials now."""
+        """True if this driver may go on; give up if another driver took the store."""
         try:
             self._ledger.check_lease()
         except RaypeftError as error:
@@ -188,11 +188,11 @@ class JobQueue:
         return newest_step(self._store.checkpoints(trial_id))
 
     def _attempt(self, trial_id: str) -> int:
-        """The number of the trial's present or next attempt; within one it may be tried again."""
+        """Return the number of the trial's present or next attempt; one attempt may include several tries."""
         return self._ledger.num_failures(trial_id) + 1
 
     def _died(self, job: Job, told: str) -> None:
-        """A machine that was lost makes it no failure; a process that died is tried again."""
+        """Requeue the trial or record its failure; a death with a lost machine does not count."""
         if self.stopping or DrainedError.__name__ in told:
             return self._drained(job)
         spec, trial_id = job.spec, job.trial_id
@@ -257,7 +257,7 @@ class JobQueue:
         self._broke(reason(row), row)
 
     def _again(self, job: Job, why: str, *, told: str = "") -> None:
-        """Back in line; it goes on from its newest checkpoint. `told`: what Ray knows of it."""
+        """Requeue the trial, which goes on from its newest checkpoint; `told`: what Ray says."""
         step = self._step(job.trial_id)
         outcome = f"{why}; tried again from step {step}"
         self._remarks.setdefault(job.trial_id, []).append(outcome)
@@ -266,7 +266,7 @@ class JobQueue:
         job.cell.give_back(job.spec)
 
     def _drained(self, job: Job) -> None:
-        """It saved its state because its machine, or all, are to be left."""
+        """Requeue a trial that saved its state because its machine, or all machines, are to be left."""
         step = self._step(job.trial_id)
         self.history.note("leave", trial_id=job.trial_id, step=step)
         if self.stopping:
@@ -283,11 +283,11 @@ class JobQueue:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether nothing is gained by waiting for trials to save their state."""
+        """True if nothing is gained by waiting for trials to save their state."""
         return self.fatal is not None and not isinstance(self.fatal, BrokenError | LowSpaceError)
 
     def give_up(self, error: RaypeftError) -> None:
-        """The sweep ends with `error`: the first one given."""
+        """End the sweep with `error`, unless an earlier error ended it."""
         if self.fatal is None:
             self.fatal, self.stopping = error, str(error)
 
@@ -299,6 +299,6 @@ class JobQueue:
         return free
 
     def _eagerness(self, cell: CellSearch) -> tuple[float, bool, bool]:
-        """The largest trials first: they fill the cluster worst at the end, and warm workers stay alike."""
+        """Return a sort key: largest trials first, since they fill the cluster worst at the end."""
         total = self._demands[cell.cell].total
         return -max(total["GPU"], total["CPU"] / 1024), cell.best is None, not cell.is_open

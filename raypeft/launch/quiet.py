@@ -1,4 +1,4 @@
-"""The environment in which Ray, Tune and MLflow do what raypeft wants and keep silent."""
+"""Set the environment in which Ray, Tune and MLflow do what raypeft wants, and stay silent."""
 
 import os
 
@@ -9,7 +9,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # Signals are ours: Tune's handler ends fit() as if all were well.
+    # raypeft handles signals: Tune's handler ends fit() as if all were well.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # The driver's environment is complete; Ray would start each worker through `uv run` again.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -20,6 +20,6 @@ QUIET = {
 
 
 def quieten() -> None:
-    """Set what they read when they are imported."""
+    """Set environment variables that the libraries read on import."""
     switch_off()
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})

@@ -1,4 +1,4 @@
-"""A plan made without a trace: what it decodes on the way, and folders that it needs, go when it is made."""
+"""Make a plan without leaving a trace: decoded images and new folders are removed afterwards."""
 
 import contextlib
 import tempfile
@@ -10,10 +10,10 @@ from raypeft.store import Store
 
 @contextlib.contextmanager
 def without_trace(store: Store) -> Iterator[Store]:
-    """Give a store to plan in, with what the cache of `store` holds; it goes at the end.
+    """Yield a temporary store that sees the cache of `store`; it is removed at the end.
 
-    So do folders that did not exist before, unless they are in use by then. It lies within `store`: what
-    has no room here has none in a run.
+    New folders are removed too, unless they are in use by then. The temporary store is inside `store`, so
+    what has no room here has none in a run.
     Raises: PreflightError as check_store.
     """
     folders = [path for path in (store.path, *store.path.parents) if not path.exists()]

@@ -1,4 +1,4 @@
-"""A folder for the files of Ray and Tune while a driver runs: nobody else's, and gone afterwards."""
+"""Make a private folder for the files of Ray and Tune, and remove it when the driver ends."""
 
 import contextlib
 import fcntl
@@ -12,16 +12,16 @@ PREFIX, LOCK = "raypeft-", "lock"
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new one below TMPDIR; those of drivers that were killed are removed first.
+    """Yield a new folder below TMPDIR; folders of killed drivers are removed first.
 
-    Ray opens the folder that it is given to everybody on the machine, so the one above it is ours alone.
+    Ray opens its folder to everybody on the machine, so the folder above it is private.
     """
     _remove_abandoned()
     outer = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
         with (outer / f".{LOCK}").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until the process ends, however it ends
-            (outer / f".{LOCK}").rename(outer / LOCK)  # seen by others locked, or not at all
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held until the process ends in any way
+            (outer / f".{LOCK}").rename(outer / LOCK)  # other processes see it locked or not at all
             folder = outer / "r"  # short, as names of sockets must be
             folder.mkdir()
             yield folder

@@ -1,9 +1,9 @@
-"""One Optuna study and one ASHA bracket per cell, rebuilt from committed results alone.
+"""One Optuna study and one ASHA bracket per cell, rebuilt from committed results only.
 
 Candidate i is suggested by a study, and pruned by a bracket, that hold exactly the candidates
-0 .. i - lookback, in that order. Both are functions of the ledger: nothing is lost with the
-driver, and the outcome does not depend on which trial happens to finish first. A cell that carries on
-another's rate waits for the end of that search, for the same reason.
+0 .. i - lookback, in that order. Both are functions of the ledger. So nothing is lost with the driver, and
+the outcome does not depend on which trial finishes first. For the same reason, a cell that starts from
+another cell's rate waits until that search has ended.
 """
 
 import functools
@@ -24,7 +24,7 @@ from raypeft.metrics.superseded import chosen, superseded
 from raypeft.models import bind_model
 from raypeft.store.ledger import Ledger
 
-EXPLORING = 8  # candidates before Optuna places any; the same for all searches, which so begin alike
+EXPLORING = 8  # candidates before Optuna places any; all searches begin with the same ones
 GOLDEN_RATIO = 0.6180339887498949
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study; here one per candidate
@@ -32,7 +32,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study
 
 @dataclass(frozen=True)
 class KeptDonor:
-    """A cell that is not asked for now, whose rate others carry on: it stands as the store has it."""
+    """A donor cell that is not asked for now; its rate is the one in the store."""
 
     best: Result | None
     is_searched: bool = True
@@ -50,7 +50,7 @@ class CellSearch:
         objective: Score,
         donor: "CellSearch | KeptDonor | None" = None,
     ) -> None:
-        """Replays what `ledger` holds of the cell. `objective` chooses its rate, near the `donor`'s."""
+        """Replay what `ledger` holds of the cell; `objective` chooses its rate, near that of the `donor`."""
         self.cell, self.objective = cell, objective
         self._plan, self._ledger, self._donor = plan, ledger, donor
         self._search: Search | None = None  # not known before the donor's has ended
@@ -60,26 +60,26 @@ class CellSearch:
         self._started: set[str] = set()
 
     def peek(self) -> TrialSpec | None:
-        """A trial that can start now, or None; never one that is committed or was started."""
+        """Return a trial that can start now, or None; never one that is committed or was started."""
         for trial_id, spec in self._trials().items():
             if trial_id not in self._ledger and trial_id not in self._started:
                 return spec
         return None
 
     def start(self, spec: TrialSpec) -> None:
-        """The trial runs."""
+        """Note that the trial runs."""
         self._started.add(spec.trial_id)
 
     def give_back(self, spec: TrialSpec) -> None:
-        """The trial ended without a result and stands in line again."""
+        """Requeue a trial that ended without a result."""
         self._started.discard(spec.trial_id)
 
     def committed(self) -> list[Result]:
-        """The committed rows among the cell's trials, candidates first."""
+        """Return the committed rows of the cell's trials, candidates first."""
         return [self._ledger[trial_id] for trial_id in self._trials() if trial_id in self._ledger]
 
     def should_prune(self, spec: TrialSpec, curve: Sequence[Mapping[str, float]]) -> bool:
-        """ASHA's word on a running candidate after the last epoch of `curve`; final runs go on."""
+        """True if ASHA stops a running candidate after the last epoch of `curve`; final runs always go on."""
         if spec.candidate is None or len(curve) >= spec.recipe.epochs:
             return False
         assert spec.search is not None, "a candidate knows its search"
@@ -89,29 +89,29 @@ class CellSearch:
 
     @property
     def is_open(self) -> bool:
-        """Whether a trial of the cell has started or is committed."""
+        """True if a trial of the cell has started or is committed."""
         return bool(self._started) or any(trial_id in self._ledger for trial_id in self._trials())
 
     @property
     def has_no_rate(self) -> bool:
-        """Whether the search ended without a finished candidate: no final run can follow."""
+        """True if the search ended without a finished candidate, so that no final run can follow."""
         return self.is_searched and self.best is None
 
     @property
     def num_left(self) -> int:
-        """Trials that are still to be committed; final runs for which there is no rate are not."""
+        """Return how many trials remain to be committed; final runs without a usable rate do not count."""
         return 0 if self.has_no_rate else self._plan.cells[self.cell].trials - len(self.committed())
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to run."""
+        """True if nothing is left to run."""
         if self._finals is None:
             return self.has_no_rate
         return all(trial_id in self._ledger for trial_id in self._finals)
 
     @property
     def is_searched(self) -> bool:
-        """Whether every candidate is committed."""
+        """True if every candidate is committed."""
         self._extend()
         return (
             self._search is not None
@@ -121,13 +121,13 @@ class CellSearch:
 
     @property
     def best(self) -> Result | None:
-        """The candidate whose rate the final runs take, once all are committed: the first of equals."""
+        """Return the candidate whose rate the final runs take, the first of equals; None until all ended."""
         if not self.is_searched:
             return None
-        return chosen(map(self._ledger.__getitem__, list(self._candidates)))  # the live table asks meanwhile
+        return chosen(map(self._ledger.__getitem__, list(self._candidates)))  # another thread reads it
 
     def _trials(self) -> dict[str, TrialSpec]:
-        """All that are known: candidates, then final runs."""
+        """Return all known trials: candidates, then final runs."""
         if self._finals is None and (best := self.best) is not None:
             seeds = self._plan.cells[self.cell].final_seeds
             finals = [self._plan.final_spec(self.cell, seed=seed, lr=best.lr) for seed in seeds]
@@ -157,7 +157,7 @@ class CellSearch:
 
 
 def open_searches(plan: Plan, ledger: Ledger) -> list[CellSearch]:
-    """Of every cell, in the sweep's order, with what `ledger` holds of it."""
+    """Return the search of every cell, in the sweep's order, with what `ledger` holds of it."""
     searches: dict[Cell, CellSearch] = {}
     rows = ledger.rows()
     old = superseded(rows, plan.whole)
@@ -176,10 +176,10 @@ def open_searches(plan: Plan, ledger: Ledger) -> list[CellSearch]:
 
 
 def suggest_rate(search: Search, candidate: int, history: Sequence[Result], objective: Score) -> float:
-    """The learning rate of candidate number `candidate`, given the rows it may look back on.
+    """Return the learning rate of candidate number `candidate`, given the rows it may look back on.
 
-    The first EXPLORING cover the range, the same for every method; Optuna's TPE places the rest. Neither
-    asks how many are to come: a search of five is the start of a search of eight.
+    The first EXPLORING candidates cover the range, the same for every method; Optuna's TPE places the rest.
+    Neither depends on how many are to come: a search of five is the start of a search of eight.
     """
     space = FloatDistribution(search.lr.low, search.lr.high, log=True)
     exploring = candidate < EXPLORING
@@ -205,9 +205,9 @@ def suggest_rate(search: Search, candidate: int, history: Sequence[Result], obje
 
 
 def _covering_rate(search: Search, candidate: int) -> float:
-    """The middle of the range, then steps of the golden ratio around it, on a log scale.
+    """Return the middle of the range, then steps of the golden ratio around it, on a log scale.
 
-    However many follow, they leave gaps of at most three sizes, and neighbours in time are far apart.
+    However many follow, the gaps have at most three sizes, and successive rates are far apart.
     """
     place: float = (0.5 + candidate * GOLDEN_RATIO) % 1
     return float(search.lr.low * (search.lr.high / search.lr.low) ** place)
@@ -232,7 +232,7 @@ def _bracket(search: Search, history: Sequence[Result], objective: Score, epochs
 
 @functools.cache
 def _trial(trial_id: str) -> SimpleNamespace:
-    """As much of a Tune trial as ASHA looks at."""
+    """Return the part of a Tune trial that ASHA looks at."""
     return SimpleNamespace(trial_id=trial_id)
 
 

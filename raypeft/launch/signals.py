@@ -1,4 +1,4 @@
-"""Signals that end a command: the first in order and acknowledged at once, the second where it stands."""
+"""Handle signals that end a command: the first stops it in order, the second at once."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class InterruptedBySignalError(BaseException):
-    """Out of whatever the main thread does; no error of the program, so no Exception."""
+    """An interrupt of whatever the main thread does; it is no program error, so not an Exception."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -18,19 +18,19 @@ class InterruptedBySignalError(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """As a shell counts."""
+        """Return the exit status as shells count it."""
         return 128 + self.number
 
     @property
     def name(self) -> str:
-        """As SIGINT."""
+        """Return the signal's name, e.g. SIGINT."""
         return signal.Signals(self.number).name
 
 
 class Signals:
-    """In `with`, SIGINT, SIGTERM and SIGHUP are taken; SIGHUP not where it is ignored, as under nohup.
+    """A context that handles SIGINT, SIGTERM and SIGHUP; SIGHUP not if it is ignored, as under nohup.
 
-    Only the main thread may do so: elsewhere they stay with whoever called.
+    Only the main thread can do this; in other threads nothing changes.
     """
 
     def __init__(self) -> None:
@@ -54,15 +54,15 @@ class Signals:
                 signal.signal(number, handler)
 
     def install(self) -> None:
-        """Take the signals; again when Ray is up, whose core takes them for itself and aborts on SIGTERM."""
+        """Install the handlers; again when Ray is up, whose core replaces them and aborts on SIGTERM."""
         if _is_main_thread():
             for number in self._before:
                 signal.signal(number, self._handle)
 
     def only_note(self) -> None:
-        """From now on the first is noted in `received`, for somebody who looks; before, it raises.
+        """Record the first signal in `received` from now on, instead of raising.
 
-        Raises: InterruptedBySignalError where one came before.
+        Raises: InterruptedBySignalError if one came before.
         """
         if self.received is not None:
             raise InterruptedBySignalError(self.received)
@@ -87,7 +87,7 @@ def end_now(code: int, line: str) -> None:
 
 
 def write_line(line: str) -> None:
-    """On stderr, past all buffers, so that a handler may; shows a terminal's cursor, which bars hide."""
+    """Write to stderr without buffers, so that a handler may; show the terminal's cursor, which bars hide."""
     shown = "\x1b[?25h" if os.isatty(2) else ""
     with contextlib.suppress(OSError):  # nobody reads it any more
         os.write(2, f"{shown}\n{line}\n".encode() if shown else f"{line}\n".encode())

@@ -1,4 +1,4 @@
-"""A sweep in small: every method of it once, on what comes with the installation."""
+"""Make a small version of a sweep: every method once, on data and models that come with raypeft."""
 
 from dataclasses import replace
 
@@ -19,10 +19,10 @@ DRAWING_LR = LogUniform(low=1e-4, high=1e-2)  # sd_nano learns nothing below
 
 
 def smoke(sweep: Sweep) -> Sweep:
-    """Minutes on two CPU cores: small backbones, digits, two candidates, few epochs.
+    """Return a sweep of minutes on two CPU cores: small backbones, digits, two candidates, few epochs.
 
-    Classifiers see a tenth of the data and have one final seed; text-to-image models, whose scores need
-    more to say anything, the sweep's own fractions and two seeds.
+    Classifiers see a tenth of the data and have one final seed. Text-to-image models keep the sweep's
+    fractions and have two seeds, because their scores need more data.
     """
     cells = dict.fromkeys(map(_small, sweep.cells))
     small = [bind_model(cell.model) for cell in cells]

@@ -1,4 +1,4 @@
-"""Ray's start, and a cluster's joining: attempts with a limit each, that can be followed and called off."""
+"""Start Ray or join a cluster, in attempts that have a time limit and can be followed and cancelled."""
 
 import logging
 import threading
@@ -26,37 +26,37 @@ START_SECONDS = 90.0  # for one attempt: Ray itself gives its head 30, and its r
 JOIN_SECONDS = 90.0
 RAYLET_SECONDS = 2.0  # between two looks for it
 GIVING_UP_SECONDS = 3.0, 5.0  # for an attempt that was called off to notice; once more when all is killed
-OBJECT_STORE_SHARE, LEAST_OBJECT_STORE = 0.3, 80 * 2**20  # as Ray reckons
+OBJECT_STORE_SHARE, LEAST_OBJECT_STORE = 0.3, 80 * 2**20  # as Ray computes it
 
 _get_node = ray._private.services.get_node
 
 
 class StoppedWhileStartingError(Exception):
-    """The sweep is to stop, and no trial runs yet."""
+    """The sweep is to stop before any trial runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Supervisor:
-    """Who wants Ray: told what is waited for, asked whether to stop."""
+    """The caller that wants Ray: it is told what is waited for, and asked whether to stop."""
 
     stops: Callable[[], bool]
     stuck: Callable[[RaypeftError], object]
-    """What waits for Ray will never return, and why. Ends this process."""
+    """Called with the reason if waiting for Ray will never return; ends this process."""
     waits: Waits
 
 
 class _CalledOffError(Exception):
-    """Out of an attempt that nobody waits for any more."""
+    """An attempt was cancelled."""
 
 
 class _DeadError(Exception):
-    """What an attempt waits for is dead, or took too long."""
+    """The thing that an attempt waits for is dead, or took too long."""
 
 
 def start_ray(resources: Resources, scratch: Path, who: Supervisor) -> None:
-    """On this machine alone, with its files in `scratch`.
+    """Start Ray on this machine alone, with its files in `scratch`.
 
-    Raises: PreflightError when no attempt succeeds; StoppedWhileStartingError when `who` says so.
+    Raises: PreflightError if no attempt succeeds; StoppedWhileStartingError if `who` says so.
     """
     keep_token_private()
     adopt_orphans()
@@ -86,7 +86,7 @@ def start_ray(resources: Resources, scratch: Path, who: Supervisor) -> None:
 
 
 def join_ray(resources: Resources, who: Supervisor) -> None:
-    """The cluster of RAY_ADDRESS. Raises: as start_ray."""
+    """Join the cluster of RAY_ADDRESS. Raises: as start_ray."""
     address = cluster_address()
     try:
         with who.waits.on(
@@ -103,9 +103,9 @@ def join_ray(resources: Resources, who: Supervisor) -> None:
 def _attempt(
     resources: Resources, how: dict[str, Any], check: Callable[[], object], wait: Wait, who: Supervisor
 ) -> None:
-    """One call of ray.init, in this thread: the system ends Ray's servers with the thread that started them.
+    """Call ray.init once, in this thread: Ray's servers end with the thread that started them.
 
-    Raises: what ray.init does; _DeadError; StoppedWhileStartingError.
+    Raises: what ray.init raises; _DeadError; StoppedWhileStartingError.
     """
     with _CallingOff(check, wait, who) as attempt:
         ray._private.services.get_node = attempt.get_node
@@ -122,7 +122,7 @@ def _attempt(
 
 
 class _CallingOff:
-    """In `with`: calls off what the thread within waits for, when nothing is to be gained by it any more."""
+    """A context that cancels what the thread inside waits for, once waiting is of no use."""
 
     def __init__(self, check: Callable[[], object], wait: Wait, who: Supervisor) -> None:
         self.why: Exception | None = None
@@ -139,13 +139,13 @@ class _CallingOff:
         self._thread.join(RAYLET_SECONDS)  # it may be looking for processes
 
     def get_node(self, *args: Any) -> Any:
-        """Ray's own, which it calls again and again until its raylet is there."""
+        """Call Ray's own function, which Ray repeats until its raylet is there."""
         if self.why is not None:
             raise _CalledOffError
         return _get_node(*args)  # type: ignore[no-untyped-call]
 
     def raise_why(self) -> None:
-        """Raises: why it was called off, if it was."""
+        """Raise the reason of the cancellation, if there was one."""
         if self.why is not None:
             raise self.why
 
@@ -172,7 +172,7 @@ class _CallingOff:
 
 
 class _Raylet:
-    """Called now and then while Ray starts: whether its raylet, once there, is there still."""
+    """A check, called now and then while Ray starts, that its raylet has not ended."""
 
     def __init__(self) -> None:
         self._clock, self._looked, self._was_there = AwakeClock(), 0.0, False
@@ -188,7 +188,7 @@ class _Raylet:
 
 
 def _object_store_bytes() -> int | None:
-    """Of a group that is granted less than Ray sees of the machine; None: Ray's own choice."""
+    """Return a size if a control group grants less memory than Ray sees; None for Ray's own choice."""
     granted = memory_limit()
     if granted >= psutil.virtual_memory().total * 0.99:
         return None
@@ -196,7 +196,7 @@ def _object_store_bytes() -> int | None:
 
 
 class _JobWithoutPaths(JobConfig):
-    """Ray would look for modules in the driver's working directory first, in every worker."""
+    """A job without paths; Ray would search the driver's working directory first, in every worker."""
 
     @property
     def _py_driver_sys_path(self) -> list[str]:
@@ -208,9 +208,9 @@ class _JobWithoutPaths(JobConfig):
 
 
 def _init_ray(resources: Resources, how: dict[str, Any]) -> None:
-    # Signals are the driver's, also while Ray starts its servers: its handler would end it without a word.
+    # The driver handles signals, also while Ray starts: Ray's handler would end it without a message.
     ray._private.utils.set_sigterm_handler = lambda handler: None
-    # Ray makes of the loopback address the machine's own, and its servers then listen to the network.
+    # Ray replaces the loopback address by the machine's own, and its servers then listen to the network.
     ray._private.services.resolve_ip_for_localhost = lambda host: host
     ray.init(
         **how,

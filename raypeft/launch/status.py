@@ -1,4 +1,4 @@
-"""How far the sweep of a store is, read from its ledger alone: no driver is asked."""
+"""How far the sweep of a store is, read from its ledger without asking a driver."""
 
 import statistics
 from collections import Counter
@@ -19,7 +19,7 @@ from raypeft.store.status import last_said
 
 @dataclass(frozen=True, kw_only=True)
 class CellStatus:
-    """One cell: committed candidates and final runs, the best rate so far, and what final runs scored."""
+    """The state of one cell: committed candidates and final runs, the best rate so far, the final scores."""
 
     method: str
     model: str
@@ -36,13 +36,13 @@ class CellStatus:
 
     @property
     def name(self) -> str:
-        """As that of a Cell is written."""
+        """Return the name of the cell, as Cell.name writes it."""
         return f"{self.method} / {self.model} / {self.dataset} / {self.fraction:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreStatus:
-    """A sweep as its store shows it."""
+    """The state of a sweep, as its store shows it."""
 
     sweep: str
     state: str  # running, done, or stopped
@@ -60,7 +60,10 @@ class StoreStatus:
 
 
 def read_status(store: Store) -> StoreStatus:
-    """Raises: ConfigError for a folder without a sweep; PlanDiffersError for one whose plan is damaged."""
+    """Return the state of a store's sweep.
+
+    Raises: ConfigError for a folder without a sweep; PlanDiffersError if the plan is damaged.
+    """
     plan, failures = store.plan, store.failures()
     every = sorted(store.rows(), key=lambda row: row.ended)
     old = superseded(every, plan.whole)

@@ -11,18 +11,18 @@ GRACE_SECONDS = 30.0  # in which trials save their state and leave, when the swe
 
 
 def ask_to_stop(store: Store, nodes: Iterable[str] = (EVERYWHERE,)) -> None:
-    """Trials on `nodes` (Ray's ids) save and leave; everywhere, the driver too. Raises: OSError."""
+    """Ask trials on `nodes` (Ray's ids) to save and leave; by default all. Raises: OSError."""
     write_json(store.stop_file, {"nodes": sorted(nodes)})
 
 
 def asked_to_stop(store: Store) -> frozenset[str]:
-    """The machines that are to be left; none unless asked."""
+    """Return the machines that are to be left; none unless asked."""
     try:
         return frozenset(json.loads(store.stop_file.read_text())["nodes"])
-    except (OSError, ValueError, KeyError):  # the file system of a dying machine answers what it likes
+    except (OSError, ValueError, KeyError):  # the file system of a dying machine may return anything
         return frozenset()
 
 
 def forget_stop(store: Store) -> None:
-    """What was asked of an earlier driver is over."""
+    """Remove a request that was meant for an earlier driver."""
     store.stop_file.unlink(missing_ok=True)

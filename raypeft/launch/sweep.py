@@ -1,4 +1,4 @@
-"""A sweep from its checks to its end: the store taken, the plan checked, then driven."""
+"""Run a sweep from its checks to its end: take the store, check the plan, drive it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def run_sweep(
     shared_cache: Path | None = None,
     safety: Safety | None = None,
 ) -> Outcome:
-    """Run every trial of `sweep` that `store` does not hold yet.
+    """Run every trial of `sweep` that `store` does not hold yet; return how it ended.
 
-    `shared_cache`: where several stores look for decoded images first. Called in the main thread it takes
-    SIGINT, SIGTERM and SIGHUP meanwhile: the first stops the sweep in order, the second at once.
+    `shared_cache`: a folder in which several stores look for decoded images first. In the main thread,
+    SIGINT, SIGTERM and SIGHUP are handled meanwhile: the first stops the sweep in order, the second at once.
     Raises: ConfigError, PreflightError, PlanDiffersError, StoreInUseError, InterruptedBySignalError before
     any trial starts.
     """
@@ -57,7 +57,7 @@ def run_sweep(
             )
             driver = Driver(plan, ledger, lease, store=where, console=console, safety=safety, signals=signals)
             with ThreadPoolExecutor(1) as pool:
-                # It may have to build networks, to count parameters: seconds in which Ray starts as well.
+                # It may build networks to count parameters, for seconds in which Ray can start.
                 space = pool.submit(check_space, plan, ledger, store=where)
                 return driver.run(resources or Resources(), tracking or Tracking(), check=space.result)
         except StoreInUseError:  # the store's files are another driver's
@@ -72,7 +72,7 @@ def run_sweep(
 def _checked_plan(
     sweep: Sweep, ledger: Ledger, *, store: Store, console: Terminal, cache: Path | None, safety: Safety
 ) -> Plan:
-    """The plan, once the store's is found to be the same; its images decoded."""
+    """Return the plan, joined with the store's; its images are decoded."""
     sweep_up(store, ledger)
     forget_stop(store)
     with ImageBar(console) as bar:

@@ -1,4 +1,4 @@
-"""Ray's token: who has it runs code on the cluster, so nobody else on the machine may read it."""
+"""Ray's token: anybody who has it can run code on the cluster, so other users must not be able to read it."""
 
 import os
 import secrets
@@ -10,15 +10,15 @@ TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
 def token_file() -> Path:
-    """Where Ray looks for its token."""
+    """Return where Ray looks for its token."""
     return Path(os.environ.get(TOKEN_PATH) or Path("~/.ray/auth_token").expanduser())
 
 
 def keep_token_private() -> None:
-    """Make the token, or its file, readable by its owner alone: Ray itself would write it for all to read.
+    """Make the token, or its file, readable by its owner only; Ray itself would write it for all to read.
 
-    Where the home folder takes no file, this process and those that it starts have one in their environment.
-    Raises: PreflightError when it cannot be where RAY_AUTH_TOKEN_PATH says.
+    If the home folder takes no file, the token is put into the environment of this process and its children.
+    Raises: PreflightError if it cannot be where RAY_AUTH_TOKEN_PATH says.
     """
     if os.environ.get(TOKEN):
         return
@@ -29,7 +29,7 @@ def keep_token_private() -> None:
 
 
 def why_no_token_file() -> str:
-    """What keeps the token's file, which is made where it is missing, from being read; empty when nothing."""
+    """Create the token's file if it is missing; return why it cannot be used, or ""."""
     path = token_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

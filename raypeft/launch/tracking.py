@@ -1,7 +1,7 @@
-"""Ledger -> MLflow: a late copy that never blocks or ends training.
+"""Copy the ledger to MLflow, late, and without ever blocking or ending training.
 
-The ledger is the truth: what MLflow lacks, or lost, `raypeft sync` writes anew. `mirror.py` says
-what MLflow holds of a row; this file says when it is sent, and what happens when that fails.
+The ledger decides: `raypeft sync` writes again whatever MLflow lacks or lost. `mirror.py` says what MLflow
+holds of a row; this file says when it is sent, and what happens if that fails.
 """
 
 import logging
@@ -40,20 +40,20 @@ PATIENCE = 3  # cells in a row that fail before a sync gives up; one bad row mus
 
 @dataclass(frozen=True, kw_only=True)
 class SyncCount:
-    """Committed trials that one sync sent, and those that MLflow held before it."""
+    """The numbers of committed trials that one sync sent, and that MLflow held before it."""
 
     synced: int
     already: int
 
 
 class Tracker:
-    """Copies a store's ledger to MLflow: `sync` here and now, or `start` ... `close` in a thread."""
+    """A copier of a store's ledger to MLflow: `sync` runs here and now, `start` ... `close` in a thread."""
 
     def __init__(self, store: Store, tracking_uri: str, sweep: str) -> None:
-        """Quick, opens nothing. `sweep` names the experiment.
+        """Prepare a copier, quickly and without opening anything; `sweep` names the experiment.
 
-        Sets MLflow's environment variables for best effort (no retry, 5 s per request, no telemetry)
-        where the user has not; MLflow reads them when the first sync imports it.
+        MLflow's environment variables are set for best effort (no retry, 5 s per request, no telemetry)
+        unless the user has set them; MLflow reads them when the first sync imports it.
         """
         self._store, self._uri, self._sweep = Store(store.path.resolve()), plain_uri(tracking_uri), sweep
         self._rows: dict[str, Result] = {}  # a committed row never changes
@@ -65,7 +65,7 @@ class Tracker:
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of every retry
 
     def sync(self) -> SyncCount:
-        """Send what MLflow lacks; safe to repeat, and to run beside another sync of this store.
+        """Send what MLflow lacks; safe to repeat, and to run next to another sync of this store.
 
         Raises: StorageError saying how many runs wait, why, and how to send them.
         """
@@ -74,21 +74,21 @@ class Tracker:
             plan = self._store.plan
             with locked(lock_file(self._store, self._uri)):
                 return self._send_missing(plan)
-        # a server, a database driver and a disk raise what they like: none of it may end a sweep
+        # a server, a database driver or a disk may raise anything; nothing of it may end a sweep
         except Exception as error:
             raise StorageError(self._explain(error)) from error
 
     def require(self) -> None:
-        """Raises: PreflightError when MLflow does not answer now."""
+        """Check that MLflow answers now. Raises: PreflightError if not."""
         try:
             self.sync()
         except StorageError as error:
             raise PreflightError(f"{error}; or run without --require-tracking") from error
 
     def start(self) -> None:
-        """Begin to sync in a daemon thread: now what is committed, and after each `notify`.
+        """Begin to sync in a daemon thread: now what is committed, and again after each `notify`.
 
-        In a new store not before the first of them: MLflow takes seconds to import, while Ray starts.
+        A new store waits for the first `notify`, because MLflow takes seconds to import while Ray starts.
         """
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         if any(self._store.trial_ids()):
@@ -100,7 +100,7 @@ class Tracker:
         self._wake.set()
 
     def close(self, goes_on: Callable[[], bool]) -> None:
-        """Sync once more and end the thread; leave it behind when `goes_on`, asked meanwhile, says no."""
+        """Sync once more and end the thread; abandon it once `goes_on` returns False."""
         if self._thread is None:
             return
         self._closing.set()
@@ -185,7 +185,7 @@ class Tracker:
         return SyncCount(synced=len(self._sent) - already, already=already)
 
     def _connect(self) -> tuple["MlflowClient", str]:
-        from mlflow import MlflowClient  # seconds, for which the driver's start need not wait
+        from mlflow import MlflowClient  # takes seconds to import; the driver starts without it
 
         create_database(self._uri)
         client = MlflowClient(self._uri)
@@ -201,9 +201,9 @@ class Tracker:
 
 
 def _tidy(client: "MlflowClient", experiment_id: str) -> tuple[dict[str, "Run"], dict[str, "Run"]]:
-    """Delete half-written and surplus runs; returns each trial's run, and each cell's.
+    """Delete half-written and surplus runs; return each trial's run, and each cell's.
 
-    Surplus: MLflow repeats a request whose answer was lost, and a repeated creation leaves a twin.
+    Surplus runs arise when MLflow repeats a request whose answer was lost: a repeated creation leaves a twin.
     """
     runs = sorted(mirror.all_runs(client, experiment_id), key=lambda run: run.info.run_id)
     trials: dict[str, Run] = {}

@@ -1,4 +1,4 @@
-"""One Tuner over all cells: Ray started or joined, demands settled, trials run until none is left."""
+"""Run one Tuner over all cells: start or join Ray, settle demands, run trials until none is left."""
 
 import functools
 import logging
@@ -30,28 +30,28 @@ MACHINE_SECONDS = 1800.0  # for a machine with a GPU, which may have to be bough
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What a driver wants to hear of while Tune runs."""
+    """The callbacks of a driver while Tune runs."""
 
     ray_started: Callable[[Path], object] = lambda scratch: None
-    """Ray is up, whose core takes signals for itself; with the folder of its files. May raise."""
+    """Called with the folder of Ray's files once Ray is up and has replaced signal handlers. May raise."""
     beat: Callable[[], object] = lambda: None
-    """Every few seconds."""
+    """Called every few seconds."""
     stuck: Callable[[RaypeftError], object] = lambda error: None
-    """From any thread: what waits for Ray will never return, and why. Ends this process."""
+    """Called from any thread, with the reason, if waiting for Ray will never return; ends this process."""
     waits: Waits = field(default_factory=Waits)
-    """Told of what is waited for."""
+    """The record of what is waited for."""
 
 
 def tune_cells(
     plan: Plan, queue: JobQueue, resources: Resources, *, trainable: Trainable, watch: Watch | None = None
 ) -> None:
-    """Run what `queue` hands out with `trainable`, on the cluster of RAY_ADDRESS or on this machine alone.
+    """Run what `queue` hands out with `trainable`, on the cluster of RAY_ADDRESS or on this machine.
 
-    Where Tune itself breaks off, as it does when Ray ends a worker for want of memory, another one
+    Tune itself breaks off, for instance, when Ray ends a worker that uses too much memory. Another Tuner then
     goes on from the ledger and the checkpoints.
-    Raises: ConfigError when a trial fits nowhere; what Tune raises when it breaks off again and again.
+    Raises: ConfigError if a trial fits nowhere; what Tune raises if it breaks off again and again.
     """
-    # Tune tells of each trial that dies, with a traceback, and of files that it was told not to write.
+    # Tune logs a traceback for each trial that dies, and warns of files that it was told not to write.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     watch = watch or Watch()
     while not _tune(plan, queue, resources, trainable=trainable, watch=watch):
@@ -59,7 +59,7 @@ def tune_cells(
 
 
 def _tune(plan: Plan, queue: JobQueue, resources: Resources, *, trainable: Trainable, watch: Watch) -> bool:
-    """Whether Tune came to its end; else another one is to go on."""
+    """True if Tune came to its end; False if another Tuner should go on."""
     with scratch_folder() as scratch:
         who = Supervisor(stops=lambda: bool(queue.stopping), stuck=watch.stuck, waits=watch.waits)
         try:
@@ -150,18 +150,18 @@ def _demands(plan: Plan, resources: Resources, *, num_gpus: float) -> dict[Cell,
 
 
 def _cluster(declared: dict[str, float]) -> dict[str, float]:
-    """What the cluster holds, or may come to hold by itself."""
+    """Return what the cluster holds, or may come to hold by itself."""
     current: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return {name: max(current.get(name, 0.0), declared.get(name, 0.0)) for name in current | declared}
 
 
 def _nodes() -> frozenset[str]:
-    """The machines that are alive, by Ray's ids."""
+    """Return the machines that are alive, by Ray's ids."""
     return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
 
 
 def _gpu_bytes() -> int:
-    """Memory of the first GPU that the cluster gives; waits for one that has yet to be started."""
+    """Return the memory of the first GPU that the cluster gives; wait for one that has yet to start."""
 
     def ask() -> int | None:
         import torch

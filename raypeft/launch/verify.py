@@ -1,4 +1,4 @@
-"""Does a store keep what raypeft promises? Checked from its files alone: see docs/protocol.md, guarantees."""
+"""Check from its files alone that a store keeps raypeft's promises: see docs/protocol.md, guarantees."""
 
 import contextlib
 import sqlite3
@@ -30,7 +30,7 @@ ROUNDING = 1e-6  # of a score: predictions are stored as they were scored
 
 
 def verify_store(store: Store, *, tracking_uri: str | None = None) -> list[str]:
-    """Every broken promise, in words; empty for a sound store. A sweep may be unfinished.
+    """Return every broken promise in words; empty for a sound store. The sweep may be unfinished.
 
     `tracking_uri`: also compare MLflow, which `raypeft sync` brings up to date.
     Raises: StorageError for a row that cannot be read.
@@ -47,7 +47,7 @@ def verify_store(store: Store, *, tracking_uri: str | None = None) -> list[str]:
 
 
 def _once(store: Store, rows: Rows) -> Iterator[str]:
-    """G1 and G2: one commit a trial, and no start after it."""
+    """Check G1 and G2: one commit per trial, and no start after it."""
     committed: set[str] = set()
     for event in read_history(store):
         trial_id = str(event.get("trial_id"))
@@ -62,7 +62,7 @@ def _once(store: Store, rows: Rows) -> Iterator[str]:
 
 
 def _as_planned(store: Store, rows: Rows) -> Iterator[str]:
-    """G1: of each planned candidate and final run one row, and none beside them but of an earlier search."""
+    """Check G1: one row for each planned candidate and final run, and no others but of an earlier search."""
     plan = store.plan
     old = superseded(rows.values(), plan.whole)
     found: dict[_Run, list[str]] = {}
@@ -88,9 +88,9 @@ def _as_planned(store: Store, rows: Rows) -> Iterator[str]:
 
 
 def _differing(row: Result, plan: PlanRecord) -> list[str]:
-    """What of the settings, images and weights of a row is not as planned."""
+    """Return which settings, images and weights of a row are not as planned."""
     asked, had = plan.sweep.to_dict()["recipe"], row.spec["recipe"]
-    by_model = {"generation", "image_size"}  # what a model cannot take, its rows have otherwise
+    by_model = {"generation", "image_size"}  # rows differ here if a model cannot take the setting
     settings = [name for name in sorted({*asked, *had} - by_model) if asked.get(name) != had.get(name)]
     digests = {
         "images": (row.data_digest, plan.data_digests.get(row.dataset)),
@@ -100,7 +100,7 @@ def _differing(row: Result, plan: PlanRecord) -> list[str]:
 
 
 class _Run(NamedTuple):
-    """A candidate by its number, or a final run by its seed."""
+    """A candidate, by its number, or a final run, by its seed."""
 
     cell: str
     stage: Stage
@@ -111,13 +111,13 @@ class _Run(NamedTuple):
 
 
 def _planned(one: PlannedCell) -> set[_Run]:
-    """Every candidate and final run of a cell."""
+    """Return every candidate and final run of a cell."""
     candidates = {_Run(one.cell.name, "search", candidate) for candidate in range(one.candidates)}
     return candidates | {_Run(one.cell.name, "final", seed) for seed in one.final_seeds}
 
 
 def _went_on(store: Store, rows: Rows) -> Iterator[str]:
-    """G2: a trial goes on from no earlier than where it was seen to have a checkpoint, damage apart."""
+    """Check G2: a trial goes on from no earlier than its last known checkpoint, unless that was damaged."""
     reached: dict[str, int] = {}
     damaged = {row.trial_id for row in rows.values() if any("damaged" in text for text in row.remarks)}
     for event in read_history(store):
@@ -129,7 +129,7 @@ def _went_on(store: Store, rows: Rows) -> Iterator[str]:
 
 
 def _rows(rows: Rows) -> Iterator[str]:
-    """Final runs take the best rate of their search, or of its start; only they see test images."""
+    """Check that final runs take the best rate of their search, and that only they see test images."""
     cells: dict[str, list[Result]] = {}
     for row in rows.values():
         cells.setdefault(mirror.cell_key(row), []).append(row)
@@ -145,7 +145,7 @@ def _rows(rows: Rows) -> Iterator[str]:
 
 
 def _rates(cell: Sequence[Result]) -> set[float]:
-    """The best rate of each search of a cell, and of each start of it: there it ended before it grew."""
+    """Return the best rates of each search of a cell, at every length: it may have ended before it grew."""
     searches: dict[str, list[Result]] = {}
     for row in sorted(cell, key=lambda row: row.candidate or 0):
         if row.stage == "search":
@@ -155,7 +155,7 @@ def _rates(cell: Sequence[Result]) -> set[float]:
 
 
 def _left_by(row: Result, store: Store) -> Iterator[str]:
-    """Predictions from which the row's test scores follow, and the adapter, byte for byte as long as said."""
+    """Check that the predictions give the row's test scores, and that the adapter has the stated size."""
     if row.stage != "final" or row.status != "done":
         return
     import pyarrow.parquet as pq
@@ -182,7 +182,7 @@ def _left_by(row: Result, store: Store) -> Iterator[str]:
 
 
 def _predictions_differ(row: Result, table: Any, path: Path, *, split: str, number: int) -> Iterator[str]:
-    """`number`: how many images of the split there are."""
+    """Check predictions against the row; `number`: the number of images in the split."""
     labels = table["label"].to_numpy()
     probabilities = np.stack([table[f"prob/{name}"].to_numpy() for name in row.classes], axis=1)
     if len(labels) != number:
@@ -221,7 +221,7 @@ def _samples_differ(row: Result, table: Any, path: Path) -> Iterator[str]:
 
 
 def _leftovers(store: Store, rows: Rows) -> Iterator[str]:
-    """What no driver should leave behind."""
+    """Check for what no driver should leave behind."""
     for path in store.checkpoints_folder.glob("*"):
         if path.name in rows:
             yield f"{path}: of a committed trial"
@@ -230,10 +230,10 @@ def _leftovers(store: Store, rows: Rows) -> Iterator[str]:
 
 
 def _tracked(store: Store, rows: Rows, uri: str) -> Iterator[str]:
-    """G5: one finished run for every committed trial, its curve once, its artifacts; and none that runs."""
+    """Check G5: one finished run per committed trial, with curve and artifacts, and none running."""
     from mlflow import MlflowClient
 
-    with contextlib.suppress(OSError, sqlite3.Error):  # moved and read-only: told below
+    with contextlib.suppress(OSError, sqlite3.Error):  # moved and read-only: reported below
         ensure_database(store, uri)
     client = MlflowClient(uri)
     experiment = find_experiment(client, store)
@@ -257,7 +257,7 @@ def _tracked(store: Store, rows: Rows, uri: str) -> Iterator[str]:
 
 
 def _artifacts_differ(client: Any, run: Any, row: Result, store: Store) -> Iterator[str]:
-    """The adapter, file by file, and the confusion matrix, of final runs; unless the store had none."""
+    """Check the adapter and confusion matrix of final runs in MLflow, unless the store had none."""
     missing = run.data.tags.get(mirror.MISSING_TAG, "").split(", ")
     if row.stage != "final" or row.status != "done":
         return

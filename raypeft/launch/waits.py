@@ -1,4 +1,4 @@
-"""What a driver waits for: in a thread of its own, shown while it lasts, and never longer than its limit."""
+"""Wait in a separate thread, shown while it lasts, and never longer than a limit."""
 
 import contextlib
 import signal
@@ -13,16 +13,16 @@ GAP_SECONDS = 5.0  # between two readings of the clock: this process did not run
 
 
 class AwakeClock:
-    """Seconds in which this process ran: a suspension, of it or of its machine, counts next to nothing.
+    """A clock of the seconds in which this process ran; a suspension hardly counts.
 
-    To be read several times a second.
+    It must be read several times a second.
     """
 
     def __init__(self) -> None:
         self._seconds, self._last = 0.0, time.monotonic()
 
     def __call__(self) -> float:
-        """Since it was made."""
+        """Return the seconds since the clock was made."""
         now = time.monotonic()
         passed, self._last = now - self._last, now
         if passed < GAP_SECONDS:
@@ -32,7 +32,7 @@ class AwakeClock:
 
 @dataclass
 class Wait:
-    """One thing that is waited for, and how long at most."""
+    """One thing that is waited for, and its time limit."""
 
     what: str  # "starting Ray"
     limit_seconds: float
@@ -41,12 +41,12 @@ class Wait:
 
     @property
     def is_over(self) -> bool:
-        """Whether it took as long as it may."""
+        """True if the limit has passed."""
         return self.clock() > self.limit_seconds
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it is over, and whoever waits has not ended it."""
+        """True if the limit has passed, and whoever waits has not ended the wait."""
         return self.clock() > self.limit_seconds + SLACK_SECONDS
 
     def __str__(self) -> str:
@@ -55,14 +55,14 @@ class Wait:
 
 
 class Waits:
-    """What is waited for now."""
+    """The wait that is going on now."""
 
     def __init__(self) -> None:
         self.current: Wait | None = None
 
     @contextlib.contextmanager
     def on(self, what: str, *, limit_seconds: float, note: str = "") -> Iterator[Wait]:
-        """Meanwhile `current` is this."""
+        """Set `current` to a new wait while the block runs."""
         before, self.current = self.current, Wait(what, limit_seconds, note)
         try:
             yield self.current
@@ -71,7 +71,7 @@ class Waits:
 
 
 class Attended:
-    """Work in a thread of its own, which the one that started it looks after instead of waiting for it."""
+    """Work in its own thread, which the thread that started it looks after while it lasts."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self._work = work
@@ -80,7 +80,7 @@ class Attended:
         self._thread.start()
 
     def finish(self, look: Callable[[], object]) -> None:
-        """Call `look` several times a second until the work is done. Raises: what the work or `look` does."""
+        """Call `look` several times a second until the work is done; raise what either of them raises."""
         while self._thread.is_alive():
             self._thread.join(LOOK_SECONDS)
             look()

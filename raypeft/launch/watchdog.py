@@ -1,4 +1,4 @@
-"""Ends a trial's process that stands still, and leaves where it stood."""
+"""End a trial's process that hangs, and record where it hung."""
 
 import contextlib
 import faulthandler
@@ -16,11 +16,10 @@ REARM_SECONDS = 1.0  # the guard counts whole seconds: no line at each of a thou
 
 
 class Watchdog:
-    """In `with`: without a `beat` for `seconds`, every thread's stack goes to a file and the process ends.
+    """A context that ends the process, with every thread's stack in a file, after `seconds` without a `beat`.
 
-    A process of its own does it: a call that never returns does not stop that, and a suspension, of the
-    machine or of this process, is told from standing still. The stacks name files and functions, never
-    values.
+    A separate process does it, so a call that never returns cannot block it, and a suspension of the machine
+    or of this process does not count as a hang. The stacks name files and functions, never values.
     """
 
     def __init__(self, path: Path, *, seconds: float) -> None:
@@ -36,19 +35,19 @@ class Watchdog:
         return self
 
     def beat(self) -> None:
-        """The trial moves."""
+        """Note that the trial makes progress."""
         if time.monotonic() - self._told >= REARM_SECONDS:
             self._told = time.monotonic()
             self._tell(f"{self._seconds}\n")
 
     def rest(self) -> None:
-        """Until the next beat the trial waits for others, who may take their time."""
+        """Stop the clock until the next beat, because the trial waits for others."""
         self._told = -REARM_SECONDS
         self._tell("\n")
 
     def _tell(self, line: str) -> None:
         assert self._guard.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # somebody killed the guard: this trial goes on without
+        with contextlib.suppress(BrokenPipeError):  # the guard was killed: this trial goes on without it
             self._guard.stdin.write(line.encode())
 
     def __exit__(
@@ -57,7 +56,7 @@ class Watchdog:
         self.rest()
         faulthandler.unregister(guard.DUMP)
         self._file.close()
-        self._path.unlink(missing_ok=True)  # whoever gets here did not stand still for ever
+        self._path.unlink(missing_ok=True)  # the process is here, so it did not hang
 
 
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process: one, for all its trials
@@ -73,7 +72,7 @@ def _running_guard() -> "subprocess.Popen[bytes]":
 
 
 def keep_stacks(store: Store, trial_id: str, attempt: str) -> list[Path]:
-    """Put aside what a dead trial's watchdogs wrote; empty when they wrote nothing."""
+    """Set aside the stacks that a dead trial's watchdogs wrote; return them, or an empty list."""
     kept = []
     for path in sorted(store.stacks_folder.glob(f"{trial_id}.*.txt")):
         if path.stat().st_size:

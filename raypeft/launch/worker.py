@@ -1,4 +1,4 @@
-"""The trainable: one spec, as a dict, through run_trial in a Tune trial, or in Ray Train's workers."""
+"""The trainable: it runs one spec, given as a dict, in a Tune trial or in Ray Train's workers."""
 
 import gc
 import json
@@ -31,11 +31,11 @@ from raypeft.train.workers import Workers
 
 
 def train_trial(config: dict[str, Any]) -> None:
-    """Report each epoch, as JSON under "epoch", and the final row last, as JSON under "row".
+    """Train a trial; report each epoch as JSON under "epoch", and the final row as JSON under "row".
 
-    An exception ends as a row of status `failed`, so that one bad trial never ends the worker or
-    the sweep. The dataset's path stays in the driver: workers read the prepared copy in the store.
-    Raises: DrainedError when told to leave; so Tune does not keep the worker for the next trial.
+    An exception becomes a row of status `failed`, so that one bad trial never ends the worker or the sweep.
+    The dataset's path stays in the driver: workers read the prepared copy in the store.
+    Raises: DrainedError if told to leave, so that Tune does not keep the worker for the next trial.
     """
     demand = Demand(**config["demand"])
     if demand.workers > 1:
@@ -46,7 +46,7 @@ def train_trial(config: dict[str, Any]) -> None:
 
 
 def _work(config: dict[str, Any], group: Group) -> None:
-    """What each of several workers does; the first speaks for all."""
+    """Train in one of several workers; the first reports for all."""
     workers = Workers.join(sharded=Demand(**config["demand"]).sharded)
     device = _device()
 
@@ -67,7 +67,7 @@ def _work(config: dict[str, Any], group: Group) -> None:
 
 
 class _StoppedError(BaseException):
-    """Out of a trial that is to end without a result; no failure, so no Exception."""
+    """A trial is to end without a result; it is no failure, so not an Exception."""
 
 
 def _run(
@@ -77,7 +77,7 @@ def _run(
     report: Callable[[Epoch], None],
     saved: Callable[[Path | None], None] | None,
 ) -> Result:
-    """The final row."""
+    """Train the trial and return the final row."""
     spec, store = TrialSpec.from_dict(config["spec"]), Store(config["store"])
     torch.set_num_threads(config["demand"]["cpus"])
     context = Context(
@@ -110,7 +110,7 @@ def _run(
         raise
     except Exception as error:
         if is_of_a_lost_peer(error):
-            raise  # as the death of a process, which it follows from
+            raise  # counts as a death, because another process died first
         return _failed(spec, context, error)
     finally:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -119,11 +119,11 @@ def _run(
 
 
 def _drains(store: Store, *, epoch: int) -> Callable[[], bool]:
-    """Whether this machine's trials are to save their state and leave. `epoch`: of their driver's lease."""
+    """Return a check of whether this machine's trials should leave; `epoch`: of the driver's lease."""
     node = ray.get_runtime_context().get_node_id()
 
     def drains() -> bool:
-        if lease_epoch(store) > epoch:  # the trial is another driver's now, its files too
+        if lease_epoch(store) > epoch:  # another driver has the trial and its files now
             raise DrainedError("another driver took the store over")
         return not asked_to_stop(store).isdisjoint((EVERYWHERE, node))
 
@@ -144,17 +144,17 @@ def _failed(spec: TrialSpec, context: Context, error: Exception) -> Result:
 
 
 def _device() -> torch.device:
-    """The GPU that Ray gave, which it makes the first that torch sees."""
+    """Return the GPU that Ray gave, which is the first that torch sees, else the CPU."""
     return torch.device("cuda", 0) if ray.get_gpu_ids() else torch.device("cpu")
 
 
 def _told(what: Epoch | Result) -> dict[str, str]:
-    """As launch/engine.py reads it."""
+    """Return the report in the form that launch/engine.py reads."""
     if isinstance(what, Epoch):
         return {"epoch": what.to_json()}
     return {"row": json.dumps(what.to_dict())}
 
 
 def _describe(error: Exception) -> str:
-    """The error first, then where: the report groups failures by the first line."""
+    """Return the error first, then its traceback; the report groups failures by the first line."""
     return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"

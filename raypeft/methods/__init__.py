@@ -1,4 +1,4 @@
-"""One PEFT idea per file; importing this room registers every file in it."""
+"""One PEFT idea per file; importing this package registers every file in it."""
 
 from raypeft.core.foreign import import_room
 from raypeft.methods.base import (

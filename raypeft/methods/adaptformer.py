@@ -30,7 +30,7 @@ Norm = Literal["block", "own", "none"]
 
 
 class Adapter(nn.Module):
-    """s ReLU(x W_down) W_up on the last axis."""
+    """A bottleneck that computes s ReLU(x W_down) W_up on the last axis."""
 
     def __init__(
         self, width: int, bottleneck: int, *, has_norm: bool, dropout: float, like: torch.Tensor
@@ -46,7 +46,7 @@ class Adapter(nn.Module):
             nn.init.zeros_(zero)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, width) to the same shape."""
+        """Return a tensor of the same shape, (batch, tokens, width)."""
         lifted: torch.Tensor = self.up(self.dropout(nn.functional.relu(self.down(self.norm(tokens)))))
         return SCALE * lifted
 
@@ -65,7 +65,7 @@ def adaptformer(
 ) -> None:
     """Insert an `adapter` into every block's MLP.
 
-    `layernorm`: what is applied before it, the block's own norm2, one of the adapter's, or nothing.
+    `layernorm`: what is applied before it: the block's own norm2, a norm of the adapter, or nothing.
     """
     from timm.models.vision_transformer import Block  # takes seconds to import
 

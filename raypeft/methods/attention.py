@@ -49,6 +49,6 @@ def attention(model: nn.Module) -> None:
     count=_count_union,
 )
 def bias_norm_attention(model: nn.Module) -> None:
-    """Unfreeze the union of the three."""
+    """Unfreeze what bias, norm and attention unfreeze."""
     for method in (bias, norm, attention):
         method(model)

@@ -1,7 +1,7 @@
-"""The frame around every method: options, freeze, apply, head on, count, BatchNorm mode.
+"""The frame around every method: options, freezing, applying, head, counts, BatchNorm mode.
 
-A method is a function that receives a fully frozen network and unfreezes or adds, in place, what
-it trains. Everything that methods have in common happens here, once.
+A method is a function that receives a completely frozen network and, in place, unfreezes or adds what it
+trains. Everything that methods have in common is here.
 """
 
 import inspect
@@ -27,12 +27,12 @@ Trait = bool | Callable[..., bool]  # of a method whatever its options, or else 
 
 
 def already_plain(model: nn.Module) -> None:
-    """The merge of a method that inserts nothing."""
+    """Do nothing: the merge of a method that inserts nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One way to make a frozen network trainable with few parameters."""
+    """A way to make a frozen network trainable with few parameters."""
 
     name: str
     families: frozenset[FamilyName]
@@ -50,24 +50,24 @@ class Method:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The options that the method takes, with their defaults."""
+        """Return the method's options with their defaults."""
         parameters = inspect.signature(self.apply).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     def kind(self, option: str) -> Any:
-        """The type of an option: that of its default, or as it is annotated."""
+        """Return the type of an option: that of its default, or its annotation if the default is None."""
         default = self.options[option]
         return get_type_hints(self.apply).get(option) if default is None else type(default)
 
     def choices(self, option: str) -> tuple[Any, ...]:
-        """The values that an option annotated as a Literal may take; of any other option, none."""
+        """Return the allowed values of an option annotated as a Literal; empty for other options."""
         annotation = inspect.signature(self.apply).parameters[option].annotation
         return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterCounts:
-    """How many parameters a method trains; `inserted` are those that the backbone does not have."""
+    """The numbers of parameters; `inserted` are those that the backbone does not have."""
 
     trainable: int
     inserted: int
@@ -85,16 +85,16 @@ class BoundMethod:
 
     @property
     def trains_batch_norm(self) -> bool:
-        """Whether BatchNorm normalises by the batch in training, and its statistics are trained and saved."""
+        """True if BatchNorm uses batch statistics in training, and its running statistics are saved."""
         return self._answer(self.method.trains_batch_norm)
 
     @property
     def keeps_output(self) -> bool:
-        """Whether the output is unchanged before the first step."""
+        """True if the output is unchanged before the first step."""
         return self._answer(self.method.keeps_output)
 
     def canonical(self, family: FamilyName) -> str:
-        """The one spelling on a family of models: options sorted, those at their defaults left out."""
+        """Return the one spelling for a family of models: options sorted, defaults left out."""
         method = self.method
         plain = {**method.options, **method.defaults.get(family, {})}
         shown = {
@@ -105,9 +105,9 @@ class BoundMethod:
         return write_call(method.name, shown)
 
     def apply(self, network: nn.Module) -> ParameterCounts:
-        """Turn `network` in place into one that trains what the method trains, and its head.
+        """Make `network`, in place, train what the method trains and its head; return the counts.
 
-        Draws the method's initial values from torch's global generator. The head is always trainable
+        The method's initial values are drawn from torch's global generator. The head is always trainable
         (design: the paper's counts contain it); listings that forget it train a random projection.
         """
         backbone, head = count_parameters(network), classifier(network)
@@ -136,10 +136,10 @@ class BoundMethod:
         )
 
     def set_train_mode(self, network: nn.Module) -> None:
-        """`network.train()`, with BatchNorm in eval mode unless the method trains it.
+        """Call `network.train()`, but keep BatchNorm in eval mode unless the method trains it.
 
-        Freezing weight and bias does not freeze running_mean and running_var: in train mode they drift,
-        and an adapter saved without them gives other logits on a fresh backbone.
+        Freezing weight and bias does not freeze running_mean and running_var: in train mode they drift, and
+        an adapter saved without them gives other logits on a fresh backbone.
         """
         network.train()
         if not self.trains_batch_norm:
@@ -148,9 +148,9 @@ class BoundMethod:
                     module.eval()
 
     def merge(self, network: nn.Module) -> None:
-        """Fold what the method inserted into the weights: `network` has the backbone's own tensors again.
+        """Fold what the method inserted into the weights, so that `network` has only the backbone's tensors.
 
-        Raises: IncompatibleError for a method whose insertions are no function of the weights.
+        Raises: IncompatibleError for a method whose insertions cannot be expressed by the weights.
         """
         if self.method.merge is None:
             raise IncompatibleError(
@@ -179,20 +179,20 @@ def register_method(
     peft_config: Callable[..., dict[str, Any]] | None = None,
     defaults: Mapping[FamilyName, Mapping[str, Any]] | None = None,
 ) -> Callable[[Apply], Apply]:
-    """Register the decorated function as the method `name`; one function may carry several names.
+    """Register the decorated function as the method `name`; one function may have several names.
 
     The function takes a frozen network and keyword-only options, and changes the network in place.
 
     Parameters:
-        families: of "conv", "vit" and "unet", those that it fits.
-        paper: what tables cite.
+        families: the families that it fits, of "conv", "vit" and "unet".
+        paper: the citation in tables.
         count: (plain network, **options) -> trainable parameters without the head, from the shapes of layers.
-        trains_batch_norm: whether BatchNorm stays in training mode; may depend on the options.
-        keeps_output: whether the output is unchanged before the first step; may depend on the options.
+        trains_batch_norm: True if BatchNorm stays in training mode; may depend on the options.
+        keeps_output: True if the output is unchanged before the first step; may depend on the options.
         decays: names of inserted bare parameters that weight decay pulls towards zero.
-        merge: folds what was inserted into the weights; None where that is impossible.
-        peft_config: (network, **options) -> adapter_config.json, where `peft` can read the adapter.
-        defaults: by family, of options whose default is None.
+        merge: folds what was inserted into the weights; None if that is impossible.
+        peft_config: (network, **options) -> adapter_config.json, if `peft` can read the adapter.
+        defaults: by family, the values of options whose default is None.
     """
 
     def register(apply: Apply) -> Apply:
@@ -218,10 +218,10 @@ def register_method(
 
 
 def bind_method(text: str) -> BoundMethod:
-    """The method of `name` or `name(option=value, ...)`, values as Python literals.
+    """Return the method of `name` or `name(option=value, ...)`; values are Python literals.
 
-    Raises: UnknownNameError; ConfigError for an unknown option, one of another type than its default, or one
-    that is none of its choices.
+    Raises: UnknownNameError; ConfigError for an unknown option, a value of another type than the default, or
+    a value that is not among its choices.
     """
     name, options = parse_call(text, kind="method")
     method = METHODS[name]
@@ -247,14 +247,14 @@ def _check_choice(value: Any, choices: tuple[Any, ...]) -> None:
 
 
 def _check_count(value: Any, default: Any) -> None:
-    """Ranks, tokens and widths are counts: whole numbers whose default is one, or follows from the model."""
+    """Check a rank, a number of tokens or a width: a whole number of at least 1 if its default is one."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if is_whole and value < 1 and (default is None or default >= 1):
         raise ValueError("at least 1")
 
 
 def check_family(method: Method, *, model: str, family: FamilyName) -> None:
-    """Raises: IncompatibleError when the method does not fit the family of a model."""
+    """Check that the method fits a model's family. Raises: IncompatibleError if not."""
     if family not in method.families:
         fitting = [name for name, entry in METHODS.items() if family in entry.families]
         raise IncompatibleError(
@@ -264,14 +264,14 @@ def check_family(method: Method, *, model: str, family: FamilyName) -> None:
 
 
 def backbone_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every named module but the head and what lies in it."""
+    """Return every named module except the head and its parts."""
     head = classifier(model)
     outside = {id(module) for module in head.modules()} if head is not None else set()
     return [(name, module) for name, module in model.named_modules() if id(module) not in outside]
 
 
 def block_convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    """The convolutions inside a convolutional network's blocks; neither stem nor downsampling nor head."""
+    """Return the convolutions in a convolutional network's blocks; no stem, downsampling or head."""
     return [
         (name, module)
         for name, module in backbone_modules(model)
@@ -280,7 +280,7 @@ def block_convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
 
 
 def remove_hook(module: nn.Module, hook: Hook) -> None:
-    """Take a forward hook or pre-hook away again; by function: the handle does not survive a deepcopy."""
+    """Remove a forward hook or pre-hook, found by its function: a handle does not survive a deepcopy."""
     for hooks in (module._forward_hooks, module._forward_pre_hooks):
         for key, registered in list(hooks.items()):
             if registered is hook:
@@ -290,7 +290,7 @@ def remove_hook(module: nn.Module, hook: Hook) -> None:
 def scale_rows(module: nn.Module, scale: torch.Tensor, shift: torch.Tensor | None = None) -> None:
     """Fold `output * scale + shift`, per channel, into a layer's weight and bias.
 
-    Raises: IncompatibleError when there is a shift and no bias to hold it.
+    Raises: IncompatibleError if there is a shift and no bias to hold it.
     """
     weight, bias = module.weight, getattr(module, "bias", None)
     assert isinstance(weight, nn.Parameter), "a layer with a weight"
@@ -304,5 +304,5 @@ def scale_rows(module: nn.Module, scale: torch.Tensor, shift: torch.Tensor | Non
 
 
 def count_parameters(model: nn.Module) -> int:
-    """All parameters, trainable or not."""
+    """Return the number of all parameters, trainable or not."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -15,7 +15,7 @@ from raypeft.methods.base import backbone_modules, register_method
 
 
 def _count(model: nn.Module) -> int:
-    """One number per output channel of every layer that has a bias."""
+    """Return one number per output channel of every layer that has a bias."""
     biases = (getattr(module, "bias", None) for _, module in backbone_modules(model))
     return sum(bias.numel() for bias in biases if isinstance(bias, nn.Parameter))
 

@@ -1,9 +1,9 @@
-"""Which parameters weight decay pulls towards zero: weights, whatever their shape, and nothing else.
+"""Choose the parameters that weight decay pulls towards zero: weights of any shape, and nothing else.
 
 A weight is what features are multiplied by and summed over: the matrix or kernel of a linear, convolutional
-or attention layer, and what a method that inserts bare parameters declares in `decays`. What scales features
-one by one (norms, (IA)3's and SSF's scales, DoRA's magnitudes, gates, LayerScale), shifts them (biases) or
-says where they stand (position embeddings, class tokens) is left alone: zero is not its neutral value.
+or attention layer, and what a method that inserts bare parameters declares in `decays`. Parameters that
+scale features one by one (norms, scales of (IA)3 and SSF, DoRA's magnitudes, gates, LayerScale), shift them
+(biases) or give their position (position embeddings, class tokens) are left alone: zero is not neutral.
 """
 
 from collections.abc import Collection
@@ -16,12 +16,12 @@ _DECLARED = "raypeft_decays"  # an attribute: it goes along when the model is co
 
 
 def declare_weights(model: nn.Module, names: Collection[str]) -> None:
-    """From now on parameters of `model` with one of `names` in their dotted names are weights too."""
+    """Declare parameters of `model` that have one of `names` in their dotted names to be weights too."""
     setattr(model, _DECLARED, frozenset(names))
 
 
 def decayed_names(model: nn.Module) -> list[str]:
-    """The trainable parameters of `model` that weight decay pulls towards zero."""
+    """Return the trainable parameters of `model` that weight decay pulls towards zero."""
     declared: frozenset[str] = getattr(model, _DECLARED, frozenset())
     return [
         name

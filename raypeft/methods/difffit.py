@@ -17,7 +17,7 @@ PROJECTIONS = ("to_q", "to_k", "to_v")
 
 
 def _sites(model: nn.Module) -> list[tuple[nn.Module, nn.Linear]]:
-    """The modules whose output a gamma scales, and the linear layer that this output comes from."""
+    """Return the modules whose output a gamma scales, each with the linear layer that gives this output."""
     sites: list[tuple[nn.Module, nn.Linear]] = []
     for block in modules_called("BasicTransformerBlock", model):
         for attention in (block.attn1, block.attn2):
@@ -47,7 +47,7 @@ def _merge(model: nn.Module) -> None:
     "difffit", families={"unet"}, paper="Xie et al., ICCV 2023, section 3.2", count=_count, merge=_merge
 )
 def difffit(model: nn.Module) -> None:
-    """Insert the gammas, then unfreeze by listing 8's substrings."""
+    """Insert the gammas, then unfreeze by the substrings of listing 8."""
     device = next(model.parameters()).device
     for module, last in _sites(model):
         module.gamma = nn.Parameter(torch.ones(last.out_features, device=device))

@@ -7,9 +7,9 @@ Adds:    what `peft` adds to the fused qkv matrix (a factor per output) and to f
          output of every ungrouped convolution inside a block.
 Step 0: output unchanged (l = 1).     Buffers: BatchNorm statistics frozen.
 
-Differs from the paper: the queries' rows of the fused matrix are scaled too, as `peft` does wherever the
-matrix is fused, so that plain `peft` loads the adapter. Attention sees l_q and l_k as their product alone: no
-other function can be reached. ia3(queries=False) scales keys and values alone, as the paper does.
+Differs from the paper: the queries' rows of the fused matrix are scaled too, as `peft` does for a fused
+matrix, so that plain `peft` loads the adapter. Attention depends only on the product of l_q and l_k, so
+this reaches no other function. ia3(queries=False) scales only keys and values, as the paper does.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ from raypeft.methods.peft_layers import (
 
 
 def _layers(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Those whose outputs are scaled, and those whose inputs are."""
+    """Return the layers whose outputs are scaled, and those whose inputs are."""
     if block_convolutions(model):
         return ungrouped_convolutions(model), {}
     return linear_layers(model, "attn.qkv"), linear_layers(model, "mlp.fc2")
@@ -72,7 +72,7 @@ def _merge(model: nn.Module) -> None:
     peft_config=_describe,
 )
 def ia3(model: nn.Module, *, queries: bool = True) -> None:
-    """Insert `ia3_l`; `queries`: into a ViT's queries too."""
+    """Insert `ia3_l`; `queries`: also into a ViT's queries."""
     outputs, inputs = _layers(model)
     if queries:
         insert_adapters(model, "IA3Config", **_settings([*outputs], [*inputs]))
@@ -86,7 +86,7 @@ def ia3(model: nn.Module, *, queries: bool = True) -> None:
 
 
 def _with_queries(qkv: nn.Module) -> torch.Tensor:
-    """The factors of queries, which are one, keys and values."""
+    """Return the factors of queries, which are 1, keys and values."""
     factors = qkv.ia3_l
     assert isinstance(factors, nn.Parameter), "set by ia3()"
     return torch.cat([torch.ones_like(factors[: len(factors) // 2]), factors])

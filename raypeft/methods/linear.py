@@ -16,4 +16,4 @@ from raypeft.methods.base import register_method
     count=lambda model: 0,
 )
 def linear(model: nn.Module) -> None:
-    """Unfreeze nothing: the frame unfreezes the head."""
+    """Unfreeze nothing here; the frame unfreezes the head."""

@@ -23,7 +23,7 @@ VIT_RANK, UNET_RANK = 16, 4
 
 
 def targets(model: nn.Module) -> tuple[list[nn.Linear], int]:
-    """The projections that get a pair, and the default rank."""
+    """Return the projections that get a pair, and the default rank."""
     suffixes, rank = (UNET_TARGETS, UNET_RANK) if UNET.fits(model) else (VIT_TARGETS, VIT_RANK)
     found = [
         module
@@ -68,7 +68,7 @@ def _peft_config(model: nn.Module, *, rank: int | None = None, alpha: float = 16
     defaults={"vit": {"rank": VIT_RANK}, "unet": {"rank": UNET_RANK}},
 )
 def lora(model: nn.Module, *, rank: int | None = None, alpha: float = 16.0) -> None:
-    """Insert `lora_A` and `lora_B`, named as `peft` names them; rank None: 16 on a ViT, 4 on a U-Net."""
+    """Insert `lora_A` and `lora_B`, named as in `peft`; rank None: 16 on a ViT, 4 on a U-Net."""
     linears, default = targets(model)
     for linear in linears:
         width = rank or default

@@ -22,7 +22,7 @@ NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def _count(model: nn.Module, **options: str) -> int:
-    """Weight and bias of each norm: two numbers per normalised channel."""
+    """Return the number of weights and biases of norms: two per normalised channel."""
     return sum(
         2 * module.weight.numel() for _, module in backbone_modules(model) if isinstance(module, NORMS)
     )
@@ -36,7 +36,11 @@ def _count(model: nn.Module, **options: str) -> int:
     trains_batch_norm=lambda *, statistics="batch": statistics == "batch",
 )
 def bn(model: nn.Module, *, statistics: Literal["batch", "frozen"] = "batch") -> None:
-    """Unfreeze every BatchNorm; `statistics`: of the batch, running ones updated, or the pretrained ones."""
+    """Unfreeze every BatchNorm.
+
+    `statistics`: "batch" uses those of the batch and updates the running ones; "frozen" uses the pretrained
+    ones.
+    """
     norm(model)
 
 

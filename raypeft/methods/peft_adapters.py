@@ -36,7 +36,7 @@ Site = nn.Linear | nn.Conv2d
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """One kind of adapter: where it goes, what `peft` calls its configuration, what it adds per site."""
+    """A kind of adapter: where it goes, `peft`'s name of its configuration, what it adds per site."""
 
     paper: str
     families: frozenset[FamilyName]
@@ -49,38 +49,38 @@ class Adapter:
 
 
 def _fan(site: Site) -> tuple[int, int, int]:
-    """Inputs, outputs and kernel positions of a layer; weight (out, in, ...)."""
+    """Return inputs, outputs and kernel positions of a layer; weight (out, in, ...)."""
     weight = site.weight
     return weight.shape[1], weight.shape[0], weight[0, 0].numel()
 
 
 def _count_dora(site: Site, rank: int) -> int:
-    """A (rank, in * k), B (out, rank) and one magnitude per output."""
+    """Count A (rank, in * k), B (out, rank) and one magnitude per output."""
     fan_in, fan_out, kernel = _fan(site)
     return rank * (fan_in * kernel + fan_out) + fan_out
 
 
 def _count_oft(site: Site, rank: int) -> int:
-    """A skew-symmetric matrix per block of inputs."""
+    """Count a skew-symmetric matrix per block of inputs."""
     fan_in, _, kernel = _fan(site)
     size = rank
     return fan_in * kernel // size * (size * (size - 1) // 2)
 
 
 def _count_lokr(site: Site, rank: int) -> int:
-    """C (a, c) and the low-rank or full (b, d * k) of W = C (x) D, for out = a b and in = c d."""
+    """Count C (a, c) and the low-rank or full (b, d * k) of W = C (x) D, for out = a b and in = c d."""
     fan_in, fan_out, kernel = _fan(site)
     (a, b), (c, d), r = _near_square(fan_out), _near_square(fan_in), rank
     return a * c + (r * (b + d * kernel) if r < max(b, d) / 2 else b * d * kernel)
 
 
 def _count_vera(site: Site, rank: int) -> int:
-    """d (rank) and b (out); the shared random A and B are not trained."""
+    """Count d (rank) and b (out); the shared random A and B are not trained."""
     return rank + site.weight.shape[0]
 
 
 def _near_square(number: int) -> tuple[int, int]:
-    """The two factors of `number` that are nearest to each other, the smaller first."""
+    """Return the two factors of `number` that are nearest to each other, the smaller first."""
     small = next(m for m in range(math.isqrt(number), 0, -1) if number % m == 0)
     return small, number // small
 
@@ -128,7 +128,7 @@ ADAPTERS = {
 
 
 def _sites(model: nn.Module) -> Mapping[str, Site]:
-    """The layers that get an adapter, by name."""
+    """Return the layers that get an adapter, by name."""
     if block_convolutions(model):
         return ungrouped_convolutions(model)
     return linear_layers(model, "attn.qkv")

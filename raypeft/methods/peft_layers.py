@@ -1,4 +1,4 @@
-"""Layers of the `peft` library in a network: where they go, inserted, described and merged."""
+"""Find the sites of `peft` layers in a network; insert, describe and merge them."""
 
 import warnings
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from raypeft.methods.base import backbone_modules, block_convolutions
 
 
 def ungrouped_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
-    """Those inside a convolutional network's blocks, by name."""
+    """Return the ungrouped convolutions inside a convolutional network's blocks, by name."""
     return {name: conv for name, conv in block_convolutions(model) if conv.groups == 1}
 
 
 def linear_layers(model: nn.Module, suffix: str) -> dict[str, nn.Linear]:
-    """Those whose names end with `suffix`, by name."""
+    """Return the linear layers whose names end with `suffix`, by name."""
     return {
         name: module
         for name, module in backbone_modules(model)
@@ -29,7 +29,7 @@ def insert_adapters(model: nn.Module, config: str, **settings: Any) -> None:
     from peft import get_peft_model  # takes seconds to import, and only these methods need it
 
     with warnings.catch_warnings():
-        # A size that does not fit is an answer to the user, not something to round in silence.
+        # Report a size that does not fit to the user, and do not round it silently.
         warnings.filterwarnings("error", message="Invalid `oft_block_size`")
         try:
             get_peft_model(model, _config(config, settings))
@@ -38,20 +38,20 @@ def insert_adapters(model: nn.Module, config: str, **settings: Any) -> None:
 
 
 def describe_config(config: str, **settings: Any) -> dict[str, Any]:
-    """What adapter_config.json holds."""
+    """Return the content of adapter_config.json."""
     content = _config(config, settings).to_dict()
     return {key: sorted(value) if isinstance(value, set) else value for key, value in content.items()}
 
 
 def inserted_layers(model: nn.Module) -> dict[str, Any]:
-    """The layers of `peft`, by name."""
+    """Return the `peft` layers in a network, by name."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
 
 
 def merge_adapters(model: nn.Module) -> None:
-    """Fold every layer of `peft` into the layer that it wraps."""
+    """Fold every `peft` layer into the layer that it wraps."""
     for name, layer in inserted_layers(model).items():
         layer.merge()
         model.set_submodule(name, layer.get_base_layer())

@@ -31,7 +31,7 @@ Layers = list[tuple[nn.Module, int]]
 
 
 def _sites(model: nn.Module) -> Layers:
-    """Each layer that is scaled, and its number of channels."""
+    """Return each layer that is scaled, and its number of channels."""
     modules = [module for _, module in backbone_modules(model)]
     norms = [module for module in modules if isinstance(module, _BatchNorm)]
     if norms:  # after a convolution that feeds a BatchNorm a shift would do nothing
@@ -123,7 +123,7 @@ FORWARD = {_BatchNorm: _batch_norm, nn.LayerNorm: _layer_norm, nn.Conv2d: _convo
 class _ScaledLinear(torch.autograd.Function):
     """A frozen linear layer whose output is scaled and shifted: (..., width_in) to (..., width_out).
 
-    Its result is what the layer after it mostly keeps anyway, and the scale's gradient needs nothing else:
+    It keeps only its result, which the next layer mostly keeps anyway. The scale's gradient follows from it:
     with y = scale * u + shift, sum(dy * u) = (sum(dy * y) - shift * sum(dy)) / scale.
     """
 

@@ -26,23 +26,23 @@ _known: ContextVar[Mapping[str, torch.Tensor] | None] = ContextVar("decompositio
 
 
 class SpectralShift(nn.Module):
-    """Parametrization of a weight by shifts of its singular values."""
+    """A parametrization of a weight by shifts of its singular values."""
 
     def __init__(self, left: torch.Tensor, values: torch.Tensor, right: torch.Tensor) -> None:
-        """The weight's decomposition: (out, rank), (rank,) and (rank, in)."""
+        """Take the weight's decomposition: (out, rank), (rank,) and (rank, in)."""
         super().__init__()
         self.delta = nn.Parameter(torch.zeros_like(values))
         for name, part in zip(PARTS, (left, values, right), strict=True):
             self.register_buffer(name, part, persistent=False)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The shifted weight, of the shape of `weight`."""
+        """Return the shifted weight, in the shape of `weight`."""
         left, values, right = self.get_buffer("left"), self.get_buffer("values"), self.get_buffer("right")
         return ((left * torch.relu(values + self.delta)) @ right).view_as(weight)
 
 
 def decompose(model: nn.Module, beat: Callable[[], object] = lambda: None) -> dict[str, torch.Tensor]:
-    """What svdiff inserts: "<layer>.left", ".values" and ".right" of every site, on the weights' device.
+    """Return what svdiff inserts: "<layer>.left", ".values" and ".right" of every site, on the same device.
 
     `beat` is called before each site.
     """
@@ -56,7 +56,7 @@ def decompose(model: nn.Module, beat: Callable[[], object] = lambda: None) -> di
 
 @contextmanager
 def decompositions(known: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Within, svdiff takes what decompose() gave earlier for the same network."""
+    """Let svdiff use, inside the block, what decompose() returned earlier for the same network."""
     token = _known.set(known)
     try:
         yield

@@ -1,4 +1,4 @@
-"""TSA: a 1 x 1 convolution beside every convolution of the residual blocks.
+"""TSA: a 1 x 1 convolution in parallel with every convolution of the residual blocks.
 
 Paper:   Li et al., "Cross-domain Few-shot Learning with Task-specific Adapters", CVPR 2022,
          arXiv:2107.00358, equation 4; Dutt et al., MIDL 2024, equation 4 and listing 4:
@@ -8,13 +8,13 @@ Adds:    alpha (out, in, 1, 1) per convolution inside a block; neither stem nor 
 Step 0: output unchanged (alpha = 0, the projection is the identity).     Buffers: BatchNorm statistics
 frozen.
 
-Listing 4 of Dutt et al. puts an alpha beside every convolution of a block, which makes the count that they
-print: kernels="all", the default. The code of Li et al. puts one beside the 3 x 3 convolutions alone and
+Listing 4 of Dutt et al. adds an alpha to every convolution of a block, which gives the count that they
+print: kernels="all", the default. The code of Li et al. adds one to the 3 x 3 convolutions only and
 learns a projection before the classifier: tsa(kernels="3x3", projection=True).
 
-Differs from the paper: Li et al. start alpha at 1e-4 times the identity; zero leaves the output as
-it is and gets the same gradient. They train the projection at ten times the rate of alpha; here all share
-one. Depthwise and grouped convolutions get an alpha of the same groups.
+Differs from the paper: Li et al. start alpha at 1e-4 times the identity; zero leaves the output
+unchanged and gets the same gradient. They train the projection at ten times the rate of alpha; here both
+have the same rate. Depthwise and grouped convolutions get an alpha of the same groups.
 """
 
 from typing import Literal
@@ -46,7 +46,7 @@ def _head(model: nn.Module) -> nn.Linear:
 
 
 def _merge(model: nn.Module) -> None:
-    """alpha is the centre tap of a kernel that is padded evenly; the projection goes into the head."""
+    """Add alpha to the centre tap of each evenly padded kernel, and fold the projection into the head."""
     from timm.layers.conv2d_same import Conv2dSame  # takes seconds to import
 
     for conv in (site for site in _sites(model, "all") if hasattr(site, "alpha")):

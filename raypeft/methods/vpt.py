@@ -1,11 +1,11 @@
-"""Visual prompt tuning, deep: trainable tokens beside the image's, fresh ones before every block.
+"""Visual prompt tuning, deep: trainable tokens next to the image's, with new ones before every block.
 
 Paper:   Jia et al., "Visual Prompt Tuning", ECCV 2022, arXiv:2203.12119, equation 6 (VPT-Deep).
 Adds:    `prompts` (num_tokens, width) per block.
 Step 0: output changed (random prompts take part in the attention).     Buffers: none.
 
-Differs from the paper: the prompts stand after the image's tokens, not after the class token, which
-attention cannot tell.
+Differs from the paper: the prompts come after the image's tokens, not after the class token; attention does
+not depend on this order.
 """
 
 import math
@@ -41,7 +41,7 @@ def _count(model: nn.Module, *, num_tokens: int = 10) -> int:
     merge=None,
 )
 def vpt(model: nn.Module, *, num_tokens: int = 10) -> None:
-    """Insert `prompts` before every block and take what became of them away after it."""
+    """Insert `prompts` before every block, and remove their outputs after it."""
     width, patch = _width(model), model.get_parameter("patch_embed.proj.weight")
     reach = math.sqrt(6 / (patch[0].numel() + width))  # of the patch embedding's Xavier initialisation
     for block in _blocks(model):

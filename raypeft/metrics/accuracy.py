@@ -1,4 +1,4 @@
-"""Accuracy: the share of images whose predicted class is right, over images or over classes."""
+"""Accuracy: the share of correctly predicted images, over all images or averaged over classes."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from raypeft.metrics.base import Array, register_metric
 
 
 def accuracy_from_confusion(matrices: Array) -> Array:
-    """(..., classes, classes) -> (...): share of cases predicted rightly."""
+    """Return the share of correctly predicted cases: (..., classes, classes) to (...)."""
     hits = np.trace(matrices, axis1=-2, axis2=-1)
     return np.asarray(hits / np.maximum(matrices.sum((-2, -1)), 1))
 
 
 def balanced_accuracy_from_confusion(matrices: Array) -> Array:
-    """(..., classes, classes) -> (...): mean recall over the classes that the labels have."""
+    """Return the mean recall over the classes that the labels have: (..., classes, classes) to (...)."""
     hits, true = np.diagonal(matrices, axis1=-2, axis2=-1), matrices.sum(-1)
     present = true > 0
     return np.asarray((hits / np.where(present, true, 1)).sum(-1) / np.maximum(present.sum(-1), 1))
@@ -20,7 +20,7 @@ def balanced_accuracy_from_confusion(matrices: Array) -> Array:
 
 @register_metric("accuracy", label="accuracy", higher_is_better=True, from_confusion=accuracy_from_confusion)
 def accuracy(labels: Array, probabilities: Array) -> float:
-    """Share of cases predicted rightly, in [0, 1], higher is better. Absent classes play no part."""
+    """Return the share of correct predictions, in [0, 1], higher is better. Absent classes have no effect."""
     return float(np.mean(probabilities.argmax(1) == labels))
 
 
@@ -31,9 +31,9 @@ def accuracy(labels: Array, probabilities: Array) -> float:
     from_confusion=balanced_accuracy_from_confusion,
 )
 def balanced_accuracy(labels: Array, probabilities: Array) -> float:
-    """Mean of the per-class recall, in [0, 1], higher is better; 1 / classes by guessing.
+    """Return the mean of the per-class recall, in [0, 1], higher is better; guessing gives 1 / classes.
 
-    The mean is over the classes in the labels. A class that is predicted but absent from them plays no part.
+    The mean is over the classes in the labels. A class that is predicted but absent from them has no effect.
     """
     from sklearn.metrics import recall_score
 

@@ -1,4 +1,4 @@
-"""Agreement beyond chance: raypeft ranks tables of others by them, and computes neither."""
+"""Agreement beyond chance. raypeft ranks other people's tables by these metrics, and computes neither."""
 
 from raypeft.metrics.base import METRICS, Metric
 

@@ -1,4 +1,4 @@
-"""Area under the ROC curve: how well the probabilities order the cases, whatever the threshold."""
+"""Area under the ROC curve: how well the probabilities order the cases, at any threshold."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from raypeft.metrics.base import Array, register_metric
 
 @register_metric("auroc", label="AUROC", higher_is_better=True)
 def auroc(labels: Array, probabilities: Array) -> float | None:
-    """Mean over classes of the one-versus-rest area, in [0, 1], higher is better; 0.5 by guessing.
+    """Return the mean over classes of the one-versus-rest area, in [0, 1], higher is better.
 
-    None when a class is absent from the labels: its curve does not exist, and a mean over the
-    others would not compare with a mean over all.
+    Guessing gives 0.5. Returns None if a class is absent from the labels: its curve does not exist, and a
+    mean over the other classes could not be compared with a mean over all.
     """
     num_classes = probabilities.shape[1]
     if len(np.unique(labels)) < num_classes:

@@ -30,7 +30,7 @@ NUM_IMAGES = "_num_images"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """One score."""
+    """One score: its names, direction and range, and how to compute it."""
 
     name: str  # without the split
     label: str  # what a person reads
@@ -57,15 +57,15 @@ def register_metric(
 ) -> Callable[[Compute], Compute]:
     """Register the decorated function of labels and probabilities as the metric `name`.
 
-    Labels are int64 (n,) in [0, classes), probabilities float32 (n, classes) in [0, 1]; it returns None where
-    the score is not defined. Import what is slow to import, such as scikit-learn, in its body.
+    Labels are int64 (n,) in [0, classes), probabilities float32 (n, classes) in [0, 1]. The function returns
+    None if the score is not defined. Import slow libraries, such as scikit-learn, in its body.
 
     Parameters:
-        label: what tables and figures call it.
-        higher_is_better: which way is better.
-        bounds: lowest and highest possible value.
+        label: the name in tables and figures.
+        higher_is_better: the direction.
+        bounds: the lowest and the highest possible value.
         from_confusion: the same score of many confusion matrices at once: (..., classes, classes) counts,
-            true class first, to (...) scores. With it, rankings redraw the test cases too.
+            true class first, to (...) scores. With it, rankings also resample the test cases.
     """
 
     def register(compute: Compute) -> Compute:
@@ -84,7 +84,7 @@ def register_metric(
 
 
 def score_all(labels: Array, probabilities: Array) -> dict[str, float]:
-    """Return every metric of classification by name; leave out those not defined for these labels.
+    """Return every classification metric by name, without those not defined for these labels.
 
     `labels`: int64 (n,) in [0, classes); `probabilities`: float32 (n, classes) in [0, 1]; n >= 1.
     """
@@ -94,7 +94,7 @@ def score_all(labels: Array, probabilities: Array) -> dict[str, float]:
 
 
 def score_confusion(metric: str, matrices: Array) -> Array:
-    """Return (...) scores of (..., classes, classes) counts; `metric`: one that has from_confusion."""
+    """Return (...) scores of (..., classes, classes) counts; `metric` must have from_confusion."""
     from_confusion = METRICS[metric].from_confusion
     assert from_confusion is not None, f"{metric} does not follow from the confusion matrix"
     return from_confusion(matrices)

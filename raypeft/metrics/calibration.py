@@ -1,4 +1,4 @@
-"""Expected calibration error: how far stated confidence is from the share that is right."""
+"""Expected calibration error: how far the stated confidence is from the share of correct predictions."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ NUM_BINS = 15
 
 @register_metric("ece", label="calibration error (ECE)", higher_is_better=False)
 def ece(labels: Array, probabilities: Array) -> float:
-    """Mean over 15 equal bins of |accuracy - confidence|, weighted by cases; in [0, 1], lower is better.
+    """Return the mean over 15 equal bins of |accuracy - confidence|, by cases; in [0, 1], lower is better.
 
-    Of the top class alone (Guo et al., ICML 2017). A confidence on an edge belongs to the bin
-    above, and 1 to the last bin. An empty bin has no weight; absent classes play no part.
+    Only the top class counts (Guo et al., ICML 2017). A confidence on an edge belongs to the bin above, and 1
+    to the last bin. An empty bin has no weight; absent classes have no effect.
     """
     confidence, is_right = probabilities.max(1).astype(float), probabilities.argmax(1) == labels
     gaps = np.bincount(bins_of(confidence), weights=is_right - confidence, minlength=NUM_BINS)

@@ -1,4 +1,4 @@
-"""The scores that decide: what a search maximises or minimises, and what final runs are compared by."""
+"""The scores that decide: what a search optimises, and what final runs are compared by."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -19,17 +19,17 @@ class Score:
 
     @functools.cached_property
     def name(self) -> str:
-        """Its name in rows and curves: "val/f1_macro"."""
+        """Return the name in rows and curves: "val/f1_macro"."""
         return f"{self.split}/{self.metric}"
 
     @property
     def mode(self) -> Literal["max", "min"]:
-        """The direction, as Ray Tune spells it."""
+        """Return the direction, as Ray Tune spells it."""
         return "max" if self._entry.higher_is_better else "min"
 
     @property
     def title(self) -> str:
-        """What a person reads: "val macro F1"."""
+        """Return the name for people: "val macro F1"."""
         return f"{self.split} {self._entry.label}"
 
     def is_better(self, value: float, other: float) -> bool:
@@ -37,7 +37,7 @@ class Score:
         return value > other if self._entry.higher_is_better else value < other
 
     def best(self, rows: Iterable[Result]) -> Result | None:
-        """Return the best of rows that have the score, the first of equals; None without rows."""
+        """Return the best of the rows, which all have the score; the first of equals; None without rows."""
         pick = max if self._entry.higher_is_better else min
         return pick(rows, key=lambda row: row.metrics[self.name], default=None)
 
@@ -61,13 +61,13 @@ RANKED_BY: Mapping[Task, Score] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """What has learned nothing of the task, scored on the same test images as a final run."""
+    """A baseline that has learned nothing of the task, scored on the same test images as a final run."""
 
     suffix: str
     title: str  # what a person reads
 
     def of(self, score: str) -> str:
-        """Return the name of its value beside a score in rows: "test/f1_macro_majority"."""
+        """Return the name of the baseline's value next to a score in rows: "test/f1_macro_majority"."""
         return score + self.suffix
 
 

@@ -1,4 +1,4 @@
-"""What gives cause to doubt a final run, or a cell, in words; from its committed rows alone."""
+"""Reasons to doubt a final run or a cell, in words, derived only from its committed rows."""
 
 import math
 import statistics
@@ -19,7 +19,7 @@ Kind = Literal["no usable rate", "nothing learned", "one class", "rate at the ed
 
 
 def run_remarks(task: Task, metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """Of the scores of one final run."""
+    """Return the remarks on one final run, given its scores."""
     found = []
     if metrics.get(NUM_PREDICTED) == 1:
         found.append("learned nothing: predicts one class for every test image")
@@ -29,9 +29,9 @@ def run_remarks(task: Task, metrics: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def cell_remarks(rows: Sequence[Result], *, num_candidates: int) -> dict[Kind, str]:
-    """Of the committed rows of one cell that count; a kind that does not apply is absent.
+    """Return the remarks on a cell by kind, given its committed rows that count.
 
-    `num_candidates`: how many the plan asks for; nothing is said of a search before its end.
+    `num_candidates`: how many the plan asks for; an unfinished search gets no remark.
     """
     candidates = [row for row in rows if row.stage == "search"]
     finals = [row for row in rows if row.stage == "final" and row.status == "done"]
@@ -45,7 +45,10 @@ def cell_remarks(rows: Sequence[Result], *, num_candidates: int) -> dict[Kind, s
 
 
 def describe_remarks(by_cell: Mapping[str, Mapping[Kind, str]]) -> list[str]:
-    """A line per kind, with the first cells that it applies to; `by_cell`: cell_remarks by a cell's name."""
+    """Return one line per kind of remark, with the first cells it applies to.
+
+    `by_cell`: the result of cell_remarks by the name of the cell.
+    """
     lines = []
     for kind in get_args(Kind):
         told = [f"{cell} ({found[kind]})" for cell, found in by_cell.items() if kind in found]
@@ -56,7 +59,7 @@ def describe_remarks(by_cell: Mapping[str, Mapping[Kind, str]]) -> list[str]:
 
 
 def has_no_rate(rows: Sequence[Result], num_candidates: int) -> bool:
-    """Whether all candidates among a cell's rows ended and none was finished: no final run can follow."""
+    """True if all candidates of a cell ended and none finished, so that no final run can follow."""
     statuses = [row.status for row in rows if row.stage == "search"]
     return len(statuses) == num_candidates > 0 and "done" not in statuses
 
@@ -72,7 +75,7 @@ def _no_usable_rate(candidates: Sequence[Result]) -> str:
 
 
 def _unbeaten(task: Task, scores: Sequence[Mapping[str, float]]) -> str:
-    """The reference that the mean of `scores` does not beat; "" where it does, or there is none."""
+    """Return a text if the mean of `scores` does not beat the reference; "" otherwise."""
     score, reference = RANKED_BY[task], REFERENCES[task]
     own, other = score.name, reference.of(score.name)
     if any(other not in one for one in scores):
@@ -90,7 +93,7 @@ def _one_class(finals: Sequence[Result]) -> str:
 
 
 def _rate_at_the_edge(candidates: Sequence[Result]) -> str:
-    """Nothing is said of a single candidate, which is no search."""
+    """Return a text if the best rate is at the edge of its range; "" for a single candidate."""
     if len(candidates) < 2:
         return ""
     best = SEARCHED_BY[candidates[0].task].best(row for row in candidates if row.status == "done")

@@ -1,7 +1,7 @@
-"""Confusion matrices of many resamples at once, by weighted counting.
+"""Compute the confusion matrices of many resamples at once, by weighted counting.
 
-A metric with `from_confusion` follows from the confusion matrix, and the matrix of a resample from how often
-each case was drawn: one product of matrices in place of a loop.
+A metric with `from_confusion` needs only the confusion matrix, and the matrix of a resample needs only how
+often each case was drawn. So one matrix product replaces a loop.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ Array = np.ndarray
 def case_intervals(
     labels: Array, probabilities: Array, groups: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
-    """95% bootstrap intervals of the metrics that follow from predicted classes, by name.
+    """Return 95% bootstrap intervals, by name, of the metrics that have `from_confusion`.
 
     `labels`: int64 (n,); `probabilities`: (n, classes); `groups`: the patient, lesion or image of each case.
-    Cases are drawn again, those of one group together: percentiles of 1,000 draws, always the same.
+    Cases of one group are drawn together. The limits are percentiles of 1,000 draws with a fixed seed.
     """
     units = np.unique(groups, return_inverse=True)[1]
     predicted, classes = probabilities.argmax(1), probabilities.shape[1]
@@ -41,17 +41,16 @@ def case_intervals(
 
 
 def draw_weights(units: Array, replicates: int, rng: np.random.Generator) -> Array:
-    """(replicates, units) float32: how often each is drawn when `n` are drawn from the n.
+    """Draw n of n units with replacement; return how often each is drawn, (replicates, units) float32.
 
-    `units`: (cases,) which unit (patient, lesion) a case belongs to, 0 .. n - 1. Cases of one patient are
-    drawn together.
+    `units`: (cases,), the unit (patient, lesion) of each case, 0 .. n - 1.
     """
     n = int(units.max()) + 1
     return rng.multinomial(n, np.full(n, 1 / n), size=replicates).astype(np.float32)
 
 
 def confusion_matrices(weights: Array, units: Array, labels: Array, predicted: Array, classes: int) -> Array:
-    """(replicates, classes, classes), true class first; `weights`: draw_weights'."""
+    """Return counts (replicates, classes, classes), true class first; `weights`: from draw_weights."""
     per_unit = np.zeros((weights.shape[1], classes * classes), dtype=np.float32)
     np.add.at(per_unit, (units, labels * classes + predicted), 1.0)
     return np.asarray((weights @ per_unit).reshape(-1, classes, classes).astype(float))

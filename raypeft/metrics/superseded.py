@@ -1,6 +1,6 @@
-"""Which candidate a search chose, and which committed rows an earlier, smaller search left behind.
+"""Find the candidate that a search chose, and the rows that an earlier, smaller search left behind.
 
-Both follow from the rows and the sweep. They are facts of the plan: no row says them of itself.
+Both follow from the rows and the sweep; no row records them.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from raypeft.metrics.objective import SEARCHED_BY
 
 
 def chosen(rows: Iterable[Result]) -> Result | None:
-    """Return the candidate of one cell whose rate its final runs take: the best, the first of equals."""
+    """Return the candidate of one cell whose rate the final runs take: the best, the first of equals."""
     done = [row for row in rows if row.stage == "search" and row.status == "done"]
     done.sort(key=lambda row: row.candidate or 0)
     score = SEARCHED_BY[done[0].task] if done else None
@@ -20,10 +20,10 @@ def chosen(rows: Iterable[Result]) -> Result | None:
 
 
 def superseded(rows: Iterable[Result], sweep: Sweep) -> frozenset[str]:
-    """Return the ids of final runs at a rate that is no longer the best of their search.
+    """Return the ids of final runs whose rate is no longer the best of their search.
 
-    Where cells carry on rates, also those of candidates around a rate that is no longer their donor's.
-    `sweep`: with all cells of the store.
+    If cells start from a donor's rate, candidates around an outdated donor's rate are included. `sweep` must
+    have all cells of the store.
     """
     by_cell: dict[str, list[Result]] = {}
     for row in rows:

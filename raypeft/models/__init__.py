@@ -1,4 +1,4 @@
-"""The backbones, of the families in families.py; importing this room registers them."""
+"""The backbones, of the families in families.py; importing this package registers them."""
 
 from raypeft.models import efficientnet, hub, stable_diffusion, vit
 from raypeft.models.base import MODELS, Model

@@ -1,7 +1,7 @@
-"""What a backbone is."""
+"""The description of a backbone, and the registry."""
 
-# Torch takes seconds to import: it is imported where a network is built, so that listing models,
-# checking names and comparing digests do without.
+# Torch takes seconds to import. It is imported where a network is built, so that listing models,
+# checking names and comparing digests do not need it.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -25,20 +25,20 @@ class Model:
     """A backbone and its pretrained weights.
 
     Fields:
-        name: under which it is registered.
+        name: the name under which it is registered.
         family: "conv", "vit" or "unet".
-        architecture: timm's name or the hub's, or raypeft's own where there is none.
+        architecture: the name in timm or on the hub, or raypeft's own if there is none.
         source: pre-training data, paper, licence.
         input_size: in pixels.
-        fixed_size: takes images of `input_size` only, whatever a sweep asks for.
-        mean: per channel, of images in [0, 1].
-        std: per channel, of images in [0, 1].
+        fixed_size: True if it takes only images of `input_size`, whatever a sweep asks for.
+        mean: per channel, for images in [0, 1].
+        std: per channel, for images in [0, 1].
         interpolation: "bilinear" or "bicubic".
-        make: gives the network without weights, with the head of the pretraining.
-        weights: gives the file; of a text-to-image model the folder of its pipeline.
-        size_step: pixels that an image's size is a multiple of.
-        given: weights that a name asks for: a file, a folder, or "random".
-        sha256: of the weights file; None: as the hub or the user has it.
+        make: returns the network without weights, with the head of the pre-training.
+        weights: returns the file, or for a text-to-image model the folder of its pipeline.
+        size_step: the number of pixels that an image's size must be a multiple of.
+        given: the weights that a name asks for: a file, a folder, or "random".
+        sha256: of the weights file; None: not checked, as the hub or the user provides it.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Model:
     kind: Family = field(init=False, repr=False)  # that `family` names
 
     def __post_init__(self) -> None:
-        """Raises: UnknownNameError."""
+        """Look up the family. Raises: UnknownNameError."""
         if self.family not in FAMILIES:
             raise UnknownNameError(f"no family '{self.family}' of models; known: {', '.join(FAMILIES)}")
         object.__setattr__(self, "kind", FAMILIES[self.family])
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What the backbone's images go through."""
+        """Return how images are prepared for the backbone."""
         return Preprocessing(mean=self.mean, std=self.std, interpolation=self.interpolation)
 
 
@@ -73,5 +73,5 @@ MODELS: Registry[Model] = Registry("model")
 
 
 def register_model(model: Model) -> None:
-    """Add a backbone. Raises: DuplicateNameError."""
+    """Register a backbone. Raises: DuplicateNameError."""
     MODELS.add(model.name, model)

@@ -1,4 +1,4 @@
-"""A model's name, with its options, to a network with the weights that the name asks for."""
+"""Turn a model's name, with options, into a network with the weights that the name asks for."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ RANDOM, WEIGHTS = "random", "weights"
 
 @functools.cache
 def bind_model(text: str) -> Model:
-    """The model of `name`, `name(weights='random')`, `name(weights='/path')`, `timm:ID` or `diffusers:ID`.
+    """Return the model of a name: `vit_base`, `vit_base(weights='random')`, `timm:ID` or `diffusers:ID`.
 
+    `weights` may also be a path.
     Raises: UnknownNameError; ConfigError for another option; WeightsError for a folder without a pipeline.
     """
     name, options = parse_call(text, kind="model")
@@ -57,10 +58,10 @@ def bind_model(text: str) -> Model:
 
 
 def build_model(model: Model, *, num_classes: int) -> nn.Module:
-    """The backbone with a fresh head, drawn from torch's global generator.
+    """Return the backbone with a fresh head, drawn from torch's global generator.
 
     Takes images (batch, 3, height, width), normalised with the model's mean and std; gives logits
-    (batch, num_classes). Of a text-to-image model the U-Net, which has no head.
+    (batch, num_classes). For a text-to-image model it is the U-Net, which has no head.
     Raises: WeightsError.
     """
     import torch
@@ -84,9 +85,9 @@ def build_model(model: Model, *, num_classes: int) -> nn.Module:
 
 @functools.cache
 def weights_digest(model: Model) -> str:
-    """Sixteen hex digits of the weights' sha256, or "random"; it enters every trial's id.
+    """Return sixteen hex digits of the weights' sha256, or "random"; it enters every trial's id.
 
-    Raises: WeightsError when the file is missing, or another than the pinned one.
+    Raises: WeightsError if the file is missing, or differs from the pinned one.
     """
     if model.given == RANDOM:
         return RANDOM
@@ -107,7 +108,7 @@ def weights_digest(model: Model) -> str:
 
 
 def check_weights(model: Model, digest: str) -> None:
-    """Raises: WeightsError when the weights of a model are others than those of `digest`, read anew."""
+    """Read a model's weights again. Raises: WeightsError if their digest is not `digest`."""
     found = weights_digest.__wrapped__(model)
     if found != digest:
         raise WeightsError(
@@ -117,9 +118,9 @@ def check_weights(model: Model, digest: str) -> None:
 
 
 def store_weights(model: Model, *, cache_dir: Path) -> None:
-    """Copy a file or pipeline that the name gives to where every worker finds it, after loading it once.
+    """Copy weights that the name gives as a path to where every worker finds them, after loading them once.
 
-    Raises: WeightsError when it does not fit.
+    Raises: WeightsError if they do not fit.
     """
     if model.given is None or model.given == RANDOM:
         return
@@ -139,9 +140,9 @@ def store_weights(model: Model, *, cache_dir: Path) -> None:
 
 
 def stored_model(text: str, digest: str, *, cache_dir: Path) -> Model:
-    """The model that `text` names; with the copy that store_weights made, where the name gives weights.
+    """Return the model that `text` names, with the copy made by store_weights if the name gives a path.
 
-    Raises: WeightsError when there is no copy, or when it is another one.
+    Raises: WeightsError if there is no copy, or if it differs.
     """
     name, options = parse_call(text, kind="model")
     if options.get(WEIGHTS) in (None, RANDOM):
@@ -158,7 +159,7 @@ def stored_model(text: str, digest: str, *, cache_dir: Path) -> Model:
 
 
 def image_size_of(model: Model, asked: int | None) -> int:
-    """Pixels that a model gets when a sweep asks for `asked`; a model of fixed size keeps its own.
+    """Return the side in pixels for a model if a sweep asks for `asked`; a fixed-size model keeps its own.
 
     Raises: ConfigError for a size that the network cannot take.
     """
@@ -177,5 +178,5 @@ def _file_digest(path: Path) -> str:
 
 
 def _copy_of(weights: str, digest: str, cache_dir: Path) -> Path:
-    """Where it lies, under the name that tables show."""
+    """Return where the copy is, under the name that tables show."""
     return cache_dir / "weights" / digest / PurePath(weights).name

@@ -1,6 +1,6 @@
-"""The families of networks, and all that is special about each; nowhere else is one told from another."""
+"""The families of networks and everything that is special about each; no other module distinguishes them."""
 
-# Torch takes seconds to import: listing models does without.
+# Torch takes seconds to import, and listing models does not need it.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def _images(network: Any, number: int, pixels: int, scale: float, draw: Draw) ->
 
 
 def _noise_and_text(network: Any, number: int, pixels: int, scale: float, draw: Draw) -> Inputs:
-    """Latents, steps of the noise schedule, and embedded prompts."""
+    """Return latents, steps of the noise schedule, and embedded prompts."""
     import torch
 
     config = network.config
@@ -36,11 +36,11 @@ def _noise_and_text(network: Any, number: int, pixels: int, scale: float, draw: 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What networks of one kind have in common, by default of timm's; its functions take such a network."""
+    """The common properties of networks of one kind; defaults fit timm. The functions take such a network."""
 
     name: FamilyName
     task: Task = "classify"
-    small: str  # a backbone that comes with the installation
+    small: str  # a backbone that is part of the installation
     fits: Callable[[nn.Module], bool]  # whether a network is of this family
     fixed_size: bool = False  # timm's take images of one size
     pipeline_part: str = ""  # where the weights lie in a pipeline of diffusers; "": in a file of their own
@@ -50,20 +50,20 @@ class Family:
     width: Callable[[Any], int] = lambda network: 0  # by which bf16 pays on a CPU; 0: it does not
     reset_head: Callable[[Any, int], object] = lambda network, classes: network.reset_classifier(classes)
     recompute: Callable[[Any], object] = lambda network: network.set_grad_checkpointing(True)
-    """Activations in the backward pass, instead of keeping them."""
+    """Recompute activations in the backward pass instead of keeping them."""
     inputs: Callable[[Any, int, int, float, Draw], Inputs] = _images
     """(network, number, pixels, share of the pretraining's pixels, draw)"""
     forward: Callable[[Any, Inputs], torch.Tensor] = lambda network, inputs: network(*inputs)
 
 
 def classifier(network: nn.Module) -> nn.Module | None:
-    """The head of a timm model; None for a network without one (the U-Net)."""
+    """Return the head of a timm model; None for a network without one (the U-Net)."""
     head: nn.Module | None = network.get_classifier() if hasattr(network, "get_classifier") else None  # type: ignore[operator]
     return head
 
 
 def modules_called(kind: str, network: nn.Module) -> list[Any]:
-    """The modules of a class of diffusers, which takes seconds to import."""
+    """Return the modules of a diffusers class, by its name; importing diffusers takes seconds."""
     return [module for module in network.modules() if type(module).__name__ == kind]
 
 

@@ -1,4 +1,4 @@
-"""The paper's backbones, two small ones, and any other classifier of timm, with the hub's weights.
+"""The paper's backbones, two small ones, and any other timm classifier, with weights from the hub.
 
 The hub's cache is asked first, so a machine without a network can be given the files beforehand.
 """
@@ -72,7 +72,7 @@ def _download(timm_id: str) -> Path:
 
 
 def cached_weights() -> dict[str, tuple[bool, str]]:
-    """Model -> whether the hub's cache here holds its weights, and the command that fetches them."""
+    """Return for each model whether the hub's cache has its weights, and the command that fetches them."""
     from huggingface_hub import try_to_load_from_cache
 
     return {
@@ -86,7 +86,7 @@ def cached_weights() -> dict[str, tuple[bool, str]]:
 
 
 def timm_model(identifier: str) -> Model:
-    """The classifier that timm knows by `identifier`, e.g. `convnext_tiny.fb_in22k`.
+    """Return the classifier that timm knows by `identifier`, e.g. `convnext_tiny.fb_in22k`.
 
     Raises: UnknownNameError; ConfigError for a network that is neither convolutional nor a plain ViT.
     """

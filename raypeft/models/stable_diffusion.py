@@ -57,9 +57,9 @@ SD1_CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenParts:
-    """What a pipeline has beside the U-Net; the networks in eval mode, without gradients, in float32.
+    """The parts of a pipeline other than the U-Net; networks in eval mode, without gradients, in float32.
 
-    What reads text is opened at first use: once prompts are encoded, nobody needs it.
+    Text parts are opened on first use, because they are not needed once prompts are encoded.
     """
 
     folder: Path
@@ -68,25 +68,25 @@ class FrozenParts:
 
     @functools.cached_property
     def text_encoder(self) -> Any:
-        """transformers.CLIPTextModel. Raises: WeightsError."""
+        """Return the transformers.CLIPTextModel. Raises: WeightsError."""
         from transformers import CLIPTextModel
 
         return _frozen(_loaded(CLIPTextModel, self.folder, "text_encoder", use_safetensors=True))
 
     @functools.cached_property
     def tokenizer(self) -> Any:
-        """transformers.CLIPTokenizer. Raises: WeightsError."""
+        """Return the transformers.CLIPTokenizer. Raises: WeightsError."""
         from transformers import CLIPTokenizer
 
         return _loaded(CLIPTokenizer, self.folder, "tokenizer")
 
     def open_all(self) -> None:
-        """Raises: WeightsError when a part cannot be opened."""
+        """Open all parts. Raises: WeightsError if one cannot be opened."""
         _ = self.text_encoder, self.tokenizer
 
 
 def open_frozen_parts(folder: Path) -> FrozenParts:
-    """Load them from a pipeline's folder. Raises: WeightsError when the folder is not such a pipeline."""
+    """Load the parts from a pipeline's folder. Raises: WeightsError if the folder is not such a pipeline."""
     from diffusers import AutoencoderKL, DDPMScheduler
 
     return FrozenParts(
@@ -97,7 +97,7 @@ def open_frozen_parts(folder: Path) -> FrozenParts:
 
 
 def pipeline_digest(folder: Path) -> str:
-    """sha256 over the names and contents of its files, in hex. Raises: WeightsError for one that lacks."""
+    """Return the sha256, in hex, of its files' names and contents. Raises: WeightsError if incomplete."""
     digest = hashlib.sha256()
     for name in pipeline_files(folder):
         with (folder / name).open("rb") as file:
@@ -106,7 +106,7 @@ def pipeline_digest(folder: Path) -> str:
 
 
 def pipeline_files(folder: Path) -> list[str]:
-    """Those of FILES that the folder has. Raises: WeightsError when a part is missing."""
+    """Return those of FILES that the folder has. Raises: WeightsError if a part is missing."""
     found = [name for name in FILES if (folder / name).is_file()]
     missing = [name for name in NEEDED if name not in found]
     if not any(name in found for name in TOKENIZERS):
@@ -120,14 +120,14 @@ def pipeline_files(folder: Path) -> list[str]:
 
 
 def copy_pipeline(folder: Path, target: Path) -> None:
-    """Copy what is read of a pipeline. Raises: OSError."""
+    """Copy the files of a pipeline that are read. Raises: OSError."""
     for name in pipeline_files(folder):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, target / name)
 
 
 def make_unet(config: dict[str, Any]) -> nn.Module:
-    """A U-Net without trained weights."""
+    """Return a U-Net without trained weights."""
     from diffusers import UNet2DConditionModel  # takes seconds to import
 
     unet: nn.Module = UNet2DConditionModel.from_config(config)  # type: ignore[no-untyped-call]
@@ -135,12 +135,12 @@ def make_unet(config: dict[str, Any]) -> nn.Module:
 
 
 def diffusers_model(identifier: str) -> Model:
-    """The pipeline that the hub knows by `identifier`, e.g. `sd-legacy/stable-diffusion-v1-5`."""
+    """Return the pipeline that the hub knows by `identifier`, e.g. `sd-legacy/stable-diffusion-v1-5`."""
     return _hub_model(f"{DIFFUSERS}{identifier}", identifier, "its own licence: see the hub")
 
 
 def folder_model(entry: Model, folder: Path) -> Model:
-    """`entry` with the pipeline in `folder`, of whatever shape that is. Raises: WeightsError."""
+    """Return `entry` with the pipeline in `folder`, whose sizes it takes. Raises: WeightsError."""
     pipeline_files(folder)
     sizes: dict[str, Any] = _sizes(folder)
     return replace(entry, weights=lambda: folder, make=lambda: make_unet(_config(folder)), **sizes)
@@ -183,7 +183,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """The image size that a pipeline was trained at, and what others must be multiples of, in pixels."""
+    """Return the image size at which a pipeline was trained, and the step between sizes, in pixels."""
     unet = _config(folder)
     vae = json.loads((folder / "vae/config.json").read_text())
     factor = 2 ** (len(vae["block_out_channels"]) - 1)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def make_vit_nano() -> nn.Module:
-    """A plain pre-norm timm VisionTransformer: 16 patches of 8 x 8, five blocks of width 128."""
+    """Return a plain pre-norm timm VisionTransformer: 16 patches of 8 x 8, five blocks of width 128."""
     from timm.models import VisionTransformer  # takes seconds to import; listing models does without
 
     return VisionTransformer(img_size=32, patch_size=8, embed_dim=128, depth=5, num_heads=4, num_classes=10)

@@ -17,11 +17,11 @@ HEADS = ("head", "fc", "classifier")  # timm's names
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a state dict by name, or in order where the file shares no name with the model.
+    """Load a state dict by name, or in order if the file shares no name with the model.
 
     Published files keep the key names of the code that made them. Every shape is compared, and in
     order also the last part of every name: a BatchNorm's weight, bias, mean and variance have one
-    shape. A head of other classes, or none, is passed over: fine-tuning makes its own.
+    shape. A head with other classes, or a missing head, is ignored: fine-tuning makes its own.
     Raises: WeightsError naming the first tensors that do not fit.
     """
     state, wanted = read_weights(path), network.state_dict()
@@ -44,7 +44,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from .safetensors, or from .pth without running code that it may carry.
+    """Return a state dict from .safetensors, or from .pth without running code that it may carry.
 
     Raises: WeightsError.
     """

@@ -1,4 +1,4 @@
-"""A store: where a sweep's plan and results lie, who drives it, and what happened."""
+"""A store: a sweep's plan and results, its driver, and its history."""
 
 from raypeft.store.store import Store, store_path
 

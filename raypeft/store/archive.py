@@ -1,4 +1,4 @@
-"""The archive that `raypeft export` writes, unpacked to be read. It may come from anybody."""
+"""Unpack the archive that `raypeft export` writes, in order to read it. The archive may come from anybody."""
 
 import atexit
 import functools
@@ -15,7 +15,7 @@ MOST_TIMES = 100
 """An archive that unpacks to more than so many times its size is refused; rows and reports take 5 to 20."""
 
 SUFFIX = ".zip"
-FILES = (0, stat.S_IFREG, stat.S_IFDIR)  # kinds of entries; without one, where no Unix packed it
+FILES = (0, stat.S_IFREG, stat.S_IFDIR)  # kinds of entries; 0 if it was not packed on Unix
 
 
 def is_archive(path: Path) -> bool:
@@ -35,7 +35,7 @@ def unpack(path: Path) -> Path:
 
 @functools.cache
 def _unpacked(path: Path, time: int, size: int) -> Path:
-    """The same archive is unpacked once."""
+    """Unpack an archive once per process."""
     folder = tempfile.mkdtemp(prefix="raypeft-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
@@ -51,7 +51,7 @@ def _unpacked(path: Path, time: int, size: int) -> Path:
 
 
 def _is_litter(entry: zipfile.ZipInfo) -> bool:
-    """True for what macOS adds to an archive that was packed anew."""
+    """True for the entries that macOS adds when it packs an archive."""
     path = PurePosixPath(entry.filename)
     return "__MACOSX" in path.parts or path.name == ".DS_Store"
 

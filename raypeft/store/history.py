@@ -1,6 +1,6 @@
-"""What happened to the trials of a store, one JSON line an event: for people, and to check the guarantees.
+"""Log the events of a store's trials, one JSON line each: for people, and for checking the guarantees.
 
-The ledger alone says what is done; nothing is ever decided by this file.
+Only the ledger says what is done; no decision is based on this file.
 """
 
 import contextlib
@@ -13,18 +13,18 @@ from typing import Any, Literal
 from raypeft.store.store import Store
 
 Event = Literal["driver", "start", "commit", "fail", "retry", "leave", "end"]
-"""A driver took the store; a trial started, was committed, failed for good, stands in line again, was told
+"""A driver took the store; a trial started, was committed, failed for good, was requeued, was told
 to leave with its state saved; the driver ended."""
 
 
 class History:
-    """Appends to the events of a store; several drivers in turn write to one file."""
+    """A log to which the drivers of a store append their events, one driver after another."""
 
     def __init__(self, store: Store) -> None:
         self._path = store.events_file
 
     def note(self, event: Event, **facts: Any) -> None:
-        """One line, in one write; a full disk costs the line, not the sweep."""
+        """Append one line with one write; on a full disk the line is lost, and the sweep goes on."""
         content = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
         line = json.dumps(content).encode() + b"\n"
         with contextlib.suppress(OSError):
@@ -36,7 +36,7 @@ class History:
 
 
 def read_history(store: Store) -> Iterator[dict[str, Any]]:
-    """The events in their order; lines that a crash or a full disk cut are passed over."""
+    """Yield the events in order; skip lines that a crash or a full disk truncated."""
     path = store.events_file
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):

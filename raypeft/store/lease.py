@@ -1,4 +1,4 @@
-"""One driver per store: the lease that it holds."""
+"""The lease that lets only one driver run a store."""
 
 import fcntl
 import json
@@ -15,14 +15,14 @@ from raypeft.store.store import Store
 
 
 class Lease:
-    """The right to drive a store; held until the process ends, however it ends, or another takes it over.
+    """The right to drive a store, held until the process ends in any way or another driver takes over.
 
-    `lease.json` is locked by its holder. To take over is to put another file in its place: whoever
-    holds a file that no longer lies there may not commit.
+    The holder locks `lease.json`. A driver takes over by replacing that file. A driver whose locked file is
+    no longer at that path may not commit.
     """
 
     def __init__(self, store: Store, *, take_over: bool = False) -> None:
-        """Raises: StoreInUseError naming the holder, unless it is to be taken over."""
+        """Take the lease. Raises: StoreInUseError naming the holder, unless `take_over`."""
         store.path.mkdir(parents=True, exist_ok=True)
         self._path, self._store = store.lease_file, store
         held = _read_lease(self._path)
@@ -55,20 +55,20 @@ class Lease:
 
     @property
     def epoch(self) -> int:
-        """How many drivers the store has had, this one included."""
+        """Return how many drivers the store has had, including this one."""
         return int(self._content["epoch"])
 
     @property
     def since(self) -> datetime:
-        """When this driver took the store."""
+        """Return when this driver took the store."""
         return datetime.fromisoformat(self._content["since"])
 
     def check(self) -> None:
-        """Raises: StoreInUseError when another driver has taken the store over."""
+        """Check that this driver holds the store. Raises: StoreInUseError if another one took it over."""
         try:
             if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path)):
                 return
-        except OSError:  # gone, or the file system is: not ours any more
+        except OSError:  # the file or its file system is gone, and so is the lease
             pass
         held = _read_lease(self._path)
         raise StoreInUseError(
@@ -77,12 +77,12 @@ class Lease:
         )
 
     def release(self) -> None:
-        """Give the store back."""
+        """Give the lease back."""
         self._file.close()
 
 
 def _read_lease(path: Path) -> dict[str, Any]:
-    """Empty when there is none, or it is damaged: it only informs, the lock decides."""
+    """Return the content of the lease file; empty if it is missing or damaged. Only the lock decides."""
     try:
         content = json.loads(path.read_text())
         return content if isinstance(content, dict) else {}
@@ -97,12 +97,12 @@ def _describe_lease(held: dict[str, Any]) -> str:
 
 
 def lease_epoch(store: Store) -> int:
-    """The number of the driver that holds the store, or held it last; 0 where that cannot be read."""
+    """Return the number of the driver that holds the store or held it last; 0 if that cannot be read."""
     return int(_read_lease(store.lease_file).get("epoch", 0))
 
 
 def driven_since(store: Store) -> datetime:
-    """When the driver that holds the store, or held it last, began; long ago where that cannot be read."""
+    """Return when the latest driver of the store began; the earliest date if that cannot be read."""
     try:
         return datetime.fromisoformat(_read_lease(store.lease_file)["since"])
     except (KeyError, TypeError, ValueError):

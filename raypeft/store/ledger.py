@@ -1,4 +1,4 @@
-"""The committed results: exactly once, first writer wins."""
+"""Commit results exactly once: the first writer wins."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from raypeft.store.store import Store
 
 
 class Ledger:
-    """Commits the rows of a store, and holds those that are committed.
+    """The committed rows of a store, and the only way to commit one.
 
-    A committed row never changes. A crash is not a result: its row is kept beside the ledger, for
-    the report, until a later run commits the trial.
+    A committed row never changes. A crash is not a result: its row is kept next to the ledger, for the
+    report, until a later run commits the trial.
     """
 
     def __init__(self, store: Store, *, lease: Lease | None = None) -> None:
-        """Opens the ledger; a driver gives its `lease`, and has the folders made.
+        """Read the committed rows; a driver passes its `lease`, and the folders are then made.
 
         Raises: StorageError.
         """
@@ -35,24 +35,24 @@ class Ledger:
         self._rows = {row.trial_id: row for row in store.rows()}
 
     def __contains__(self, trial_id: str) -> bool:
-        """Whether the trial is committed."""
+        """True if the trial is committed."""
         return trial_id in self._rows
 
     def __getitem__(self, trial_id: str) -> Result:
-        """The committed row of a trial."""
+        """Return the committed row of a trial."""
         return self._rows[trial_id]
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def rows(self) -> list[Result]:
-        """Every committed row, by trial id."""
+        """Return every committed row, sorted by trial id."""
         return list(self._rows.values())
 
     def commit(self, result: Result) -> Result:
-        """Make `result` durable and return the row that stands, which is an earlier one if there is.
+        """Make `result` durable and return the row that counts: an earlier one, if it exists.
 
-        Raises: StorageError; StoreInUseError when the lease is lost; the row is then not committed.
+        Raises: StorageError; StoreInUseError if the lease is lost. The row is then not committed.
         """
         path = self._store.row_file(result.trial_id)
         try:
@@ -73,7 +73,7 @@ class Ledger:
         return result
 
     def record_failure(self, result: Result) -> None:
-        """Keep the last crash of a trial for the report. Raises: as commit."""
+        """Keep the last failure of a trial for the report. Raises: as commit."""
         self.check_lease()
         path = self._store.failure_file(result.trial_id)
         try:
@@ -82,29 +82,29 @@ class Ledger:
             raise StorageError(f"{path}: {error.strerror}") from error
 
     def check_lease(self) -> None:
-        """Raises: StoreInUseError when the driver has lost it."""
+        """Check the lease, if there is one. Raises: StoreInUseError if the driver lost it."""
         if self._lease is not None:
             self._lease.check()
 
     @property
     def epoch(self) -> int:
-        """Of the driver's lease; 0 without one."""
+        """Return the number of the driver's lease; 0 without a lease."""
         return self._lease.epoch if self._lease is not None else 0
 
     def failures(self) -> list[Result]:
-        """The last failure of each trial that has no result yet."""
+        """Return the last failure of each trial that has no result yet."""
         return self._store.failures()
 
     def num_failures(self, trial_id: str) -> int:
-        """How often the trial crashed so far."""
+        """Return how often the trial has failed so far."""
         failure = self._store.failure(trial_id)
         return failure.attempt if failure else 0
 
 
 def sweep_up(store: Store, ledger: Ledger) -> None:
-    """Remove what drivers that were killed left behind: half-written files, checkpoints of committed trials.
+    """Remove what killed drivers left behind: half-written files, and checkpoints of committed trials.
 
-    Only for the holder of the lease.
+    Only the holder of the lease may call this.
     """
     written = (
         *(store.path, store.ledger_folder, store.failures_folder, store.predictions_folder),

@@ -1,4 +1,4 @@
-"""What the parts of a store take on the disk, and removing those that can be made again."""
+"""Measure the parts of a store on disk, and remove those that can be made again."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ KEPT_CACHE = "weights"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartSize:
-    """One part of a store."""
+    """The size of one part of a store."""
 
     part: str
     files: int
@@ -25,7 +25,7 @@ class PartSize:
 
 
 def measure_store(store: Store) -> list[PartSize]:
-    """Return the size of each part that there is. Raises: ConfigError for a folder that holds no sweep."""
+    """Return the size of each part that exists. Raises: ConfigError if the folder holds no sweep."""
     store.require_plan()
     parts = _parts(store)
     named = {path for paths in parts.values() for path in paths}
@@ -35,7 +35,7 @@ def measure_store(store: Store) -> list[PartSize]:
 
 
 def _parts(store: Store) -> dict[str, list[Path]]:
-    """Part -> its files and folders, there or not."""
+    """Return the files and folders of each part, whether they exist or not."""
     return {
         "ledger": [
             store.ledger_folder,
@@ -66,9 +66,10 @@ def _size(files: Sequence[Path]) -> int:
 
 
 def clean_store(store: Store) -> None:
-    """Remove checkpoints and caches, never results: trials that had not ended start from their beginning.
+    """Remove checkpoints and caches, but no results; unfinished trials then start from the beginning.
 
-    Copies of the user's own weights stay. Holds the lease meanwhile. Raises: StoreInUseError; OSError.
+    Copies of the user's own weights are kept. The lease is held meanwhile.
+    Raises: StoreInUseError; OSError.
     """
     lease = Lease(store)
     try:
@@ -81,7 +82,7 @@ def clean_store(store: Store) -> None:
 
 
 def _removable(entry: Path, part: str) -> list[Path]:
-    """What of an entry of a store can be removed; a link is removed, not what it leads to."""
+    """Return what can be removed of an entry; of a link, the link itself and not its target."""
     if part not in REMOVABLE or not os.path.lexists(entry):
         return []
     if part == "cache" and entry.is_dir() and not entry.is_symlink():
@@ -90,7 +91,7 @@ def _removable(entry: Path, part: str) -> list[Path]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file, or all files below a folder; links are not followed."""
+    """Return the file itself, or all files in a folder; links are not followed."""
     if path.is_symlink() or not path.is_dir():
         return [path] if os.path.lexists(path) else []
     return [Path(folder, name) for folder, _, names in os.walk(path) for name in names]

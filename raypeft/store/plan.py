@@ -1,4 +1,4 @@
-"""What `plan.json` holds: what was asked last and what is kept beside it, with the facts found on the way."""
+"""The content of `plan.json`: the sweep asked for last, the cells kept with it, and the facts found."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +10,7 @@ from raypeft.core.spec import PROTOCOL, Cell, Sweep
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedCell:
-    """How many candidates, and which final runs, a cell is to have."""
+    """The number of candidates and the final runs that a cell should have."""
 
     cell: Cell
     candidates: int
@@ -31,7 +31,7 @@ class PlannedCell:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "PlannedCell":
-        """Return the inverse of to_dict, also after JSON."""
+        """Return the cell that to_dict wrote, also after JSON."""
         names = {name: content[name] for name in ("method", "model", "dataset", "fraction")}
         return cls(
             cell=Cell(**names),
@@ -52,7 +52,7 @@ class SubsetRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataRecord:
-    """How a data set was split."""
+    """The split of a data set, and the subsets that trials see."""
 
     split: str
     images: Mapping[str, int]  # by side: train, val, test
@@ -60,7 +60,7 @@ class DataRecord:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "DataRecord":
-        """Return the inverse of dataclasses.asdict, also after JSON."""
+        """Return the record that dataclasses.asdict wrote, also after JSON."""
         subsets = (
             SubsetRecord(**{**one, "per_class": tuple(one["per_class"])}) for one in content["subsets"]
         )
@@ -69,10 +69,10 @@ class DataRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanRecord:
-    """A sweep as it was asked for last, and every cell of the store.
+    """The sweep that was asked for last, and every cell of the store.
 
-    A cell that was asked for earlier is kept while the ledger holds a row of it, and so is what the ledger
-    holds beyond the candidates and seeds that are asked for now.
+    A cell that was asked for earlier is kept while the ledger holds a row of it. Candidates and seeds in the
+    ledger that are not asked for now are kept as well.
     """
 
     sweep: Sweep
@@ -95,7 +95,7 @@ class PlanRecord:
 
     @property
     def by_name(self) -> dict[str, PlannedCell]:
-        """Return what is planned of each cell, by its name."""
+        """Return each planned cell by its name."""
         return {one.cell.name: one for one in self.cells}
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,9 +117,9 @@ class PlanRecord:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, store: str) -> "PlanRecord":
-        """Return the inverse of to_dict, also after JSON; `store` is named in messages.
+        """Return the plan that to_dict wrote, also after JSON; `store` is named in messages.
 
-        Raises: PlanDiffersError for another protocol; TypeError, KeyError, ConfigError for no plan.
+        Raises: PlanDiffersError for another protocol; TypeError, KeyError, ConfigError if this is not a plan.
         """
         if (protocol := content["protocol"]) != PROTOCOL:
             raise PlanDiffersError(

@@ -1,4 +1,4 @@
-"""The layout of a store: where its plan, its rows and all that its trials leave lie. Nobody else knows."""
+"""The layout of a store: where the plan, the rows and the files of trials are. No other module knows it."""
 
 import fcntl
 import json
@@ -19,9 +19,9 @@ CARD = "README.md"
 
 
 class Store:
-    """A folder that holds one sweep. Nothing is read or made before it is asked for.
+    """A folder that holds one sweep. Nothing is read or made until it is asked for.
 
-    Paths are for the libraries that write into them; what raypeft itself reads, it reads by name.
+    Paths are for libraries that write to them; raypeft itself reads by name.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -38,24 +38,24 @@ class Store:
         self.adapters_folder = self.path / "adapters"  # one folder per final run
         self.samples_folder = self.path / "samples"  # pictures of generated images
         self.checkpoints_folder = self.path / "checkpoints"  # one folder per trial not committed yet
-        self.stacks_folder = self.path / "stacks"  # stacks of trials that stood still
+        self.stacks_folder = self.path / "stacks"  # stacks of trials that hung
         self.subsets_folder = self.path / "subsets"  # which images each trial sees, a table per data set
         self.cache = self.path / "cache"  # decoded images, features and weights; all can be made again
 
         self.lease_file = self.path / "lease.json"  # who drives; locked while that process lives
-        self.status_file = self.path / "status.json"  # what the driver says of itself
-        self.events_file = self.path / "events.jsonl"  # what happened, a line an event
-        self.stop_file = self.path / "stop.json"  # what its trials are asked to leave
+        self.status_file = self.path / "status.json"  # the driver's record of itself
+        self.events_file = self.path / "events.jsonl"  # the history, one line per event
+        self.stop_file = self.path / "stop.json"  # the machines that trials should leave
         self.id_file = self.path / "store-id"  # the store's own name, wherever it lies
         self.mlflow_database = self.path / "mlflow.db"  # where no MLflow server is named
         self.mlflow_artifacts = self.path / "mlflow-artifacts"  # what runs in that database keep as files
-        self.tracking_lock = self.path / "tracking.lock"  # held by who sends to a tracking server
+        self.tracking_lock = self.path / "tracking.lock"  # held while a process sends to a tracking server
         self.package_file = self.path / "package.json"  # of an export: adapters may be left out
         self.report = self.path / "report.html"  # unless it is written elsewhere
 
     @classmethod
     def at(cls, path: "str | os.PathLike[str] | Store") -> "Store":
-        """Return the store in a folder, or to be read in an archive of `raypeft export`.
+        """Return the store in a folder, or the unpacked store of a `raypeft export` archive.
 
         Raises: as unpack.
         """
@@ -67,7 +67,7 @@ class Store:
 
     @property
     def is_archive(self) -> bool:
-        """True if it was unpacked from an archive, and is gone when this process ends."""
+        """True if the store was unpacked from an archive; it is removed when this process ends."""
         return self._name != str(self.path)
 
     @classmethod
@@ -94,14 +94,14 @@ class Store:
 
     @property
     def sweep(self) -> Sweep:
-        """The sweep that the store was made for. Raises: as plan."""
+        """Return the sweep that the store was made for. Raises: as plan."""
         return self.plan.sweep
 
     @property
     def plan(self) -> PlanRecord:
-        """The sweep and what was planned for it.
+        """Return the sweep and its plan.
 
-        Raises: ConfigError without one; PlanDiffersError when it is damaged or of another protocol.
+        Raises: ConfigError if there is none; PlanDiffersError if it is damaged or of another protocol.
         """
         self.require_plan()
         try:
@@ -113,13 +113,13 @@ class Store:
             ) from None
 
     def require_plan(self) -> None:
-        """Raises: ConfigError for a folder without a sweep."""
+        """Check that the folder holds a sweep. Raises: ConfigError if not."""
         if not self.has_plan:
             raise ConfigError(f"{self} holds no sweep (no {self.plan_file.name}); see: raypeft run --help")
 
     @property
     def has_plan(self) -> bool:
-        """True if a sweep was begun in this folder."""
+        """True if a sweep was started in this folder."""
         return self.plan_file.is_file()
 
     def write_plan(self, plan: PlanRecord) -> None:
@@ -131,82 +131,82 @@ class Store:
     # Rows
 
     def trial_ids(self) -> Iterator[str]:
-        """Yield the id of every committed trial, in their order."""
+        """Yield the id of every committed trial, sorted."""
         return _stems(self.ledger_folder)
 
     def row(self, trial_id: str) -> Result:
-        """Return the committed row of a trial. Raises: StorageError; FileNotFoundError without one."""
+        """Return the committed row of a trial. Raises: StorageError; FileNotFoundError if there is none."""
         return _read_row(self.row_file(trial_id))
 
     def rows(self) -> list[Result]:
-        """Return every committed row, by trial id. Raises: StorageError naming one that cannot be read."""
+        """Return every committed row, sorted by trial id. Raises: StorageError naming an unreadable one."""
         return [self.row(trial_id) for trial_id in self.trial_ids()]
 
     def failures(self) -> list[Result]:
-        """Return the last failure of each trial that has no result yet, by trial id. Raises: as rows.
+        """Return the last failure of each trial without a result, sorted by trial id. Raises: as rows.
 
-        A driver that dies between a commit and its clean-up leaves a failure beside the later result.
+        A driver that dies between a commit and its clean-up leaves a failure next to the later result.
         """
         committed = set(self.trial_ids())
         waiting = [trial_id for trial_id in _stems(self.failures_folder) if trial_id not in committed]
         return [row for row in map(self.failure, waiting) if row is not None]
 
     def failure(self, trial_id: str) -> Result | None:
-        """Return the last failure of a trial, None where there is none. Raises: StorageError."""
+        """Return the last failure of a trial, or None. Raises: StorageError."""
         try:
             return _read_row(self.failure_file(trial_id))
         except FileNotFoundError:  # committed meanwhile
             return None
 
     def row_file(self, trial_id: str) -> Path:
-        """Return where a committed row lies."""
+        """Return the path of a committed row."""
         return self.ledger_folder / f"{trial_id}.json"
 
     def failure_file(self, trial_id: str) -> Path:
-        """Return where the last failure of a trial lies."""
+        """Return the path of a trial's last failure."""
         return self.failures_folder / f"{trial_id}.json"
 
     # What a trial leaves
 
     def predictions(self, trial_id: str) -> Path:
-        """Return the table of what a final run said of every test case."""
+        """Return the path of a final run's predictions for every test case."""
         return self.predictions_folder / f"{trial_id}.parquet"
 
     def validation(self, trial_id: str) -> Path:
-        """Return the table of what a final run said of every validation case; older runs left none."""
+        """Return the path of a final run's predictions for every validation case; older runs have none."""
         return self.validation_folder / f"{trial_id}.parquet"
 
     def adapter(self, trial_id: str) -> Path:
-        """Return the folder of what a final run trained."""
+        """Return the folder of a final run's adapter."""
         return self.adapters_folder / trial_id
 
     def adapter_bytes(self, trial_id: str) -> int:
-        """Return the size of what was trained and of how it is loaded: of all files but the model card."""
+        """Return the size of an adapter: all its files except the model card."""
         files = self.adapter(trial_id).glob("*")
         return sum(path.stat().st_size for path in files if path.name != CARD)
 
     def checkpoints(self, trial_id: str) -> Path:
-        """Return the folder of a trial's checkpoints, which is removed when it is committed."""
+        """Return the folder of a trial's checkpoints, which is removed when the trial is committed."""
         return self.checkpoints_folder / trial_id
 
     def partial_samples(self, trial_id: str) -> Path:
-        """Return the folder of what a final run has generated so far, beside its checkpoints."""
+        """Return the folder of the images that a final run has generated so far, among its checkpoints."""
         return self.checkpoints(trial_id) / self.samples_folder.name
 
     def samples(self, trial_id: str) -> Path:
-        """Return the picture of some images that a final run generated, side by side."""
+        """Return the path of a picture that shows some generated images of a final run side by side."""
         return self.samples_folder / f"{trial_id}.png"
 
     def real_samples(self, data_digest: str) -> Path:
-        """Return the picture of real images in the same form; only of data that may be shown."""
+        """Return the path of the same picture of real images; it exists only for data that may be shown."""
         return self.samples_folder / f"real-{data_digest}.png"
 
     def stacks(self, trial_id: str, rank: int) -> Path:
-        """Return where a trial's worker writes its stacks when it stands still."""
+        """Return the file to which a trial's worker writes its stacks when it hangs."""
         return self.stacks_folder / f"{trial_id}.{rank}.txt"
 
     def subset(self, dataset: str) -> Path:
-        """Return the table of which images of a data set, by its label, each seed and fraction sees."""
+        """Return the table of the images that each seed and fraction sees; `dataset` is a label."""
         return self.subsets_folder / f"{file_name(dataset)}.parquet"
 
     # Its driver
@@ -229,9 +229,9 @@ def _stems(folder: Path) -> Iterator[str]:
 
 
 def _read_row(path: Path) -> Result:
-    """Read the row in a file, which is named after the trial: what it left lies under that name.
+    """Read a row from its file, which must be named after the trial.
 
-    Raises: StorageError naming the file when it is damaged, of another schema, or of another name.
+    Raises: StorageError naming the file if it is damaged, has another schema or names another trial.
     """
     try:
         content = json.loads(path.read_text())
@@ -249,9 +249,9 @@ def _read_row(path: Path) -> Result:
 
 
 def store_path(sweep: Sweep, store: str | Path | None) -> Path:
-    """Return where a sweep writes: into `store` if given, else $RAYPEFT_RUNS/NAME, else runs/NAME.
+    """Return the folder a sweep writes to: `store` if given, else $RAYPEFT_RUNS/NAME, else runs/NAME.
 
-    Raises: ConfigError for what is no sweep.
+    Raises: ConfigError if `sweep` is not a Sweep.
     """
     if not isinstance(sweep, Sweep):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a loss and a score mean."""
+"""Tasks: what the loss and the score mean."""
 
 from raypeft.tasks.augment import Augmenter
 from raypeft.tasks.base import Task

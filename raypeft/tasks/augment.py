@@ -1,4 +1,4 @@
-"""Random changes to batches of training images, on the device; the same for an image in any batch."""
+"""Augment batches of training images on the device; an image changes in the same way in any batch."""
 
 import math
 
@@ -13,21 +13,24 @@ DRAWS = ("across", "over", "angle", "area", "aspect", "x", "y", "brightness", "c
 
 
 class Augmenter:
-    """Augments the images of one training run.
+    """Random changes to the images of one training run.
 
-    Image i of epoch e takes row i of a table drawn from (seed, e): neither the batch that it is in,
-    nor the number of batches, workers or devices changes it. With `views` the tables are the same for
-    all seeds, and start again after so many epochs.
+    Image i in epoch e uses row i of a table drawn from (seed, e). So the result does not depend on the batch,
+    nor on the number of batches, workers or devices. With `views` the tables are the same for all seeds, and
+    repeat after that many epochs.
     """
 
     def __init__(self, settings: Augmentation, *, num_cases: int, seed: int) -> None:
-        """`num_cases`: rows of the whole table; cases are indices into it."""
+        """Prepare the tables; `num_cases` is their number of rows, and cases are indices into them."""
         self._settings, self._num_cases = settings, num_cases
         self._seed = 0 if settings.views else seed
         self._number, self._table = 0, np.empty((0, len(DRAWS)))
 
     def __call__(self, images: torch.Tensor, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
-        """`images`: float (batch, 3, side, side) in [0, 255], of the indices `cases`; `epoch` from 1."""
+        """Return the augmented images of one batch.
+
+        `images`: float (batch, 3, side, side) in [0, 255]; `cases`: their indices; `epoch`: from 1.
+        """
         settings, draws = self._settings, self._draws(cases, epoch, images.device)
         for probability, draw, axis in (
             (settings.hflip, draws["across"], 3),
@@ -49,29 +52,29 @@ class Augmenter:
         return images
 
     def table_of(self, epoch: int) -> int:
-        """The number, from 1, of the table that an epoch takes: of its view, or its own."""
+        """Return the number, from 1, of the table that an epoch uses."""
         return (epoch - 1) % self._settings.views + 1 if self._settings.views else epoch
 
     def _draws(self, cases: np.ndarray, epoch: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """Name -> uniform numbers in [0, 1), one per case."""
+        """Return uniform numbers in [0, 1) by name, one per case."""
         number = self.table_of(epoch)
         if number != self._number:
             generator = np.random.Generator(np.random.Philox(key=[self._seed, number]))
             self._number, self._table = number, generator.random((self._num_cases, len(DRAWS)))
-        # Rounded to float32 one in 2^25 would be 1, and a certain flip left out.
+        # Rounding to float32 would make one in 2^25 numbers 1, and skip a flip of probability 1.
         rows = torch.from_numpy(self._table[cases]).float().clamp(max=1 - 2**-24).to(device)
         return dict(zip(DRAWS, rows.T, strict=True))
 
 
 def flip(images: torch.Tensor, chosen: torch.Tensor, *, axis: int) -> torch.Tensor:
-    """Mirror along `axis`, 2 or 3, where `chosen`: bool (batch,). Exact."""
+    """Mirror exactly along `axis`, 2 or 3, the images where `chosen`, bool (batch,), is true."""
     return torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
 
 
 def crop_boxes(
     draws: dict[str, torch.Tensor], *, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> torch.Tensor:
-    """Boxes as RandomResizedCrop draws them: (batch, 4), left, top, width, height as shares of the side.
+    """Draw boxes as RandomResizedCrop does: (batch, 4), left, top, width, height as shares of the side.
 
     Differs from torchvision: a box that is too wide or too high is cut to the image, where torchvision
     draws up to ten times and then takes the centre; positions are not rounded to pixels.
@@ -84,10 +87,10 @@ def crop_boxes(
 
 
 def warp(images: torch.Tensor, boxes: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Rotate counter-clockwise by `angles` (radians), cut out `boxes`, enlarge to the whole: bilinear.
+    """Rotate counter-clockwise by `angles` (radians), crop to `boxes`, and enlarge to full size; bilinear.
 
-    One resampling for all three; what lies outside the image is black. Not affine_grid: it multiplies
-    matrices, which a GPU may do in TF32, a tenth of a pixel off, and in another way for another batch.
+    The three steps are one resampling; pixels outside the image are black. affine_grid is not used: it
+    multiplies matrices, which a GPU may do in TF32, a tenth of a pixel off and differently in another batch.
     """
     left, top, width, height = boxes.T.unsqueeze(-1)  # each (batch, 1)
     side = images.shape[-1]
@@ -100,19 +103,19 @@ def warp(images: torch.Tensor, boxes: torch.Tensor, angles: torch.Tensor) -> tor
 
 
 def adjust_brightness(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """As torchvision; `factors` (batch,), 1 changes nothing."""
+    """Scale the brightness as torchvision does; `factors` is (batch,), and 1 changes nothing."""
     return _blend(images, torch.zeros_like(images[:, :1]), factors)
 
 
 def adjust_contrast(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """As torchvision: away from or towards the mean grey of the image."""
-    # Floats add up in an order that depends on the batch; whole numbers of 2^-16 do not mind.
+    """Move pixels away from or towards the image's mean grey, as torchvision does."""
+    # The order in which floats are added depends on the batch; sums of integers (of 2^-16) do not.
     levels = (2**16 * _grey(images)).round().long()
     return _blend(images, levels.sum(dim=(2, 3), keepdim=True) / (2**16 * levels[0].numel()), factors)
 
 
 def adjust_saturation(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """As torchvision: away from or towards the grey of each pixel."""
+    """Move pixels away from or towards their own grey, as torchvision does."""
     return _blend(images, _grey(images), factors)
 
 

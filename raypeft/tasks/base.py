@@ -1,4 +1,4 @@
-"""What the loop asks of a task: a loss to minimise and a score to choose the best epoch by."""
+"""What the training loop needs from a task: a loss to minimise and a score that picks the best epoch."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -11,9 +11,9 @@ from raypeft.metrics import Score
 
 
 def rows_of(cases: np.ndarray, *, num_cases: int) -> np.ndarray:
-    """Where each of `num_cases` stands in `cases`, int64 (num_cases,).
+    """Return the position of each of `num_cases` in `cases`, int64 (num_cases,).
 
-    Past the end if nowhere: who asks for what is not there gets an error, not another case.
+    A missing case gets a position past the end, so that using it raises an error instead of reading another.
     """
     rows = np.full(num_cases, len(cases), dtype=np.int64)
     rows[cases] = np.arange(len(cases))
@@ -21,25 +21,26 @@ def rows_of(cases: np.ndarray, *, num_cases: int) -> np.ndarray:
 
 
 class Task(ABC):
-    """Loss and score over cases, which are named by their index into the task's data."""
+    """A loss and a score over cases, which are indices into the task's data."""
 
     objective: ClassVar[Score]
-    """What `score` is called in every curve, and which is better. Searches and ASHA take it from here."""
+    """The name of `score` in every curve, and its direction. Searches and ASHA take both from here."""
 
     batch_size: int
     """Cases that a device predicts at once."""
 
     @abstractmethod
     def loss(self, model: nn.Module, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
-        """Sum of the cases' losses, a scalar with gradient; `cases` is int64 (batch,), `epoch` from 1.
+        """Return the sum of the cases' losses, a scalar with gradient.
 
-        What is random in it depends on (seed, epoch, case) alone, never on the batch.
+        `cases` is int64 (batch,), `epoch` counts from 1. Any randomness depends on (seed, epoch, case) only,
+        never on the batch.
         """
 
     @abstractmethod
     def predict(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
-        """One row per case, float32 on the CPU; not finite where the model's output is not."""
+        """Return one row per case, float32 on the CPU; not finite where the model's output is not."""
 
     @abstractmethod
     def score(self, predictions: torch.Tensor, cases: np.ndarray) -> float:
-        """The objective over `cases`, from their predictions, which are finite."""
+        """Return the objective over `cases`, computed from their finite predictions."""

@@ -12,7 +12,7 @@ from raypeft.tasks.base import Task, rows_of
 
 
 class Classify(Task):
-    """Classify uint8 images; normalisation happens in batches, on the device."""
+    """Classification of uint8 images, which are normalised per batch on the device."""
 
     objective: ClassVar[Score] = SEARCHED_BY["classify"]
 
@@ -28,9 +28,10 @@ class Classify(Task):
         batch_size: int,
         augmenter: Augmenter | None = None,
     ) -> None:
-        """`images`: uint8 (n, height, width, 3), RGB; `labels`: int64 (n,); `batch_size` for scoring.
+        """Hold `images`, uint8 (n, height, width, 3), RGB, and `labels`, int64 (n,).
 
-        `mean` and `std` are per channel, of images in [0, 1]; `autocast` None computes in float32.
+        `mean` and `std` are per channel, for images in [0, 1]. `autocast`: None computes in float32.
+        `batch_size` is used for scoring.
         """
         self._images, self.batch_size = images, batch_size
         self._device, self._autocast, self._augmenter = device, autocast, augmenter
@@ -48,38 +49,40 @@ class Classify(Task):
         views: torch.Tensor | None,
         view_cases: np.ndarray,
     ) -> None:
-        """From now on models are heads, and their input is the row of `features` (cases, d) that a case has.
+        """Train and score heads on features from now on: a case's input is its row of `features` (cases, d).
 
-        In training it is that of one of `views` (views, view_cases, d), by the epoch, where there are some.
+        If there are `views`, (views, view_cases, d), the epoch decides which of them is the training input.
         """
         self._features, self._views = features, views
         self._rows = rows_of(cases, num_cases=len(self._images))
         self._view_rows = rows_of(view_cases, num_cases=len(self._images))
 
     def features(self, model: nn.Module, cases: np.ndarray, *, epoch: int | None = None) -> torch.Tensor:
-        """What a timm model gives its head, float32 (cases, d) on the CPU; of an epoch's augmented images."""
+        """Return what a timm model passes to its head, float32 (cases, d) on the CPU.
+
+        With `epoch`, the images are augmented as in that epoch.
+        """
         with torch.no_grad(), self._precision():
             maps = model.forward_features(self._inputs(cases, epoch=epoch))  # type: ignore[operator]
             pooled: torch.Tensor = model.forward_head(maps, pre_logits=True)  # type: ignore[operator]
         return pooled.float().cpu()
 
     def loss(self, model: nn.Module, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
-        """Sum of cross-entropies, of augmented images where the recipe asks for it."""
+        """Return the sum of cross-entropies, of augmented images if the recipe asks for them."""
         logits = self._logits(model, self._inputs(cases, epoch=epoch))
         return nn.functional.cross_entropy(logits, self._chosen(self._labels, cases), reduction="sum")
 
     def score(self, predictions: torch.Tensor, cases: np.ndarray) -> float:
-        """Macro F1 over `cases`."""
+        """Return the macro F1 over `cases`."""
         compute = METRICS[self.objective.metric].compute
         value = compute(self._labels[cases].cpu().numpy(), predictions.numpy()) if compute else None
         assert value is not None, "the objective is defined for every set of cases"
         return value
 
     def predict(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
-        """Class probabilities, float32 (cases, classes) on the CPU, rounded to float16.
+        """Return class probabilities, float32 (cases, classes) on the CPU, rounded to float16.
 
-        Rounded because predictions are stored as float16: every score can be recomputed from the
-        store to the last digit.
+        Predictions are stored as float16, so every score can be recomputed exactly from the store.
         """
         model.eval()
         with torch.no_grad():  # not inference_mode, whose tensors FSDP cannot train on again
@@ -90,7 +93,7 @@ class Classify(Task):
         return torch.cat(parts).cpu().half().float()
 
     def _inputs(self, cases: np.ndarray, *, epoch: int | None = None) -> torch.Tensor:
-        """What the model takes; of training, which has an epoch, augmented."""
+        """Return the model's input; in training, which has an epoch, it is augmented."""
         augmenter = self._augmenter
         if self._views is not None and augmenter is not None and epoch is not None:
             return self._chosen(self._views[augmenter.table_of(epoch) - 1], self._view_rows[cases])
@@ -102,7 +105,7 @@ class Classify(Task):
         return self._normalised(pixels)
 
     def _chosen(self, rows: torch.Tensor, cases: np.ndarray) -> torch.Tensor:
-        # A fourth of the time of rows[cases], which counts where a head is all that trains.
+        # Takes a fourth of the time of rows[cases], which matters if only a head trains.
         return rows.index_select(0, torch.from_numpy(cases).to(self._device))
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -112,7 +115,7 @@ class Classify(Task):
         return torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None)
 
     def _pixels(self, cases: np.ndarray) -> torch.Tensor:
-        """Float (batch, 3, height, width) in [0, 255], on the device."""
+        """Return floats (batch, 3, height, width) in [0, 255], on the device."""
         # (batch, height, width, 3) in memory seen as (batch, 3, height, width): channels_last for free
         return torch.from_numpy(self._images[cases]).to(self._device).permute(0, 3, 1, 2).float()
 

@@ -22,12 +22,12 @@ from raypeft.metrics import SEARCHED_BY, Score
 from raypeft.tasks.base import Task
 
 SCORED_STEPS = 4  # timesteps at which a case's noise is predicted for its score
-SCORING, SAMPLING = 2**63, 2**63 + 1  # in place of an epoch: the noise of scores, and of samples
+SCORING, SAMPLING = 2**63, 2**63 + 1  # in place of an epoch, for the noise of scores and of samples
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """What the frozen parts make of a data set, float16: distributions of latents, and embedded prompts."""
+    """A data set encoded by the frozen parts, in float16: distributions of latents, and embedded prompts."""
 
     mean: torch.Tensor  # (images, channels, height, width), not scaled
     std: torch.Tensor  # as mean
@@ -39,7 +39,7 @@ class Encoded:
 
 
 class Generate(Task):
-    """Noise prediction on encoded images; samples of the model, decoded."""
+    """Noise prediction on encoded images, and images sampled from the model."""
 
     objective: ClassVar[Score] = SEARCHED_BY["generate"]
 
@@ -55,16 +55,16 @@ class Generate(Task):
         autocast: torch.dtype | None,
         batch_size: int,
     ) -> None:
-        """`vae`: diffusers' AutoencoderKL; `scheduler`: the pipeline's DDPMScheduler.
+        """Hold the encoded data; `vae`: diffusers' AutoencoderKL; `scheduler`: the pipeline's DDPMScheduler.
 
-        Noise, timesteps and dropped prompts of case i in epoch e depend on (`seed`, e, i) alone.
+        Noise, timesteps and dropped prompts of case i in epoch e depend on (`seed`, e, i) only.
         """
         self._encoded, self._vae, self._scheduler = encoded, vae, scheduler
         self._settings, self._seed = settings, seed
         self._device, self._autocast, self.batch_size = device, autocast, batch_size
 
     def loss(self, model: nn.Module, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
-        """Sum over cases of the squared error, each case's averaged over its latent's numbers."""
+        """Return the sum over cases of the squared error, averaged over the numbers of each case's latent."""
         generators = [_generator(self._seed, epoch, case) for case in cases.tolist()]
         dropped = np.array([one.random() < self._settings.prompt_dropout for one in generators])
         steps = [int(one.integers(self._scheduler.config.num_train_timesteps)) for one in generators]
@@ -76,9 +76,9 @@ class Generate(Task):
         return self._errors(model, mean + std * spread, noise, torch.tensor(steps), text).sum()
 
     def predict(self, model: nn.Module, cases: np.ndarray) -> torch.Tensor:
-        """Each case's squared error at SCORED_STEPS timesteps, float32 (cases, SCORED_STEPS), on the CPU.
+        """Return each case's squared errors, float32 (cases, SCORED_STEPS), on the CPU.
 
-        Noise and timesteps are the same for every model and seed: so scores compare.
+        Noise and timesteps are the same for every model and seed, so that scores can be compared.
         """
         model.eval()
         with _inference():
@@ -89,13 +89,14 @@ class Generate(Task):
         return torch.cat(parts).cpu()
 
     def score(self, predictions: torch.Tensor, cases: np.ndarray) -> float:
-        """Their mean."""
+        """Return the mean of the predicted errors."""
         return float(predictions.double().mean())
 
     def sample(self, model: nn.Module, cases: np.ndarray, *, numbers: range) -> np.ndarray:
-        """Images of `numbers`, uint8 (numbers, side, side, 3): number i for the prompt of case i modulo.
+        """Generate the images of `numbers`, uint8 (numbers, side, side, 3).
 
-        Starts from noise that depends on (seed, i) alone.
+        Image i has the prompt of case i modulo the number of cases, and starts from noise that depends on
+        (seed, i) only.
         """
         from diffusers import DDIMScheduler  # takes seconds to import
 
@@ -138,7 +139,7 @@ class Generate(Task):
         steps: torch.Tensor,
         text: torch.Tensor,
     ) -> torch.Tensor:
-        """(batch,); `latents` not scaled yet."""
+        """Return the squared errors, (batch,); `latents` are not scaled yet."""
         latents, steps = latents * self._vae.config.scaling_factor, steps.to(self._device)
         output = self._output(model, self._scheduler.add_noise(latents, noise, steps), steps, text)
         of_v = self._scheduler.config.prediction_type == "v_prediction"
@@ -164,7 +165,7 @@ class Generate(Task):
 
 @contextmanager
 def _inference() -> Iterator[None]:
-    """No gradients; weights that a parametrization makes (SV-Diff) are made once."""
+    """Turn off gradients, and compute parametrized weights (SV-Diff) only once."""
     with torch.no_grad(), parametrize.cached():
         yield
 
@@ -175,5 +176,5 @@ def _generator(seed: int, purpose: int, case: int) -> np.random.Generator:
 
 
 def _normal(generators: list[np.random.Generator], shape: torch.Size) -> torch.Tensor:
-    """(generators, *shape), float32: drawn on the CPU, so the same on every device."""
+    """Return normal noise, (generators, *shape), float32; drawn on the CPU, so equal on every device."""
     return torch.from_numpy(np.stack([one.standard_normal(tuple(shape), np.float32) for one in generators]))

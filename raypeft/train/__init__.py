@@ -1,4 +1,4 @@
-"""One trial in one process; never Ray."""
+"""Train one trial in one process, without Ray."""
 
 from raypeft.train.adapter import load_adapter, save_adapter
 from raypeft.train.context import Context

@@ -1,4 +1,4 @@
-"""What training changed, on disk in the Hugging Face PEFT layout, and back into a fresh model."""
+"""Save what training changed in the layout of Hugging Face PEFT, and load it into a fresh model."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def save_adapter(
     display: Display | None = None,
     card: str = "",
 ) -> int:
-    """Write the tensors, head included, `peft`'s configuration and raypeft.json; returns their bytes.
+    """Write the tensors, head included, `peft`'s configuration and raypeft.json; return their total bytes.
 
     `display`: how the data set shows deep images. `card`: the text of README.md, which is not counted.
     The folder appears at once or not at all.
@@ -63,12 +63,13 @@ def save_adapter(
 
 
 def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """The fine-tuned model in eval mode, and what it needs: classes, mean, std, image_size.
+    """Return the fine-tuned model in eval mode, and what it needs: classes, mean, std, image_size.
 
-    Its output equals that of the trained model, in float32 bit for bit. Of a text-to-image model the U-Net,
-    which takes its place in the pipeline: `pipe.unet = unet`. `weights`: the backbone's file, or pipeline,
-    where it was a local one and the adapter no longer lies in its store.
-    Raises: WeightsError when the folder is damaged or the backbone is not the one that it was trained on.
+    Its float32 output equals that of the trained model bit for bit. A text-to-image model gives its U-Net, to
+    be put into the pipeline: `pipe.unet = unet`. `weights`: the backbone's file or pipeline, if it was a
+    local one and the adapter was moved out of its store.
+
+    Raises: WeightsError if the folder is damaged or the backbone is not the one that was fine-tuned.
     """
     try:
         about = json.loads((folder / ABOUT).read_text())
@@ -84,7 +85,7 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
 
 
 def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> Model:
-    """The model with the weights that it was trained on. Raises: WeightsError."""
+    """Return the model with the weights that were fine-tuned. Raises: WeightsError."""
     text, digest = about["model"], about["spec"]["weights_digest"]
     if weights is None:
         model = stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
@@ -99,7 +100,7 @@ def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> Mode
 
 
 def _save_for_diffusers(folder: Path, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> None:
-    """Also as pytorch_lora_weights.safetensors, which `pipe.load_lora_weights(folder)` of diffusers reads."""
+    """Write pytorch_lora_weights.safetensors too, which diffusers' `pipe.load_lora_weights(folder)` reads."""
     from diffusers import StableDiffusionPipeline  # takes seconds to import
 
     StableDiffusionPipeline.save_lora_weights(
@@ -112,12 +113,12 @@ def _save_for_diffusers(folder: Path, tensors: dict[str, torch.Tensor], config: 
 
 
 def save_tensors(path: Path, model: nn.Module, *, method: BoundMethod) -> None:
-    """Write what the method trained, as `peft` names it."""
+    """Write what the method trained, under `peft`'s names."""
     save_file(_public_tensors(model, method), path, metadata={"format": "pt"})
 
 
 def load_tensors(path: Path, model: nn.Module, *, method: BoundMethod) -> None:
-    """Put them back into a model to which the method was applied. Raises: WeightsError."""
+    """Load saved tensors into a model to which the method was applied. Raises: WeightsError."""
     found = read_weights(path)
     names = {_public(name): name for name in _adapted(model, method)}
     state = {names.get(name, name): tensor for name, tensor in found.items()}
@@ -131,7 +132,7 @@ def load_tensors(path: Path, model: nn.Module, *, method: BoundMethod) -> None:
 
 
 def _adapted(model: nn.Module, method: BoundMethod) -> dict[str, torch.Tensor]:
-    """Trained parameters; and buffers where the method moves them: elsewhere they are the backbone's."""
+    """Return trained parameters, and buffers if the method changes them; other buffers are the backbone's."""
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     trained |= {name for name, _ in model.named_buffers() if method.trains_batch_norm}
     return {name: tensor for name, tensor in model.state_dict().items() if name in trained}
@@ -142,7 +143,7 @@ def _public_tensors(model: nn.Module, method: BoundMethod) -> dict[str, torch.Te
 
 
 def _public(name: str) -> str:
-    """`peft` drops the adapter's own name on disk, and with DoRA's magnitude also the word weight."""
+    """Return the name on disk: `peft` drops the adapter's own name, and "weight" of DoRA's magnitude."""
     name = name.replace(".default", "")
     if name.endswith("lora_magnitude_vector.weight"):
         name = name.removesuffix(".weight")

@@ -1,4 +1,4 @@
-"""TrialSpec -> model, task and splits."""
+"""Build model, task and splits from a TrialSpec."""
 
 from dataclasses import dataclass, replace
 
@@ -27,7 +27,7 @@ from raypeft.train.workers import whole
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Everything that one training run needs, its names resolved once, in build_trial.
+    """Everything that one training run needs; build_trial resolves the names once.
 
     `train`, `val` and `test` index into `data` and `images`.
     """
@@ -51,7 +51,7 @@ class Trial:
 def build_trial(spec: TrialSpec, context: Context) -> Trial:
     """Seed, then build the network, the method's parameters and the data, in this order.
 
-    Sharding workers leave the network on the CPU: it need not fit their device as a whole.
+    With sharding workers the network stays on the CPU, because it need not fit one device as a whole.
     """
     recipe = spec.recipe
     assert recipe.image_size is not None, "the plan resolves the image size"
@@ -95,7 +95,7 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
 
 
 def _made_faster(trial: Trial) -> Trial:
-    """With features in place of images where the head alone trains; else, on a GPU, with compiled blocks."""
+    """Return the trial with features in place of images for a linear probe, or, on a GPU, compiled blocks."""
     spec, context, recipe = trial.spec, trial.context, trial.spec.recipe
     if is_frozen(trial.backbone.kind.task, recipe, trial.counts.trainable - trial.counts.head):
         assert isinstance(trial.task, Classify), "a U-Net has no head"
@@ -117,7 +117,7 @@ def _made_faster(trial: Trial) -> Trial:
 
 
 def sides_of(spec: TrialSpec, data: Prepared) -> dict[str, np.ndarray]:
-    """The cases that a trial shows to networks, int64, in parts: test images in final runs alone."""
+    """Return the cases that a trial shows to networks, int64, in parts; test images in final runs only."""
     sides = {"search": np.concatenate([data.cases["train"], data.cases["val"]])}
     return sides if spec.stage == "search" else sides | {"test": data.cases["test"]}
 
@@ -125,7 +125,7 @@ def sides_of(spec: TrialSpec, data: Prepared) -> dict[str, np.ndarray]:
 def build_network(
     method: BoundMethod, backbone: Model, spec: TrialSpec, context: Context, *, num_classes: int
 ) -> tuple[nn.Module, ParameterCounts]:
-    """The backbone with its weights, and what the method inserts and trains."""
+    """Return the backbone with its weights and the method's parameters, and the parameter counts."""
     model = build_model(backbone, num_classes=num_classes)
     if method.method.apply is not svdiff:
         return model, method.apply(model)
@@ -136,7 +136,7 @@ def build_network(
 
 
 def put_together(trial: Trial) -> nn.Module:
-    """The trained model in one piece, of which sharding workers hold parts; every worker must call."""
+    """Return the whole trained model, of which sharding workers hold parts; every worker must call this."""
     state = {name: whole(tensor) for name, tensor in trained_state(trial.model).items()}
     num_classes = len(trial.data.classes)
     model, _ = build_network(trial.method, trial.backbone, trial.spec, trial.context, num_classes=num_classes)
@@ -180,5 +180,5 @@ def _generate(
 
 
 def _scored_at_once(spec: TrialSpec, context: Context) -> int:
-    """Images: scoring keeps no activations for a backward pass, so four times as many fit."""
+    """Return the images per scoring batch: without a backward pass, four times as many fit."""
     return 4 * (context.micro_batch_size or spec.recipe.micro_batch_size)

@@ -1,7 +1,7 @@
-"""The model card of an adapter: README.md with a YAML header, as on the Hugging Face Hub.
+"""Write the model card of an adapter: README.md with a YAML header, as on the Hugging Face Hub.
 
-It says what one trial knows of itself. Names of data sets and classes come from files of others: they are
-escaped, and end neither a line nor the header.
+It states what one trial knows. Names of data sets and classes come from other people's files: they are
+escaped, so that they cannot end a line or the header.
 """
 
 import json
@@ -32,7 +32,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answers:
-    """What a classifier said of the test images."""
+    """The predictions of a classifier for the test images."""
 
     labels: Array  # int64 (n,)
     probabilities: Array  # float32 (n, classes)
@@ -48,7 +48,10 @@ def model_card(
     metrics: Mapping[str, float],
     tested: Answers | None,
 ) -> str:
-    """The text of README.md. `n_train`: images of the fraction; `tested`: None of a text-to-image model."""
+    """Return the text of README.md.
+
+    `n_train`: images of the fraction; `tested`: None for a text-to-image model.
+    """
     known = {name: metrics[f"test/{name}"] for name in METRICS if f"test/{name}" in metrics}
     reference = REFERENCES[backbone.kind.task]
     untrained = {name: metrics[key] for name in known if (key := reference.of(f"test/{name}")) in metrics}
@@ -78,7 +81,7 @@ def model_card(
 
 
 def _header(spec: TrialSpec, backbone: Model, data: Prepared, scores: Mapping[str, float]) -> Iterator[str]:
-    """YAML; JSON's texts are YAML's too."""
+    """Yield the lines of the YAML header; JSON strings are valid YAML."""
     task = "image-classification" if backbone.kind.task == "classify" else "text-to-image"
     yield f"pipeline_tag: {task}"
     yield f"tags: {_yaml(['raypeft', 'medical', visible(spec.cell.method)])}"
@@ -118,7 +121,7 @@ def _scores(
     untrained: Mapping[str, float],
     title: str,
 ) -> Iterator[str]:
-    """`untrained`: what the reference, called `title`, scores."""
+    """Yield the table of scores; `untrained`: the scores of the reference, which is called `title`."""
     yield "## Scores on test images"
     yield ""
     yield f"| score | value | 95% interval | {title} |"
@@ -162,10 +165,10 @@ def _loading(task: Task) -> Iterator[str]:
 
 
 def _yaml(content: object) -> str:
-    """JSON, which is YAML too: but not where it writes one character as two halves."""
+    """Return JSON, which is also YAML if characters are not split into surrogate pairs."""
     return json.dumps(content, ensure_ascii=False)
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
+    """Return text that Markdown shows as it is, on one line."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", visible(text))

@@ -1,4 +1,4 @@
-"""The state of a trial between two steps, on disk: safetensors and JSON with a checksum, two kept."""
+"""Checkpoints of a trial between two steps: safetensors and JSON with a checksum; the last two are kept."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ TENSORS, FACTS = "state.safetensors", "state.json"
 
 
 class Checkpoints:
-    """The checkpoints of one trial, in one folder; workers read it, the first of them writes it."""
+    """The checkpoints of one trial, in one folder; all workers read it, and the first one writes."""
 
     def __init__(
         self,
@@ -31,9 +31,11 @@ class Checkpoints:
         saved: Callable[[Path | None], None] | None = None,
         drains: Callable[[], bool] = lambda: False,
     ) -> None:
-        """At most one every `seconds`. `saved` is told of each, on every worker: its folder on the first.
+        """Keep at most one checkpoint every `seconds`.
 
-        `drains` says whether the trial is to save its state and end; asked at most once a second.
+        `saved` is called for each, on every worker, with the folder on the first worker and None on the
+        others. `drains` says whether the trial should save its state and end; it is asked at most once a
+        second.
         """
         self._folder, self._seconds, self._saved, self._drains = folder, seconds, saved, drains
         self._last = self._asked = time.monotonic()
@@ -43,19 +45,19 @@ class Checkpoints:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last one is old enough, or the trial is to end."""
+        """True if the last checkpoint is old enough, or the trial should end."""
         return self.is_draining or time.monotonic() - self._last >= self._seconds
 
     @property
     def is_draining(self) -> bool:
-        """Whether the trial is to save its state and end."""
+        """True if the trial should save its state and end."""
         if not self._is_draining and time.monotonic() - self._asked >= DRAIN_SECONDS:
             self._asked = time.monotonic()
             self._is_draining = self._drains()
         return self._is_draining
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """The newest undamaged one; None where there is none."""
+        """Return the newest undamaged checkpoint; None if there is none."""
         for path in sorted(self._folder.glob("step-*"), reverse=True):
             try:
                 described = json.loads((path / FACTS).read_text())
@@ -70,9 +72,9 @@ class Checkpoints:
         return None
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor] | None, facts: Mapping[str, Any]) -> None:
-        """Keep the state after `step`; `tensors` is None on all workers but the first, who writes.
+        """Keep the state after `step`; `tensors` is None on all workers but the first, which writes.
 
-        Raises: OSError, SafetensorError when the disk is full or read-only; those before are kept.
+        Raises: OSError, SafetensorError if the disk is full or read-only; earlier checkpoints are kept.
         """
         path = None if tensors is None else self._write(step, tensors, facts)
         self._last = time.monotonic()
@@ -81,7 +83,7 @@ class Checkpoints:
 
     def _write(self, step: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> Path:
         path = self._folder / f"step-{step:08d}"
-        # a name of its own: a driver that was taken over may still have a worker at the same trial
+        # a unique name: a driver that lost the store may still have a worker on this trial
         temporary = self._folder / f".{path.name}.{uuid.uuid4().hex}.tmp"
         temporary.mkdir(parents=True)
         try:

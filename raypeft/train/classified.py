@@ -1,6 +1,6 @@
-"""What a final run of a classifier leaves: scores on val and test, and its predictions of their images.
+"""What a final run of a classifier leaves: scores on val and test, and its predictions for their images.
 
-Any later metric, test or fairness question is answered from the predictions.
+Later metrics, tests and fairness questions are answered from the predictions.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from raypeft.train.card import Answers
 
 
 def score_predictions(trial: Trial, task: Classify) -> tuple[dict[str, float], Answers]:
-    """Every registered metric of both splits, keyed "<split>/<metric>", and the answers on test images.
+    """Return every registered metric of both splits as "<split>/<metric>", and the answers on test images.
 
-    Of the test images also what the majority class alone would score, and how many classes are predicted.
-    The first worker writes the predictions: thresholds are chosen on those of validation images.
+    For test images, the scores of the majority class and the number of predicted classes are included. The
+    first worker writes the predictions; those of validation images serve to choose thresholds.
     """
     store, workers = trial.context.store, trial.context.workers
     val, test = (workers.predict(task, trial.trained, cases) for cases in (trial.val, trial.test))
@@ -46,9 +46,9 @@ def score_predictions(trial: Trial, task: Classify) -> tuple[dict[str, float], A
 
 
 def write_predictions(path: Path, *, data: Prepared, cases: np.ndarray, probabilities: np.ndarray) -> None:
-    """One row per case: case_id, group, label (class index), `prob/<class>` (float16), subgroups.
+    """Write one row per case: case_id, group, label (class index), `prob/<class>` (float16), subgroups.
 
-    `cases`: int64 (n,) indices into `data`; `probabilities`: (n, classes), in [0, 1]. Atomic.
+    `cases`: int64 (n,) indices into `data`; `probabilities`: (n, classes), in [0, 1]. The write is atomic.
     """
     columns: dict[str, pa.Array] = {
         "case_id": pa.array([data.case_ids[case] for case in cases]),
@@ -69,9 +69,9 @@ def _scores(split: str, trial: Trial, cases: np.ndarray, probabilities: torch.Te
 
 
 def _majority_scores(trial: Trial) -> Mapping[str, float]:
-    """What the most frequent class of all training images, whatever the fraction, scores as the one answer.
+    """Return the test scores of always answering the most frequent class of all training images.
 
-    Only where higher is better: a constant answer can be calibrated without error.
+    Only metrics for which higher is better: a constant answer can have a calibration error of zero.
     """
     labels, cases = trial.data.labels, trial.data.cases["train"]
     most_frequent = int(np.bincount(labels[cases]).argmax())

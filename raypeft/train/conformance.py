@@ -1,6 +1,6 @@
-"""What every method must hold, built in or the user's own: checks on small networks, no weights, no data.
+"""Checks that every method must pass, built in or the user's own, on small networks without weights or data.
 
-Two more need other processes: conformance_processes.py.
+Two more checks need other processes: conformance_processes.py.
 """
 
 import copy
@@ -23,7 +23,7 @@ from raypeft.train.subjects import STEPS, Subject, descend
 
 
 def check_methods(methods: Sequence[str]) -> list[Finding]:
-    """Every check of every method on every family that it fits.
+    """Run every check of every method on every family that it fits; return the findings.
 
     Raises: UnknownNameError; ConfigError, also for a method that other processes could not import.
     """
@@ -57,7 +57,7 @@ def _keeps_output(subject: Subject) -> None:
 
 
 def _decays_to_the_plain_network(subject: Subject) -> None:
-    """Weight decay must pull what was inserted towards the pretrained network, never away from it."""
+    """Check that weight decay pulls what was inserted towards the pretrained network, never away from it."""
     if not subject.method.keeps_output:
         raise IncompatibleError("the method says that it changes the output")
     for variant in (0, 1):
@@ -133,7 +133,7 @@ def _survives_checkpointing(subject: Subject) -> None:
 
 
 def _survives_compile(subject: Subject) -> None:
-    """Traced forward and backward; not lowered to machine code, which is the compiler's own business."""
+    """Check a traced forward and backward pass; lowering to machine code is left to the compiler."""
     plain, traced = subject.adapted(), subject.adapted()
     torch.compiler.reset()
     traced.compile(backend="aot_eager")

@@ -1,6 +1,6 @@
 """The checks of a method that need other processes: loading what was saved, and data-parallel training.
 
-They are made for all methods at once, in `python -m raypeft.train.conformance_processes`.
+They run for all methods at once, in `python -m raypeft.train.conformance_processes`.
 """
 
 import json
@@ -28,7 +28,7 @@ LOADS, PARALLEL = "save, load in a fresh process, equal bits", "two data-paralle
 
 
 def start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subprocess.Popen[str]]:
-    """A process that loads what is saved here, and two that train in parallel."""
+    """Start a process that loads what is saved here, and two that train in parallel."""
     for number, subject in enumerate(subjects):
         try:
             model = subject.trained()
@@ -57,7 +57,7 @@ def start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproce
 def collect(
     workers: dict[str, subprocess.Popen[str]], subjects: Sequence[Subject], root: Path
 ) -> list[Finding]:
-    """What the processes found, once they have ended."""
+    """Return what the processes found, once they have ended."""
     errors = {role: _last_words(worker) for role, worker in workers.items()}
     return [
         Finding(
@@ -102,7 +102,7 @@ def _loads(subject: Subject, root: Path, number: int) -> None:
 
 
 def _trains_in_parallel(subject: Subject, rank: int) -> None:
-    """Against one process that accumulates both halves: BatchNorm sees halves in either."""
+    """Compare with one process that accumulates both halves; in both cases BatchNorm sees halves."""
     halves = (slice(0, BATCH // 2), slice(BATCH // 2, BATCH))
     alone, model = subject.adapted(), subject.adapted()
     parallel = nn.parallel.DistributedDataParallel(model)
@@ -123,7 +123,7 @@ def _trains_in_parallel(subject: Subject, rank: int) -> None:
 
 
 def _work(role: str, root: Path) -> None:
-    """One of the processes: `load`, or the rank of a data-parallel one."""
+    """Run one of the processes; `role`: "load", or the rank of a data-parallel process."""
     job: dict[str, Any] = json.loads((root / "job.json").read_text())
     import_carried(job["plugins"])
     if role != "load":

@@ -1,4 +1,4 @@
-"""Context: where one trial runs and who is told of it; it decides no number but by rounding."""
+"""Context: where one trial runs and who hears of it; it changes numbers only by rounding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from raypeft.train.workers import Workers
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The surroundings of one trial, the same object from its first line to its last."""
+    """The surroundings of one trial, the same object throughout."""
 
     store: Store  # its cache holds what the plan prepared; a final run leaves predictions and adapter here
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -27,5 +27,5 @@ class Context:
     remarks: tuple[str, ...] = ()  # notes from earlier attempts
 
     def before_forward(self, *_: object) -> None:
-        """Beat: a hook of a module."""
+        """Call `beat`; a hook of a module."""
         self.beat()

@@ -1,4 +1,4 @@
-"""What a trial costs in memory."""
+"""Measure what a trial costs in memory."""
 
 import re
 from pathlib import Path
@@ -9,10 +9,10 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Peak memory since construction: the device's on a GPU, the process's resident set on Linux CPUs."""
+    """The peak memory since construction: of the GPU, or of the process (resident set) on Linux CPUs."""
 
     def __init__(self, device: torch.device) -> None:
-        """Resets the peak, so that a warm worker's earlier trials do not count."""
+        """Reset the peak, so that earlier trials of a warm worker do not count."""
         self._device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -20,7 +20,7 @@ class PeakMemory:
             _CLEAR.write_text("5")  # proc(5): resets VmHWM
 
     def peak_bytes(self) -> int:
-        """Bytes; 0 where the platform does not tell."""
+        """Return bytes; 0 if the platform does not tell."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         match = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text()) if _STATUS.exists() else None

@@ -1,4 +1,4 @@
-"""What a training step will take, counted on networks that hold no numbers: operations and memory."""
+"""Estimate operations and memory of a training step, counted on networks without numbers."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ ADAMW_STATES = 3  # per trainable number: gradient and two moments
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """Counts of one model under one method; memory in float32, which bf16 autocast makes smaller."""
+    """The cost of one step of a model under one method; memory in float32, which bf16 autocast lowers."""
 
     train_flops: float  # per image, forward and backward
     predict_flops: float  # per image
@@ -26,13 +26,13 @@ class StepCost:
     state_bytes: int  # weights, gradients and AdamW's moments
 
     def memory_bytes(self, micro_batch_size: int) -> int:
-        """Of a training process on its device, without the device's own context."""
+        """Return the bytes of a training process on its device, without the device's own context."""
         return self.state_bytes + micro_batch_size * self.activation_bytes
 
 
 @functools.lru_cache(maxsize=512)
 def step_cost(model: str, method: str, *, num_classes: int, image_size: int | None) -> StepCost:
-    """Trace one step on tensors without numbers: seconds for the largest model, no weights, no memory."""
+    """Return the cost of one step, traced on tensors without numbers, in seconds and without weights."""
     network, counts, forward = _traceable(model, method, num_classes, image_size, num_images=BATCH)
     kept = KeptBytes(network)
     with FlopCounterMode(display=False) as training:
@@ -51,7 +51,7 @@ def step_cost(model: str, method: str, *, num_classes: int, image_size: int | No
 
 
 def takes_one_image(model: str, method: str, *, num_classes: int, image_size: int | None) -> bool:
-    """Whether the method can train on batches of a single image: BatchNorm may have one value a channel."""
+    """True if the method can train on batches of one image; BatchNorm may see only one value per channel."""
     _, _, forward = _traceable(model, method, num_classes, image_size, num_images=1)
     try:
         forward()
@@ -63,7 +63,7 @@ def takes_one_image(model: str, method: str, *, num_classes: int, image_size: in
 def _traceable(
     model: str, method: str, num_classes: int, image_size: int | None, *, num_images: int
 ) -> tuple[nn.Module, ParameterCounts, Callable[[], torch.Tensor]]:
-    """The network under a method, in train mode, its counts and its forward pass; none holds numbers."""
+    """Return a network under a method in train mode, its counts and its forward pass, all without numbers."""
     entry, bound = bind_model(model), bind_method(method)
     pixels, family = image_size_of(entry, image_size), entry.kind
     with torch.device("meta"):
@@ -79,17 +79,17 @@ def _traceable(
 
 
 class KeptBytes:
-    """Adds up the tensors that autograd keeps, each storage once, the network's own not at all."""
+    """A sum of the tensors that autograd keeps; each storage counts once, the network's own do not count."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Begins at 0."""
+        """Start at 0; the tensors of `network` do not count."""
         own = [*network.parameters(), *network.buffers()]
         self._seen = {tensor.untyped_storage()._cdata for tensor in own}
         self._alive: list[torch.Tensor] = []  # so that no storage's address is used twice
         self.num_bytes = 0
 
     def pack(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The hook that torch.autograd.graph.saved_tensors_hooks takes."""
+        """Count a tensor; the hook that torch.autograd.graph.saved_tensors_hooks takes."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._seen:
             self._seen.add(storage._cdata)

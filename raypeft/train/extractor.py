@@ -1,12 +1,12 @@
-"""What turns images into features, for FID and its kin: three kinds, chosen by a name.
+"""Turn images into features, for FID and related scores. There are three extractors, chosen by name.
 
 classifier        of the target data set itself, trained on first use (target_classifier.py): needs no
-                  download, and sees what tells the classes apart
-inception         InceptionV3 as FID was defined with; torchxrayvision: a chest X-ray encoder. Both need
-                  weights that raypeft never downloads by itself (public_encoders.py)
+                  download, and its features separate the classes
+inception         the InceptionV3 with which FID was defined; torchxrayvision: a chest X-ray encoder. Both
+                  need weights that raypeft never downloads by itself (public_encoders.py)
 
-Scores by different extractors are different scores: `Extractor.name` ends with a digest of the weights and
-stands beside every number.
+Scores by different extractors are different scores, so `Extractor.name` ends with a digest of the weights
+and is recorded with every number.
 """
 
 from collections.abc import Iterator
@@ -29,16 +29,16 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Extractor:
-    """A network whose features images are compared by."""
+    """A network by whose features images are compared."""
 
     name: str  # as it stands in the ledger, e.g. classifier:vit_nano:1a2b3c4d
     network: nn.Module  # uint8 (batch, 3, side, side), RGB, to float (batch, d); in eval mode
 
     def features(self, images: np.ndarray, *, device: torch.device) -> torch.Tensor:
-        """Float32 (n, d) on the CPU, of `images`: uint8 (n, side, side, 3), RGB, any side, n >= 1.
+        """Return float32 (n, d) on the CPU for `images`: uint8 (n, side, side, 3), RGB, any side, n >= 1.
 
-        In batches of 64, without autocast. An image's features depend on its set by rounding alone; equal
-        sets give equal bits on one device and number of threads.
+        Computed in batches of 64, without autocast. The other images change an image's features only by
+        rounding; equal sets give equal bits on one device with one number of threads.
         """
         network = self.network.to(device)
         with torch.no_grad():
@@ -53,10 +53,10 @@ class Extractor:
 
 
 def check_extractor(name: str, *, data: Prepared) -> None:
-    """Whether `name` can be opened for `data`; trains nothing.
+    """Check that `name` can be opened for `data`; nothing is trained.
 
-    Raises: UnknownNameError; ConfigError where there are no classes to tell apart; WeightsError when a
-    package or its weights are missing or damaged: what, where, and how to get it.
+    Raises: UnknownNameError; ConfigError if there is only one class; WeightsError if a package or its weights
+    are missing or damaged, with how to get them.
     """
     if _known(name) == CLASSIFIER:
         check_classes(data)
@@ -68,10 +68,11 @@ def check_extractor(name: str, *, data: Prepared) -> None:
 def open_extractor(
     name: str, *, data: Prepared, image_size: int, interpolation: str, cache_dir: Path, device: torch.device
 ) -> Extractor:
-    """The extractor `name`; a classifier is trained on `device` unless `cache_dir` holds it.
+    """Return the extractor `name`; a classifier is trained on `device` unless `cache_dir` holds it.
 
-    `data` and its images at `image_size` and `interpolation` lie in `cache_dir`, as `prepare` put them.
-    The caller's random generators are as they were before. Raises: as check_extractor.
+    `prepare` must have put `data` and its images at `image_size` and `interpolation` into `cache_dir`.
+    The caller's random generators are left unchanged.
+    Raises: as check_extractor.
     """
     with _own_generators(device):
         if _known(name) == CLASSIFIER:
@@ -93,7 +94,7 @@ def _known(name: str) -> str:
 
 @contextmanager
 def _own_generators(device: torch.device) -> Iterator[None]:
-    """torch seeded and deterministic inside, as it was outside."""
+    """Seed torch and make it deterministic inside the block; restore both afterwards."""
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:

@@ -1,4 +1,4 @@
-"""What a check of a method finds: that it holds, does not apply, or by how much it fails."""
+"""The result of checking a method: it passes, the check does not apply, or by how much it fails."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from raypeft.train.subjects import Subject
 
 
 class NotConformingError(Exception):
-    """A check that failed; the message says by how much or where."""
+    """A check failed; the message says by how much or where."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One check of one method on one family; `passed` is None where the check does not apply."""
+    """The result of one check of one method on one family; `passed` is None if the check does not apply."""
 
     method: str
     family: FamilyName
@@ -27,7 +27,7 @@ class Finding:
 
 
 def find(subject: Subject, name: str, check: Callable[[Subject], None]) -> Finding:
-    """Run one check, in which a method may fail in any way."""
+    """Run one check and return its finding; the method may fail in any way."""
     passed: bool | None = True
     detail = ""
     try:
@@ -45,7 +45,7 @@ def find(subject: Subject, name: str, check: Callable[[Subject], None]) -> Findi
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, what: str, *, tolerance: float) -> None:
-    """By the largest difference, as a share of the largest value."""
+    """Check that two tensors differ by at most `tolerance` of the maximum. Raises: NotConformingError."""
     difference = (found.float() - wanted.float()).abs().max().item()
     if difference > tolerance * max(wanted.abs().max().item(), 1e-3):
         raise NotConformingError(f"{what} differs by {difference:.2g}")

@@ -1,4 +1,4 @@
-"""What the loop is told, and what it leaves behind."""
+"""The settings of the training loop, and its result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Report = Callable[[Curve], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """What the loop needs to know. `lr` and `weight_decay` as in AdamW."""
+    """The settings of the loop; `lr` and `weight_decay` are those of AdamW."""
 
     epochs: int
     batch_size: int
@@ -28,7 +28,7 @@ class FitSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What the loop leaves behind; the model holds the weights of `best_epoch`."""
+    """The result of the loop; the model holds the weights of `best_epoch`."""
 
     curve: Curve
     best_epoch: int  # 1-based, the first of equals
@@ -39,7 +39,7 @@ class Fit:
 
 @dataclass(kw_only=True)
 class Progress:
-    """Where the loop stands between two steps, beside the model's and the optimizer's own state."""
+    """The state of the loop between two steps, apart from that of the model and the optimizer."""
 
     curve: list[Mapping[str, float]] = field(default_factory=list)
     steps: int = 0  # of the epoch that has begun

@@ -1,4 +1,4 @@
-"""Features of a backbone that does not train: once per store, for all candidates, seeds and fractions."""
+"""Compute features of a frozen backbone once per store, for all candidates, seeds and fractions."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ LEAST_IMAGES = 64  # of which the features are a file of their own, until all ar
 
 
 class Head(nn.Module):
-    """A model's head alone, under its name in the model: takes features (batch, d), gives logits."""
+    """The head of a model alone, under its name in the model; takes features (batch, d), gives logits."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Shares the head with `model`."""
+        """Share the head with `model`."""
         super().__init__()
         head = classifier(model)
         self._name = next(name for name, module in model.named_modules() if module is head)
@@ -31,15 +31,15 @@ class Head(nn.Module):
         self.add_module(self._name, head)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(batch, d) to (batch, classes)."""
+        """Return logits, (batch, classes), for features (batch, d)."""
         logits: torch.Tensor = self.get_submodule(self._name)(features)
         return logits
 
 
 def is_frozen(task: Task, recipe: Recipe, trained_backbone: int) -> bool:
-    """Whether an image has few features, known beforehand: the head alone trains, on images or views of them.
+    """True if only the head trains, on images or on a fixed number of views of each image.
 
-    `trained_backbone`: trainable numbers beside the head's.
+    `trained_backbone`: the number of trainable parameters outside the head.
     """
     few = recipe.augmentation is None or recipe.num_views > 0
     return task == "classify" and not trained_backbone and few
@@ -55,9 +55,9 @@ def take_frozen_features(
     sides: Mapping[str, np.ndarray],
     train: np.ndarray,
 ) -> None:
-    """Give `task` what `model` gives its head for the cases of `sides`, and for the views of `train`.
+    """Give `task` the head's inputs for the cases of `sides`, and for the views of `train`.
 
-    From the cache, each side on its own: processes that want the same divide the images.
+    They come from the cache, one side at a time. Processes that want the same features share the work.
     """
     backbone = _Backbone(spec, context, model, task, architecture)
     found = [backbone.features(side, [(cases, None)]) for side, cases in sides.items()]
@@ -70,7 +70,7 @@ def take_frozen_features(
 
 @dataclass(frozen=True)
 class _Backbone:
-    """What does not train, where it computes, and where its features are kept."""
+    """A frozen backbone, where it computes, and where its features are kept."""
 
     spec: TrialSpec
     context: Context
@@ -84,7 +84,7 @@ class _Backbone:
         wanted: Sequence[tuple[np.ndarray, int | None]],
         augmentation: Augmentation | None = None,
     ) -> torch.Tensor:
-        """Of one set of cases after another, as they are or as an epoch has them; computed once per store."""
+        """Return the features of sets of cases, plain or as in an epoch; computed once per store."""
         spec, context = self.spec, self.context
         path = cache_path(
             context.store.cache / FEATURES,

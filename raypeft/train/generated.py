@@ -1,6 +1,7 @@
-"""What a final run of a text-to-image model leaves: samples, their features, and how they compare.
+"""What a final run of a text-to-image model leaves: samples, their features, and their scores.
 
-Every score is stated with the number of samples, and compared at equal numbers alone: FID falls as they grow.
+Every score is recorded with the number of samples and compared only at equal numbers, because FID falls
+as the number grows.
 """
 
 import functools
@@ -38,9 +39,9 @@ IMAGES, FEATURES = "images", "features"
 
 @dataclass(frozen=True, kw_only=True)
 class _Features:
-    """Of samples, of the untuned pipeline's, and of real images: float32 (n, d), rounded to float16.
+    """The features of samples, the untuned pipeline's samples and real images: float32 (n, d).
 
-    Rounded as they are stored: every score can be computed again from the store.
+    They are rounded to float16, as they are stored, so that every score can be recomputed from the store.
     """
 
     network: str
@@ -52,14 +53,15 @@ class _Features:
 
 
 def score_samples(trial: Trial, task: Generate) -> tuple[dict[str, float], str]:
-    """Sample for the test split's prompts, and compare with its images; a broken-off run keeps its samples.
+    """Sample images for the test split's prompts and compare them with its images; return scores by name.
 
-    test/fid (with test/fid_low and test/fid_high, a 95% interval over images), test/kid, test/kid_sd,
-    test/fid_num_images, test/fid_untuned and test/kid_untuned (the same prompts and noise without tuning),
-    test/memorised and test/memorised_pixels (by features, and by grey thumbnails), val/noise_mse,
-    test/noise_mse.
-    With the name of the network whose features were compared.
-    Raises: DrainedError when the checkpoints ask to end; DivergedError for samples that are all alike.
+    An interrupted run keeps its samples. The scores: test/fid (with test/fid_low and test/fid_high, a 95%
+    interval over images), test/kid, test/kid_sd, test/fid_num_images, test/fid_untuned and test/kid_untuned
+    (the same prompts and noise without tuning), test/memorised and test/memorised_pixels (by features, and by
+    grey thumbnails), val/noise_mse, test/noise_mse. The second value is the name of the network whose
+    features were compared.
+
+    Raises: DrainedError if the checkpoints ask to end; DivergedError if all samples are alike.
     """
     spec, store, workers = trial.spec, trial.context.store, trial.context.workers
     num_images = spec.recipe.generates_by.num_images
@@ -92,9 +94,9 @@ def score_samples(trial: Trial, task: Generate) -> tuple[dict[str, float], str]:
 
 
 def prompted_cases(trial: Trial, num_images: int) -> np.ndarray:
-    """The test cases whose prompts are used, and whose images the samples are compared with, int64.
+    """Return the test cases, int64, whose prompts are used and whose images are compared with the samples.
 
-    In the order of their pseudonyms, which is no order: so the first of them are a fair choice.
+    They are sorted by pseudonym, which is an arbitrary order, so the first of them are a fair choice.
     """
     return np.array(sorted(trial.test.tolist(), key=trial.data.case_ids.__getitem__))[:num_images]
 
@@ -108,10 +110,11 @@ def sample(
     *,
     folder: Path,
 ) -> np.ndarray:
-    """Images for the prompts of `cases` in turn, uint8 (num_images, side, side, 3).
+    """Return images for the prompts of `cases` in turn, uint8 (num_images, side, side, 3).
 
-    A batch is kept in `folder` once it is drawn, and not drawn again; `model` gives the network on the
-    context's device when there is one to draw. Raises: DrainedError when the checkpoints ask to end.
+    Finished batches are kept in `folder` and not drawn again. `model` returns the network on the context's
+    device when one is needed.
+    Raises: DrainedError if the checkpoints ask to end.
     """
     workers, device, checkpoints = context.workers, context.device, context.checkpoints
 
@@ -136,7 +139,7 @@ def sample(
 
 
 def thumbnails(images: np.ndarray) -> torch.Tensor:
-    """Grey values at 32 x 32 pixels, float32 (n, 1024), in [0, 255]: they find copies that features miss."""
+    """Return grey values at 32 x 32 pixels, float32 (n, 1024), in [0, 255], which reveal copies."""
     small = [
         nn.functional.interpolate(
             torch.tensor(part).permute(0, 3, 1, 2).float().mean(1, keepdim=True),
@@ -149,14 +152,14 @@ def thumbnails(images: np.ndarray) -> torch.Tensor:
 
 
 def write_strip(path: Path, images: np.ndarray) -> None:
-    """A row of `images`, uint8 (n, side, side, 3), side by side as PNG. Atomic."""
+    """Write `images`, uint8 (n, side, side, 3), side by side as one PNG. The write is atomic."""
     strip = Image.fromarray(np.concatenate(list(images), axis=1))
     with new_file(path) as file:
         strip.save(file, format="PNG")
 
 
 def _untuned(trial: Trial, task: Generate) -> tuple[Callable[[], nn.Module], Path]:
-    """The pipeline as it came, and where its samples for the same prompts and noise lie: once per seed."""
+    """Return the untuned pipeline, and the folder of its samples for the same prompts and noise."""
     spec, context = trial.spec, trial.context
 
     @functools.cache
@@ -195,7 +198,7 @@ def _all_features(trial: Trial, cases: np.ndarray, images: np.ndarray, untuned: 
 
 
 def _known_features(extractor: Extractor, trial: Trial) -> torch.Tensor:
-    """Of every image of the data set, float32 (n, d), rounded to float16; computed once per store."""
+    """Return the features of every image of the data set, float32 (n, d), rounded to float16 and cached."""
     context = trial.context
 
     def compute(images: np.ndarray) -> dict[str, torch.Tensor]:
@@ -231,7 +234,7 @@ def _compare(features: _Features, *, seed: int) -> dict[str, float]:
 
 
 def _write(path: Path, trial: Trial, cases: np.ndarray, features: _Features) -> None:
-    """One row per image: whether it is generated, the case whose prompt or image it is, and its features."""
+    """Write one row per image: whether it is generated, its case (or its prompt's), and its features."""
     num_generated, width = features.generated.shape
     both = np.concatenate([cases[np.arange(num_generated) % len(cases)], cases])
     values = torch.cat([features.generated, features.real]).half().flatten().numpy()

@@ -1,4 +1,4 @@
-"""What the frozen VAE and text encoder make of a data set: encoded once per store, mapped by every trial."""
+"""Encode a data set with the frozen VAE and text encoder, once per store; every trial maps the result."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,11 +29,11 @@ def encode(
     sides: Mapping[str, np.ndarray],
     parts: FrozenParts,
 ) -> Encoded:
-    """Latents of the cases of `sides`, and their prompts' embeddings, from the cache.
+    """Return latents of the cases of `sides`, and their prompts' embeddings, from the cache.
 
-    `images`: uint8 (n, side, side, 3). Each side is kept on its own, with the prompts that are new in it.
-    Processes that want the same divide the work. The networks of `parts` are on the context's device
-    afterwards. Prompts longer than the text encoder takes are cut, as in diffusers.
+    `images`: uint8 (n, side, side, 3). Each side is cached separately, with the prompts that are new in it.
+    Processes that want the same share the work. Afterwards the networks of `parts` are on the context's
+    device. Prompts that are too long for the text encoder are cut, as in diffusers.
     """
     prompts = prompts_of(data, spec.recipe.generates_by)
     place = {"": 0}
@@ -65,7 +65,7 @@ def encode(
 
 
 def prompts_of(data: Prepared, settings: Generation) -> list[str]:
-    """One per case: the table's own, or else made of the case's class."""
+    """Return one prompt per case: the table's own, else one made from the case's class."""
     if data.prompts is not None:
         return list(data.prompts)
     return [settings.prompt_of(data.classes[label]) for label in data.labels.tolist()]
@@ -73,7 +73,7 @@ def prompts_of(data: Prepared, settings: Generation) -> list[str]:
 
 @contextmanager
 def _plain_numbers() -> Iterator[None]:
-    """Inference with one thread: whoever encodes, with however many, comes to the same bits."""
+    """Run inference with one thread, so that the number of threads does not change the bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

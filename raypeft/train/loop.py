@@ -1,4 +1,4 @@
-"""fit(): the only training loop. Knows models, tasks and numbers; no Ray, no files."""
+"""fit(): the only training loop. It knows models, tasks and numbers, but neither Ray nor files."""
 
 import hashlib
 import math
@@ -33,16 +33,16 @@ def fit(
     workers: Workers | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Fit:
-    """Train what requires a gradient, score `val` after each epoch, keep the best epoch's weights.
+    """Train what requires a gradient, score `val` after each epoch, and keep the best epoch's weights.
 
-    With `settings.ema_decay` the weights that are scored and kept are an average over the steps.
+    With `settings.ema_decay` the scored and kept weights are an average over the steps. `train` and `val` are
+    the task's case indices, int64 (n,). `train_mode` puts the model into training mode before each epoch
+    (methods differ in their BatchNorm mode). `workers` train together, each in this call, and `report` is
+    called on each. With `checkpoints` the loop resumes from the newest one, and ends with the same bits as
+    without the interruption.
 
-    `train` and `val` are the task's case indices, int64 (n,). `train_mode` puts the model into
-    training before each epoch (methods differ in their BatchNorm mode). `workers` train it together,
-    each in this call; `report` is called on every one. With `checkpoints` the loop goes on from the
-    newest of them, to the bit where a run without a break would have come.
-    Raises: DivergedError naming the epoch when a loss or an output is not finite; DrainedError when
-    `checkpoints` asks to end, once the state is saved.
+    Raises: DivergedError naming the epoch if a loss or an output is not finite; DrainedError if `checkpoints`
+    asks to end, once the state is saved.
     """
     loop = _Loop(
         model,
@@ -55,7 +55,7 @@ def fit(
     )
     at = loop.at
     if at.curve and not at.steps:
-        report(tuple(at.curve))  # the answer to it may have been lost with the run before
+        report(tuple(at.curve))  # the previous run may have been lost before its answer
     for epoch in range(len(at.curve) + 1, settings.epochs + 1):
         loss = loop.train(epoch, train)
         loop.score(epoch, val, loss=loss)
@@ -74,7 +74,7 @@ def fit(
 
 
 class Average:
-    """The exponential moving average of what trains; with decay None, the weights themselves.
+    """An exponential moving average of the trained weights; with decay None, the weights themselves.
 
     After step t the decay is min(decay, (1 + t) / (10 + t)), as in diffusers' EMAModel without its power.
     """
@@ -86,7 +86,7 @@ class Average:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """One optimizer step was made."""
+        """Update the average after one optimizer step."""
         if self._decay is None:
             return
         self._steps += 1
@@ -95,14 +95,14 @@ class Average:
             mean.lerp_(self._own[name].detach(), weight)
 
     def resume(self, state: Mapping[str, torch.Tensor], *, steps: int) -> None:
-        """Go on from a saved state."""
+        """Resume from a saved state."""
         self._steps = steps
         for name, mean in self.state.items():
             mean.copy_(split_like(state[name], mean))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The model has the averaged weights."""
+        """Give the model the averaged weights while the block runs."""
         before = {name: self._own[name].detach().clone() for name in self.state}
         with torch.no_grad():
             for name, mean in self.state.items():
@@ -114,7 +114,7 @@ class Average:
 
 
 class _Loop:
-    """What one training works on, and its steps."""
+    """The objects of one training run, and its steps."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Loop:
         workers: Workers,
         checkpoints: Checkpoints | None,
     ) -> None:
-        """Goes on from the newest checkpoint. `num_cases`: of an epoch."""
+        """Prepare the run and resume from the newest checkpoint; `num_cases`: cases per epoch."""
         self.model, self.task, self.settings, self.train_mode = model, task, settings, train_mode
         self.workers, self.checkpoints = workers, checkpoints
         self.num_batches = math.ceil(num_cases / settings.batch_size)
@@ -137,7 +137,7 @@ class _Loop:
         self._device = next(model.parameters()).device
 
     def train(self, epoch: int, cases: np.ndarray) -> float:
-        """Train what is left of an epoch; returns the mean loss. Raises: DivergedError; as save."""
+        """Train the rest of an epoch and return the mean loss. Raises: DivergedError; as save."""
         at, workers, settings, started = self.at, self.workers, self.settings, time.perf_counter()
         self.train_mode(self.model)
         total = torch.tensor(at.loss if workers.is_first else 0.0, device=self._device)
@@ -157,7 +157,7 @@ class _Loop:
         return loss
 
     def _step(self, epoch: int, number: int, batch: np.ndarray) -> torch.Tensor:
-        """One step of the optimizer; returns the sum of this worker's losses."""
+        """Make one optimizer step; return the sum of this worker's losses."""
         settings = self.settings
         rate = _rate((epoch - 1) * self.num_batches + number, settings.epochs * self.num_batches)
         for group in self.optimizer.param_groups:
@@ -186,15 +186,15 @@ class _Loop:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time for a checkpoint; every worker must ask."""
+        """True if it is time for a checkpoint; every worker must ask."""
         if self.checkpoints is None:
             return False
         return self.workers.any(self.checkpoints.is_due, device=self._device)
 
     def save(self, *, step: int) -> None:
-        """Save the state after `step`, if states are saved at all.
+        """Save the state after `step`, if there are checkpoints.
 
-        Raises: DrainedError when the trial is asked to end.
+        Raises: DrainedError if the trial is asked to end.
         """
         if self.checkpoints is None:
             return
@@ -220,7 +220,7 @@ class _Loop:
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every tensor that training may have changed: trainable parameters and buffers."""
+    """Return every tensor that training may have changed: trainable parameters and buffers."""
     frozen = {name for name, _ in model.named_parameters()} - _trainable(model).keys()
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
@@ -236,7 +236,7 @@ def _snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
 def _resume(
     model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, checkpoints: Checkpoints | None
 ) -> Progress:
-    """Put the newest checkpoint's state into model, optimizer, average and generators."""
+    """Load the newest checkpoint into model, optimizer, average and generators; return the progress."""
     if checkpoints is None or (found := checkpoints.load()) is None:
         return Progress()
     tensors, facts = found
@@ -274,7 +274,7 @@ def _generators() -> dict[str, torch.Tensor]:
 
 
 def _adamw(model: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
-    """AdamW that decays weights alone: it would pull tuned scales and biases towards zero."""
+    """Return AdamW that decays only weights: decay would pull tuned scales and biases towards zero."""
     trained, decayed = _trainable(model), decayed_names(model)
     rest = [parameter for name, parameter in trained.items() if name not in decayed]
     groups = [
@@ -285,7 +285,7 @@ def _adamw(model: nn.Module, settings: FitSettings) -> torch.optim.AdamW:
 
 
 def _rate(step: int, num_steps: int) -> float:
-    """Factor on the learning rate before step `step` (0-based): linear warm-up, then half a cosine."""
+    """Return the learning-rate factor before step `step` (0-based): linear warm-up, then half a cosine."""
     warmup = max(1, round(WARMUP * num_steps))
     if step < warmup:
         return (step + 1) / warmup

@@ -27,11 +27,12 @@ def copy_adapter(adapter: Path, folder: Path) -> None:
 
 
 def write_merged(adapter: Path, folder: Path, *, weights: Path | None = None) -> None:
-    """Fold an adapter into its backbone and write model.safetensors and timm's config.json to `folder`.
+    """Merge an adapter into its backbone; write model.safetensors and timm's config.json to `folder`.
 
-    `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it. Before the folder appears its logits
-    are compared with those of the adapter. Raises: ConfigError where `folder` exists; IncompatibleError for
-    a method that cannot be merged or a network that timm does not build; WeightsError as load_model.
+    `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it. Its logits are compared with those of
+    the adapter before the folder appears.
+    Raises: ConfigError if `folder` exists; IncompatibleError for a method that cannot be merged or a network
+    that timm does not build; WeightsError as load_model.
     """
     import timm  # takes seconds to import
 
@@ -61,7 +62,7 @@ def _generator() -> torch.Generator:
 
 
 def _config(model: TrainedModel) -> dict[str, Any]:
-    """As timm writes to the Hugging Face Hub. Raises: IncompatibleError."""
+    """Return the configuration as timm writes it to the Hugging Face Hub. Raises: IncompatibleError."""
     preprocessing = model.preprocessing
     architecture, arguments = _architecture(model.backbone, model.network)
     return {
@@ -82,7 +83,7 @@ def _config(model: TrainedModel) -> dict[str, Any]:
 
 
 def _architecture(entry: Model, network: Any) -> tuple[str, dict[str, Any]]:
-    """The function of timm that builds the network, and its arguments."""
+    """Return the timm function that builds the network, and its arguments."""
     import timm
 
     name = entry.architecture.partition(".")[0]

@@ -1,4 +1,4 @@
-"""Trainable parameters of every method on every backbone, counted without weights."""
+"""Count the trainable parameters of every method on every backbone, without weights."""
 
 import functools
 from collections.abc import Sequence
@@ -12,7 +12,10 @@ from raypeft.models import bind_model
 
 @dataclass(frozen=True, kw_only=True)
 class TrainableCount:
-    """One method on one backbone: `backbone` and `head` train, `inserted` is the part that was added."""
+    """The parameters of one method on one backbone.
+
+    `backbone` and `head` are trained; `inserted` is the part that was added.
+    """
 
     model: str
     method: str
@@ -24,7 +27,7 @@ class TrainableCount:
 
 
 def count_trainable(models: Sequence[str], *, num_classes: int) -> list[TrainableCount]:
-    """Every fitting method on each of `models`, applied to networks that hold no numbers.
+    """Count the parameters of every fitting method on each of `models`, on networks without numbers.
 
     Raises: UnknownNameError.
     """
@@ -38,7 +41,7 @@ def count_trainable(models: Sequence[str], *, num_classes: int) -> list[Trainabl
 
 @functools.lru_cache(maxsize=512)
 def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount:
-    """`method`, options included, on one of `models`."""
+    """Count the parameters of `method`, with options, on one model."""
     entry = bind_model(model)
     with torch.device("meta"):
         network = entry.make()

@@ -34,7 +34,7 @@ ImageSource = str | os.PathLike[str] | Image.Image
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Images read as in training. Of those that cannot be read the pixels are black."""
+    """Images read as in training. Images that cannot be read are black."""
 
     names: tuple[str, ...]
     pixels: np.ndarray  # uint8 (n, side, side, 3)
@@ -43,7 +43,7 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A fine-tuned classifier, the transform that its training used, and the names of its classes."""
+    """A fine-tuned classifier, the transform that its training used, and its class names."""
 
     network: nn.Module  # in eval mode, on `device`
     classes: tuple[str, ...]
@@ -54,19 +54,19 @@ class TrainedModel:
 
     @property
     def image_size(self) -> int:
-        """Pixels of each side of what the network sees."""
+        """Return the side in pixels of the images that the network sees."""
         assert self.trial.recipe.image_size is not None, "the plan resolves the image size"
         return self.trial.recipe.image_size
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Interpolation, and the mean and standard deviation of each channel."""
+        """Return the interpolation, and the mean and standard deviation of each channel."""
         return self.trial.preprocessing
 
     def transform(self, image: ImageSource) -> torch.Tensor:
-        """Return one image as the network takes it: float32 (3, side, side), normalised.
+        """Return one image as the network's input: float32 (3, side, side), normalised.
 
-        Raises: DataError when it cannot be read.
+        Raises: DataError if it cannot be read.
         """
         pixels = torch.from_numpy(np.array(self.read([image]).pixels[0])).permute(2, 0, 1) / 255
         mean, std = (
@@ -77,17 +77,18 @@ class TrainedModel:
     def predict(
         self, images: ImageSource | Sequence[ImageSource], *, skip_unreadable: bool = False
     ) -> pd.DataFrame:
-        """Return one row per image: file, predicted (the likeliest class), and `prob/<class>` of each class.
+        """Return one row per image: file, predicted (the likeliest class), and `prob/<class>` for each class.
 
-        `images`: files, folders (every image below them) and PIL images. Probabilities are rounded to
-        float16, as the stored ones are. With `skip_unreadable` an image that cannot be read keeps its row,
-        without a prediction. Raises: DataError naming each image that cannot be read.
+        `images`: files, folders (with every image below them) and PIL images. Probabilities are rounded to
+        float16, as stored ones are. With `skip_unreadable`, an unreadable image keeps its row, without a
+        prediction.
+        Raises: DataError naming each image that cannot be read.
         """
         inputs = self.read(images, skip_unreadable=skip_unreadable)
         return to_table(inputs, self.classes, self.probabilities(inputs))
 
     def read(self, images: ImageSource | Sequence[ImageSource], *, skip_unreadable: bool = False) -> Inputs:
-        """Return the images as training would have decoded them. Raises: as predict."""
+        """Return the images decoded as in training. Raises: as predict."""
         several = [images] if isinstance(images, str | os.PathLike | Image.Image) else images
         found = list(find_images(several))
         if not found:
@@ -106,7 +107,7 @@ class TrainedModel:
         return inputs
 
     def probabilities(self, inputs: Inputs) -> np.ndarray:
-        """Return float32 (n, classes), rounded to float16; NaN for what could not be read."""
+        """Return float32 (n, classes), rounded to float16; NaN for images that could not be read."""
         recipe = self.trial.recipe
         precision = prepare_network(
             self.network, self.backbone.kind, precision=recipe.precision, device=self.device
@@ -135,9 +136,9 @@ def load_model(
 ) -> TrainedModel:
     """Load a fine-tuned classifier from its adapter, STORE/adapters/TRIAL.
 
-    `weights`: the backbone's file, where it was a local one and the adapter no longer lies in its store.
-    `device`: by default the GPU where there is one.
-    Raises: WeightsError when the folder is damaged or the backbone is not the one that it was trained on;
+    `weights`: the backbone's file, if it was a local one and the adapter was moved out of its store.
+    `device`: default the GPU if there is one.
+    Raises: WeightsError if the folder is damaged or the backbone is not the one that was fine-tuned;
     ConfigError for a text-to-image model.
     """
     network, about = load_adapter(Path(adapter), weights=Path(weights) if weights else None)
@@ -156,7 +157,7 @@ def load_model(
 
 
 def to_table(inputs: Inputs, classes: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
-    """As TrainedModel.predict, from `probabilities` (n, classes), NaN where there are none."""
+    """Return the table of TrainedModel.predict; `probabilities`: (n, classes), NaN where there are none."""
     known = ~np.isnan(probabilities).any(axis=1)
     best = np.where(known[:, None], probabilities, 0).argmax(axis=1)
     predicted = [classes[one] if is_known else "" for one, is_known in zip(best, known, strict=True)]
@@ -165,9 +166,9 @@ def to_table(inputs: Inputs, classes: Sequence[str], probabilities: np.ndarray) 
 
 
 def find_images(images: Sequence[ImageSource]) -> Iterator[Path | Image.Image]:
-    """Replace each folder by the image files below it, by name, and say what else lies there.
+    """Yield images, with each folder replaced by the images below it, by name; warn of other files.
 
-    Raises: DataError for a folder that cannot be read, or without images.
+    Raises: DataError for a folder that cannot be read or has no images.
     """
     for image in images:
         if isinstance(image, Image.Image):
@@ -193,7 +194,7 @@ def _images_below(folder: Path) -> list[Path]:
 def _read(
     found: Sequence[Path | Image.Image], *, image_size: int, interpolation: str, display: Display
 ) -> Inputs:
-    """Files are decoded in processes of their own; images in memory here."""
+    """Decode files in separate processes, and images in memory in this one."""
     shape = (len(found), image_size, image_size, 3)
     pixels, unreadable = np.zeros(shape, dtype=np.uint8), {}
     files = {index: one for index, one in enumerate(found) if isinstance(one, Path)}
@@ -223,7 +224,7 @@ def _read(
 
 
 def _name(image: Path | Image.Image, index: int) -> str:
-    """The file, or which of the images in memory."""
+    """Return the file's name, or the number of an image in memory."""
     if isinstance(image, Path):
         return str(image)
     return str(getattr(image, "filename", "")) or f"image {index}"

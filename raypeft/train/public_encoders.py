@@ -1,8 +1,8 @@
-"""Encoders that others trained, for features: their weights are read from files and never downloaded here.
+"""Public encoders for features; their weights are read from files and never downloaded here.
 
 inception         InceptionV3, 2048 features before the head, as torch-fidelity converted TensorFlow's of
-                  2015-12-05: the network that FID is defined with (Heusel et al., NeurIPS 2017). Images are
-                  enlarged to 299 px with antialiasing, as torchmetrics does
+                  2015-12-05: the network with which FID is defined (Heusel et al., NeurIPS 2017). Images
+                  are enlarged to 299 px with antialiasing, as torchmetrics does
 torchxrayvision   DenseNet-121 trained on seven collections of chest X-rays (Cohen et al., MIDL 2022), 1024
                   features before the head, of grey images at 224 px in [-1024, 1024]
 """
@@ -33,31 +33,32 @@ XRAY_GET = (
 
 
 class XrayFeatures(nn.Module):
-    """torchxrayvision's encoder, for RGB images."""
+    """An adapter that gives RGB images to torchxrayvision's encoder."""
 
     def __init__(self, network: nn.Module) -> None:
-        """`network`: torchxrayvision's DenseNet."""
+        """Wrap `network`, torchxrayvision's DenseNet."""
         super().__init__()
         self.resize, self.network = Resize((XRAY_SIDE, XRAY_SIDE), antialias=True), network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (batch, 3, side, side) to float (batch, 1024); grey is the channels' mean, as theirs is."""
+        """Return features, float (batch, 1024), of uint8 (batch, 3, side, side), averaged to grey."""
         grey = images.float().mean(1, keepdim=True)
         features: torch.Tensor = self.network.features2(1024 * (2 * self.resize(grey) / 255 - 1))  # type: ignore[operator]
         return features
 
 
 def open_inception() -> tuple[str, nn.Module]:
-    """Its name, `inception:6726825d` with the published weights, and its features.
+    """Return the name, `inception:6726825d` with the published weights, and the network.
 
-    Draws from torch's global generator. Raises: WeightsError.
+    Draws from torch's global generator.
+    Raises: WeightsError.
     """
     _need_package("torch_fidelity", "inception")
     usual = Path(torch.hub.get_dir(), "checkpoints", INCEPTION_FILE)  # where torch-fidelity keeps it
     path = _weights_file(
         INCEPTION_VARIABLE, usual, get=f"curl -L --create-dirs -o {usual} {INCEPTION_URL}/{INCEPTION_FILE}"
     )
-    read_weights(path)  # torch-fidelity would run code that a file carries: this refuses such a file
+    read_weights(path)  # refuses a file with code, which torch-fidelity would run
     from torchmetrics.image.fid import NoTrainInceptionV3
 
     try:
@@ -68,13 +69,14 @@ def open_inception() -> tuple[str, nn.Module]:
 
 
 def open_xray() -> tuple[str, nn.Module]:
-    """Its name, which ends with eight hex digits of the file's sha256, and its features.
+    """Return the name, which ends with eight hex digits of the file's sha256, and the network.
 
-    torchxrayvision publishes a pickled network, which raypeft does not read; the command that fetches it
-    writes its tensors. Draws from torch's global generator. Raises: WeightsError.
+    torchxrayvision publishes a pickled network, which raypeft does not read; the command in the error message
+    converts it. Draws from torch's global generator.
+    Raises: WeightsError.
     """
     _need_package("torchxrayvision", "xrv")
-    with warnings.catch_warnings():  # importing it switches the warnings of the whole process off
+    with warnings.catch_warnings():  # importing it turns off all warnings of the process
         from torchxrayvision.models import DenseNet
         from torchxrayvision.utils import get_cache_dir
     path = _weights_file(

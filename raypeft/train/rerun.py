@@ -1,4 +1,4 @@
-"""Train a trial in this process, apart from its store's results; a committed one again, to compare."""
+"""Train a trial in this process, apart from its store's results, e.g. to compare it with its row."""
 
 import re
 import tempfile
@@ -21,7 +21,7 @@ COMPARED = ("status", "n_train", "n_val", "n_test", "trainable", "best_epoch", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A score, or another column, that came out otherwise."""
+    """A score or another column that differs in the second run."""
 
     name: str
     committed: object
@@ -29,16 +29,16 @@ class Difference:
 
 
 class _EnoughError(Exception):
-    """Out of a trial that was stopped early the first time too."""
+    """The trial reached the epoch at which it was pruned the first time."""
 
 
 def rerun_trial(
     store: Store, row: Result, *, device: torch.device, watch: Callable[[Epoch], object]
 ) -> Result:
-    """Return the row of a second run of a trial that `store` holds; nothing but its cache is written to.
+    """Return the row of a second run of a trial that `store` holds; only the store's cache is written to.
 
-    A trial that was pruned is stopped after as many epochs. `watch` is called after each epoch.
-    Raises: DataError or WeightsError where the cache no longer holds what the plan prepared.
+    A pruned trial is stopped after the same number of epochs. `watch` is called after each epoch.
+    Raises: DataError or WeightsError if the cache no longer holds what the plan prepared.
     """
     spec, seen = TrialSpec.from_dict(row.spec), list[Epoch]()
 
@@ -61,9 +61,9 @@ def rerun_trial(
 def train_apart(
     spec: TrialSpec, store: Store, *, device: torch.device, sweep: str, report: Callable[[Epoch], None]
 ) -> Result:
-    """Return the row of a trial that is trained here; nothing but the cache of `store` is written to.
+    """Return the row of a trial that is trained here; only the cache of `store` is written to.
 
-    Raises: DataError or WeightsError where the cache does not hold what the plan prepared.
+    Raises: DataError or WeightsError if the cache does not hold what the plan prepared.
     """
     names = names_in(method=spec.cell.method, model=spec.cell.model)
     check_trained_with(names, digests=spec.plugins)
@@ -90,6 +90,6 @@ def differences(row: Result, again: Result) -> list[Difference]:
 
 
 def _threads_of(row: Result) -> int:
-    """How many the trial computed with, which decides the last digits; 0 where that is not known."""
+    """Return how many threads the trial used, which decides the last digits; 0 if unknown."""
     found = re.search(r"(\d+) threads$", row.hardware)
     return int(found[1]) if found else 0

@@ -36,11 +36,11 @@ LIBRARIES = ("torch", "timm", "diffusers", "torchmetrics", "numpy")
 
 
 def run_trial(spec: TrialSpec, context: Context, report: Callable[[Epoch], None]) -> Result:
-    """Build, fit and score; a final run also leaves its predictions and its adapter in the store.
+    """Build, fit and score a trial; a final run also leaves its predictions and its adapter in the store.
 
-    `report` is called after each epoch, and may raise to stop the trial there. A loss that is not
-    finite ends the trial as `diverged`. With several workers each is in this call, and gets the same row.
-    Raises: GpuMemoryError when a smaller micro-batch may fit; DrainedError as fit().
+    `report` is called after each epoch, and may raise to stop the trial there. A loss that is not finite ends
+    the trial as `diverged`. Each of several workers makes this call and gets the same row.
+    Raises: GpuMemoryError if a smaller micro-batch may fit; DrainedError as fit().
     """
     clock, memory = time.perf_counter(), PeakMemory(context.device)
     trial = build_trial(spec, context)
@@ -84,9 +84,9 @@ def run_trial(spec: TrialSpec, context: Context, report: Callable[[Epoch], None]
 
 
 def _score(trial: Trial, fitted: Fit) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Columns of a finished trial, and remarks on them.
+    """Return the columns of a finished trial, and remarks on them.
 
-    Scores test images in final runs alone; no network has seen one before (build.sides_of).
+    Only final runs score test images; no network has seen one before (build.sides_of).
     """
     objective = trial.task.objective.name
     metrics = {objective: fitted.best[objective]}
@@ -157,7 +157,7 @@ def _settings(trial: Trial) -> FitSettings:
 
 
 def _columns(trial: Trial) -> dict[str, Any]:
-    """Of its row, what is known before it trains."""
+    """Return the columns of the row that are known before training."""
     context = trial.context
     hardware, size = _hardware(context.device), context.workers.size
     return {

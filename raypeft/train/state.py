@@ -19,9 +19,9 @@ GRAPHS_PER_KIND = 64  # of one method on one model: batch sizes, training or not
 
 
 def seed_everything(spec: TrialSpec) -> None:
-    """Seed every generator from the seed alone and ask torch for deterministic algorithms.
+    """Seed every generator from the seed alone, and ask torch for deterministic algorithms.
 
-    Not from the whole spec: two methods with one seed then start from the same head.
+    The rest of the spec is not used, so two methods with one seed start from the same head.
     """
     seed = int.from_bytes(hashlib.sha256(f"trial/{spec.seed}".encode()).digest()[:4], "big")
     random.seed(seed)
@@ -31,10 +31,10 @@ def seed_everything(spec: TrialSpec) -> None:
 
 
 def resolve_precision(asked: str, *, width: int, device: torch.device) -> str:
-    """What `auto` means here: bf16 autocast where it is faster, else fp32.
+    """Return what `auto` means here: bf16 autocast where it is faster, else fp32.
 
-    A GPU gains. A CPU gains where it multiplies bf16 itself and the matrix products are large enough to
-    pay for the casts: figures in docs/log.md.
+    It is faster on a GPU, and on a CPU that multiplies bf16 itself if the matrix products are large enough to
+    pay for the casts; figures in docs/log.md.
     """
     if asked != "auto":
         return asked
@@ -45,10 +45,10 @@ def resolve_precision(asked: str, *, width: int, device: torch.device) -> str:
 
 
 def prepare_network(model: nn.Module, family: Family, *, precision: str, device: torch.device) -> str:
-    """Compute attention in the form that is faster here, in place; returns what `precision` becomes.
+    """Switch attention to the form that is faster here, in place; return the resolved precision.
 
-    torch's fused kernel is slow in bf16 on a CPU, most of all backward: there timm's attention runs as
-    two matrix products and a softmax. Figures in docs/log.md.
+    torch's fused kernel is slow in bf16 on a CPU, most of all backward. There timm's attention runs as two
+    matrix products and a softmax; figures in docs/log.md.
     """
     precision = resolve_precision(precision, width=family.width(model), device=device)
     if precision == "bf16" and device.type == "cpu":
@@ -59,11 +59,11 @@ def prepare_network(model: nn.Module, family: Family, *, precision: str, device:
 
 
 def compile_blocks(model: nn.Module, family: Family, *, kind: str) -> None:
-    """Have torch.compile replace the forward pass of blocks that are alike, in place; names and state stay.
+    """Let torch.compile replace the forward pass of equal blocks, in place; names and state stay.
 
-    `kind` names what blocks with equal code have in common, a method and a model: the next trial of that kind
-    in this process uses the compiled code again, one of another kind discards it. torch keeps it on the
-    machine's disk as well. Where it cannot be compiled the blocks run as they are. Figures in docs/log.md.
+    `kind` names what blocks with equal code have in common: a method and a model. The next trial of that kind
+    in this process reuses the compiled code, and one of another kind discards it. torch also caches it on
+    disk. Blocks that cannot be compiled run as they are. Figures in docs/log.md.
     """
     _begin_kind(kind)
     for block in (block for name in family.alike for block in getattr(model, name, ())):

@@ -1,4 +1,4 @@
-"""What the conformance kit trains: a method on small networks that are the same in every process."""
+"""The subjects of the conformance kit: a method on small networks that are the same in every process."""
 
 import functools
 from collections.abc import Callable
@@ -16,13 +16,13 @@ PIXELS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A method, with the options that a sweep names, on a family of networks."""
+    """A method, with its options, on a family of networks."""
 
     method: BoundMethod
     family: Family
 
     def network(self, variant: int = 0) -> nn.Module:
-        """A small network of the family, the same one on every call; two variants differ in shape."""
+        """Return a small network of the family, the same on every call; the two variants differ in shape."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(variant)
             network = NETWORKS[self.family.name][variant]()
@@ -30,7 +30,7 @@ class Subject:
         return network.to(memory_format=torch.channels_last) if self.family.is_channels_last else network
 
     def adapted(self, variant: int = 0) -> nn.Module:
-        """That network with the method applied, the same on every call."""
+        """Return that network with the method applied, the same on every call."""
         model = self.network(variant)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
@@ -38,20 +38,23 @@ class Subject:
         return model
 
     def trained(self) -> nn.Module:
-        """The first variant after a few steps, in eval mode."""
+        """Return the first variant after a few steps, in eval mode."""
         model = self.adapted()
         for _ in range(STEPS):
             self.step(model)
         return model.eval()
 
     def step(self, model: nn.Module) -> None:
-        """One step of gradient descent in the method's training mode."""
+        """Make one step of gradient descent in the method's training mode."""
         self.method.set_train_mode(model)
         self.backward(model)
         descend(model)
 
     def backward(self, model: nn.Module, part: slice = slice(None)) -> None:
-        """Gradients of a fixed target's mean squared error, on a part of the batch; one draw of dropout."""
+        """Compute gradients of the squared error to a fixed target, on part of the batch.
+
+        Dropout is drawn in the same way each time.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(4)
             output = self.output(model, part)
@@ -59,7 +62,7 @@ class Subject:
             torch.autograd.backward((output.float() - target[part]).square().mean())
 
     def output(self, model: nn.Module, part: slice = slice(None)) -> torch.Tensor:
-        """Logits, or the U-Net's predicted noise, of a fixed batch."""
+        """Return the logits, or the U-Net's predicted noise, for a fixed batch."""
         draw = functools.partial(torch.randn, generator=_generator(1))
         plain = getattr(model, "module", model)  # without the data-parallel wrapper
         inputs = self.family.inputs(plain, BATCH, PIXELS, 1.0, draw)
@@ -67,7 +70,7 @@ class Subject:
 
 
 def descend(model: nn.Module) -> None:
-    """A plain gradient step; clears the gradients."""
+    """Make a plain gradient step and clear the gradients."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.grad is not None:

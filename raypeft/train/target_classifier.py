@@ -1,4 +1,4 @@
-"""A classifier of the target data set, trained once on its whole training split, for its features."""
+"""A classifier of the target data set, trained once on the whole training split, for its features."""
 
 import hashlib
 import logging
@@ -31,10 +31,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Features(nn.Module):
-    """What the head of a trained classifier sees."""
+    """The input of a trained classifier's head, as a network."""
 
     def __init__(self, network: nn.Sequential, model: Model) -> None:
-        """`network`: resizing, then a classifier of timm."""
+        """Wrap `network`: resizing, then a timm classifier."""
         super().__init__()
         self.resize, self.backbone = network
         self.shift: torch.Tensor
@@ -43,7 +43,7 @@ class Features(nn.Module):
         self.register_buffer("scale", 255 * torch.tensor(model.std).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (batch, 3, side, side) to float (batch, d)."""
+        """Return features, float (batch, d), of uint8 (batch, 3, side, side)."""
         maps = self.backbone.forward_features(  # type: ignore[operator]
             self.resize((images.float() - self.shift) / self.scale)
         )
@@ -52,7 +52,7 @@ class Features(nn.Module):
 
 
 def check_classes(data: Prepared) -> None:
-    """Raises: ConfigError where there is nothing to tell apart."""
+    """Check that the data has classes to tell apart. Raises: ConfigError if there is only one."""
     if len(data.classes) < 2:
         raise ConfigError(
             f"{data.name} has one class only, from which no classifier can be trained to extract features; "
@@ -63,10 +63,10 @@ def check_classes(data: Prepared) -> None:
 def open_classifier(
     data: Prepared, *, image_size: int, interpolation: str, cache_dir: Path, device: torch.device
 ) -> tuple[str, nn.Module]:
-    """Its name, which ends with eight hex digits of the trained weights' sha256, and its features.
+    """Return the name, which ends with eight hex digits of the weights' sha256, and the feature network.
 
-    One process trains, others that want the same classifier wait for it. Beside the weights lies a JSON
-    file: recipe, data and validation score. Draws from torch's global generator.
+    One process trains, and others that want the same classifier wait. A JSON file next to the weights holds
+    recipe, data and validation score. Draws from torch's global generator.
     """
     name, side = backbone_of(image_size)
     model = bind_model(name)
@@ -100,17 +100,17 @@ def open_classifier(
 
 
 def backbone_of(image_size: int) -> tuple[str, int]:
-    """The model, and the side in pixels of what it is given."""
+    """Return the name of the model, and the side in pixels of its input."""
     return ("vit_nano", 32) if image_size < SMALL else ("efficientnet_lite0", min(image_size, LARGEST))
 
 
 def settings_for(num_images: int) -> FitSettings:
-    """Ten epochs, or as many as see 100,000 images, but one."""
+    """Return settings of ten epochs, or fewer so that at most 100,000 images are seen, but at least one."""
     return replace(SETTINGS, epochs=max(1, min(SETTINGS.epochs, MOST_IMAGES // num_images)))
 
 
 def _load(network: nn.Module, path: Path) -> bool:
-    """Whether `network` now holds what lies there; a damaged file counts as none."""
+    """Load the weights into `network`; return False if the file is missing or damaged."""
     if not path.exists():
         return False
     try:
@@ -124,7 +124,7 @@ def _load(network: nn.Module, path: Path) -> bool:
 def _train(
     network: nn.Module, images: Any, data: Prepared, model: Model, settings: FitSettings
 ) -> dict[str, Any]:
-    """Full tuning, the best epoch kept; returns its number, its validation score, and the seconds."""
+    """Train all weights and keep the best epoch; return its number, validation score and the seconds."""
     device = next(network.parameters()).device
     clock = time.perf_counter()
     full = bind_method("full")

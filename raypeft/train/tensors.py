@@ -1,4 +1,4 @@
-"""Tensors that are computed once per store and mapped by every trial that wants them."""
+"""Tensors that are computed once per store and memory-mapped by every trial that needs them."""
 
 import hashlib
 import shutil
@@ -16,7 +16,7 @@ MOST_PARTS = 64  # each is a file that is written durably, and read once
 
 
 def cache_path(folder: Path, *key: object) -> Path:
-    """Where tensors lie that follow from `key`, plain JSON types."""
+    """Return the path of tensors that follow from `key`, plain JSON types."""
     digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()[:16]
     return folder / f"{digest}.safetensors"
 
@@ -24,9 +24,10 @@ def cache_path(folder: Path, *key: object) -> Path:
 def cached_tensors(
     path: Path, compute: Callable[[], dict[str, torch.Tensor]], *, waiting: Callable[[], object]
 ) -> dict[str, torch.Tensor]:
-    """What lies at `path`, or else what `compute` gives, contiguous and on the CPU, which is put there.
+    """Return the tensors at `path`, or compute and store them; contiguous, on the CPU.
 
-    One process computes, others that want the same wait and call `waiting`. A damaged file is replaced.
+    One process computes; others that want the same tensors wait and call `waiting`. A damaged file is
+    replaced.
     """
     if (found := _read(path)) is not None:  # a file appears whole, so needs no lock
         return found
@@ -38,9 +39,9 @@ def cached_tensors(
 def divided_tensors(
     path: Path, parts: Sequence[Callable[[], dict[str, torch.Tensor]]], *, waiting: Callable[[], object]
 ) -> dict[str, torch.Tensor]:
-    """As cached_tensors, of what `parts` give, joined by name along the first axis in their order.
+    """Return cached tensors that `parts` compute, joined by name along the first axis in their order.
 
-    Processes that want the same divide the parts among them, whatever of them has a turn first.
+    Processes that want the same tensors share the parts among them.
     """
     folder = path.with_suffix(".parts")
     files = [folder / f"{number:06d}.safetensors" for number in range(len(parts))]
@@ -66,13 +67,13 @@ def divided_tensors(
 
 
 def cut(number: int, at_least: int) -> list[slice]:
-    """`number` things in parts for divided_tensors: MOST_PARTS at most, of `at_least` things but the last."""
+    """Divide `number` items into at most MOST_PARTS slices of `at_least` items; the last may be smaller."""
     size = max(at_least, -(-number // MOST_PARTS))
     return [slice(start, start + size) for start in range(0, number, size)]
 
 
 def _read(path: Path) -> dict[str, torch.Tensor] | None:
-    """None where it is not there yet, or damaged."""
+    """Return the tensors; None if the file is missing or damaged."""
     try:
         return load_file(path)
     except (OSError, SafetensorError):

@@ -23,25 +23,25 @@ Item = TypeVar("Item")
 
 
 class Workers:
-    """One process by default; with `join`, all of the torch.distributed process group.
+    """One process by default; with `join`, all processes of the torch.distributed group.
 
-    Micro-batches are dealt out in turn, whole: each is the one that a single worker would have seen.
-    So the gradient, and BatchNorm's running statistics, are those of a single worker with the same
-    global batch, up to the order in which floating-point numbers are added.
+    Micro-batches are dealt out in turn, undivided: each is one that a single worker would have seen. So the
+    gradient and BatchNorm's running statistics equal those of a single worker with the same global batch, up
+    to the order in which floating-point numbers are added.
     """
 
     def __init__(self, *, rank: int = 0, size: int = 1, sharded: bool = False) -> None:
-        """`sharded`: parameters are split over the workers (FSDP) instead of copied to each (DDP)."""
+        """Set this process's place; `sharded` workers split the parameters (FSDP), others copy them (DDP)."""
         self.rank, self.size, self.sharded = rank, size, sharded
         self.is_first = rank == 0  # writes what only one process may write
 
     @classmethod
     def join(cls, *, sharded: bool = False) -> "Workers":
-        """The workers of this process's group, which is initialised."""
+        """Return the workers of this process's initialised group."""
         return cls(rank=dist.get_rank(), size=dist.get_world_size(), sharded=sharded)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """What to call in place of `model`, whose parameters it shares; every worker holds equal ones."""
+        """Return the module to call instead of `model`; it shares the parameters, equal on all workers."""
         if self.size == 1:
             return model
         if not self.sharded:
@@ -54,10 +54,10 @@ class Workers:
         return model
 
     def deal(self, items: Sequence[Item]) -> list[tuple[Item, bool]]:
-        """This worker's share, and whether each counts.
+        """Return this worker's share of the items, and whether each counts.
 
-        Shares are of equal length, for the workers meet at each item: who has none left gets the last
-        one again, not to be counted.
+        All shares have the same length, because the workers meet at each item: a worker without an item left
+        gets the last one again, and it does not count.
         """
         rounds = range(0, len(items), self.size)
         numbers = [start + self.rank for start in rounds]
@@ -73,7 +73,7 @@ class Workers:
         epoch: int,
         micro_batch_size: int,
     ) -> torch.Tensor:
-        """Gradients of the mean loss of `batch`; returns the sum of this worker's losses, detached.
+        """Compute the gradients of the batch's mean loss; return the sum of this worker's losses, detached.
 
         Micro-batches are of near-equal size, so that none holds a single image, on which BatchNorm cannot
         train.
@@ -85,7 +85,7 @@ class Workers:
             for number, (micro_batch, counts) in enumerate(dealt, start=1):
                 with self._summing_gradients(wrapped, now=number == len(dealt)):
                     loss = task.loss(wrapped, micro_batch, epoch=epoch)
-                    # DDP and FSDP take the mean over workers where the sum is meant.
+                    # DDP and FSDP average over workers, but the sum is needed.
                     torch.autograd.backward(loss * (self.size if counts else 0) / len(batch))
                 statistics.collect()
                 if counts:
@@ -93,19 +93,19 @@ class Workers:
         return total
 
     def _summing_gradients(self, wrapped: nn.Module, *, now: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of a micro-batch; DDP sums once, with the last one."""
+        """Return a context for one micro-batch; DDP sums gradients only with the last one."""
         if isinstance(wrapped, DistributedDataParallel) and not now:
             return wrapped.no_sync()
         return nullcontext()
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
-        """Over all workers."""
+        """Sum `value` over all workers, in place, and return it."""
         if self.size > 1:
             dist.all_reduce(value)
         return value
 
     def largest(self, value: int, *, device: torch.device) -> int:
-        """Over all workers."""
+        """Return the largest value of all workers."""
         if self.size == 1:
             return value
         tensor = torch.tensor(value, device=device)
@@ -113,11 +113,11 @@ class Workers:
         return int(tensor)
 
     def any(self, value: bool, *, device: torch.device) -> bool:
-        """Whether one worker says so."""
+        """True if `value` is true on any worker."""
         return bool(self.largest(int(value), device=device))
 
     def agree(self, value: bool, *, device: torch.device) -> bool:
-        """The first worker's word."""
+        """Return the first worker's value."""
         if self.size == 1:
             return value
         tensor = torch.tensor(int(value), device=device)
@@ -125,9 +125,9 @@ class Workers:
         return bool(tensor)
 
     def predict(self, task: Task, wrapped: nn.Module, cases: np.ndarray) -> torch.Tensor:
-        """The task's predictions for all `cases`, on every worker.
+        """Return the task's predictions for all `cases`, on every worker.
 
-        Raises: DivergedError on every worker when one prediction is not finite.
+        Raises: DivergedError on every worker if one prediction is not finite.
         """
         predictions = (
             self._predict_together(task, wrapped, cases) if self.size > 1 else task.predict(wrapped, cases)
@@ -146,7 +146,7 @@ class Workers:
     def gather(
         self, work: Callable[[int], torch.Tensor], starts: range, *, total: int, device: torch.device
     ) -> torch.Tensor:
-        """Rows `start` and on from `work(start)`, float32 on the CPU, put together on every worker."""
+        """Return all rows, float32 on the CPU, on every worker; `work(start)` gives those from `start` on."""
         together: torch.Tensor | None = None
         for start, counts in self.deal(starts):
             part = work(start)
@@ -161,10 +161,10 @@ class Workers:
 
 
 class Statistics:
-    """BatchNorm's running statistics of one batch, as a single worker would have left them.
+    """A context that gives BatchNorm the running statistics that a single worker would have left.
 
-    In `with`, each micro-batch leaves its own statistics alone; at the end all workers' are put
-    together in the order of the micro-batches.
+    Each micro-batch leaves only its own statistics; at the end, those of all workers are combined in the
+    order of the micro-batches.
     """
 
     def __init__(self, model: nn.Module, workers: Workers, *, num_micro_batches: int) -> None:
@@ -184,7 +184,7 @@ class Statistics:
         return self
 
     def collect(self) -> None:
-        """After a micro-batch's forward pass."""
+        """Keep the statistics of a micro-batch after its forward pass."""
         if self._modules:
             self._rounds.append(torch.cat(self._buffers()))
 
@@ -226,13 +226,13 @@ class Statistics:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A contiguous copy on the CPU; of a split tensor all of it, for which every worker must call."""
+    """Return a contiguous copy on the CPU; a split tensor is gathered, so every worker must call this."""
     own = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return own.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def split_like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """`tensor`, which is whole, on the device of `other`, laid out and split as it is."""
+    """Return the whole `tensor` on the device of `other`, laid out and split in the same way."""
     if isinstance(other, DTensor):
         return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements)
     return torch.empty_like(other, requires_grad=False).copy_(tensor)

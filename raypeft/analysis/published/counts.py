@@ -1,11 +1,11 @@
-"""What the paper prints about trainable parameters, and where it is off."""
+"""The numbers of trainable parameters that the paper prints, and where they are wrong."""
 
 import csv
 from pathlib import Path
 
 
 def read_paper_counts() -> dict[tuple[str, str], tuple[str, str]]:
-    """(model, method) -> (the paper's number, what exact counting says of it)."""
+    """Return the paper's number and the verdict of exact counting, by (model, method)."""
     with (Path(__file__).parent / "trainable_counts.csv").open(newline="") as file:
         return {
             (row["model"], row["method"]): (row["paper_prints"], row["verdict"])

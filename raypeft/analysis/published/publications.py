@@ -1,6 +1,6 @@
-"""The publications whose tables raypeft ships: where the figures are from, and what they do not mean.
+"""The publications whose tables raypeft ships: the origin of the figures, and their limits.
 
-Figures alone are taken, which are facts; no text and no code.
+Only figures are taken, which are facts; no text and no code.
 """
 
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Publication:
-    """One publication and its tables, each a CSV file beside this one."""
+    """A publication and its tables, each a CSV file in this folder."""
 
-    name: str  # what a command line calls it
+    name: str  # as on the command line
     citation: str
     source: str  # of the figures
-    caveats: tuple[str, ...]  # what its scores do not mean
+    caveats: tuple[str, ...]  # the limits of its scores
     tables: Mapping[int, tuple[str, str]]  # number to file and title
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What stands below its rankings."""
+        """Return the notes to print below its rankings."""
         return (f"Scores of {self.citation}. {self.source}", *self.caveats)
 
 

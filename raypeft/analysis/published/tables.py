@@ -32,7 +32,7 @@ class PublishedTable:
 
 
 def published_tables(name: str, number: str = "") -> list[PublishedTable]:
-    """The table of a number, as in "dutt2024:3", or all of them. Raises: UnknownNameError."""
+    """Return the table of a number, as in "dutt2024:3", or all tables. Raises: UnknownNameError."""
     tables = [table for table in load_published(name) if number in ("", str(table.number))]
     if not tables:
         known = ", ".join(f"{name}:{one}" for one in PUBLICATIONS[name].tables)
@@ -41,9 +41,10 @@ def published_tables(name: str, number: str = "") -> list[PublishedTable]:
 
 
 def load_published(name: str = PAPER.name) -> list[PublishedTable]:
-    """All tables of a publication; n_train, n_classes, trainable and total where they are known.
+    """Return all tables of a publication, with n_train, n_classes, trainable and total where known.
 
-    Parameters are exact counts of the backbone, the head left out. Raises: UnknownNameError.
+    Parameters are exact counts of the backbone without the head.
+    Raises: UnknownNameError.
     """
     if name not in PUBLICATIONS:
         raise UnknownNameError(f"no published results named '{name}'; there are {', '.join(PUBLICATIONS)}")
@@ -62,7 +63,7 @@ def load_published(name: str = PAPER.name) -> list[PublishedTable]:
 
 
 def _with_data(frame: pd.DataFrame) -> pd.DataFrame:
-    """With training images and classes; NaN where a data set's are not told."""
+    """Return the frame with training images and classes; NaN where a data set's are unknown."""
     data = pd.read_csv(FOLDER / "datasets.csv").set_index("dataset")
     return frame.assign(
         n_train=frame["dataset"].map(data["train_images"]) * frame["fraction"],
@@ -71,7 +72,7 @@ def _with_data(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """With trainable and all parameters; unchanged where the source gives no exact numbers."""
+    """Return the frame with trainable and total parameters; unchanged without exact numbers in the source."""
     if "trainable" in frame:
         return frame.assign(trainable=pd.to_numeric(frame["trainable"]), total=VIT_BASE)
     counts = pd.read_csv(FOLDER / "trainable_counts.csv").set_index(["model", "method"])["backbone_count"]

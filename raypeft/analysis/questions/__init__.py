@@ -1,1 +1,1 @@
-"""What is asked of a ranking: the claims of the paper, clinical scores, advice."""
+"""Questions about a ranking: the claims of the paper, clinical scores, advice."""

@@ -1,4 +1,4 @@
-"""A store beside tables of a publication: the same cells, and the order of the methods that both have."""
+"""Compare a store with the tables of a publication: equal cells, and the order of common methods."""
 
 import math
 
@@ -15,10 +15,10 @@ from raypeft.analysis.report.tables import MISSING, Row, Table
 
 
 def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> Table | None:
-    """Cells that the store and a publication both have, matched by name; None without any.
+    """Return the cells that the store and a publication both have, matched by name; None without any.
 
-    Scored as the publication does, or by `metric` where the store has no such score. A difference counts as
-    within the spread where it is below twice the standard error of the two means.
+    They are scored as in the publication, or by `metric` if the store lacks that score. A difference counts
+    as within the spread if it is below twice the standard error of the two means.
     """
     metric, name = own_metric(frame, metric, published), published[0].publication.name
     theirs = {
@@ -55,7 +55,7 @@ def cells_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
 
 
 def own_metric(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> str:
-    """The store's score that a publication has too: `metric`, or else the first on test that has its name."""
+    """Return the store's score that a publication has too: `metric`, else the first test score it names."""
     theirs = [table.metric for table in published]
     if metric_label(metric) in map(metric_label, theirs):
         return metric
@@ -63,7 +63,7 @@ def own_metric(frame: pd.DataFrame, metric: str, published: list[PublishedTable]
 
 
 def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTable]) -> Table | None:
-    """Mean ranks among the methods that a ranking of the store shares with a published one; else None."""
+    """Return mean ranks among the methods that a store's ranking shares with a published one; else None."""
     rows, notes = [], []
     metric, name = own_metric(frame, metric, published), published[0].publication.name
     for own in pools_of(frame, metric):
@@ -100,7 +100,7 @@ def ranks_against(frame: pd.DataFrame, metric: str, published: list[PublishedTab
 
 
 def _read(mine: CellScore, cell: CellScore, metric: str) -> tuple[str, str]:
-    """(difference, what to make of it)."""
+    """Return the difference, and what it means."""
     if mine.num_images != cell.num_images:
         here, there = (sample_words(metric, one.num_images) for one in (mine, cell))
         return MISSING, f"not comparable: {here} here, {there} there"
@@ -119,6 +119,6 @@ def _mean_ranks(pool: Pool, methods: list[str]) -> list[float]:
 
 
 def _family(pool: Pool) -> str:
-    """ViTs, diffusion models and convolutional networks have different methods."""
+    """Return the family; ViTs, diffusion models and convolutional networks have different methods."""
     kinds = {"vit" if "vit" in m else "unet" if "unet" in m else "convolutional" for m in pool.models}
     return "/".join(sorted(kinds))

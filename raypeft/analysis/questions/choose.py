@@ -1,4 +1,4 @@
-"""Which final run to use: of the method that ranks first, unless another one is asked for."""
+"""Choose the final run to use: that of the method that ranks first, unless the user asks for another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from raypeft.core.result import Result
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """The final run that is asked for; None: any."""
+    """The final run that is asked for; None means any."""
 
     method: str | None = None
     model: str | None = None
@@ -24,7 +24,8 @@ def choose_runs(study: Study, wanted: Wanted) -> list[Result]:
     """Return the finished final runs of one cell, by seed.
 
     What is not asked for is chosen: the method that ranks first, the model with the best mean score, the
-    largest share of the data. Raises: ConfigError when no run is left, or runs of several data sets are.
+    largest share of the data.
+    Raises: ConfigError if no run is left, or runs of several data sets are.
     """
     runs = [row for row in study.rows if (row.stage, row.status) == ("final", "done")]
     runs = [row for row in runs if row.task == "classify"]
@@ -44,7 +45,7 @@ def choose_runs(study: Study, wanted: Wanted) -> list[Result]:
 
 
 def _only(runs: Sequence[Result], axis: str, value: object) -> list[Result]:
-    """The runs with this value; all for None. Raises: ConfigError naming the values that there are."""
+    """Return the runs with this value; all for None. Raises: ConfigError naming the existing values."""
     found = [row for row in runs if value is None or getattr(row, axis) == value]
     if not found:
         known = sorted({getattr(row, axis) for row in runs})
@@ -53,7 +54,7 @@ def _only(runs: Sequence[Result], axis: str, value: object) -> list[Result]:
 
 
 def _first_ranked(study: Study, runs: Sequence[Result]) -> str:
-    """Of the methods of `runs`, the one with the best mean rank, in the ranking with the most blocks."""
+    """Return the method of `runs` with the best mean rank, in the ranking with the most blocks."""
     methods = {row.method for row in runs}
     for one in study.inferences if len(methods) > 1 else ():
         for ranked in (*one.contenders, *one.methods):

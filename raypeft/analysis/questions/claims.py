@@ -1,4 +1,4 @@
-"""Does a store bear out what the paper says? Each claim supported, contradicted, or not decided."""
+"""Test the paper's claims on a store: each is supported, contradicted, or undecided."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from raypeft.analysis.study import Study
 Array = np.ndarray
 Verdict = Literal["supports", "contradicts", "cannot tell"]
 NO_ADAPTATION = ("full", "linear")
-"""Not counted as PEFT in the claims on gains: what PEFT is compared with."""
+"""The methods that PEFT is compared with in the claims on gains."""
 
 _SlopesOf = Callable[[pd.DataFrame, Pool, Sequence[str], Replicates], tuple[Mapping[str, Array], str]]
 """Data set to slopes (1 + replicates,), the observed one first; and the slope's unit in words."""
@@ -28,7 +28,7 @@ _SlopesOf = Callable[[pd.DataFrame, Pool, Sequence[str], Replicates], tuple[Mapp
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """One sentence of the paper, and what the runs say of it."""
+    """One statement of the paper, and what the runs say about it."""
 
     claim: str
     verdict: Verdict
@@ -36,7 +36,7 @@ class Claim:
 
 
 def check_claims(studies: Sequence[Study]) -> list[Claim]:
-    """The claims of the abstract and of section 4, in the paper's order."""
+    """Check the claims of the abstract and of section 4, in the paper's order."""
     rankings = [(study.frame, one) for study in studies for one in study.inferences]
     return [
         _check_gain("PEFT's gain over full tuning grows as the training data shrink", rankings, _by_data),
@@ -50,9 +50,9 @@ def check_claims(studies: Sequence[Study]) -> list[Claim]:
 def _check_best(
     claim: str, method: str, rankings: Sequence[tuple[pd.DataFrame, Inference]], prefix: str, metric: str
 ) -> Claim:
-    """Supported where it is shown to be the best, contradicted where it is shown not to be.
+    """Return "supported" if the method is shown to be the best, "contradicted" if shown not to be.
 
-    Judged on the models that the claim is about, whichever others a ranking holds.
+    Only the models that the claim is about are judged, whatever else a ranking holds.
     """
     verdicts: list[tuple[Verdict, str]] = []
     for _, whole in rankings:
@@ -83,7 +83,7 @@ def _check_best(
 def _check_gain(
     claim: str, rankings: Sequence[tuple[pd.DataFrame, Inference]], slopes_of: _SlopesOf
 ) -> Claim:
-    """By the slope of the mean gain of PEFT methods over full tuning, with its 95% interval."""
+    """Judge by the slope of the mean gain of PEFT methods over full tuning, with its 95% interval."""
     verdicts: list[tuple[Verdict, str]] = []
     for frame, ranking in rankings:
         pool = ranking.pool
@@ -147,7 +147,7 @@ def _by_size(
 def _fit(
     points: Mapping[float, Block], pool: Pool, methods: Sequence[str], replicates: Replicates
 ) -> list[Array]:
-    """[least-squares slope of the gain, observed and per replicate]; empty with fewer than two points."""
+    """Return [least-squares slope of the gain, observed and per replicate]; empty below two points."""
     usable: dict[float, tuple[Block, list[Array]]] = {}
     for at, block in points.items():
         drawn = [one for m in (*methods, "full") if (one := replicates.of(block, m)) is not None]
@@ -165,20 +165,20 @@ def _fit(
 
 
 def _slope(slopes: Sequence[Array]) -> tuple[float, float, float]:
-    """(mean, ends of its interval): over data sets by Student's t, within one by its replicates."""
+    """Return mean and interval ends: by Student's t over data sets, by replicates within a single one."""
     observed = np.array([one[0] for one in slopes])
     if len(observed) > 1:
         error = float(observed.std(ddof=1)) / math.sqrt(len(observed))
         reach = float(t.ppf((1 + LEVEL) / 2, len(observed) - 1)) * error
         return float(observed.mean()), float(observed.mean()) - reach, float(observed.mean()) + reach
     low, high = np.quantile(slopes[0][1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if low == high:  # nothing was drawn again
+    if low == high:  # nothing was resampled
         return float(observed[0]), -math.inf, math.inf
     return float(observed[0]), float(low), float(high)
 
 
 def _joined(claim: str, verdicts: Sequence[tuple[Verdict, str]], lacking: str) -> Claim:
-    """One verdict of several rankings: theirs where they agree."""
+    """Return the common verdict of several rankings, or "cannot tell" if they disagree."""
     if not verdicts:
         return Claim(claim=claim, verdict="cannot tell", because=lacking)
     kinds = {verdict for verdict, _ in verdicts}

@@ -1,4 +1,4 @@
-"""Clinical questions answered from stored predictions: discrimination, calibration, decisions, classes."""
+"""Answer clinical questions from stored predictions: discrimination, calibration, decisions, classes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ SPECIFICITY = 0.9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A value and the ends of its 95% interval: other patients, these trained models."""
+    """A value and the ends of its 95% interval, for other patients and these trained models."""
 
     value: float
     low: float  # NaN where there are too few patients
@@ -29,7 +29,7 @@ class Estimate:
 
     @classmethod
     def of(cls, ends: tuple[float, float, float]) -> "Estimate":
-        """Value, low, high."""
+        """Return the estimate of (value, low, high)."""
         return cls(value=ends[0], low=ends[1], high=ends[2])
 
 
@@ -38,7 +38,7 @@ UNDEFINED = Estimate(value=math.nan, low=math.nan, high=math.nan)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """Of one class against all others: how often a rule is right on test cases."""
+    """The sensitivity and specificity of a rule for one class against all others, on test cases."""
 
     sensitivity: Estimate
     specificity: Estimate
@@ -46,24 +46,24 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ByClass:
-    """One class: means over the seeds."""
+    """The scores of one class, as means over the seeds."""
 
     cases: int  # test images
     validation_cases: int | None  # None where it is not known
     f1: float
-    likeliest: Decision  # the class is called where it is the likeliest
-    at_threshold: Decision | None  # above the threshold that validation gave; None where it is not known
+    likeliest: Decision  # the class is predicted if it is the likeliest
+    at_threshold: Decision | None  # with the threshold from validation; None if unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clinical:
-    """Of one cell: means over its seeds, all on the same test cases."""
+    """The scores of one cell, as means over its seeds, all on the same test cases."""
 
     scores: Mapping[str, float]  # every metric of classification that is defined for these labels
     auroc: Estimate
     balanced_accuracy: Estimate
     f1: Estimate  # macro
-    calibration: Estimate  # error without what chance adds
+    calibration: Estimate  # error without the part due to chance
     by_class: Mapping[str, ByClass]
     patients: int
     per_patient: Mapping[str, float]  # as scores, of a patient's mean probabilities; empty: see by_patient
@@ -74,7 +74,7 @@ class Clinical:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bin:
-    """Cases, of all seeds, whose stated confidence lies in one interval."""
+    """The cases, of all seeds, whose stated confidence is in one interval."""
 
     confidence: float  # mean
     accuracy: float
@@ -82,7 +82,7 @@ class Bin:
 
 
 def describe_runs(runs: Sequence[Predictions], validation: Sequence[Predictions] | None = None) -> Clinical:
-    """`runs`: the seeds of one cell, on the same cases; `validation`: what they said of validation images."""
+    """Return the scores of one cell's seeds on the same cases; `validation`: their validation predictions."""
     one = runs[0]
     patients = [patient for run in runs if (patient := by_patient(run)) is not None]
     return Clinical(
@@ -107,10 +107,9 @@ def describe_runs(runs: Sequence[Predictions], validation: Sequence[Predictions]
 
 
 def threshold_at(is_case: Array, scores: Array, specificity: float = SPECIFICITY) -> float:
-    """The lowest threshold that keeps at least this specificity on these cases; a case lies above it.
+    """Return the lowest threshold that keeps at least this specificity; a positive case is above it.
 
-    Of validation cases: read off the test cases it would promise what they cannot show.
-    NaN without a control.
+    Use validation cases: a threshold read off the test cases would promise too much. NaN without a control.
     """
     controls = scores[~is_case]
     if len(controls) == 0:
@@ -121,9 +120,9 @@ def threshold_at(is_case: Array, scores: Array, specificity: float = SPECIFICITY
 
 
 def by_patient(run: Predictions) -> Predictions | None:
-    """A patient's images as one case: the mean of their probabilities.
+    """Return the predictions with a patient's images as one case: the mean of their probabilities.
 
-    None where every patient has one image, and where one has images of several classes.
+    None if every patient has one image, or if a patient has images of several classes.
     """
     units, first = np.unique(run.units, return_index=True)
     if len(units) == len(run.units) or (run.labels[first][run.units] != run.labels).any():
@@ -185,7 +184,7 @@ def _describe_class(
 
 
 def _decide(one: Predictions, index: int, called: Array) -> Decision:
-    """`called`: (cases,) share of the seeds that call the class."""
+    """Return a decision; `called`: (cases,), the share of the seeds that call the class."""
     is_case = one.labels == index
     return Decision(
         sensitivity=Estimate.of(proportion(called[is_case], one.units[is_case])),
@@ -194,7 +193,7 @@ def _decide(one: Predictions, index: int, called: Array) -> Decision:
 
 
 def _matrix(run: Predictions) -> Array:
-    """(classes, classes) counts."""
+    """Return counts, (classes, classes)."""
     return confusion_matrix(run.labels, run.predicted, len(run.classes))
 
 

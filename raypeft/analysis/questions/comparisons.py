@@ -1,4 +1,4 @@
-"""Every method against full tuning on the same test images: DeLong for AUROC, paired bootstrap for F1."""
+"""Compare every method with full tuning on the same test images: DeLong for AUROC, bootstrap for F1."""
 
 import itertools
 import math
@@ -21,7 +21,7 @@ REPLICATES = 2_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A method minus the reference in one block."""
+    """A method's scores minus the reference's, in one block."""
 
     block: Block
     method: str
@@ -35,11 +35,11 @@ class Comparison:
 
 
 def compare(pool: Pool, predictions: PredictionStore, *, seed: int = 0) -> list[Comparison]:
-    """Within every block whose runs have predictions of the same cases; reference: full tuning.
+    """Compare methods with full tuning, in every block whose runs have predictions for the same cases.
 
-    Where full tuning has no finished run, the method with the best mean stands in. It was picked after
-    looking, which all pairs of the block allow for: all count in Holm's correction, and the intervals hold
-    for all at once. Sorted by block and method. The same seed gives the same answer.
+    If full tuning has no finished run, the method with the best mean is the reference. It was chosen after
+    looking at the scores, so all pairs of the block count in Holm's correction, and the intervals hold for
+    all at once. Sorted by block and method. The same seed gives the same answer.
     """
     found = [pair for block in pool.blocks for pair in _compare_block(pool, block, predictions, seed)]
     f1, areas = (_holm([getattr(one, name) for one, _ in found]) for name in ("f1", "auroc"))
@@ -53,7 +53,7 @@ def compare(pool: Pool, predictions: PredictionStore, *, seed: int = 0) -> list[
 def _compare_block(
     pool: Pool, block: Block, predictions: PredictionStore, seed: int
 ) -> Iterator[tuple[Comparison, bool]]:
-    """Every pair that counts, and whether it is one with the reference."""
+    """Yield every pair that counts, and whether it includes the reference."""
     cells = {m: cell for m in pool.methods if (cell := pool.cells.get((block, m))) and cell.n}
     runs = {m: own for m, cell in cells.items() if (own := predictions.of_runs(cell.trial_ids))}
     if len(runs) < 2:
@@ -83,7 +83,7 @@ def _compare_block(
 
 
 def _holm(tests: Sequence[PairedTest | None]) -> list[float]:
-    """NaN without a test."""
+    """Return corrected p-values; NaN without a test."""
     known = [test.p for test in tests if test is not None]
     corrected = iter(holm(known))
     return [math.nan if test is None else next(corrected) for test in tests]
@@ -103,6 +103,6 @@ def _f1(runs: list[Predictions], weights: np.ndarray) -> Redrawn:
 
 
 def _areas(runs: list[Predictions]) -> list[Auroc]:
-    """Empty where a class has no test case."""
+    """Return the AUROC of each run; empty if a class has no test case."""
     found = [auroc(run.labels, run.probabilities) for run in runs]
     return [area for area in found if area is not None]

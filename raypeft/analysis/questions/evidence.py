@@ -1,4 +1,4 @@
-"""What a user has, and which runs say something of it; an input that can change nothing is refused."""
+"""Find the runs that say something about a user's setting; an input that changes nothing is refused."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """What the user has; None where nothing was said."""
+    """The user's situation; None where nothing was said."""
 
     images: int | None = None  # training images
     classes: int | None = None
@@ -30,7 +30,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """The finished final runs of one source that the user's model allows, and what they were run on."""
+    """The finished final runs of a source that the user's model allows, and the data behind them."""
 
     metric: str
     finals: pd.DataFrame
@@ -40,11 +40,11 @@ class Evidence:
     classes: Mapping[str, float]  # by data set, likewise
 
     def runs(self, pool: Pool, method: str) -> pd.DataFrame:
-        """The finished final runs of a method on the models of a pool."""
+        """Return the finished final runs of a method on the models of a pool."""
         return self.finals[(self.finals["method"] == method) & self.finals["model"].isin(pool.models)]
 
     def nearest(self, pool: Pool, images: int | None) -> Pool:
-        """Of each model and data set the block nearest in images, by ratio; without `images` the largest."""
+        """Return, per model and data set, the block nearest in images by ratio; the largest by default."""
         chosen: dict[tuple[str, str], Block] = {}
         for block in pool.blocks:
             best = chosen.get(block[:2])
@@ -56,7 +56,7 @@ class Evidence:
         return -self.sizes[block] if images is None else abs(math.log(self.sizes[block] / images))
 
     def traits(self, pool: Pool, setting: Setting) -> tuple[Array, Array]:
-        """Of each data set, and of the user: logarithms of the images and classes that the user tells."""
+        """Return log numbers of images and classes, as far as the user gives them, of data sets and user."""
         own: dict[str, list[float]] = {}
         for block in pool.blocks:
             own.setdefault(block[1], []).append(self.sizes.get(block, math.nan))
@@ -71,7 +71,10 @@ class Evidence:
 
 
 def gather(study: Study, setting: Setting) -> Evidence:
-    """Raises: ConfigError where there is nothing to go by, and for an input that can change nothing."""
+    """Return the evidence of a study.
+
+    Raises: ConfigError if there is no evidence, or for an input that can change nothing.
+    """
     frame, metric = study.frame, study.metric
     finals = frame[(frame["stage"] == "final") & (frame["status"] == "done")]
     pools = [
@@ -96,10 +99,11 @@ def gather(study: Study, setting: Setting) -> Evidence:
 
 
 def of_task(studies: Sequence[Study], setting: Setting) -> tuple[list[Study], list[str]]:
-    """The sources that have the model and serve the user's task, and what is said of those left out.
+    """Return the sources that have the model and fit the user's task, and notes on those left out.
 
-    Whoever has classes classifies, and is never advised by a distance between generated images. Where a
-    source holds both tasks and the user names no model, classification is meant. Raises: ConfigError.
+    A user with classes wants to classify, and never gets advice from a distance between generated images. If
+    a source holds both tasks and the user names no model, classification is meant.
+    Raises: ConfigError.
     """
     usable = [study for study in studies if setting.model in (None, *study.frame["model"].unique())]
     if not usable:
@@ -118,7 +122,7 @@ def of_task(studies: Sequence[Study], setting: Setting) -> tuple[list[Study], li
 
 
 def known(runs: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """The values above 0 of a column that may not be there."""
+    """Return the values above 0 of a column that may be missing."""
     if column not in runs:
         return pd.Series(dtype=float)
     values = pd.to_numeric(runs[column], errors="coerce")
@@ -126,13 +130,13 @@ def known(runs: pd.DataFrame, column: str) -> "pd.Series[float]":
 
 
 def peak_gb(runs: pd.DataFrame) -> float:
-    """The highest peak of memory, in 1e9 bytes; NaN where not measured."""
+    """Return the highest peak of memory, in 1e9 bytes; NaN if not measured."""
     peaks = known(runs, "peak_memory_bytes")
     return float(peaks.max()) / 1e9 if len(peaks) else math.nan
 
 
 def train_minutes(runs: pd.DataFrame, images: int | None) -> float:
-    """Of training for as many epochs as these runs, on so many images or on theirs; NaN if not measured."""
+    """Return minutes of training for the epochs of these runs, on so many images or their own; or NaN."""
     seconds = known(runs, "device_seconds")
     if images is not None:
         seconds = seconds / known(runs, "n_train") * images
@@ -141,7 +145,7 @@ def train_minutes(runs: pd.DataFrame, images: int | None) -> float:
 
 
 def _by_block(finals: pd.DataFrame, column: str) -> dict[Block, float]:
-    """The largest value above 0 of each block; of blocks that have one."""
+    """Return the largest value above 0 of each block that has one."""
     counted = finals.assign(value=known(finals, column)).dropna(subset="value")
     groups = counted.groupby(["model", "dataset", "fraction"])["value"].max()
     return {
@@ -151,7 +155,7 @@ def _by_block(finals: pd.DataFrame, column: str) -> dict[Block, float]:
 
 
 def _refuse_useless(found: Evidence, setting: Setting) -> None:
-    """Raises: ConfigError naming every input that can change nothing in this source, and why."""
+    """Raise ConfigError naming every input that can change nothing in this source, and why."""
     times = len(known(found.finals, "device_seconds")) > 0
     reasons = [
         _uselessness(
@@ -169,7 +173,7 @@ def _refuse_useless(found: Evidence, setting: Setting) -> None:
 
 
 def _uselessness(name: str, asked: int | None, values: list[float], *, is_used: bool = False) -> str:
-    """Why a number that is asked for changes nothing; "" where it does, or was not asked for."""
+    """Return why a number that was given changes nothing; "" if it does, or was not given."""
     if asked is None or is_used or len(set(values)) > 1:
         return ""
     if not values:

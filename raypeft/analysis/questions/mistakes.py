@@ -1,4 +1,4 @@
-"""What a method was surest of and got wrong, by the pseudonym of the image."""
+"""Find the most confident mistakes of a method, by the pseudonym of the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MOST = 12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mistake:
-    """One test image that the runs of a cell, together, take for another class."""
+    """A test image that the runs of a cell, averaged, take for another class."""
 
     case_id: str
     label: str
@@ -23,7 +23,7 @@ class Mistake:
 
 
 def confident_mistakes(runs: Sequence[Predictions]) -> list[Mistake]:
-    """The surest first, at most MOST; `runs`: the seeds of one cell, whose probabilities are averaged."""
+    """Return at most MOST mistakes, surest first; `runs`: one cell's seeds, which are averaged."""
     one = runs[0]
     probabilities = np.mean([run.probabilities for run in runs], axis=0)
     said = probabilities.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Which methods are worth trying on a user's own images: what a store, or published tables, can say."""
+"""Advise which methods to try on a user's own images, from a store or published tables."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ __all__ = ["Advice", "Recommendation", "Setting", "recommend_methods"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
-    """One method on one group of models; NaN where the data do not say."""
+    """The advice on one method for one group of models; NaN where the data do not say."""
 
     method: str
     models: tuple[str, ...]  # and the number of generated images, where it matters
@@ -49,7 +49,7 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """Advice, those worth trying first, what is promised of them, and how far the data behind it reach."""
+    """All advice, best first, with what is promised of it and where its evidence ends."""
 
     setting: Setting
     metric: str
@@ -59,10 +59,10 @@ class Recommendation:
 
 
 def recommend_methods(studies: Sequence[Study], setting: Setting) -> list[Recommendation]:
-    """One per study of the user's task that has the model asked for.
+    """Return one recommendation per study of the user's task that has the model asked for.
 
-    A study that cannot use an input is left out, and said to be. Raises: ConfigError where none is left, none
-    is finished, or every method is over the user's limits.
+    A study that cannot use an input is left out, with a note.
+    Raises: ConfigError if no study is left, nothing is finished, or every method exceeds the user's limits.
     """
     usable, said = of_task(studies, setting)
     found, refused = [], []
@@ -80,11 +80,13 @@ def recommend_methods(studies: Sequence[Study], setting: Setting) -> list[Recomm
 
 
 def _recommend(evidence: Evidence, setting: Setting, said: Sequence[str]) -> Recommendation:
-    """The expected score is the mean over data sets, those like the user's counting more, of the score at so
-    many images, linear in log images between fractions, held beyond them; its interval is Student's
-    prediction interval over data sets, or over seeds where there is one data set.
+    """Return the recommendation of one source.
 
-    Raises: ConfigError where every method is over the limits.
+    The expected score is a mean over data sets, in which those like the user's count more. Each score is
+    interpolated to the number of images, linearly in log images, and held constant beyond the fractions. The
+    interval is Student's prediction interval over data sets, or over seeds if there is one data set.
+
+    Raises: ConfigError if every method exceeds the limits.
     """
     advice: list[Advice] = []
     promises: list[str] = []
@@ -111,7 +113,7 @@ def _recommend(evidence: Evidence, setting: Setting, said: Sequence[str]) -> Rec
 
 
 def _hindrance(evidence: Evidence, near: Pool, method: str, setting: Setting) -> str:
-    """Which limits a method breaks, and whether it scored or learned nothing; "" for none of it."""
+    """Return which limits a method exceeds, and whether it scored or learned nothing; "" if none of these."""
     runs = evidence.runs(near, method)
     reasons = [
         f"{what} {has:.2g} above {limit:g} {unit}"
@@ -136,7 +138,7 @@ def _advise(
     found: Shortlist | None,
     setting: Setting,
 ) -> list[Advice]:
-    """In the order of the shortlist, then those out of it, by mean rank."""
+    """Return advice in the order of the shortlist, then on the other methods by mean rank."""
     table = rank_table(near)
     order = list(found.order) if found else []
     ranked = [str(method) for method in table.index[table["n_blocks"] > 0]]
@@ -169,7 +171,7 @@ def _advise(
 def _expect(
     evidence: Evidence, pool: Pool, near: Pool, method: str, setting: Setting
 ) -> tuple[float, float, float]:
-    """(expected score, ends of its prediction interval)."""
+    """Return the expected score and the ends of its prediction interval."""
     means, cells = _scores_at(evidence, pool, near, method, setting.images)
     if not cells:
         return math.nan, math.nan, math.nan
@@ -182,7 +184,7 @@ def _expect(
     if len(values) > 1:
         n = len(values)
         spread = math.sqrt(float(weights @ (values - expected) ** 2) * n / (n - 1))
-        error = float((weights**2).sum())  # 1 / n of data sets that count alike
+        error = float((weights**2).sum())  # 1 / n if all data sets count the same
     else:
         n = min(cell.seeds for cell in cells)
         spread, error = float(np.mean([cell.sd for cell in cells])), 1 / n
@@ -196,7 +198,7 @@ def _expect(
 def _scores_at(
     evidence: Evidence, pool: Pool, near: Pool, method: str, images: int | None
 ) -> tuple[dict[str, float], list[CellScore]]:
-    """Data set to the mean over models of the score at so many images; and the cells nearest to them.
+    """Return, by data set, the mean over models of the score at so many images; and the nearest cells.
 
     Where the method did not run, the score stands where the others lead one to expect.
     """
@@ -224,7 +226,7 @@ def _scores_at(
 
 
 def _reach(evidence: Evidence, setting: Setting) -> list[str]:
-    """Where the data behind the advice end, and what of the setting lies beyond."""
+    """Return where the data behind the advice end, and which part of the setting is beyond them."""
     runs, pools = evidence.finals, evidence.pools
     models = sorted({model for pool in pools for model in pool.models})
     datasets = sorted({dataset for pool in pools for dataset in pool.datasets}, key=natural)

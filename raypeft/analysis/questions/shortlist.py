@@ -1,4 +1,4 @@
-"""How many methods to try: so many as held the best one on data sets that were left out in turn."""
+"""Choose how many methods to try: as many as contained the best one on data sets left out in turn."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from raypeft.core.text import count, listed
 Array = np.ndarray
 
 SHARE = 0.9
-"""Of new data sets on which the shortlist is to hold the best method, or one that is nearly as good."""
+"""Share of new data sets on which the shortlist should include the best method, or one nearly as good."""
 
 NEAR = 0.01
 """Nearly as good, of a metric with bounds; of one without only the best itself will do."""
@@ -32,7 +32,7 @@ Measured: four to eight data sets then hold the best of 0.89 to 0.93 of others, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shortlist:
-    """The methods to try, and on how many data sets left out the same procedure held the best."""
+    """The methods to try, and on how many left-out data sets the same procedure contained the best."""
 
     order: tuple[str, ...]  # every method that was compared, the first to try first
     methods: tuple[str, ...]  # the first of them
@@ -43,11 +43,11 @@ class Shortlist:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the data sets are enough for SHARE."""
+        """True if there are enough data sets for SHARE."""
         return self.datasets >= LEAST
 
     def describe(self) -> str:
-        """What is promised, or why nothing is."""
+        """Return what is promised, or why nothing is."""
         if len(self.order) == 1:
             return f"Worth trying: {self.order[0]}, the only one that is left."
         if len(self.methods) == len(self.order):
@@ -69,16 +69,17 @@ class Shortlist:
 
 
 def shorten(pool: Pool, traits: Array, user: Array) -> Shortlist:
-    """The methods of `pool` to try on a data set whose traits are `user`.
+    """Return the methods of `pool` to try on a data set whose traits are `user`.
 
     `traits`: (data sets, traits), decimal logarithms, NaN unknown; `user`: (traits,). Methods are ordered by
     the mean over data sets of their rank on each; a data set ten times larger or smaller counts half. The
-    number of methods is the smallest that held the best on ceil(SHARE (n + 1)) of n data sets, each left out
-    in turn and ordered for by the others: for exchangeable data sets this holds on SHARE of new ones.
+    number of methods is the smallest that contained the best one on ceil(SHARE (n + 1)) of n data sets, each
+    left out in turn while the others gave the order. For exchangeable data sets this holds on SHARE of new
+    ones.
     """
     leads = _leads(pool)
     counts = (~np.isnan(leads)).sum(axis=0)
-    is_often = counts * 2 >= (~np.isnan(leads).all(axis=1)).sum()  # others were run too rarely to be placed
+    is_often = counts * 2 >= (~np.isnan(leads).all(axis=1)).sum()  # others were run too rarely
     names = [name for name, often in zip(pool.methods, is_often, strict=True) if often]
     leads = leads[:, is_often]
     has_rivals = ~np.isnan(leads).all(axis=1)
@@ -103,7 +104,7 @@ def shorten(pool: Pool, traits: Array, user: Array) -> Shortlist:
 
 
 def _needed(leads: Array, traits: Array, tolerance: float) -> list[int]:
-    """Of each data set, how many methods, in the order of the others, it takes to hold its best."""
+    """Return, for each data set, how many methods in the others' order are needed to include its best."""
     found = []
     for place in range(len(leads)):
         others = np.arange(len(leads)) != place
@@ -114,7 +115,7 @@ def _needed(leads: Array, traits: Array, tolerance: float) -> list[int]:
 
 
 def _order(leads: Array, traits: Array, user: Array) -> Sequence[int]:
-    """Positions of the methods, the best mean rank first; of equals the first in the alphabet."""
+    """Return the positions of the methods, best mean rank first; of equals the first in the alphabet."""
     known = ~np.isnan(leads)
     ranks = rankdata(np.where(known, -leads, np.inf), axis=1)
     shares = (ranks - 0.5) / known.sum(axis=1, keepdims=True)  # comparable where methods are missing
@@ -125,9 +126,9 @@ def _order(leads: Array, traits: Array, user: Array) -> Sequence[int]:
 
 
 def likeness(traits: Array, user: Array) -> Array:
-    """(data sets,): 1 for one like the user's, half for each trait that differs tenfold.
+    """Return weights, (data sets,): 1 for one like the user's, halved by each trait that differs tenfold.
 
-    A trait that a data set does not tell counts as the farthest told; one that the user does not tell, not.
+    A trait unknown for a data set counts as the farthest known; one unknown for the user does not count.
     """
     far = np.abs(traits - user)
     weights = np.ones(len(traits))
@@ -139,7 +140,7 @@ def likeness(traits: Array, user: Array) -> Array:
 
 
 def _leads(pool: Pool) -> Array:
-    """(data sets, methods): lead over the block's median method, mean over blocks; NaN where none.
+    """Return (data sets, methods): lead over the block's median method, mean over blocks; NaN if unknown.
 
     A block with one method says nothing.
     """

@@ -1,4 +1,4 @@
-"""How differently the groups of a manifest's column fare: sex, age, skin type, site."""
+"""How differently the groups in a manifest's column fare: sex, age, skin type, site."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ UNKNOWN = ("unknown", "", "None", "nan")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubgroupGap:
-    """How differently one column's groups fare, by balanced accuracy."""
+    """The difference in balanced accuracy between the groups of one column."""
 
     column: str
     groups: Mapping[str, tuple[int, float]]  # cases, balanced accuracy (mean over seeds)
@@ -32,7 +32,7 @@ class SubgroupGap:
 
 
 def subgroup_gaps(runs: Sequence[Predictions], *, draws: int = 1000, seed: int = 0) -> list[SubgroupGap]:
-    """A gap per subgroup column with two groups or more that are large enough; ages in three classes."""
+    """Return a gap per subgroup column with two or more groups that are large enough; ages in classes."""
     one, found = runs[0], []
     is_right = np.mean([run.predicted == run.labels for run in runs], axis=0)
     for column, raw in sorted(one.subgroups.items()):
@@ -64,14 +64,14 @@ def subgroup_gaps(runs: Sequence[Predictions], *, draws: int = 1000, seed: int =
 
 
 def _is_usable(one: Predictions, chosen: Array) -> bool:
-    """Of every class that the test images have, LEAST_UNITS patients."""
+    """True if the group has LEAST_UNITS patients of every class that the test images have."""
     classes = np.unique(one.labels, return_inverse=True)[1]
     number = int(classes.max()) + 1
     return fewest_units(classes[chosen], one.units[chosen], number) >= LEAST_UNITS
 
 
 def _grouped(values: Sequence[str]) -> list[str]:
-    """Values as they are; numbers of many different values (ages, in years) by AGES."""
+    """Return the values unchanged, or grouped by AGES if they are many different numbers (ages in years)."""
     known = [value for value in values if value not in UNKNOWN]
     numbers = [_number(value) for value in known]
     if len(set(known)) <= MOST_GROUPS and not any(n is not None and n > MOST_GROUPS for n in numbers):

@@ -1,1 +1,1 @@
-"""From a store, a CSV file or stored predictions to tables of scores."""
+"""Read tables of scores from a store, a CSV file or stored predictions."""

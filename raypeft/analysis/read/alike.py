@@ -1,4 +1,4 @@
-"""Whether several stores may be read as one: what contradicts is named with the stores that say it."""
+"""Check that several stores may be read as one; contradictions are named with their stores."""
 
 from collections.abc import Hashable, Iterator, Sequence
 
@@ -10,7 +10,7 @@ from raypeft.core.text import count, listed
 
 
 def check_alike(sources: Sequence[StoreRows]) -> None:
-    """Raises: ConfigError where equal data sets, models, cells or trials differ between stores."""
+    """Check the stores. Raises: ConfigError if equal data sets, models, cells or trials differ."""
     if len(sources) < 2:
         return
     problems = [*_settings(sources), *_outcomes(sources), *_rates(sources), *_superseded(sources)]
@@ -23,7 +23,7 @@ def check_alike(sources: Sequence[StoreRows]) -> None:
 
 
 def _settings(sources: Sequence[StoreRows]) -> Iterator[str]:
-    """What rows that a table would pool or compare were trained with."""
+    """Yield settings that differ between rows which a table would pool or compare."""
     seen: dict[Hashable, tuple[object, StoreRows]] = {}
     told = set()
     for one in sources:
@@ -36,7 +36,7 @@ def _settings(sources: Sequence[StoreRows]) -> Iterator[str]:
 
 
 def _settings_of(row: Result) -> Iterator[tuple[str, str, object]]:
-    """What the setting is of, its name, its value. How many candidates there are is none."""
+    """Yield what a setting belongs to, its name and its value; the number of candidates is not one."""
     spec = row.spec
     yield row.dataset, "images", spec["data_digest"][:12]
     yield row.dataset, "split", spec["split"]
@@ -49,7 +49,7 @@ def _settings_of(row: Result) -> Iterator[tuple[str, str, object]]:
 
 
 def _outcomes(sources: Sequence[StoreRows]) -> Iterator[str]:
-    """Trials that came out differently: on other hardware, or by other code."""
+    """Yield trials with different results, from other hardware or other code."""
     seen: dict[str, tuple[Result, StoreRows]] = {}
     for one in sources:
         for row in (row for row in one.rows if row.status != "failed"):
@@ -68,7 +68,7 @@ def _told(row: Result, metric: str) -> str:
 
 
 def _rates(sources: Sequence[StoreRows]) -> Iterator[str]:
-    """Cells whose searches chose different rates: their final runs are seeds of different things."""
+    """Yield cells whose searches chose different rates, so that their seeds cannot be pooled."""
     seen: dict[str, tuple[Result, StoreRows]] = {}
     told = set()
     for one in sources:
@@ -85,7 +85,7 @@ def _rate(final: Result, source: StoreRows) -> str:
 
 
 def _superseded(sources: Sequence[StoreRows]) -> Iterator[str]:
-    """Trials that a larger search has superseded in one store, and that count in another."""
+    """Yield trials that a larger search superseded in one store, and that count in another."""
     for one in sources:
         for other in sources:
             for row in (row for row in one.counting if row.trial_id in other.superseded):

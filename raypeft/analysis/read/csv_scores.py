@@ -1,4 +1,4 @@
-"""Scores from a CSV file: one's own, a benchmark's, or a published table."""
+"""Read scores from a CSV file: the user's own, a benchmark's, or a published table."""
 
 import difflib
 import logging
@@ -18,7 +18,7 @@ from raypeft.core.text import count, visible
 from raypeft.metrics import NUM_IMAGES, RANKED_BY, REFERENCES
 
 FIRST = tuple(name for score in RANKED_BY.values() for name in (score.name, score.metric))
-"""Columns that are ranked by where nothing else is asked for: the first of these that there is."""
+"""Columns to rank by if the user names none: the first one that exists."""
 
 OPTIONAL = frozenset(("fraction", "seed", "stage", "status", "std_points"))
 
@@ -27,7 +27,7 @@ _logger = logging.getLogger("raypeft.analysis")  # whose messages the commands s
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreFile:
-    """What a file of scores holds: one row per line, with the columns that pools_of reads."""
+    """The content of a file of scores: one row per line, with the columns that pools_of reads."""
 
     frame: pd.DataFrame
     metric: str
@@ -44,15 +44,15 @@ def read_scores(
     encoding: str | None = None,
     scale: str | None = None,
 ) -> ScoreFile:
-    """A long CSV (model, dataset, method, <metric>; optional fraction, seed, stage, status).
+    """Read a long CSV file (model, dataset, method, <metric>; optional fraction, seed, stage, status).
 
-    `model`, `dataset`, `method`: what the columns are called, in any case. Without `metric`: macro F1, FID,
-    or else the one column that is named as a metric of raypeft. `scale`: "fractions" or "percent", where
-    scale_of() cannot tell; percentages are divided by 100. An empty score is a missing one; rows of another
-    stage than final are left out. A column <metric>_num_images tells scores of different numbers of generated
-    images apart; <metric>_majority and <metric>_untuned are what has learned nothing scores, as in a store.
-    A column std_points (percentage points over 3 seeds, as the published tables have it) is the spread of the
-    one score. Raises: ConfigError naming the file, and the line and column where there is one.
+    `model`, `dataset`, `method`: the names of these columns, in any case. `metric`: default macro F1, FID, or
+    the one column named as a metric of raypeft. `scale`: "fractions" or "percent", if scale_of() cannot tell;
+    percentages are divided by 100. An empty score is missing; rows of a stage other than final are left out.
+    A column <metric>_num_images separates scores of different numbers of generated images; <metric>_majority
+    and <metric>_untuned hold the baselines, as in a store. A column std_points (percentage points over 3
+    seeds, as in the published tables) is the spread of a single score.
+    Raises: ConfigError naming the file, and the line and column if there is one.
     """
     path = Path(path)
     table = _read(path, {"model": model, "dataset": dataset, "method": method}, encoding=encoding)
@@ -73,7 +73,7 @@ def read_scores(
 
 
 def _typed(path: Path, table: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
-    """With every column that a ranking reads; `numbers`: those that hold numbers, where they are there."""
+    """Return the table with every column that a ranking reads; `numbers`: columns to convert, if there."""
     table = table.assign(**{name: _numbers(path, table[name]) for name in numbers if name in table.columns})
     if "std_points" in table.columns:
         table = table.assign(stated_sd=_numbers(path, table["std_points"]) / 100, stated_seeds=3)
@@ -85,7 +85,7 @@ def _typed(path: Path, table: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFr
 
 
 def _read(path: Path, names: dict[str, str], *, encoding: str | None) -> pd.DataFrame:
-    """All cells as text; `names` are columns that it must have. The index tells each row's line."""
+    """Return all cells as text; `names`: required columns. The index holds each row's line."""
     try:
         content = read_delimited(path, expects=tuple(names.values()), encoding=encoding)
     except DataError as error:
@@ -125,12 +125,12 @@ def _missing(name: str, role: str, columns: Sequence[str]) -> str:
 
 
 def _check_names(path: Path, table: pd.DataFrame) -> None:
-    """Raises: ConfigError for what has no name, and for names that are spellings of one."""
+    """Check the names. Raises: ConfigError for missing names, and for several spellings of one."""
     problems = []
     for role in ("model", "dataset", "method"):
         places: dict[str, str] = {}
         for line, name in table[role].items():
-            if is_missing(name) and name.casefold() != "none":  # which names the untuned model
+            if is_missing(name) and name.casefold() != "none":  # "none" names the untuned model
                 problems.append(f"{path.name}:{line}: {role} is empty; name it")
             else:
                 places.setdefault(name, f"{path.name}:{line}")
@@ -151,7 +151,7 @@ def _metric(path: Path, columns: list[str]) -> str:
 
 
 def _numbers(path: Path, column: "pd.Series[str]") -> "pd.Series[float]":
-    """Raises: ConfigError with the line of the first text that is no finite number."""
+    """Convert a column to numbers. Raises: ConfigError with the line of the first that is not finite."""
     texts = column.where(~column.map(is_missing), "")
     numbers = pd.to_numeric(texts, errors="coerce")
     wrong = (numbers.isna() & (texts != "")) | numbers.abs().eq(float("inf"))
@@ -165,7 +165,7 @@ def _numbers(path: Path, column: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _refuse_repeats(path: Path, table: pd.DataFrame, metric: str) -> None:
-    """Two lines for one run would be averaged as if they were seeds."""
+    """Raise ConfigError for two lines of one run, which would be averaged as if they were seeds."""
     key = [*CELL, *(name for name in ("seed", metric + NUM_IMAGES) if name in table.columns)]
     repeated = table.duplicated(key)
     if repeated.any():

@@ -1,4 +1,4 @@
-"""Stores -> DataFrame: the only reader of ledgers on the way to a claim. Several stores are read as one."""
+"""Read stores into a DataFrame; every claim reads ledgers through this file. Several stores become one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -16,18 +16,19 @@ from raypeft.store import Store
 
 
 def load_results(*stores: AnyStore) -> pd.DataFrame:
-    """One row per committed or failed trial, in the order of trial ids; empty for an empty ledger.
+    """Return one row per committed or failed trial, sorted by trial id; empty for an empty ledger.
 
-    Columns: those of Result, with each metric as a column of its own ("test/f1_macro", NaN where a
-    trial has none) in place of `metrics`. `curve`, `spec` and `versions` stay objects. From the plan:
-    `superseded` (an earlier search's, which counts in no table) and `candidates_planned` of its cell.
-    `store`: the first that holds the trial. Raises: as read_stores.
+    Columns: those of Result, but each metric has its own column ("test/f1_macro", NaN if a trial has none) in
+    place of `metrics`. `curve`, `spec` and `versions` stay objects. From the plan: `superseded` (an earlier
+    search's trial, which no table counts) and `candidates_planned` of its cell. `store`: the first that holds
+    the trial.
+    Raises: as read_stores.
     """
     return to_frame(read_stores(*stores))
 
 
 def to_frame(found: StudyRows, *, counting_only: bool = False) -> pd.DataFrame:
-    """As load_results, of what was read."""
+    """Return the table of load_results from what was read."""
     old, planned = found.superseded, found.planned
     rows = [
         (row, source.store)
@@ -48,8 +49,8 @@ def to_frame(found: StudyRows, *, counting_only: bool = False) -> pd.DataFrame:
 def read_stores(*stores: AnyStore) -> StudyRows:
     """Read one store, or several as one.
 
-    Raises: ConfigError where there is no ledger, or where stores contradict each other; StorageError naming
-    the row that cannot be read, or those that hold one final run twice; PlanDiffersError as Store.plan.
+    Raises: ConfigError if there is no ledger, or if stores contradict each other; StorageError naming an
+    unreadable row, or rows that hold one final run twice; PlanDiffersError as Store.plan.
     """
     opened = [Store.open(store) for store in stores]
     try:
@@ -71,7 +72,7 @@ def _read(store: Store) -> StoreRows:
 
 
 def _check_seeds(rows: Sequence[Result], store: Store) -> None:
-    """No seed counts twice. Raises: StorageError."""
+    """Check that no seed counts twice. Raises: StorageError."""
     seen: dict[tuple[object, ...], str] = {}
     for row in rows:
         if row.stage != "final":

@@ -1,4 +1,4 @@
-"""The stored predictions of final runs: the only reader of predictions on the way to a claim."""
+"""Read the stored predictions of final runs; every claim reads predictions through this file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FIXED = ("case_id", "group", "label")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """What one final run said of every case of a split."""
+    """The predictions of one final run for every case of a split."""
 
     case_ids: tuple[str, ...]
     units: Array  # (cases,) int: cases of one patient or lesion share a number, 0 .. n - 1
@@ -29,12 +29,12 @@ class Predictions:
 
     @property
     def predicted(self) -> Array:
-        """(cases,) the likeliest class, the first of equals."""
+        """Return the likeliest class of each case, (cases,); the first of equals."""
         return np.asarray(self.probabilities.argmax(axis=1))
 
 
 def read_predictions(path: Path) -> Predictions | None:
-    """None where the run stored no probabilities: text-to-image keeps features of images there.
+    """Return the predictions in a file; None if there are none, as for text-to-image, which stores features.
 
     Raises: StorageError naming a file that is damaged.
     """
@@ -69,23 +69,23 @@ def read_predictions(path: Path) -> Predictions | None:
 
 
 class PredictionStore:
-    """Reads each run's predictions once."""
+    """A reader of predictions that reads each run's file once."""
 
     def __init__(self, *stores: Store) -> None:
-        """`stores`: none for tables without predictions; of several, the first that has a run's counts."""
+        """Read from `stores`, the first that has a run; none for tables without predictions."""
         self._stores = stores
         self._read: dict[tuple[str, str], Predictions | None] = {}
 
     def get(self, trial_id: str) -> Predictions | None:
-        """Of the test cases; None where there are none."""
+        """Return the predictions for the test cases; None if there are none."""
         return self._get("test", trial_id)
 
     def of_runs(self, trial_ids: tuple[str, ...]) -> list[Predictions] | None:
-        """Those of all the runs; None when one is missing, or when their test cases differ."""
+        """Return the test predictions of all the runs; None if one is missing, or if their cases differ."""
         return _alike([self._get("test", trial_id) for trial_id in trial_ids])
 
     def validation(self, trial_ids: tuple[str, ...]) -> list[Predictions] | None:
-        """Of the validation cases, as of_runs; older runs left none."""
+        """Return the validation predictions, as of_runs; older runs have none."""
         return _alike([self._get("val", trial_id) for trial_id in trial_ids])
 
     def _get(self, split: Literal["val", "test"], trial_id: str) -> Predictions | None:
@@ -100,7 +100,7 @@ class PredictionStore:
 
 
 def _alike(found: list[Predictions | None]) -> list[Predictions] | None:
-    """All of them; None where one is missing, or where their cases differ."""
+    """Return all predictions; None if one is missing, or if their cases differ."""
     whole = [one for one in found if one is not None]
     if not whole or len(whole) != len(found) or any(p.case_ids != whole[0].case_ids for p in whole):
         return None

@@ -1,4 +1,4 @@
-"""Whether a column of scores holds fractions or percent: told from all of its values together."""
+"""Tell from all values of a column of scores together whether it holds fractions or percent."""
 
 import math
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ NEAR = 1.25  # a fraction written among percentages is, 100 times, so close to t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scaled:
-    """What a column of scores was read as."""
+    """The scale on which a column of scores was read."""
 
     divisor: float  # what its values are divided by
     note: str  # "" for a metric without bounds
 
 
 def scale_of(path: Path, table: pd.DataFrame, metric: str, asked: str | None = None) -> Scaled:
-    """Read the scores of a bounded metric as fractions, or, where one lies above 1, as percent.
+    """Read the scores of a bounded metric as fractions, or, if one is above 1, as percent.
 
-    `table`: numbers by line, with the columns of a cell. `asked`: the user's word for it, which settles a
-    mixture. A mixture is a score of at most 1 among percentages where all scores of its block (model, data
-    set, fraction), of its method or of its seed are of that kind, or where 100 times it is like the other
-    scores of its block (NEAR). A single low score beside them is a percentage: 0.4%. Loss and FID have no
-    bounds.
+    `table`: numbers by line, with the columns of a cell. `asked`: the user's scale, which decides a mixture.
+    It is a mixture if among percentages there is a score of at most 1, and all scores of its block (model,
+    data set, fraction), of its method or of its seed are like that, or 100 times it is similar to the other
+    scores of its block (NEAR). A single low score among them is a percentage: 0.4%. Loss and FID are
+    unbounded.
 
-    Raises: ConfigError with the line of a score outside both scales, or of a mixture's two kinds.
+    Raises: ConfigError with the line of a score outside both scales, or the lines of a mixture's two kinds.
     """
     if asked not in (None, *get_args(Scale)):
         raise ConfigError(f"{path}: scale='{asked}': allowed are {', '.join(get_args(Scale))}")
@@ -49,7 +49,7 @@ def scale_of(path: Path, table: pd.DataFrame, metric: str, asked: str | None = N
     is_percent = scores.abs() > high * SLACK
     if asked == "fractions" or (asked is None and not is_percent.any()):
         return Scaled(divisor=1, note=f"{path.name}: {metric} read as fractions ({low:g} to {high:g}).")
-    low_ones = scores[~is_percent & (scores != 0)]  # 0 is 0 on either scale
+    low_ones = scores[~is_percent & (scores != 0)]  # 0 is the same on both scales
     if asked is None:
         _refuse_mixture(path, table.loc[scores.index], metric, low_ones, scores[is_percent])
     rest = f"; of at most 1%: {_places(path, low_ones)}" if len(low_ones) else ""
@@ -57,7 +57,7 @@ def scale_of(path: Path, table: pd.DataFrame, metric: str, asked: str | None = N
 
 
 def _refuse_outside(path: Path, scores: "pd.Series[float]", metric: str, factor: int) -> None:
-    """Raises: ConfigError for the first score that no scale up to `factor` times the bounds holds."""
+    """Raise ConfigError for the first score that no scale up to `factor` times the bounds holds."""
     low, high = metric_of(metric).bounds
     wrong = scores[(scores < factor * low * SLACK) | (scores > factor * high * SLACK)]
     if len(wrong):
@@ -71,7 +71,7 @@ def _refuse_outside(path: Path, scores: "pd.Series[float]", metric: str, factor:
 def _refuse_mixture(
     path: Path, table: pd.DataFrame, metric: str, low_ones: "pd.Series[float]", percent: "pd.Series[float]"
 ) -> None:
-    """Raises: ConfigError with the lines of the first score that may be a fraction, and of a percentage."""
+    """Raise ConfigError for a mixture, with the lines of the first possible fraction and of a percentage."""
     for line, score in low_ones.items():
         if reason := _suspicion(table, metric, table.index == line):
             raise ConfigError(
@@ -82,7 +82,7 @@ def _refuse_mixture(
 
 
 def _suspicion(table: pd.DataFrame, metric: str, is_row: "np.ndarray[Any, Any]") -> str:
-    """Why the score of one row, at most 1 among percentages, may be a fraction; "" where nothing says so."""
+    """Return why a row's score of at most 1 among percentages may be a fraction; "" if nothing says so."""
     row, high = table[is_row].iloc[0], metric_of(metric).bounds[1]
     sizes = table[metric].abs()
     is_in_block = (table[["model", "dataset", "fraction"]] == row[["model", "dataset", "fraction"]]).all(
@@ -100,7 +100,7 @@ def _suspicion(table: pd.DataFrame, metric: str, is_row: "np.ndarray[Any, Any]")
 
 
 def _places(path: Path, scores: "pd.Series[float]") -> str:
-    """The first three, and how many more there are."""
+    """Return the first three lines, and how many more there are."""
     named = [f"{path.name}:{line} ({score:g}%)" for line, score in scores.iloc[:3].items()]
     more = len(scores) - len(named)
     return ", ".join(named) + (f" and {count(more, 'more line')}" if more else "")

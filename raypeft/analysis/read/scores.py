@@ -1,4 +1,4 @@
-"""Which runs count, what a cell scored over its seeds, and which scores may be compared."""
+"""Which runs count, what a cell scored over its seeds, and which scores can be compared."""
 
 import math
 import statistics
@@ -15,18 +15,18 @@ from raypeft.metrics import NUM_IMAGES, REFERENCES
 from raypeft.metrics.remarks import has_no_rate
 
 Block = tuple[str, str, float]
-"""(model, dataset, fraction): what is the same for methods that are compared."""
+"""(model, dataset, fraction), which compared methods have in common."""
 
 CELL = ["model", "dataset", "fraction", "method"]
 STATED = ("stated_sd", "stated_seeds")
-"""Columns that published tables have, which hold one row a cell."""
+"""Extra columns of published tables, which have one row per cell."""
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """What has learned nothing of the task, and what it scores on the same test images."""
+    """A baseline that has learned nothing of the task, and its score on the same test images."""
 
     title: str  # majority class, or untuned pipeline
     score: float
@@ -34,7 +34,7 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellScore:
-    """What one cell scored on its final runs."""
+    """The scores of one cell's final runs."""
 
     model: str
     dataset: str
@@ -48,42 +48,42 @@ class CellScore:
     num_images: int = 0  # generated images behind each score, of a metric that depends on it; 0: not recorded
     reference: Reference | None = None  # mean over the same runs; None: not recorded
     learned: bool = True  # whether the mean is better than the reference's, where there is one
-    worst: float = math.nan  # what a diverged run counts as: see cell_scores
+    worst: float = math.nan  # the score of a diverged run: see cell_scores
 
     @property
     def block(self) -> Block:
-        """What the methods that it is compared with share."""
+        """Return what the methods that are compared have in common: model, data set, fraction."""
         return self.model, self.dataset, self.fraction
 
     @property
     def n(self) -> int:
-        """Finished final runs."""
+        """Return the number of finished final runs."""
         return len(self.scores)
 
     @property
     def runs(self) -> tuple[float, ...]:
-        """Scores of all final runs, a diverged one at the worst; empty where nothing says what that is."""
+        """Return the scores of all final runs, diverged ones at the worst; empty if the worst is unknown."""
         return self.scores if math.isnan(self.worst) else (*self.scores, *[self.worst] * self.diverged)
 
     @property
     def mean(self) -> float:
-        """Of `runs`, NaN without; exactly rounded, so that equal sets of scores tie in any order."""
+        """Return the mean of `runs`, NaN without any; exactly rounded, so equal scores tie in any order."""
         return statistics.fmean(self.runs) if self.runs else math.nan
 
     @property
     def finished(self) -> str:
-        """The mean of the runs that did not diverge, with its spread, as text."""
+        """Return the mean of the runs that did not diverge, with its spread, as text."""
         sd = statistics.stdev(self.scores) if self.n > 1 else math.nan
         return format_score(statistics.fmean(self.scores), sd)
 
     @property
     def sd(self) -> float:
-        """Sample standard deviation of `runs`; NaN below two, unless one was published."""
+        """Return the sample standard deviation of `runs`; below two runs the published one, or NaN."""
         return statistics.stdev(self.runs) if len(self.runs) > 1 else self.stated_sd
 
     @property
     def seeds(self) -> int:
-        """Runs behind the mean."""
+        """Return the number of runs behind the mean."""
         return self.stated_seeds or len(self.runs)
 
     def __str__(self) -> str:
@@ -91,14 +91,14 @@ class CellScore:
 
 
 def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
-    """Every cell that `frame` (load_results' or read_scores') has a row of, sorted.
+    """Return every cell that has a row in `frame` (from load_results or read_scores), sorted.
 
-    Rows of stage final and status done are scored. A diverged one counts as the worst that the metric
-    allows, or, where it has no such end (FID), as the worst finished run of the block. Where the metric
-    depends on the number of generated images, runs of another number are another CellScore of the cell: see
-    comparable().
-    Raises: ConfigError when there are such rows but none has the metric, or when those of one data set
-    were scored on features of different networks.
+    Rows of stage final and status done are scored. A diverged run counts as the worst possible score, or, for
+    an unbounded metric (FID), as the worst finished run of the block. If the metric depends on the number of
+    generated images, runs with another number form another CellScore of the cell; see comparable().
+
+    Raises: ConfigError if there are such rows but none has the metric, or if those of one data set were
+    scored on features of different networks.
     """
     is_scored = (frame["stage"] == "final") & (frame["status"] == "done")
     if metric not in frame.columns:
@@ -109,7 +109,7 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
     numbers = _numbers_of_images(frame, metric).to_numpy()
     titles = {one.of(metric): one.title for one in REFERENCES.values() if one.of(metric) in frame}
     _check_features(frame[is_scored & frame[metric].notna()], metric)
-    # once for all cells: of tens of thousands, a frame each would take minutes
+    # once for all cells: one frame each would take minutes for tens of thousands
     scores, seeds = frame[metric].to_numpy(dtype=float), frame["seed"].to_numpy()
     is_final = (frame["stage"] == "final").to_numpy()
     has_diverged = is_final & (frame["status"] == "diverged").to_numpy()
@@ -143,9 +143,10 @@ def cell_scores(frame: pd.DataFrame, metric: str) -> list[CellScore]:
 
 
 def comparable(cells: Iterable[CellScore], metric: str) -> dict[int, list[CellScore]]:
-    """The cells whose scores may be compared, by the number of images behind them.
+    """Return the cells whose scores can be compared, by the number of images behind them.
 
-    One group, 0, for a metric that does not depend on it. A cell without a score stands in every group.
+    There is one group, 0, if the metric does not depend on the number. Cells without a score are in all
+    groups.
     """
     cells = list(cells)
     numbers = sorted({cell.num_images for cell in cells if cell.n}, reverse=True) or [0]
@@ -154,14 +155,14 @@ def comparable(cells: Iterable[CellScore], metric: str) -> dict[int, list[CellSc
 
 
 def sample_words(metric: str, num_images: int) -> str:
-    """ "1,000 generated images"; "" for a metric that does not depend on it."""
+    """Return "1,000 generated images"; "" for a metric that does not depend on the number."""
     if not metric_of(metric).needs_equal_n:
         return ""
     return f"{num_images:,} generated images" if num_images else "number of generated images not recorded"
 
 
 def blocks_of(cells: Iterable[CellScore]) -> dict[Block, list[CellScore]]:
-    """The cells of each (model, dataset, fraction), sorted."""
+    """Return the cells of each (model, dataset, fraction), sorted."""
     blocks: dict[Block, list[CellScore]] = {}
     for cell in sorted(cells, key=lambda cell: cell.block):
         blocks.setdefault(cell.block, []).append(cell)
@@ -169,7 +170,7 @@ def blocks_of(cells: Iterable[CellScore]) -> dict[Block, list[CellScore]]:
 
 
 def best_of(cells: Iterable[CellScore], metric: str) -> CellScore | None:
-    """The cell with the best mean, the first of equals, of those that learned; None when there is none."""
+    """Return the cell that learned and has the best mean, the first of equals; None if there is none."""
     sign = 1 if higher_is_better(metric) else -1
     return max(
         (cell for cell in cells if cell.n and cell.learned), key=lambda cell: sign * cell.mean, default=None
@@ -177,7 +178,7 @@ def best_of(cells: Iterable[CellScore], metric: str) -> CellScore | None:
 
 
 def mean_reference(cells: Iterable[CellScore]) -> Reference | None:
-    """Its mean over the blocks of `cells`; None where it is not recorded for all of them."""
+    """Return the mean baseline over the blocks of `cells`; None if it is not recorded for all of them."""
     by_block = [[cell.reference for cell in own if cell.n] for own in blocks_of(cells).values()]
     known = [[one for one in found if one] for found in by_block if found]
     if not known or not all(known):
@@ -187,7 +188,7 @@ def mean_reference(cells: Iterable[CellScore]) -> Reference | None:
 
 
 def _reference(scored: Mapping[str, Array], titles: Mapping[str, str]) -> Reference | None:
-    """Of one cell's scored runs, by column; `titles` too."""
+    """Return the baseline of one cell's scored runs; `scored` and `titles` are by column."""
     for column, title in titles.items():
         if len(scored[column]) and not np.isnan(scored[column]).any():
             return Reference(title=title, score=statistics.fmean(scored[column].tolist()))
@@ -195,7 +196,7 @@ def _reference(scored: Mapping[str, Array], titles: Mapping[str, str]) -> Refere
 
 
 def _counting_diverged(cells: Sequence[CellScore], metric: str) -> list[CellScore]:
-    """The cells with what their diverged runs count as, and whether they learned."""
+    """Return the cells with the score that their diverged runs get, and whether they learned."""
     sign = 1 if higher_is_better(metric) else -1
     bound = metric_of(metric).bounds[0 if sign > 0 else 1]
     finished: dict[Block, list[tuple[int, float]]] = {}
@@ -214,7 +215,7 @@ def _counting_diverged(cells: Sequence[CellScore], metric: str) -> list[CellScor
 
 
 def _num_without_rate(rows: pd.DataFrame) -> int:
-    """The candidates of a cell's `rows`, load_results', where none of them was finished; else 0."""
+    """Return the number of a cell's candidates if none of them finished; else 0."""
     candidates = rows[(rows["stage"] == "search") & (rows["status"] != "failed")]
     if candidates.empty or (candidates["status"] == "done").any():
         return 0
@@ -223,7 +224,7 @@ def _num_without_rate(rows: pd.DataFrame) -> int:
 
 
 def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":
-    """Of every row; 0 where it does not matter or is not recorded."""
+    """Return the number of images of every row; 0 if it does not matter or is not recorded."""
     column = metric + NUM_IMAGES
     if not metric_of(metric).needs_equal_n or column not in frame:
         return pd.Series(0, index=frame.index)
@@ -231,7 +232,7 @@ def _numbers_of_images(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":
 
 
 def _check_features(scored: pd.DataFrame, metric: str) -> None:
-    """Raises: ConfigError."""
+    """Check that one data set was scored on one network's features. Raises: ConfigError if not."""
     if not metric_of(metric).needs_equal_features or "features" not in scored:
         return
     for dataset, names in scored.groupby("dataset")["features"]:
@@ -247,5 +248,5 @@ def _first(values: Array | None, places: Array, otherwise: float) -> float:
 
 
 def format_fraction(fraction: float) -> str:
-    """0.1 is "10%"."""
+    """Return 0.1 as "10%"."""
     return f"{100 * fraction:g}%"

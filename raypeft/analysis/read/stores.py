@@ -13,7 +13,7 @@ AnyStore = Store | str | Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreRows:
-    """What one store holds."""
+    """The rows and the plan of one store."""
 
     store: Store
     plan: PlanRecord
@@ -22,19 +22,19 @@ class StoreRows:
 
     @property
     def counting(self) -> tuple[Result, ...]:
-        """The rows that are not superseded."""
+        """Return the rows that are not superseded."""
         return tuple(row for row in self.rows if row.trial_id not in self.superseded)
 
 
 @dataclass(frozen=True, slots=True)
 class StudyRows:
-    """What one store or several hold, read as one: a trial that is in several of them counts once."""
+    """The rows of one or several stores, read as one: a trial that is in several of them counts once."""
 
     sources: tuple[StoreRows, ...] = ()
 
     @property
     def by_trial(self) -> dict[str, tuple[Result, StoreRows]]:
-        """Every row and the first source that has it, by trial id; a committed row comes before a failure."""
+        """Return every row and the first source that has it, by trial id; a committed row beats a failure."""
         found: dict[str, tuple[Result, StoreRows]] = {}
         for one in self.sources:
             for row in one.rows:
@@ -44,18 +44,18 @@ class StudyRows:
 
     @property
     def counted(self) -> tuple[int, ...]:
-        """How many trials of each source count as its own; the others count as those of another source."""
+        """Return how many trials of each source count as its own; the others count for another source."""
         holders = [source for _, source in self.by_trial.values()]
         return tuple(sum(holder is one for holder in holders) for one in self.sources)
 
     @property
     def superseded(self) -> frozenset[str]:
-        """The trial ids that are superseded in a store; check_alike refuses those that another one counts."""
+        """Return the ids superseded in any store; check_alike refuses those that count in another one."""
         return frozenset().union(*(one.superseded for one in self.sources))
 
     @property
     def planned(self) -> dict[str, PlannedCell]:
-        """By the name of a cell, the candidates and seeds that it is to have in one of the stores."""
+        """Return each cell, by name, with the candidates and seeds that it should have in any store."""
         found: dict[str, PlannedCell] = {}
         for name, one in (
             (name, one) for source in self.sources for name, one in source.plan.by_name.items()
@@ -70,12 +70,12 @@ class StudyRows:
 
     @property
     def stores(self) -> tuple[Store, ...]:
-        """Where it was read from."""
+        """Return the stores that were read."""
         return tuple(one.store for one in self.sources)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What tells the stores apart: the last parts of their paths, no more of them than it takes."""
+        """Return short names that tell the stores apart: as few last parts of their paths as are needed."""
         paths = [PurePath(str(store)).parts for store in self.stores]
         for length in range(1, max(map(len, paths), default=0)):
             names = tuple("/".join(parts[-length:]) for parts in paths)
@@ -84,7 +84,7 @@ class StudyRows:
         return tuple(map(str, self.stores))
 
     def describe(self) -> str:
-        """Say in one sentence where several stores lie and how many trials each has; "" of one store."""
+        """Return one sentence on where several stores are and how many trials each has; "" for one store."""
         if len(self.sources) < 2:
             return ""
         told = []

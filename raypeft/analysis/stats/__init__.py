@@ -1,1 +1,1 @@
-"""Statistics on arrays of scores, ranks and predictions; nothing here knows of stores or files."""
+"""Statistics on arrays of scores, ranks and predictions; no module here knows stores or files."""

@@ -1,4 +1,4 @@
-"""Areas under ROC curves, what each case adds to their error, and their intervals."""
+"""Areas under ROC curves, the contribution of each case to their error, and their intervals."""
 
 import math
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ from raypeft.analysis.stats.clusters import (
 
 Array = np.ndarray
 PRIOR_DF = 2
-"""What Hanley and McNeil's variance weighs: with few cases DeLong's is 0 or nearly, with many it stands."""
+"""Weight of Hanley and McNeil's variance: DeLong's is nearly 0 for few cases, and reliable for many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Auroc:
-    """An area and what each case adds to it."""
+    """An area, and the contribution of each case to it."""
 
     area: float
     influence: Array  # (cases,): the area is, near enough, a constant and its sum
 
 
 def auroc(labels: Array, probabilities: Array) -> Auroc | None:
-    """Mean one-versus-rest area with DeLong's structural components; two classes: the area of the second.
+    """Return the mean one-versus-rest area with DeLong's components; for two classes the second's area.
 
-    `labels`: (cases,) in [0, classes); `probabilities`: (cases, classes). None when a class has no case.
+    `labels`: (cases,) in [0, classes); `probabilities`: (cases, classes). None if a class has no case.
     DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988), eq. 4 to 6; midranks as in Sun and Xu, IEEE
-    Signal Processing Letters 21 (2014). Each case carries its centred component over the cases of its class.
-    The mean over classes adds up each case's components: for more than two classes this is our extension.
+    Signal Processing Letters 21 (2014). Each case has its centred component over the number of cases of its
+    class. The mean over classes adds the components of each case, which is our extension to several classes.
     """
     classes = probabilities.shape[1]
     areas, influence = [], np.zeros(len(labels))
@@ -56,11 +56,11 @@ def auroc(labels: Array, probabilities: Array) -> Auroc | None:
 
 
 def area_interval(areas: Sequence[Auroc], labels: Array, units: Array) -> tuple[float, float]:
-    """Ends at LEVEL of the mean area of a method's runs on the same cases; NaN with few patients of a class.
+    """Return the ends, at LEVEL, of the mean area of runs on the same cases; NaN with few patients a class.
 
-    Speaks of new patients for these trained models. The variance is DeLong's, moderated by Hanley and
-    McNeil's (Radiology 143, 1982) as PRIOR_DF more degrees of freedom. Where every case beats every control,
-    so do as many pairs of different patients as the smaller class has: P(that) <= area^fewest.
+    They hold for new patients and these trained models. The variance is DeLong's, moderated by Hanley and
+    McNeil's (Radiology 143, 1982), which counts as PRIOR_DF more degrees of freedom. If every case beats
+    every control, so do as many pairs of different patients as the smaller class has: P(that) <= area^fewest.
     """
     classes = int(labels.max()) + 1
     fewest = fewest_units(labels, units, classes)
@@ -74,7 +74,7 @@ def area_interval(areas: Sequence[Auroc], labels: Array, units: Array) -> tuple[
 
 
 def _usual_variance(area: float, labels: Array, units: Array, classes: int) -> float:
-    """Hanley and McNeil's, of patients; of several classes as if their areas moved together."""
+    """Return Hanley and McNeil's variance over patients; areas of several classes are fully correlated."""
     errors = []
     for one in [1] if classes == 2 else range(classes):
         m, n = (len(np.unique(units[chosen])) for chosen in (labels == one, labels != one))

@@ -1,4 +1,4 @@
-"""Means over runs under other seeds: replicates of them, and the interval that they span."""
+"""Replicate means over runs under other seeds, and the interval that they span."""
 
 import math
 
@@ -9,18 +9,17 @@ LEVEL = 0.95
 
 
 def interval(draws: Array) -> tuple[Array, Array]:
-    """Ends of the interval at LEVEL along the first axis: percentiles."""
+    """Return the ends of the percentile interval at LEVEL along the first axis."""
     low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
 
 
 def redraw_means(runs: Array, scores: Array, rng: np.random.Generator) -> Array:
-    """(replicates,) means over new seeds of a cell: `runs` (seeds, replicates) under redrawn cases.
+    """Return (replicates,) means over new seeds of a cell; `runs`: (seeds, replicates) under redrawn cases.
 
-    To the mean over seeds comes the error of such a mean: Student's t times the standard error of
-    `scores` (seeds,), as they were observed. Drawing three seeds out of three gives ten values, and 95%
-    intervals that hold the truth in 73% (measured: benchmarks/rank_intervals.py); this holds it in 94%.
-    One seed does not vary.
+    The error of a mean over seeds is added: Student's t times the standard error of the observed `scores`
+    (seeds,). Drawing three seeds out of three gives only ten values, and 95% intervals that hold the truth in
+    73% (measured: benchmarks/rank_intervals.py); this method reaches 94%. A single seed adds no variation.
     """
     means = runs.mean(axis=0)
     seeds, replicates = runs.shape

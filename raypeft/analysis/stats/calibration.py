@@ -1,8 +1,8 @@
 """Calibration error without the part that chance alone adds, and its interval.
 
-The usual ECE of a perfectly calibrated model is not 0: 0.12 with 60 test images, 0.03 with 1,000. What is
-estimated here is the root of the mean squared gap between confidence and share right, over bins of equal
-numbers of cases. Kumar, Liang and Ma, "Verified Uncertainty Calibration" (NeurIPS 2019).
+The usual ECE of a perfectly calibrated model is not 0: 0.12 with 60 test images, 0.03 with 1,000. The value
+estimated here is the root of the mean squared gap between confidence and share of correct predictions, over
+bins of equal numbers of cases. Kumar, Liang and Ma, "Verified Uncertainty Calibration" (NeurIPS 2019).
 """
 
 import math
@@ -22,13 +22,13 @@ LEAST_UNITS = 100
 
 
 def squared_error(confidence: Array, is_right: Array, units: Array) -> tuple[float, float] | None:
-    """(mean squared gap, its standard error), of the top class; by chance the gap may fall below 0.
+    """Return the mean squared gap of the top class, which chance may take below 0, and its standard error.
 
     `confidence`: (cases,) in [0, 1]; `is_right`: (cases,) of bool; `units`: (cases,) patients, 0 .. n - 1.
-    From each bin's squared gap d^2 its variance v is taken away, which is what chance adds. The error is that
-    of normal gaps, where d^2 - v has the variance 4 (d^2 - v) v + 2 v^2; a patient's cases are summed over
-    bins. Four patients of a bin who are right by a coin's toss are added to v (Agresti and Coull 1998), as a
-    bin where all are right has none. None with fewer than LEAST_UNITS patients.
+    The variance v of each bin's gap d, which chance adds, is subtracted from d^2. The error is that of normal
+    gaps, for which d^2 - v has the variance 4 (d^2 - v) v + 2 v^2; a patient's cases are summed over bins.
+    Four patients per bin with random outcomes are added to v (Agresti and Coull 1998), because a bin in which
+    all are right has no variance. None with fewer than LEAST_UNITS patients.
     """
     number = len(confidence)
     drawn = len(np.unique(units))
@@ -51,9 +51,9 @@ def squared_error(confidence: Array, is_right: Array, units: Array) -> tuple[flo
 
 
 def calibration_error(runs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
-    """(error, low, high) of a method's runs on the same cases, in [0, 1]; `runs`: squared_error's.
+    """Return (error, low, high) of runs on the same cases, in [0, 1]; `runs`: from squared_error.
 
-    The runs' errors are taken to move together, which they do at most.
+    The errors of the runs are taken to be fully correlated, which is the worst case.
     """
     total, error = float(np.mean([one[0] for one in runs])), float(np.mean([one[1] for one in runs]))
     reach = float(t.ppf((1 + LEVEL) / 2, OF_A_BIN - 1)) * error
@@ -62,14 +62,14 @@ def calibration_error(runs: Sequence[tuple[float, float]]) -> tuple[float, float
 
 
 def _bins(confidence: Array, drawn: int) -> Array:
-    """Equal numbers of cases, equal confidences together; `drawn`: how many patients there are."""
+    """Return bins of equal numbers of cases, equal confidences together; `drawn`: number of patients."""
     number = min(MOST_BINS, drawn // OF_A_BIN)
     edges = np.quantile(confidence, np.linspace(0, 1, number + 1)[1:-1])
     return np.searchsorted(np.unique(edges), confidence, side="right")
 
 
 def _gap(residuals: Array, units: Array) -> tuple[float, float, float]:
-    """Their mean, its variance, patients whole, and the variance with four patients more."""
+    """Return the mean, its variance by patients, and the variance with four patients more."""
     number, mean = len(residuals), float(residuals.mean())
     drawn = np.unique(units, return_inverse=True)[1]
     sizes, sums = np.bincount(drawn), np.bincount(drawn, residuals - mean)

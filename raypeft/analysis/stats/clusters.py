@@ -1,6 +1,6 @@
-"""What test cases tell when those of one patient go together: standard errors and exact intervals.
+"""Standard errors and exact intervals from test cases in which those of one patient belong together.
 
-A unit is a patient, a lesion, or an image that stands alone. Units are what would be drawn anew.
+A unit is a patient, a lesion, or an image that stands alone. New samples would draw whole units.
 """
 
 import math
@@ -19,24 +19,24 @@ LEAST_UNITS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """The standard error of an estimate, and the degrees of freedom that it was found with."""
+    """The standard error of an estimate, and its degrees of freedom."""
 
     error: float
     df: float
 
     def reach(self, statements: int = 1) -> float:
-        """Half the interval at LEVEL, at which `statements` of them hold at once (Bonferroni)."""
+        """Return half the interval at LEVEL, such that `statements` of them hold at once (Bonferroni)."""
         return float(t.ppf(1 - (1 - LEVEL) / (2 * statements), self.df)) * self.error
 
     def p(self, estimate: float) -> float:
-        """Two-sided, that the truth is 0."""
+        """Return the two-sided p-value of the hypothesis that the truth is 0."""
         if self.error == 0:
             return float(estimate == 0)
         return 2 * float(t.sf(abs(estimate) / self.error, self.df))
 
 
 def joined(*parts: Spread) -> Spread:
-    """Of a sum of independent estimates: Satterthwaite, Biometrics Bulletin 2 (1946)."""
+    """Return the spread of a sum of independent estimates: Satterthwaite, Biometrics Bulletin 2 (1946)."""
     variances = np.array([part.error**2 for part in parts])
     if variances.sum() == 0:
         return Spread(error=0.0, df=min(part.df for part in parts))
@@ -45,11 +45,11 @@ def joined(*parts: Spread) -> Spread:
 
 
 def spread_of(influence: Array, labels: Array, units: Array) -> Spread:
-    """Of a statistic that is, but for a constant, the sum of `influence` (cases,) over drawn units.
+    """Return the spread of a statistic that is a constant plus the sum of `influence` (cases,) over units.
 
-    A class's cases are summed within units before squaring, and its I units give I / (I - 1) times the sum
-    of squares (Obuchowski, Biometrics 53, 1997); with a case per unit that is DeLong's variance.
-    Degrees of freedom: Satterthwaite's over classes, at most the units less one. At least two units a class.
+    The cases of one class are summed within units before squaring, and its I units give I / (I - 1) times the
+    sum of squares (Obuchowski, Biometrics 53, 1997); with a case per unit that is DeLong's variance. Degrees
+    of freedom: Satterthwaite's over classes, at most the units less one. A class needs at least two units.
     """
     shape = int(labels.max()) + 1, int(units.max()) + 1
     places = labels * shape[1] + units
@@ -67,10 +67,10 @@ def spread_of(influence: Array, labels: Array, units: Array) -> Spread:
 
 
 def bounded_interval(value: float, spread: Spread, fewest: int) -> tuple[float, float]:
-    """Ends at LEVEL of a score in [0, 1]: of its logit, by Student's t (Pepe 2003).
+    """Return the ends, at LEVEL, of a score in [0, 1], by Student's t on its logit (Pepe 2003).
 
-    `fewest`: patients of the class that has the fewest. A score of 1 has no spread: where so many patients
-    are all right, P(that) <= score^fewest, which gives Clopper and Pearson's end; a score of 0 likewise.
+    `fewest`: patients of the class that has the fewest. A score of 1 has no spread: if so many patients are
+    all right, P(that) <= score^fewest, which gives Clopper and Pearson's end; a score of 0 likewise.
     """
     tail = (1 - LEVEL) / 2
     if value in (0.0, 1.0):
@@ -82,15 +82,15 @@ def bounded_interval(value: float, spread: Spread, fewest: int) -> tuple[float, 
 
 
 def fewest_units(labels: Array, units: Array, classes: int) -> int:
-    """The units of the class that has the fewest; 0 for a class without a case."""
+    """Return the number of units of the class that has the fewest; 0 for a class without a case."""
     return min(len(np.unique(units[labels == one])) for one in range(classes))
 
 
 def proportion(hits: Array, units: Array) -> tuple[float, float, float]:
-    """(share, low, high) of `hits` (cases,) in [0, 1], by Clopper and Pearson's interval.
+    """Return (share, low, high) of `hits` (cases,) in [0, 1], by Clopper and Pearson's interval.
 
-    Several cases of a patient count for as many as their variance says: Korn and Graubard, Survey
-    Methodology 24 (1998). NaN without a case; one unit tells nothing of others: 0 to 1.
+    Several cases of a patient count for as many as their variance implies: Korn and Graubard, Survey
+    Methodology 24 (1998). NaN without a case; a single unit gives 0 to 1, since it says nothing of others.
     """
     if len(hits) == 0:
         return math.nan, math.nan, math.nan
@@ -108,7 +108,7 @@ def proportion(hits: Array, units: Array) -> tuple[float, float, float]:
 
 
 def _effective(residuals: Array, units: Array, share: float) -> float:
-    """How many cases of different patients would tell as much."""
+    """Return how many cases of different patients would be as informative."""
     number, drawn = len(units), int(units.max()) + 1
     variance = float((np.bincount(units, residuals) ** 2).sum()) / number**2 * drawn / (drawn - 1)
     if variance == 0:  # all right or all wrong: nothing shows how alike a patient's images are

@@ -1,4 +1,4 @@
-"""Balanced accuracy and macro F1 of predicted classes; intervals: other patients, these trained models."""
+"""Balanced accuracy and macro F1 of predicted classes; intervals for other patients, same models."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Array = np.ndarray
 
 
 def balanced_accuracy(is_right: Array, labels: Array, units: Array) -> tuple[float, float, float]:
-    """(value, low, high): mean recall over the classes that the labels have; `is_right`: (cases,) in [0, 1].
+    """Return (value, low, high): mean recall over the labels' classes; `is_right`: (cases,) in [0, 1].
 
     Ends are NaN with fewer than LEAST_UNITS patients of a class.
     """
@@ -36,7 +36,7 @@ def balanced_accuracy(is_right: Array, labels: Array, units: Array) -> tuple[flo
 def macro_f1(
     runs: Sequence[Array], labels: Array, units: Array, *, classes: int
 ) -> tuple[float, float, float]:
-    """(value, low, high), mean over `runs`: (cases,) predicted class of each.
+    """Return (value, low, high), mean over `runs`: the predicted classes, (cases,), of each.
 
     A case's influence is the derivative of each class's 2 hits / (true + predicted). Ends are NaN with fewer
     than LEAST_UNITS patients.

@@ -1,4 +1,4 @@
-"""Do any of several methods differ over blocks, and which ones: Friedman, Skillings-Mack, Nemenyi.
+"""Test whether any of several methods differ over blocks, and which: Friedman, Skillings-Mack, Nemenyi.
 
 Source: Demsar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7 (2006), section 3.2.
 """
@@ -18,7 +18,7 @@ PERMUTATIONS = 1999
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Friedman:
-    """Friedman's test, and Iman and Davenport's less conservative form of it."""
+    """The result of Friedman's test, and of Iman and Davenport's less conservative form of it."""
 
     n_blocks: int
     n_methods: int
@@ -34,7 +34,7 @@ class Friedman:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Nemenyi:
-    """All pairs compared by mean rank."""
+    """The result of comparing all pairs by mean rank."""
 
     critical_difference: float  # of mean ranks, at `alpha`
     alpha: float
@@ -42,10 +42,10 @@ class Nemenyi:
 
 
 def friedman(ranks: Array) -> Friedman:
-    """`ranks`: (blocks, methods), within a block from 1 for the best, ties averaged; none missing.
+    """Test `ranks`: (blocks, methods), from 1 for the best in a block, ties averaged; none missing.
 
-    chi2 is corrected for ties (Conover 1999, eq. 5.8.5): with none it is Friedman's 12 / (n k (k + 1))
-    sum R_j^2 - 3 n (k + 1). chi2 and F are only right for many blocks: with three, F finds a difference
+    chi2 is corrected for ties (Conover 1999, eq. 5.8.5): without ties it is Friedman's 12 / (n k (k + 1))
+    sum R_j^2 - 3 n (k + 1). chi2 and F are accurate only for many blocks: with three, F finds a difference
     between equal methods in 7%, chi2 in 2% (benchmarks/rank_intervals.py).
     Raises: ConfigError below two blocks or three methods, or on a missing rank.
     """
@@ -71,10 +71,10 @@ def friedman(ranks: Array) -> Friedman:
 
 
 def skillings_mack(ranks: Array) -> tuple[float, int, float]:
-    """(chi2, degrees of freedom, p) of Friedman's question where ranks are missing (NaN).
+    """Return (chi2, degrees of freedom, p) of Friedman's question if ranks are missing (NaN).
 
     `ranks`: (blocks, methods), within a block over the methods that it has. A block with fewer than two
-    of them says nothing and is left out. With none missing and no ties it is Friedman's chi2.
+    methods says nothing and is left out. With none missing and no ties it is Friedman's chi2.
     Source: Skillings and Mack, Technometrics 23 (1981), eq. 2.1 to 2.3.
     """
     _check(ranks)
@@ -91,7 +91,7 @@ def skillings_mack(ranks: Array) -> tuple[float, int, float]:
 
 
 def nemenyi(mean_ranks: Array, n_blocks: int, *, alpha: float = 0.05) -> Nemenyi:
-    """`mean_ranks`: (methods,). Two methods differ where their mean ranks do by the critical difference.
+    """Compare `mean_ranks` (methods,): two differ if they are apart by the critical difference or more.
 
     CD = q_alpha sqrt(k (k + 1) / (6 n)), q the studentized range at infinitely many degrees of freedom
     over sqrt(2) (Demsar 2006, section 3.2.2).
@@ -106,9 +106,9 @@ def nemenyi(mean_ranks: Array, n_blocks: int, *, alpha: float = 0.05) -> Nemenyi
 
 
 def cliques(mean_ranks: Array, separated: Array) -> list[list[int]]:
-    """The groups of methods, by position, that a critical difference diagram joins by a bar.
+    """Return the groups of methods, by position, that a critical difference diagram joins by a bar.
 
-    Neighbours in mean rank of which no two are `separated` (methods, methods); largest groups only.
+    They are neighbours in mean rank of which no two are `separated` (methods, methods); largest groups only.
     """
     order = [int(i) for i in np.argsort(mean_ranks, kind="stable")]
     groups: list[list[int]] = []

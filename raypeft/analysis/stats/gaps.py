@@ -1,4 +1,4 @@
-"""Groups of patients compared by their mean share right over classes: all pairs at once."""
+"""Compare groups of patients by their mean recall over classes, for all pairs at once."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LargestGap:
-    """Between the best and the worst of several groups, by their position."""
+    """The gap between the best and the worst of several groups, by their position."""
 
     scores: Array  # (groups,) balanced accuracy, in [0, 1]
     worst: int
@@ -27,11 +27,12 @@ class LargestGap:
 def largest_gap(
     is_right: Array, labels: Array, units: Array, groups: Array, *, draws: int, rng: np.random.Generator
 ) -> LargestGap:
-    """`is_right`: (cases,) in [0, 1], mean over seeds; `groups`: (cases,) 0 .. n - 1, or -1 for none.
+    """Return the largest gap of all pairs of groups.
 
-    Gaps over their standard errors, the largest of all pairs, against that of `draws` random relabellings of
-    patients within classes (Janssen, Statistics and Probability Letters 36, 1997: with standard errors of the
-    groups' own this holds where they differ in size and spread). The critical value is at least Tukey's.
+    `is_right`: (cases,) in [0, 1], mean over seeds; `groups`: (cases,), 0 .. n - 1, or -1 for none.
+    The largest gap over its standard error is compared with that of `draws` random relabellings
+    of patients within classes (Janssen, Statistics and Probability Letters 36, 1997: with each group's own
+    standard error this holds if groups differ in size and spread). The critical value is at least Tukey's.
     """
     chosen = groups >= 0
     pieces = _pieces(is_right[chosen], labels[chosen], units[chosen], groups[chosen])
@@ -56,7 +57,7 @@ def largest_gap(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pieces:
-    """A patient's cases of one class; what moves together when patients are relabelled."""
+    """The cases of a patient in one class, which stay together when patients are relabelled."""
 
     labels: Array
     groups: Array
@@ -75,10 +76,10 @@ def _pieces(is_right: Array, labels: Array, units: Array, groups: Array) -> _Pie
 
 
 def _scores(pieces: _Pieces, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """(1 + draws, groups) scores and their variances, as observed and relabelled.
+    """Return (1 + draws, groups) scores and their variances, observed and relabelled.
 
-    Relabelled within a class, so that groups keep what they have of each. To a group's spread come two
-    pieces that are right by a coin's toss, as five of five right have none (Agresti and Coull 1998).
+    Patients are relabelled within a class, so that groups keep their numbers of each. Two pieces with random
+    outcomes are added to a group's spread, because five right of five have none (Agresti and Coull 1998).
     """
     number, classes = int(pieces.groups.max()) + 1, np.unique(pieces.labels)
     scores, variances = np.zeros((2, 1 + draws, number))

@@ -1,10 +1,10 @@
-"""Means over few units compared by moderated t: each variance borrows from those of the others.
+"""Compare means over few units by moderated t: each variance borrows from those of the others.
 
-The unit is a data set, or a run where there is one data set. A variance of `df` degrees of freedom is pooled
+The unit is a data set, or a run if there is one data set. A variance with `df` degrees of freedom is pooled
 with the mean of all, which counts as PRIOR_DF more (Smyth, Statistical Applications in Genetics and Molecular
-Biology 3, 2004, with the prior fixed). On it stand Tukey's test of all pairs and Hsu's comparisons with the
-best (Multiple Comparisons, 1996, chapter 4): what the first separates, the second never calls a candidate.
-Level, power and what else was tried: docs/statistics.md.
+Biology 3, 2004, with the prior fixed). Tukey's test of all pairs and Hsu's comparisons with the best
+(Multiple Comparisons, 1996, chapter 4) use it: what the first separates, the second never calls a candidate.
+For level, power and what else was tried see docs/statistics.md.
 """
 
 import math
@@ -20,14 +20,14 @@ ALPHA = 0.05
 PRIOR_DF = 2.0
 POWER = 0.8
 MOST_UNITS = 1000
-"""Above so many, the answer is "more than"."""
+"""The largest answer; above it, the answer is "more than"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparisons:
-    """Every method against every other. Arrays (methods, methods) of row minus column, higher is better.
+    """Every method against every other: arrays (methods, methods) of row minus column, higher is better.
 
-    NaN where two never met; but for the difference also where nothing repeats, and in `p_candidate` where a
+    NaN if two never met. All but the difference are also NaN if nothing repeats, and `p_candidate` if a
     method was compared with none.
     """
 
@@ -40,14 +40,14 @@ class Comparisons:
     p_candidate: Array  # (methods,) that no other is better (Hsu); at most ALPHA: shown not to be the best
 
     def better(self, a: int, b: int) -> bool:
-        """Whether `a` is shown to be better than `b`."""
+        """True if `a` is shown to be better than `b`."""
         return bool(self.p[a, b] <= ALPHA and self.difference[a, b] > 0)
 
 
 def compare_units(scores: Array) -> Comparisons:
-    """`scores`: (units, methods), higher is better, NaN where a method has none.
+    """Compare `scores`: (units, methods), higher is better, NaN where a method has none.
 
-    Two methods are compared over the units that have both, of which they need two.
+    Two methods are compared over the units that have both; at least two are needed.
     """
     known = ~np.isnan(scores)
     units = known.T.astype(float) @ known
@@ -62,11 +62,11 @@ def compare_units(scores: Array) -> Comparisons:
 
 
 def compare_runs(means: Array, covariance: Array, seed_variances: Array, df: Array) -> Comparisons:
-    """Methods on one data set, where only their runs and its test images repeat.
+    """Compare methods on one data set, where only their runs and its test images repeat.
 
-    `means`: (methods,), higher is better; `seed_variances`: (methods,) of those means over other seeds, of
-    `df` (methods,) degrees of freedom, NaN and 0 where a method has one run; `covariance`: (methods,
-    methods) of the means over other test images, 0 where that is not known.
+    `means`: (methods,), higher is better; `seed_variances`: (methods,) of those means over other seeds, with
+    `df` (methods,) degrees of freedom, NaN and 0 if a method has one run; `covariance`: (methods, methods) of
+    the means over other test images, 0 if unknown.
     """
     seeds = moderated(seed_variances, df)
     cases = np.diag(covariance)[:, None] + np.diag(covariance)[None, :] - 2 * covariance
@@ -78,7 +78,7 @@ def compare_runs(means: Array, covariance: Array, seed_variances: Array, df: Arr
 
 
 def moderated(variances: Array, df: Array, *, least: float = 0.0) -> Array:
-    """Each pooled with the mean of all, or with `least` where that is more; of any shape.
+    """Return each variance pooled with the mean of all, or with `least` if that is more; of any shape.
 
     The mean is weighted by degrees of freedom. NaN without any.
     """
@@ -91,11 +91,10 @@ def moderated(variances: Array, df: Array, *, least: float = 0.0) -> Array:
 
 
 def rank_intervals(means: Array, unit_ranks: Array) -> tuple[Array, Array]:
-    """Ends of 95% intervals of mean ranks, (methods,) each.
+    """Return the ends of 95% intervals of mean ranks, (methods,) each.
 
     `means`: (methods,), 1 is best; `unit_ranks`: (units, methods), NaN where a method did not run. The
-    upper end of a first place allows for its having been picked as the lowest of all (Bonferroni). One unit:
-    NaN.
+    upper end of a first place allows for its selection as the lowest of all (Bonferroni). NaN for one unit.
     """
     known = ~np.isnan(unit_ranks)
     n, k = known.sum(axis=0), unit_ranks.shape[1]
@@ -122,9 +121,9 @@ def rank_intervals(means: Array, unit_ranks: Array) -> tuple[Array, Array]:
 
 
 def units_needed(difference: float, variance: float, methods: int) -> int:
-    """Units at which a true difference is shown, by Hsu's comparison, with probability POWER.
+    """Return how many units show a true difference, by Hsu's comparison, with probability POWER.
 
-    `variance`: of one unit's difference. MOST_UNITS where more are needed.
+    `variance`: that of one unit's difference. Returns MOST_UNITS if more are needed.
     """
     if variance == 0 or difference == 0:
         return 2 if difference else MOST_UNITS
@@ -143,7 +142,7 @@ def _free(n: int, methods: int) -> float:
 
 
 def _pair_variances(scores: Array, difference: Array, units: Array) -> Array:
-    """(methods, methods) sample variances of differences over the units that have both."""
+    """Return (methods, methods) sample variances of differences over the units that have both."""
     found = np.full_like(difference, np.nan)
     for row in range(scores.shape[1]):
         gaps = scores[:, [row]] - scores
@@ -158,7 +157,7 @@ def _compare(difference: Array, variance: Array, df: Array, units: Array, *, mos
     pooled = np.full_like(variance, np.nan)
     pooled[above] = np.where(np.isnan(df[above]), np.nan, moderated(variance[above], usable[above]))
     pooled = np.where(np.isnan(pooled), pooled.T, pooled)
-    # what was borrowed from the others cannot be more than they have
+    # no more can be borrowed from the others than they have
     return _finish(difference, pooled, units, np.minimum(df + PRIOR_DF, most_df))
 
 

@@ -1,4 +1,4 @@
-"""Two methods on the same test cases: DeLong for AUROC, paired bootstrap for F1."""
+"""Compare two methods on the same test cases: DeLong for AUROC, paired bootstrap for F1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,35 +15,35 @@ Array = np.ndarray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedTest:
-    """a - b, in units of the score, judged by Student's t."""
+    """The difference a - b, in units of the score, judged by Student's t."""
 
     difference: float
     spread: Spread
 
     @property
     def p(self) -> float:
-        """Two-sided."""
+        """Return the two-sided p-value."""
         return self.spread.p(self.difference)
 
     def interval(self, statements: int = 1) -> tuple[float, float]:
-        """Ends at the level at which so many intervals hold at once."""
+        """Return the ends at the level at which so many intervals hold at once."""
         reach = self.spread.reach(statements)
         return self.difference - reach, self.difference + reach
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Redrawn:
-    """A method's scores as they are, and under redrawn test cases."""
+    """A method's scores as observed, and under redrawn test cases."""
 
     scores: Array  # (seeds,)
     mean: Array  # (replicates,) over its seeds
 
 
 def delong(a: Sequence[Auroc], b: Sequence[Auroc], labels: Array, units: Array) -> PairedTest | None:
-    """The runs of two methods on the same cases, areas averaged over each one's seeds.
+    """Compare the runs of two methods on the same cases, with areas averaged over each one's seeds.
 
-    `units`: (cases,) which patient or lesion a case belongs to. Speaks of new patients for these trained
-    models, not of new seeds. None with fewer than LEAST_UNITS patients of a class.
+    `units`: (cases,), the patient or lesion of each case. The test holds for new patients and these trained
+    models, not for new seeds. None with fewer than LEAST_UNITS patients of a class.
     """
     if fewest_units(labels, units, int(labels.max()) + 1) < LEAST_UNITS:
         return None
@@ -55,15 +55,15 @@ def delong(a: Sequence[Auroc], b: Sequence[Auroc], labels: Array, units: Array) 
 def replicate_scores(
     metric: str, *, weights: Array, units: Array, labels: Array, predicted: Array, classes: int
 ) -> Array:
-    """(replicates,) scores of one run under redrawn cases, by a `metric` that has from_confusion."""
+    """Return (replicates,) scores of one run under redrawn cases; `metric` must have from_confusion."""
     return score_confusion(metric, confusion_matrices(weights, units, labels, predicted, classes))
 
 
 def paired_bootstrap(a: Redrawn, b: Redrawn, *, units: int) -> PairedTest | None:
-    """Difference of means over seeds, of methods that were scored under the same redrawn units.
+    """Compare means over seeds of methods that were scored under the same redrawn units.
 
-    The standard error is that of the replicates, times sqrt(n / (n - 1)) of the n units, and that between a
-    method's seeds. Student's t, as percentiles are too narrow where patients are few
+    The standard error combines that of the replicates, times sqrt(n / (n - 1)) for n units, and that between
+    a method's seeds. Student's t is used because percentiles are too narrow for few patients
     (benchmarks/clinical_intervals.py). None with fewer than LEAST_UNITS units.
     """
     if units < LEAST_UNITS:

@@ -1,8 +1,8 @@
-"""Two methods at a time: Wilcoxon's signed ranks with Holm's correction, effect sizes, summaries of all runs.
+"""Compare two methods at a time: Wilcoxon's signed ranks with Holm's correction, effect sizes, summaries.
 
 Sources: Benavoli, Corani and Mangili, JMLR 17 (2016): post-hoc tests by pairs, not by mean ranks, so that a
-verdict does not depend on who else took part. Agarwal et al., NeurIPS 2021: IQM, performance profiles and
-the probability of improvement.
+verdict does not depend on which other methods took part. Agarwal et al., NeurIPS 2021: IQM, performance
+profiles and the probability of improvement.
 """
 
 import itertools
@@ -33,11 +33,11 @@ class Pair:
 
 
 def wilcoxon(differences: Array) -> tuple[float, float]:
-    """(matched-pairs rank-biserial correlation, exact two-sided p) of Wilcoxon's signed-rank test.
+    """Return matched-pairs rank-biserial correlation and exact two-sided p of Wilcoxon's signed-rank test.
 
     `differences`: (n,), NaN left out. Zeros are dropped, as Wilcoxon did; equal sizes share their mean
-    rank, and p is exact with them too: it counts all 2^n signs, up to MOST_EXACT. Without a difference:
-    (0, 1). Effect size: Kerby, Comprehensive Psychology 3 (2014).
+    rank, and p stays exact: it counts all 2^n signs, up to MOST_EXACT. Without a difference: (0, 1).
+    Effect size: Kerby, Comprehensive Psychology 3 (2014).
     """
     # printed scores have few digits: 0.94 - 0.93 and 0.91 - 0.90 must tie
     found = np.round(differences[~np.isnan(differences)], 9)
@@ -64,7 +64,7 @@ def _rank_biserial(differences: Array) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values that hold over the whole family (Holm, Scandinavian J. of Statistics 6, 1979)."""
+    """Return adjusted p-values that hold for the whole family (Holm, Scandinavian J. of Statistics, 1979)."""
     adjusted, highest = [0.0] * len(p), 0.0
     for place, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
         highest = max(highest, min(1.0, (len(p) - place) * p[index]))
@@ -73,7 +73,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def wilcoxon_holm(scores: Array) -> list[Pair]:
-    """Every pair of methods; `scores`: (blocks, methods), higher is better, NaN where there is none.
+    """Compare every pair of methods; `scores`: (blocks, methods), higher is better, NaN where there is none.
 
     Holm's family is all pairs.
     """
@@ -92,12 +92,12 @@ def wilcoxon_holm(scores: Array) -> list[Pair]:
 
 
 def smallest_wilcoxon_p(n: int) -> float:
-    """What n blocks that all agree give: 2 / 2^n. Above 0.05, no such test can separate anything."""
+    """Return the p of n blocks that all agree: 2 / 2^n. Above 0.05, the test cannot separate anything."""
     return min(1.0, 2.0 ** (1 - n))
 
 
 def probability_of_improvement(runs: Sequence[Sequence[Array]]) -> Array:
-    """(methods, methods): P(a run of the row's method beats one of the column's) on a block drawn at random.
+    """Return (methods, methods): P(a run of the row's method beats one of the column's) on a random block.
 
     `runs`: per block, one array of scores per method, higher is better; ties count half (Agarwal 2021, eq.
     in 4.3). A block that lacks either of two methods is left out; NaN without a block.
@@ -116,10 +116,10 @@ def probability_of_improvement(runs: Sequence[Sequence[Array]]) -> Array:
 
 
 def interquartile_mean(scores: Array) -> float:
-    """Mean of the middle half of all runs; (runs,). NaN without one."""
+    """Return the mean of the middle half of all runs, (runs,); NaN without one."""
     return float(trim_mean(scores, 0.25)) if len(scores) else math.nan
 
 
 def performance_profile(scores: Array, thresholds: Array) -> Array:
-    """Share of runs that score above each threshold; (runs,), (thresholds,) -> (thresholds,)."""
+    """Return the share of runs above each threshold: (runs,), (thresholds,) to (thresholds,)."""
     return np.asarray((scores[None, :] > thresholds[:, None]).mean(axis=1))

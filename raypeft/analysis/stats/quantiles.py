@@ -1,6 +1,6 @@
 """Tails of two statistics of several normal means with one estimated variance: Tukey's and Dunnett's.
 
-Both are an integral over the means, given the variance, and one over the variance. scipy has the first
+Each is one integral over the means, given the variance, and one over the variance. scipy has the first
 (`studentized_range`), at 10 ms a value, and estimates the second by random numbers; tests compare with both.
 """
 
@@ -20,7 +20,7 @@ _DENSITY = 9.0 * _WEIGHTS * np.exp(-(_Z**2) / 2) / np.sqrt(2 * np.pi)
 
 
 def range_sf(q: Array, means: int, df: float) -> Array:
-    """P(the largest difference of `means` equal means, over the standard error of one, exceeds `q`).
+    """Return P(the largest difference of `means` equal means, over the standard error of one, exceeds `q`).
 
     Tukey's studentized range at `df` degrees of freedom of the variance; of any shape.
     """
@@ -33,10 +33,10 @@ def range_sf(q: Array, means: int, df: float) -> Array:
 
 
 def best_sf(t: Array, means: int, df: float) -> Array:
-    """P(the largest of the t statistics of the others against one of `means` equal means exceeds `t`).
+    """Return P(the largest t statistic of the others against one of `means` equal means exceeds `t`).
 
-    Dunnett's one-sided test (Journal of the American Statistical Association 50, 1955): equal numbers, so
-    that two of the differences correlate by a half.
+    Dunnett's one-sided test (Journal of the American Statistical Association 50, 1955) with equal numbers, so
+    that two of the differences have a correlation of one half.
     """
 
     def within(reach: Array) -> Array:
@@ -47,12 +47,12 @@ def best_sf(t: Array, means: int, df: float) -> Array:
 
 @lru_cache(maxsize=4096)
 def range_quantile(level: float, means: int, df: float) -> float:
-    """What the studentized range stays below with probability `level`."""
+    """Return the value that the studentized range stays below with probability `level`."""
     return float(brentq(lambda q: float(range_sf(np.array(q), means, df)) - (1 - level), 0.0, 1e4))
 
 
 def _averaged(within: Callable[[Array], Array], statistic: Array, df: float) -> Array:
-    """1 - E[within(statistic S)], S^2 chi-squared over its `df` degrees of freedom."""
+    """Return 1 - E[within(statistic S)], S^2 chi-squared over its `df` degrees of freedom."""
     found = np.asarray(statistic, dtype=float)
     total = np.zeros_like(found)
     for s, weight in zip(*_spreads(df), strict=True):
@@ -62,7 +62,7 @@ def _averaged(within: Callable[[Array], Array], statistic: Array, df: float) -> 
 
 @lru_cache(maxsize=4096)
 def _spreads(df: float) -> tuple[Array, Array]:
-    """(values of S, their weights), by Gauss-Legendre over its density; one value at infinite df."""
+    """Return values of S and weights, by Gauss-Legendre over its density; one value at infinite df."""
     if np.isinf(df):
         return np.ones(1), np.ones(1)
     low, high = np.sqrt(gammaincinv(df / 2, [_TAIL, 1 - _TAIL]) * 2 / df)

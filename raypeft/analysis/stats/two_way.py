@@ -1,4 +1,4 @@
-"""What a method would be expected to score where it was not run: effects of blocks and of methods, added."""
+"""Estimate the score of a method where it was not run, as a sum of block and method effects."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ Array = np.ndarray
 
 
 def fit_two_way(scores: Array) -> tuple[Array, Array]:
-    """Least-squares effects, ((blocks,), (methods,)), whose sums fit `scores` (blocks, methods).
+    """Return least-squares effects, ((blocks,), (methods,)), whose sums fit `scores` (blocks, methods).
 
-    NaN is a score that there is not. Every block and method needs one, and blocks must link all methods:
-    else what two of them differ by follows from nothing. Method effects sum to 0.
+    NaN marks a missing score. Every block and method needs a score, and blocks must link all methods, because
+    otherwise the difference between two of them is undetermined. Method effects sum to 0.
     """
     known = ~np.isnan(scores)
     filled = np.where(known, scores, 0.0)

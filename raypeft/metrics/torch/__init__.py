@@ -1,1 +1,1 @@
-"""Metrics that need torch: import the file that you need, since this package must load without it."""
+"""Metrics that need torch. Import the file that you need: this package itself must load without torch."""

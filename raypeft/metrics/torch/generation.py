@@ -1,7 +1,7 @@
-"""Scores of generated images from their features: FID, KID, and how near they come to training images.
+"""Scores of generated images from their features: FID, KID, and the similarity to training images.
 
-Features are float tensors (n, d) on the CPU, all of one extractor; everything is computed in float64.
-FID and KID compare at equal n and with equal extractors alone: FID falls as n grows, whatever the images.
+Features are float tensors (n, d) on the CPU, all from one extractor; everything is computed in float64.
+Compare FID and KID only at equal n and with equal extractors: FID falls as n grows, for any images.
 """
 
 import math
@@ -24,14 +24,14 @@ CHUNK = 256  # rows whose distances to all others are held at once
 
 @dataclass(frozen=True, kw_only=True)
 class KernelDistance:
-    """KID: mean over subsets of the images, and the standard deviation between them: no standard error."""
+    """The KID: its mean over subsets of the images, and their standard deviation (no standard error)."""
 
     mean: float
     std: float
 
 
 class _Features(nn.Module):
-    """In place of torchmetrics' InceptionV3: what comes are features already."""
+    """A stand-in for torchmetrics' InceptionV3 that passes features through."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -42,10 +42,12 @@ class _Features(nn.Module):
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """FID (Heusel et al., NeurIPS 2017): Frechet distance of two normal distributions, >= 0, lower is better.
+    """Return the FID (Heusel et al., NeurIPS 2017): Frechet distance of two normal distributions.
 
-    |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), with sample means and covariances (n - 1). With d >= n the
-    covariances are singular and the value is defined still, to 1e-6 of itself. Equal sets give 0.
+    |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), with sample means and covariances (n - 1); >= 0, lower is
+    better. With d >= n the covariances are singular, and the value is still defined, to a relative error of
+    1e-6. Equal sets give 0.
+
     Raises: DataError for fewer than two rows, or values that are not finite.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
@@ -54,15 +56,16 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     metric = FrechetInceptionDistance(_Features(real.shape[1]))
     metric.update(real.double(), real=True)
     metric.update(generated.double(), real=False)
-    return max(0.0, metric.compute().item())  # rounding alone takes it below
+    return max(0.0, metric.compute().item())  # only rounding makes it negative
 
 
 def frechet_interval(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """95% interval of the FID that other images, real and generated, as many, would give.
+    """Return a 95% interval of the FID that other images would give, as many real and generated ones.
 
-    FID -+ 2.10 standard errors by the delete-a-group jackknife, ten groups of each set. Not of the FID of
-    endless images, which lies below: FID of n is too high by about 1 / n. A bootstrap would not do: its
-    duplicates raise FID, and its percentiles miss (benchmarks/fid_intervals.py).
+    FID -+ 2.10 standard errors by the delete-a-group jackknife, with ten groups of each set. It is not an
+    interval of the FID of infinitely many images, which is lower: FID of n is too high by about 1 / n. A
+    bootstrap would fail: its duplicates raise FID, and its percentiles miss (benchmarks/fid_intervals.py).
+
     Raises: as frechet_distance, and DataError for fewer than twenty rows.
     """
     low, high = _interval(real, generated, _quick_frechet_distance)
@@ -70,10 +73,12 @@ def frechet_interval(real: Tensor, generated: Tensor) -> tuple[float, float]:
 
 
 def kernel_distance(real: Tensor, generated: Tensor, *, seed: int) -> KernelDistance:
-    """KID (Binkowski et al., ICLR 2018): unbiased squared MMD with kernel (x.y / d + 1)^3; about 0 at best.
+    """Return the KID (Binkowski et al., ICLR 2018): unbiased squared MMD, kernel (x.y / d + 1)^3.
 
-    Over 100 subsets of min(1000, n) rows of each set, n those of the smaller one, drawn without replacement
-    by `seed`. Of two sets of n <= 1000 every subset is all: `std` is 0. In the mean independent of n.
+    Its best value is about 0. It is the mean over 100 subsets of min(1000, n) rows of each set, drawn without
+    replacement by `seed`; n is the size of the smaller set. For two sets of n <= 1000 each subset is the
+    whole set, and `std` is 0. The expected value does not depend on n.
+
     Raises: DataError as frechet_distance.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
@@ -98,17 +103,18 @@ def kernel_distance(real: Tensor, generated: Tensor, *, seed: int) -> KernelDist
 
 
 def kernel_interval(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """95% interval of the KID that other images would give, made as frechet_interval is; may go below 0.
+    """Return a 95% interval of the KID that other images would give, made as in frechet_interval.
 
-    Around KID over all pairs of rows, which is kernel_distance's mean where every subset is all. Raises: as
-    frechet_interval.
+    It may go below 0. It lies around the KID over all pairs of rows, which equals kernel_distance's mean if
+    each subset is the whole set.
+    Raises: as frechet_interval.
     """
     return _interval(real, generated, _whole_kernel_distance)
 
 
 def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
-    """Euclidean distance from each row of `images` to the nearest row of `others`: float64 (n,)."""
-    # by differences: the usual way over products gives other than 0 where rows are equal
+    """Return the Euclidean distance of each row of `images` to the nearest row of `others`: float64 (n,)."""
+    # by differences: the usual way, by products, does not give 0 for equal rows
     return torch.cat(
         [
             torch.cdist(chunk, others.double(), compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
@@ -118,15 +124,17 @@ def nearest_distances(images: Tensor, others: Tensor) -> Tensor:
 
 
 def memorised_share(generated: Tensor, train: Tensor, test: Tensor) -> float:
-    """Share of generated images nearer to a training image than 99% of the real test images are, in [0, 1].
+    """Return the share of generated images that are suspiciously near to a training image, in [0, 1].
 
-    Of features or of flattened pixels. Pixels find copies that are blurred, which features take for others
-    (docs/log.md). Lengths count: with the classifiers of raypeft they hardly differ.
-
+    An image counts if it is nearer to a training image than 99% of the real test images are:
     mean_i [ mean_j [ d(test_j, train) > d(generated_i, train) ] >= 0.99 ], d to the nearest training image.
-    Images as far from training as real unseen ones give (floor(n/100) + 1) / (n + 1) of n test images in
-    the mean: about 0.01 of many, 0.02 of a hundred, 0.09 of ten. Copies give 1. Where 1% of the test images
-    are copies of training images themselves, a copy cannot be told and the share is 0.
+
+    The rows are features or flattened pixels. Pixels find blurred copies, which features miss (docs/log.md).
+    The length of features counts: with raypeft's classifiers it hardly differs. Images that are as far from
+    the training images as unseen real ones give (floor(n/100) + 1) / (n + 1) for n test images on average:
+    about 0.01 for many, 0.02 for a hundred, 0.09 for ten. Copies give 1. If 1% of the test images are
+    themselves copies of training images, copies cannot be detected and the share is 0.
+
     Raises: DataError for an empty set, or values that are not finite.
     """
     _check(generated, train, test, least=1)
@@ -136,10 +144,10 @@ def memorised_share(generated: Tensor, train: Tensor, test: Tensor) -> float:
 
 
 def _quick_frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """FID once more, ten times as fast where n < d, for the jackknife takes twenty of them.
+    """Return the FID ten times as fast if n < d, because the jackknife needs it twenty times.
 
-    With S = R^T R, Tr (S1 S2)^(1/2) is the sum of the singular values of R1 R2^T, where torchmetrics takes
-    the eigenvalues of a matrix that is not symmetric.
+    With S = R^T R, Tr (S1 S2)^(1/2) is the sum of the singular values of R1 R2^T; torchmetrics takes the
+    eigenvalues of a matrix that is not symmetric.
     """
     roots = [
         torch.linalg.qr(features - features.mean(0), mode="r").R / math.sqrt(len(features) - 1)
@@ -151,7 +159,7 @@ def _quick_frechet_distance(real: Tensor, generated: Tensor) -> float:
 
 
 def _whole_kernel_distance(real: Tensor, generated: Tensor) -> float:
-    """KID over all pairs of rows, of sets of any size: torchmetrics' are of one size."""
+    """Return the KID over all pairs of rows, for sets of any size; torchmetrics needs equal sizes."""
 
     def within(features: Tensor) -> Tensor:
         kernel = _kernel(features, features)
@@ -167,7 +175,7 @@ def _kernel(rows: Tensor, others: Tensor) -> Tensor:
 def _interval(
     real: Tensor, generated: Tensor, distance: Callable[[Tensor, Tensor], float]
 ) -> tuple[float, float]:
-    """`distance` -+ t standard errors, each set's groups left out in turn."""
+    """Return `distance` -+ t standard errors, leaving out each group of each set in turn."""
     _check(real, generated, least=2 * GROUPS)
     real, generated = real.double(), generated.double()
     variance = _group_variance([distance(part, generated) for part in _without_group(real)])
@@ -177,13 +185,13 @@ def _interval(
 
 
 def _without_group(features: Tensor) -> list[Tensor]:
-    """`features` less every tenth row, ten times: where rows are in order of class, groups are not."""
+    """Return `features` without every tenth row, ten times; the groups are mixed even if rows are sorted."""
     groups = torch.arange(len(features)) % GROUPS
     return [features[groups != group] for group in range(GROUPS)]
 
 
 def _group_variance(values: list[float]) -> float:
-    """Variance of the whole set's value, from those without a group each."""
+    """Return the variance of the whole set's value, from the values without one group each."""
     return (GROUPS - 1) ** 2 / GROUPS * torch.tensor(values, dtype=torch.float64).var().item()
 
 
