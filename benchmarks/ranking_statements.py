@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from scipy.stats import t
 
 from raypeft.analysis.ranking.inference import Inference, infer
 from raypeft.analysis.ranking.parts import parts_by, turned
@@ -26,6 +27,7 @@ from raypeft.analysis.ranking.rank import rank_within
 from raypeft.analysis.ranking.resample import Replicates
 from raypeft.analysis.read.predictions import PredictionStore
 from raypeft.analysis.read.scores import CellScore
+from raypeft.analysis.stats.moderated import moderated, rank_intervals
 from raypeft.analysis.stats.quantiles import range_quantile
 
 Array = np.ndarray
@@ -173,6 +175,24 @@ def wrong_turns(configuration: str, datasets: int, experiments: int) -> float:
     return wrong / experiments
 
 
+def widths(datasets: int, experiments: int) -> list[float]:
+    """Mean widths over configurations: intervals of mean ranks, the same by moderated t alone, and by how much
+    those of others than the first are wider."""
+    found = []
+    for name in CONFIGURATIONS:
+        one, rng = Setting(name, datasets), np.random.default_rng(5)
+        for _ in range(experiments):
+            ranks = rank_within(draw_scores(one, datasets, rng)[1].mean(-1))
+            means, k = ranks.mean(axis=0), one.methods
+            own = np.subtract(*rank_intervals(means, ranks)[::-1])
+            variance = moderated(ranks.var(axis=0, ddof=1), np.full(k, datasets - 1.0))
+            reach = t.ppf(0.975, datasets + 1) * np.sqrt(variance / datasets)
+            plain = np.clip(means + reach, 1, k) - np.clip(means - reach, 1, k)
+            others = ~np.isclose(means, means.min())
+            found.append([own.mean(), plain.mean(), (own - plain)[others].mean()])
+    return [float(value) for value in np.mean(found, axis=0)]
+
+
 def add(tally: Tally, found: Inference, effects: Array, true_ranks: Array) -> None:
     """Hold one experiment's statements against the truth."""
     order = {name: place for place, name in enumerate(found.pool.methods)}
@@ -257,6 +277,11 @@ def main() -> None:
     for name in ("equal", "spread", "noisy", "heterogeneous"):
         shares = [wrong_turns(name, n, asked.experiments) for n in (3, 10)]
         print(f"the order turns, {name}, 3 and 10 data sets: {shares[0]:.3f}, {shares[1]:.3f}", flush=True)
+    for n in (3, 5, 10, 20):
+        own, plain, others = widths(n, asked.experiments)
+        print(
+            f"{n} data sets: width {own:.2f}, by moderated t alone {plain:.2f}; others than the first {others:+.3f}"
+        )
 
 
 def write(file: TextIO, lines: list[Setting], experiments: int, *, with_header: bool) -> None:
