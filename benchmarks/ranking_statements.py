@@ -176,8 +176,10 @@ def wrong_turns(configuration: str, datasets: int, experiments: int) -> float:
 
 
 def widths(datasets: int, experiments: int) -> list[float]:
-    """Mean widths over configurations: intervals of mean ranks, the same by moderated t alone, and by how much
-    those of others than the first are wider."""
+    """Mean widths over configurations, in ranks.
+
+    Of raypeft's intervals, of moderated t alone, and by how much raypeft's are wider but for the first.
+    """
     found = []
     for name in CONFIGURATIONS:
         one, rng = Setting(name, datasets), np.random.default_rng(5)
@@ -279,9 +281,7 @@ def main() -> None:
         print(f"the order turns, {name}, 3 and 10 data sets: {shares[0]:.3f}, {shares[1]:.3f}", flush=True)
     for n in (3, 5, 10, 20):
         own, plain, others = widths(n, asked.experiments)
-        print(
-            f"{n} data sets: width {own:.2f}, by moderated t alone {plain:.2f}; others than the first {others:+.3f}"
-        )
+        print(f"{n} data sets: width {own:.2f}, by moderated t {plain:.2f}; but for the first {others:+.3f}")
 
 
 def write(file: TextIO, lines: list[Setting], experiments: int, *, with_header: bool) -> None:
