@@ -23,12 +23,18 @@ IN_REACH = 100
 
 
 def headline(inferences: Sequence[Inference]) -> str:
-    """Answer, certainty, outlook and reservations of every ranking; "" while nothing is scored."""
+    """Return all answers as one text; "" while nothing is scored."""
+    return " ".join(answers(inferences))
+
+
+def answers(inferences: Sequence[Inference]) -> list[str]:
+    """Return a text per ranking: answer, certainty, outlook, reservations; first, who is not compared."""
     apart = met_apart(inferences)
     said = [apart_sentence(inferences)]
     for one in inferences:
-        said += [answer(one, is_apart=one in apart), certainty(one), outlook(one), reservations(one)]
-    return " ".join(filter(None, said))
+        parts = [answer(one, is_apart=one in apart), certainty(one), outlook(one), reservations(one)]
+        said.append(" ".join(filter(None, parts)))
+    return list(filter(None, said))
 
 
 def met_apart(inferences: Sequence[Inference]) -> list[Inference]:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from raypeft.analysis.metrics import metric_label, metric_of
-from raypeft.analysis.ranking.verdict import apart_sentence, headline, part_sentences
+from raypeft.analysis.ranking.verdict import answers, apart_sentence, part_sentences
 from raypeft.analysis.read.csv_scores import FIRST
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.read.stores import AnyStore
@@ -68,10 +68,10 @@ def _own_report(stores: Sequence[Store]) -> Path:
 
 
 def lead(study: Study) -> list[str]:
-    """What a terminal prints: the answer, then what it rests on; empty while nothing has ended."""
+    """What a terminal prints: an answer per ranking, then what it rests on; empty while nothing has ended."""
     if not study.inferences:
         return _unscored(study) + describe_remarks(study.remarks) + study.notes
-    said = [headline(study.inferences)]
+    said = answers(study.inferences)
     for one in study.inferences:
         name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
         said += [name + text for text in part_sentences(one)]
