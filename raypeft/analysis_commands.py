@@ -41,7 +41,7 @@ Margin = Annotated[
     typer.Option(
         "--rope",
         min=0,
-        help="Scores that differ by less are as good as equal; default 0.01, of no FID or loss.",
+        help="Scores that differ by less are as good as equal; default 0.01, none for FID and loss.",
     ),
 ]
 

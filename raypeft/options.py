@@ -5,7 +5,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -165,9 +165,7 @@ class Overrides:
             ),
             "fraction": split_list(self.fractions, float),
         }
-        for name, values in axes.items():
-            if values and (twice := [value for value, number in Counter(values).items() if number > 1]):
-                raise ConfigError(f"--{name}s names {twice[0]} twice; write it once")
+        _refuse_twice(axes)
         search = {"trials": self.candidates}
         recipe = {"epochs": self.epochs, "batch_size": self.batch_size, "image_size": self.image_size}
         seeds = split_list(self.seeds, int)
@@ -193,6 +191,13 @@ class Overrides:
 
             asked = smoke(asked)
         return asked
+
+
+def _refuse_twice(axes: Mapping[str, Sequence[Any] | None]) -> None:
+    """Raises: ConfigError."""
+    for name, values in axes.items():
+        if values and (twice := [value for value, number in Counter(values).items() if number > 1]):
+            raise ConfigError(f"--{name}s names {twice[0]} twice; write it once")
 
 
 def _in_full(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from raypeft.analysis.metrics import directed, direction_words, is_direction_assumed
+from raypeft.analysis.metrics import directed, direction_words, is_direction_assumed, metric_label
 from raypeft.analysis.published.publications import PUBLICATIONS
 from raypeft.analysis.published.tables import PublishedTable, published_tables
 from raypeft.analysis.questions.clinical import Clinical, describe_runs
 from raypeft.analysis.questions.mistakes import Mistake, confident_mistakes
 from raypeft.analysis.questions.subgroups import SubgroupGap, subgroup_gaps
+from raypeft.analysis.ranking.caveats import some
 from raypeft.analysis.ranking.inference import Inference, infer
 from raypeft.analysis.ranking.pools import pools_of
 from raypeft.analysis.ranking.rank import Ties
@@ -20,7 +21,7 @@ from raypeft.analysis.ranking.resample import Replicates
 from raypeft.analysis.read.csv_scores import FIRST, read_scores
 from raypeft.analysis.read.load import read_stores, to_frame
 from raypeft.analysis.read.predictions import Predictions, PredictionStore
-from raypeft.analysis.read.scores import Block
+from raypeft.analysis.read.scores import CELL, Block
 from raypeft.analysis.read.stores import AnyStore, StudyRows
 from raypeft.core.errors import ConfigError
 from raypeft.core.result import Result
@@ -50,6 +51,23 @@ class Study:
         if is_direction_assumed(self.metric):
             words = f"{self.metric}: {direction_words(self.metric)}"
             said.append(f"{words}; --higher-is-better or --lower-is-better says which.")
+        return said
+
+    @property
+    def not_ranked(self) -> list[str]:
+        """What is in no ranking: blocks scored by another metric, and those without any score."""
+        unranked = self.frame[self.frame[self.metric].isna()]
+        others = [name for name in FIRST if name in unranked and unranked[name].notna().any()]
+        said = [
+            f"Other runs are scored by {metric_label(name)} and ranked apart: "
+            f"raypeft rank STORE --metric {name}."
+            for name in others
+        ]
+        finals = unranked[(unranked["stage"] == "final") & unranked[others].isna().all(axis=1)]
+        ranked = {block for one in self.inferences for block in one.pool.blocks}
+        blocks = finals[CELL[:3]].drop_duplicates().itertuples(index=False, name=None)
+        if without := [f"{m} / {d} / {share:g}" for m, d, share in blocks if (m, d, share) not in ranked]:
+            said.append(f"In no ranking, for want of a score: {some(without)}.")
         return said
 
     @cached_property

@@ -94,8 +94,13 @@ class Inference:
 
     @cached_property
     def candidates(self) -> tuple[str, ...]:
-        """Those that may be the best, by mean rank; empty where nothing repeats."""
-        return tuple(m.method for m in self.methods if m.may_be_best)
+        """Those not shown not to be the best, by mean rank; empty where nothing repeats.
+
+        A method that was compared with none is one of them: nothing speaks against it.
+        """
+        if all(m.may_be_best is None for m in self.methods):
+            return ()
+        return tuple(m.method for m in self.methods if m.may_be_best is not False)
 
     @property
     def not_separated(self) -> tuple[str, ...]:
@@ -130,7 +135,7 @@ class Inference:
     @cached_property
     def outlook(self) -> Outlook | None:
         """None where the leader stands alone, or where there is one data set or nothing repeats."""
-        rivals = [m for m in (self.candidates or ()) if m != self.leader.method] or self.not_separated
+        rivals = [m for m in self.candidates if m != self.leader.method] or self.not_separated
         if self.units < 2 or not self.leaders or not rivals:
             return None
         lead = self.pool.methods.index(self.leader.method)

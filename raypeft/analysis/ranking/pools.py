@@ -1,6 +1,6 @@
 """Which methods are ranked against each other: those that met, on models that can have them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -12,7 +12,7 @@ from raypeft.core.spec import Cell
 _ByBlock = Mapping[Block, Mapping[str, CellScore]]
 
 
-def pools_of(frame: pd.DataFrame, metric: str, planned: Iterable[Cell] = ()) -> list[Pool]:
+def pools_of(frame: pd.DataFrame, metric: str, planned: Collection[Cell] = ()) -> list[Pool]:
     """The rankings that a table of runs holds; `frame` is load_results' or read_scores'.
 
     Models with the same methods share a ranking; where others have other methods (LoRA is for ViTs), one
@@ -26,7 +26,7 @@ def pools_of(frame: pd.DataFrame, metric: str, planned: Iterable[Cell] = ()) -> 
 
 
 def pools_among(
-    cells: Iterable[CellScore], metric: str, num_images: int, planned: Iterable[Cell] = ()
+    cells: Iterable[CellScore], metric: str, num_images: int, planned: Collection[Cell] = ()
 ) -> list[Pool]:
     """The rankings of cells that are one group of comparable()."""
     by_model: dict[str, set[str]] = {}

@@ -7,6 +7,7 @@ from typing import Any
 from raypeft.analysis.metrics import higher_is_better, is_direction_assumed
 from raypeft.analysis.ranking.caveats import caveats, extent
 from raypeft.analysis.ranking.classical import Omnibus
+from raypeft.analysis.ranking.gaps import difference_of, interval_of
 from raypeft.analysis.ranking.inference import Inference
 from raypeft.analysis.ranking.verdict import headline, part_sentences
 from raypeft.analysis.read.scores import Block
@@ -22,7 +23,7 @@ def rank_facts(study: Study) -> dict[str, Any]:
         "direction_assumed": is_direction_assumed(study.metric),
         "ties": study.ties,
         "headline": headline(study.inferences),
-        "notes": study.notes,
+        "notes": [*(study.not_ranked if study.inferences else []), *study.notes],
         "rankings": [_ranking(one) for one in study.inferences],
         "remarks": dict(study.remarks),
         **({"sources": _sources(study)} if len(study.read.sources) > 1 else {}),
@@ -84,13 +85,13 @@ def _ranking(one: Inference) -> dict[str, Any]:
 
 def _pair(one: Inference, a: int, b: int) -> dict[str, Any]:
     """In the metric's own direction."""
-    found, sign = one.comparisons, one.pool.sign
-    low, high = sorted(sign * end for end in (found.low[a, b], found.high[a, b]))
+    found = one.comparisons
+    low, high = interval_of(one, a, b)
     return {
         "a": one.pool.methods[a],
         "b": one.pool.methods[b],
         "data_sets": int(found.units[a, b]),
-        "difference": sign * found.difference[a, b],
+        "difference": difference_of(one, a, b),
         "low": low,
         "high": high,
         "p": found.p[a, b],

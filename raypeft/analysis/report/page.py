@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from raypeft.analysis.metrics import metric_label, metric_of
 from raypeft.analysis.ranking.verdict import answers, apart_sentence, part_sentences
-from raypeft.analysis.read.csv_scores import FIRST
 from raypeft.analysis.read.scores import cell_scores
 from raypeft.analysis.read.stores import AnyStore
 from raypeft.analysis.report.contents import sections_of
@@ -75,7 +74,7 @@ def lead(study: Study) -> list[str]:
     for one in study.inferences:
         name = f"{', '.join(one.pool.names)}: " if len(study.inferences) > 1 else ""
         said += [name + text for text in part_sentences(one)]
-    return said + _other_metrics(study) + describe_remarks(study.remarks) + study.notes
+    return [*said, *study.not_ranked, *describe_remarks(study.remarks), *study.notes]
 
 
 def _unscored(study: Study) -> list[str]:
@@ -83,21 +82,11 @@ def _unscored(study: Study) -> list[str]:
     return ["No method is scored: all runs of every cell that has ended diverged."] if diverged else []
 
 
-def _other_metrics(study: Study) -> list[str]:
-    """What else runs are scored by that have no score of this metric."""
-    unranked = study.frame[study.frame[study.metric].isna()]
-    return [
-        f"Other runs are scored by {metric_label(name)} and ranked apart: raypeft rank STORE --metric {name}."
-        for name in FIRST
-        if name in unranked and unranked[name].notna().any()
-    ]
-
-
 def _remarks(study: Study) -> list[str]:
     """What stands below all answers of the first screen."""
     if not study.inferences:
         return _unscored(study) + doubts(study) + study.notes
-    return _other_metrics(study) + doubts(study) + study.notes
+    return study.not_ranked + doubts(study) + study.notes
 
 
 def _render(study: Study, answers: Sequence[Answer], sections: Sequence[Section]) -> str:

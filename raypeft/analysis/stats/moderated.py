@@ -8,6 +8,7 @@ For level, power and what else was tried see docs/statistics.md.
 """
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,18 +128,14 @@ def units_needed(difference: float, variance: float, methods: int) -> int:
     """
     if variance == 0 or difference == 0:
         return 2 if difference else MOST_UNITS
-    for n in range(2, MOST_UNITS):
-        reach = difference * math.sqrt(n / variance)
-        if (
-            reach > norm.ppf(POWER)
-            and best_sf(np.array(reach - norm.ppf(POWER)), methods, _free(n, methods)) <= ALPHA
-        ):
-            return n
-    return MOST_UNITS
 
+    def is_shown(n: int) -> bool:
+        beyond = difference * math.sqrt(n / variance) - float(norm.ppf(POWER))
+        free = min(n - 1 + PRIOR_DF, float((n - 1) * (methods - 1)))
+        return beyond > 0 and bool(best_sf(np.array(beyond), methods, free) <= ALPHA)
 
-def _free(n: int, methods: int) -> float:
-    return min(n - 1 + PRIOR_DF, float((n - 1) * (methods - 1)))
+    # more units never show less, so the first that suffices can be bisected for
+    return bisect_left(range(MOST_UNITS), True, lo=2, key=is_shown)
 
 
 def _pair_variances(scores: Array, difference: Array, units: Array) -> Array:

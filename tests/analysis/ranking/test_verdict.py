@@ -1,5 +1,7 @@
 """What a ranking says in words, and that its sentences, marks and pairs never contradict each other."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -331,3 +333,26 @@ def test_a_margin_that_is_a_large_part_of_the_range_is_refused():
     for margin in (1.0, -0.1):
         with pytest.raises(ConfigError, match=r"one point of a percentage is 0\.01"):
             infer(pool, Replicates(pool, NONE), margin=margin)
+
+
+def test_a_method_that_nothing_speaks_against_stays_a_candidate():
+    """ssf has most blocks, but all on one data set: it shares two data sets with no other method."""
+    cells = over({"lora": BASE[:6] + 0.2, "full": BASE[:6] + WOBBLE[:6]})
+    for share in np.linspace(0.1, 0.9, 9):
+        for method, score in (("lora", 0.9), ("full", 0.7), ("ssf", 0.89)):
+            cells += [cell(method, score, fraction=float(share))]
+    (one,) = inferences(cells)
+    assert one.of("ssf").may_be_best is None
+    assert one.candidates == ("lora", "ssf")
+    assert "lora is not yet told apart from ssf" in certainty(one)
+    assert not one.is_shown
+
+
+def test_a_data_set_without_any_score_is_named(tmp_path, cli):
+    path = tmp_path / "scores.csv"
+    path.write_text("model,dataset,method,f1_macro\nv,a,full,.7\nv,a,lora,.8\nv,b,full,\nv,b,lora,\n")
+    told = "In no ranking, for want of a score: v / b / 1."
+    _, out, _ = cli("rank", path)
+    assert told in out
+    _, out, _ = cli("rank", path, "--json")
+    assert told in json.loads(out)["notes"]
