@@ -215,6 +215,7 @@ def recommend(
 
 def show_results(store: Path) -> None:
     """Print the ranking table on stdout, and on stderr where the results are and how to open them."""
+    from raypeft.analysis.ranking.verdict import answers
     from raypeft.analysis.report.page import lead, write_report
     from raypeft.analysis.report.render import to_grid
     from raypeft.analysis.report.tables import score_table
@@ -224,7 +225,7 @@ def show_results(store: Path) -> None:
     if study.frame.empty:
         return
     facts.print(to_grid(score_table(study.frame, study.metric, superseded=study.superseded)))
-    _say(lead(study)[:1])
+    _say(answers(study.inferences) or lead(study)[:1])
     held = Store(store)
     path = write_report(held)
     for what, where in (

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from raypeft.analysis_commands import show_results
+
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "raypeft" / "analysis" / "published"
 
@@ -125,3 +127,14 @@ def test_recommend_names_what_is_worth_trying(cli):
     code, out, _ = cli("recommend", "dutt2024", "--images", 600, "--model", "vit_base")
     assert code == 0
     assert "600 images lie within the 584 to 20,412 of these runs." in out
+
+
+def test_at_the_end_of_a_run_every_ranking_has_its_answer(write_store, final_rows, capfd):
+    rows = [
+        *final_rows({"full": [0.9, 0.8], "lora": [0.7, 0.6]}),
+        *final_rows({"full": [0.9, 0.8], "bn": [0.7, 0.6]}, model="resnet50"),
+    ]
+    show_results(write_store(rows))
+    said = " ".join("".join(capfd.readouterr()).split())
+    for model in ("vit_nano", "resnet50"):
+        assert f"On {model} on digits, full ranks first of 2 methods" in said

@@ -13,7 +13,7 @@ MOST_NAMES = 6
 
 
 def reservations(one: Inference) -> str:
-    """That runs diverged or are missing, in a sentence or two; "" where none is. `caveats` names them."""
+    """Say in a sentence or two that runs diverged or are missing; "" if none is. `caveats` names them."""
     pool, said = one.pool, []
     total = f"{len(pool.blocks) * len(pool.methods)} cells (one method, one model, one share of one data set)"
     if pool.diverged:
@@ -29,7 +29,7 @@ def reservations(one: Inference) -> str:
 
 
 def extent(one: Inference) -> str:
-    """What was compared, and what the intervals allow for."""
+    """Say what was compared, and what the intervals allow for."""
     where = (
         f"{count(len(one.pool.blocks), 'block')} (model x data set x fraction) on "
         f"{count(one.units, 'data set')}"
@@ -41,7 +41,7 @@ def extent(one: Inference) -> str:
 
 
 def caveats(one: Inference) -> list[str]:
-    """What the ranking must be read with: cells that learned nothing, diverged, or are missing."""
+    """Name the cells that learned nothing, diverged or are missing: what the ranking must be read with."""
     pool, said = one.pool, []
     behind = [m.method for m in one.methods if m not in one.contenders]
     if behind and one.leaders:
@@ -73,7 +73,7 @@ def caveats(one: Inference) -> list[str]:
 
 
 def reference_words(one: Inference) -> str:
-    """ "majority class (macro F1 0.474)"."""
+    """Return the name and the score of what has learned nothing: "majority class (macro F1 0.474)"."""
     reference = one.pool.reference
     assert reference is not None, "without a reference every method may be named first"
     return f"{reference.title} ({metric_label(one.pool.metric)} {format_score(reference.score)})"
@@ -100,6 +100,6 @@ def _cells(cells: Sequence[CellScore]) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
+    """List the first of them, and how many more there are."""
     more = len(names) - MOST_NAMES
     return listed([*names[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])

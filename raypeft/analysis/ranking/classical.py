@@ -23,14 +23,14 @@ class Omnibus:
     left_out: int  # units that lack a method
 
     def separated(self, a: str, b: str) -> bool:
-        """Whether Nemenyi's test separates two methods."""
+        """True if Nemenyi's test separates two methods."""
         i, j = self.methods.index(a), self.methods.index(b)
         gap = abs(self.mean_ranks[i] - self.mean_ranks[j])
         return bool(gap > self.nemenyi.critical_difference)
 
 
 def omnibus_tests(pool: Pool) -> tuple[Omnibus, ...]:
-    """Over data sets, then over blocks where there are more; only where there are enough."""
+    """Test over data sets, then over blocks if there are more; only if there are enough."""
     by_dataset = pool.by_dataset(np.where(np.isnan(pool.goodness), np.nan, pool.ranks()))
     units = [("data set", rank_within(-by_dataset))]
     if len(pool.blocks) > len(pool.datasets):

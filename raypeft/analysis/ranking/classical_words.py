@@ -10,7 +10,7 @@ from raypeft.core.text import count, listed
 
 
 def nemenyi_sentence(test: Omnibus, leader: str) -> str:
-    """From which methods Nemenyi's test separates `leader`."""
+    """Say from which methods Nemenyi's test separates `leader`."""
     others = [method for method in test.methods if method != leader]
     apart = [method for method in others if test.separated(leader, method)]
     joined = [method for method in others if method not in apart]
@@ -25,7 +25,7 @@ def nemenyi_sentence(test: Omnibus, leader: str) -> str:
 
 
 def friedman_sentence(test: Omnibus) -> str:
-    """Whether the methods differ at all."""
+    """Say whether the methods differ at all."""
     f = test.friedman
     ratio = "infinite" if math.isinf(f.f) else f"{f.f:.2f}"
     found = "differ" if f.p_permutation < ALPHA else "are not shown to differ"
@@ -38,12 +38,12 @@ def friedman_sentence(test: Omnibus) -> str:
 
 
 def format_p(p: float) -> str:
-    """Two significant digits; never 0."""
+    """Format a p-value with two significant digits; never as 0."""
     return "—" if math.isnan(p) else "< 1e-9" if p < 1e-9 else f"{p:.2g}"
 
 
 def classical_sentences(one: Inference) -> list[str]:
-    """What the tests that other papers report find; the answer does not rest on them."""
+    """Say what the tests that other papers report find; the answer does not rest on them."""
     said = [
         text
         for test in one.omnibus

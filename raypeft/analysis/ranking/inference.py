@@ -74,27 +74,27 @@ class Inference:
 
     @property
     def units(self) -> int:
-        """Data sets."""
+        """Return the number of data sets."""
         return len(self.pool.datasets)
 
     @cached_property
     def leader(self) -> MethodRank:
-        """Best mean rank of those that may be named first; of all where there are none."""
+        """Return the best mean rank of those that may be named first; of all if there are none."""
         return (self.contenders or self.methods)[0]
 
     @cached_property
     def contenders(self) -> tuple[MethodRank, ...]:
-        """Those that beat what has learned nothing."""
+        """Return those that beat what has learned nothing."""
         return tuple(m for m in self.methods if self.pool.beats_reference(m.method))
 
     @cached_property
     def leaders(self) -> tuple[MethodRank, ...]:
-        """The leader, and all with the same mean rank that may be named first; empty where none may."""
+        """Return the leader and all that share its mean rank and may be named first; empty if none may."""
         return tuple(m for m in self.contenders if math.isclose(m.mean_rank, self.leader.mean_rank))
 
     @cached_property
     def candidates(self) -> tuple[str, ...]:
-        """Those not shown not to be the best, by mean rank; empty where nothing repeats.
+        """Return those that are not shown not to be the best, by mean rank; empty if nothing repeats.
 
         A method that was compared with none is one of them: nothing speaks against it.
         """
@@ -104,14 +104,14 @@ class Inference:
 
     @property
     def not_separated(self) -> tuple[str, ...]:
-        """Methods that the leader is not shown to be better than, pair by pair."""
+        """Return the methods that the leader is not shown to be better than, pair by pair."""
         lead = self.leader.method
         others = (m.method for m in self.methods if m.method != lead)
         return tuple(other for other in others if not self.is_better(lead, other))
 
     @property
     def is_shown(self) -> bool:
-        """Whether the leader is shown to be the best: alone as candidate, and separated from every other."""
+        """True if the leader is shown to be the best: the only candidate, and separated from every other."""
         alone = self.candidates == (self.leader.method,) and len(self.methods) > 1
         return alone and bool(self.leaders) and not self.not_separated and self.units >= SHOWN_FROM
 
@@ -120,11 +120,11 @@ class Inference:
         return {m.method: m for m in self.methods}[method]
 
     def is_better(self, a: str, b: str) -> bool:
-        """Whether a pair is told apart, in this direction."""
+        """True if `a` is shown to be better than `b`."""
         return self.comparisons.better(self.pool.methods.index(a), self.pool.methods.index(b))
 
     def verdict(self, a: int, b: int) -> str:
-        """Of the methods at two positions, the first seen from the second, with the margin allowed for."""
+        """Say what the method at the first position is to that at the second, with the margin allowed for."""
         low, high = self.comparisons.low[a, b], self.comparisons.high[a, b]
         if math.isnan(low):
             return "never met" if math.isnan(self.comparisons.difference[a, b]) else "not known"
@@ -134,7 +134,7 @@ class Inference:
 
     @cached_property
     def outlook(self) -> Outlook | None:
-        """None where the leader stands alone, or where there is one data set or nothing repeats."""
+        """Return what would settle the first place; None if it is alone, or on one data set."""
         rivals = [m for m in self.candidates if m != self.leader.method] or self.not_separated
         if self.units < 2 or not self.leaders or not rivals:
             return None
@@ -163,23 +163,23 @@ class Inference:
 
     @cached_property
     def omnibus(self) -> tuple[Omnibus, ...]:
-        """Friedman's and Nemenyi's tests over data sets, then over blocks; only where there are enough."""
+        """Return Friedman's and Nemenyi's tests, over data sets, then over blocks; if there are enough."""
         return omnibus_tests(self.pool)
 
     def over(self, unit: str) -> Omnibus | None:
-        """The test over "block" or "data set"; None where there were too few."""
+        """Return the test over "block" or "data set"; None if there were too few."""
         return next((test for test in self.omnibus if test.unit == unit), None)
 
     @cached_property
     def skillings_mack(self) -> tuple[float, int, float] | None:
-        """(chi2, df, p) over blocks, where cells are missing."""
+        """Return (chi2, df, p) over blocks if cells are missing."""
         if not self.pool.missing or len(self.pool.blocks) < 2 or len(self.methods) < 3:
             return None
         return skillings_mack(rank_within(self.pool.goodness))
 
     @cached_property
     def wilcoxon(self) -> Array:
-        """(methods, methods): exact two-sided p of signed ranks over data sets, Holm over all pairs."""
+        """Return (methods, methods): two-sided p of signed ranks over data sets, Holm over all pairs."""
         found = np.full((len(self.pool.methods),) * 2, math.nan)
         if self.units > 1:
             for pair in wilcoxon_holm(self.pool.dataset_scores):
@@ -188,7 +188,7 @@ class Inference:
 
     @cached_property
     def improvement(self) -> Array:
-        """(methods, methods): P(a run of the first beats one of the second) on a block drawn at random."""
+        """Return (methods, methods): P(a run of the row's beats one of the column's), over blocks."""
         return probability_of_improvement(
             [
                 [
@@ -203,18 +203,19 @@ class Inference:
 def infer(
     pool: Pool, replicates: Replicates, *, ties: Ties = "average", margin: float | None = None
 ) -> Inference:
-    """`replicates`: of this pool or of one that it is a part of; `margin`: default MARGIN, where it applies.
+    """Infer all that is said of a pool.
 
-    The same input gives the same answer. Raises: ConfigError for another tie rule, and for a margin that is
+    `replicates`: its own, or of a pool that it is a part of. `margin`: default MARGIN, where it applies. The
+    same input gives the same answer. Raises: ConfigError for another tie rule, and for a margin that is
     negative or a large part of the metric's range.
     """
     table = rank_table(pool, ties)
     levels: tuple[str, ...] = ("data sets",)
     if len(pool.datasets) > 1:
         comparisons = compare_units(pool.dataset_scores)
-        run = pool.by_dataset(np.where(np.isnan(pool.goodness), np.nan, pool.ranks(ties)))
-        whole = np.where(np.isnan(run), np.nan, pool.by_dataset(pool.ranks(ties)))
-        low, high = rank_intervals(table["mean_rank"][list(pool.methods)].to_numpy(), whole)
+        by_dataset = pool.by_dataset(pool.ranks(ties))
+        run = np.where(np.isnan(pool.dataset_scores), np.nan, by_dataset)
+        low, high = rank_intervals(by_dataset.mean(axis=0), run)
     else:
         comparisons = _compare_on_one(pool, replicates)
         levels = replicates.levels(pool.datasets[0])
@@ -265,9 +266,9 @@ def _method_ranks(
 
 
 def seed_variances(pool: Pool) -> tuple[Array, Array]:
-    """(data sets, methods) each: variance of the mean over a data set's blocks, and its degrees of freedom.
+    """Return the variance of the mean over a data set's blocks, and its degrees of freedom.
 
-    NaN and 0 where a method has one run in every block.
+    (data sets, methods) each. NaN and 0 where a method has one run in every block.
     """
     variances, degrees = np.full((2, len(pool.blocks), len(pool.methods)), math.nan)
     for i, block in enumerate(pool.blocks):

@@ -9,7 +9,7 @@ from raypeft.core.text import natural
 
 
 def parts_by(one: Inference, axis: str) -> list[tuple[str, Inference]]:
-    """The ranking of each "model" or "share of the training data", on what was run at several.
+    """Return the ranking of each "model" or "share of the training data", on what was run at several.
 
     Empty without several. What differs otherwise, a model's data sets or a share's, is left out.
     """
@@ -30,7 +30,7 @@ def parts_by(one: Inference, axis: str) -> list[tuple[str, Inference]]:
 
 
 def turned(one: Inference, parts: Sequence[tuple[str, Inference]]) -> list[str]:
-    """The parts on which the leader of all is shown not to be the best, at 95% over all parts."""
+    """Return the parts on which the leader of all is shown not to be the best, at 95% over all parts."""
     lead = one.leader.method
     return [
         name

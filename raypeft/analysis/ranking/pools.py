@@ -13,7 +13,7 @@ _ByBlock = Mapping[Block, Mapping[str, CellScore]]
 
 
 def pools_of(frame: pd.DataFrame, metric: str, planned: Collection[Cell] = ()) -> list[Pool]:
-    """The rankings that a table of runs holds; `frame` is load_results' or read_scores'.
+    """Return the rankings that a table of runs holds; `frame` is load_results' or read_scores'.
 
     Models with the same methods share a ranking; where others have other methods (LoRA is for ViTs), one
     more ranking holds all models and the methods that each of them has. Methods that no chain of common
@@ -28,7 +28,7 @@ def pools_of(frame: pd.DataFrame, metric: str, planned: Collection[Cell] = ()) -
 def pools_among(
     cells: Iterable[CellScore], metric: str, num_images: int, planned: Collection[Cell] = ()
 ) -> list[Pool]:
-    """The rankings of cells that are one group of comparable()."""
+    """Return the rankings of cells that are one group of comparable()."""
     by_model: dict[str, set[str]] = {}
     blocks: dict[Block, dict[str, CellScore]] = {}
     for block, own in blocks_of(cells).items():

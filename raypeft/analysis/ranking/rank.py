@@ -46,49 +46,49 @@ class Pool:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What tells it from the other rankings of its source: its models, and the number of images."""
+        """Return what tells it from other rankings of its source: models, and number of images."""
         words = sample_words(self.metric, self.num_images)
         return (*self.models, words) if self.num_images else self.models
 
     @cached_property
     def datasets(self) -> tuple[str, ...]:
-        """The units of replication."""
+        """Return the units of replication."""
         return tuple(sorted({dataset for _, dataset, _ in self.blocks}, key=natural))
 
     @cached_property
     def unit_of(self) -> Array:
-        """(blocks,): the place of each block's data set in `datasets`."""
+        """Return (blocks,): the place of each block's data set in `datasets`."""
         places = {dataset: place for place, dataset in enumerate(self.datasets)}
         return np.array([places[dataset] for _, dataset, _ in self.blocks])
 
     @property
     def missing(self) -> list[tuple[Block, str]]:
-        """Cells without a finished or diverged final run."""
+        """Return the cells without a finished or diverged final run."""
         return [(b, m) for b in self.blocks for m in self.methods if not self.ended(b, m)]
 
     @property
     def diverged(self) -> list[CellScore]:
-        """Cells of which some final runs diverged: those count at the worst."""
+        """Return the cells of which some final runs diverged: those count at the worst."""
         return [cell for _, cell in self._own() if cell.diverged]
 
     @property
     def thin(self) -> list[CellScore]:
-        """Cells with fewer final runs than others."""
+        """Return the cells with fewer final runs than others."""
         most = max((cell.seeds for _, cell in self._own()), default=0)
         return [cell for _, cell in self._own() if cell.n and cell.seeds < most]
 
     @property
     def reference(self) -> Reference | None:
-        """What has learned nothing scores, mean over the blocks; None where that is not recorded."""
+        """Return the mean score of what has learned nothing; None if it is not recorded."""
         return mean_reference(self.cells.values())
 
     @property
     def unlearned(self) -> list[CellScore]:
-        """Cells whose mean does not beat the reference."""
+        """Return the cells whose mean does not beat the reference."""
         return [cell for _, cell in self._own() if cell.n and not cell.learned]
 
     def beats_reference(self, method: str) -> bool:
-        """Whether its mean over the blocks that it has a score in is better than the reference's there.
+        """True if its mean over the blocks that it has a score in is better than the reference's there.
 
         True where no reference is recorded.
         """
@@ -99,22 +99,22 @@ class Pool:
 
     @property
     def sign(self) -> int:
-        """1 where a higher score is better, else -1."""
+        """Return 1 if a higher score is better, else -1."""
         return 1 if higher_is_better(self.metric) else -1
 
     def scores(self) -> Array:
-        """(blocks, methods): means over final runs in the metric's own direction; NaN missing."""
+        """Return (blocks, methods): means over final runs in the metric's own direction; NaN missing."""
         return np.asarray(self.sign * self.goodness)
 
     @cached_property
     def goodness(self) -> Array:
-        """(blocks, methods): scores with higher as better, NaN missing."""
+        """Return (blocks, methods): scores with higher as better, NaN missing."""
         means = [[self._mean(b, m) for m in self.methods] for b in self.blocks]
         return np.asarray(self.sign * np.array(means))
 
     @cached_property
     def completed(self) -> Array:
-        """As goodness, a missing cell at what the others lead one to expect: block plus method effect."""
+        """Return goodness, missing cells as the others lead one to expect: block plus method effect."""
         blocks, methods = self._effects
         expected = blocks[:, None] + methods
         lowest, highest = sorted(self.sign * end for end in metric_of(self.metric).bounds)
@@ -122,7 +122,7 @@ class Pool:
 
     @cached_property
     def dataset_scores(self) -> Array:
-        """(data sets, methods): means over blocks, higher as better, NaN where a method has none there.
+        """Return (data sets, methods): means over blocks, higher as better, NaN if a method has none there.
 
         Encoders and fractions on one data set are no independent blocks: their average is one observation.
         Where a method lacks some of the blocks, what these are easier or harder by is allowed for.
@@ -132,11 +132,11 @@ class Pool:
         return np.asarray(self.by_dataset(self.goodness - blocks[:, None]) + level)
 
     def ranks(self, ties: Ties = "average") -> Array:
-        """(blocks, methods): 1 is best, among all methods; a missing cell stands where it is expected."""
+        """Return (blocks, methods): 1 is best; a missing cell stands where it is expected."""
         return rank_within(self.completed, ties)
 
     def by_dataset(self, values: Array) -> Array:
-        """(blocks, ...) -> (data sets, ...): means over a data set's blocks, NaN left out."""
+        """Return means over each data set's blocks, NaN left out: (blocks, ...) -> (data sets, ...)."""
         known = ~np.isnan(values)
         shape = (len(self.datasets), *values.shape[1:])
         sums, counts = np.zeros(shape), np.zeros(shape)
@@ -145,7 +145,7 @@ class Pool:
         return np.asarray(sums / np.where(counts == 0, np.nan, counts))
 
     def only(self, blocks: Iterable[Block]) -> "Pool":
-        """Some of the blocks, and the methods that have a cell there."""
+        """Return the pool of some of the blocks, and of the methods that have a cell there."""
         chosen = set(blocks)
         kept = tuple(block for block in self.blocks if block in chosen)
         return replace(
@@ -157,13 +157,13 @@ class Pool:
         )
 
     def among(self, methods: Iterable[str]) -> "Pool":
-        """Some of the methods, on the blocks that have one of them."""
+        """Return the pool of some of the methods, on the blocks that have one of them."""
         chosen = tuple(m for m in self.methods if m in set(methods))
         blocks = tuple(b for b in self.blocks if any(self.ended(b, m) for m in chosen))
         return replace(self, methods=chosen, blocks=blocks)
 
     def describe(self) -> str:
-        """Its models, data sets and fractions in words."""
+        """Describe its models, data sets and fractions."""
         fractions = sorted({fraction for _, _, fraction in self.blocks})
         many = len(self.datasets) > MOST_NAMES
         data = count(len(self.datasets), "data set") if many else listed(self.datasets)
@@ -173,7 +173,7 @@ class Pool:
         return f"{listed(self.models)} on {data}" + (f" ({sample})" if sample else "")
 
     def ended(self, block: Block, method: str) -> bool:
-        """Whether a final run of the cell finished or diverged."""
+        """True if a final run of the cell finished or diverged."""
         cell = self.cells.get((block, method))
         return cell is not None and bool(cell.runs)
 
@@ -190,7 +190,7 @@ class Pool:
 
 
 def rank_within(goodness: Array, ties: Ties = "average") -> Array:
-    """Ranks along the last axis, 1 for the highest, NaN for NaN.
+    """Rank along the last axis, 1 for the highest, NaN for NaN.
 
     `ties`: what equal values get: their average rank, the same rank with no gap after it (dense), or the
     lowest of their ranks (min). Raises: ConfigError for another rule.
@@ -206,7 +206,7 @@ def rank_within(goodness: Array, ties: Ties = "average") -> Array:
 
 
 def rank_table(pool: Pool, ties: Ties = "average") -> pd.DataFrame:
-    """Index: method, best mean rank first; of equals the one with the best mean score.
+    """Return a row per method, best mean rank first; of equals the one with the best mean score.
 
     Columns: mean_rank and mean_score (means over data sets of the means over their blocks, missing cells
     where they are expected), n_blocks (that the method was run on), then its rank in each of those blocks,

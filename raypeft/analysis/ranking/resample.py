@@ -32,20 +32,20 @@ class Replicates:
         self._drawn: dict[str, _Drawn] = {}
 
     def of(self, block: Block, method: str) -> Array | None:
-        """Under other seeds and cases; None for a cell without a run."""
+        """Return a cell's means under other seeds and cases; None for a cell without a run."""
         return self._of(block[1]).means.get((block, method))
 
     def under_cases(self, block: Block, method: str) -> Array | None:
-        """Under other cases alone; None for a cell whose cases cannot be redrawn."""
+        """Return a cell's means under other cases alone; None if its cases cannot be redrawn."""
         return self._of(block[1]).cases.get((block, method))
 
     def levels(self, dataset: str) -> tuple[str, ...]:
-        """Of "seeds" and "test cases", what was drawn again."""
+        """Return which of "seeds" and "test cases" were drawn again."""
         drawn = self._of(dataset)
         return (*(["seeds"] if drawn.has_seeds else []), *(["test cases"] if drawn.cases else []))
 
     def goodness(self, blocks: Iterable[Block], methods: Sequence[str]) -> Array:
-        """(replicates, blocks, methods): higher is better, NaN without a run."""
+        """Return (replicates, blocks, methods): higher is better, NaN without a run."""
         nothing = np.full(REPLICATES, math.nan)
         rows = []
         for block in blocks:

@@ -38,19 +38,19 @@ def answers(inferences: Sequence[Inference]) -> list[str]:
 
 
 def met_apart(inferences: Sequence[Inference]) -> list[Inference]:
-    """Those whose methods never ran beside others on the same models."""
+    """Return those whose methods never ran beside others on the same models."""
     return [one for one in inferences if _never_met(one, inferences)]
 
 
 def apart_sentence(inferences: Sequence[Inference]) -> str:
-    """That their methods are not compared with each other; "" where all are."""
+    """Say that their methods are not compared with each other; "" if all are."""
     groups = "; ".join(listed(one.pool.methods) for one in met_apart(inferences))
     what = "These methods have no data in common, and are compared within their groups only"
     return f"{what}: {groups}." if groups else ""
 
 
 def answer(one: Inference, *, is_apart: bool = False) -> str:
-    """Who ranks first, by how much, and where; `is_apart`: others on the same model were never met."""
+    """Say who ranks first, by how much, and where; `is_apart`: it never met others on the same model."""
     where = one.pool.describe()
     if one.pool.is_joint:
         where = f"{where}, by the methods that all of these models have"
@@ -76,7 +76,7 @@ def answer(one: Inference, *, is_apart: bool = False) -> str:
 
 
 def certainty(one: Inference) -> str:
-    """How sure the first place is, in one sentence; "" where none is named first."""
+    """Say how sure the first place is, in one sentence; "" if none is named first."""
     lead = one.leader.method
     others = [name for name in one.candidates if name != lead]
     alone = "" if one.units > 1 else " One data set says nothing of others."
@@ -99,7 +99,7 @@ def certainty(one: Inference) -> str:
 
 
 def outlook(one: Inference) -> str:
-    """What would settle the first place; "" where that is settled, or not known."""
+    """Say what would settle the first place; "" if it is settled, or not known."""
     if one.is_shown or not one.leaders or len(one.methods) == 1:
         return ""
     if one.leader.may_be_best is None or one.units == 1:
@@ -125,7 +125,7 @@ def outlook(one: Inference) -> str:
 
 
 def part_sentences(one: Inference) -> list[str]:
-    """Who leads on which model and at which share of the data; where the order turns, that it does."""
+    """Say who leads on which model and at which share of the data, and whether the order turns."""
     said = []
     for axis in ("model", "share of the training data"):
         parts = parts_by(one, axis)
@@ -152,7 +152,7 @@ def part_sentences(one: Inference) -> list[str]:
 
 
 def called(method: str) -> str:
-    """What a sentence calls a method."""
+    """Return what a sentence calls a method."""
     return "full fine-tuning" if method == "full" else method
 
 

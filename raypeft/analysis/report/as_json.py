@@ -16,7 +16,7 @@ from raypeft.analysis.study import Study
 
 
 def rank_facts(study: Study) -> dict[str, Any]:
-    """Metric, direction, tie rule, the answer in words, and one ranking per group of models."""
+    """Return metric, direction, tie rule, the answer in words, and one ranking per group of models."""
     return {
         "metric": study.metric,
         "higher_is_better": higher_is_better(study.metric),
@@ -39,7 +39,7 @@ def _sources(study: Study) -> list[dict[str, Any]]:
 
 
 def table_facts(table: Table) -> dict[str, Any]:
-    """Title, columns, notes, and a row of texts per line, its group by the group's name."""
+    """Return title, columns, notes, and a row of texts per line, its group by the group's name."""
     rows = [{table.group_name: row.group, **row.texts} if row.group else {**row.texts} for row in table.rows]
     return {"title": table.title, "columns": list(table.columns), "rows": rows, "notes": list(table.notes)}
 

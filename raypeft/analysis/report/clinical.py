@@ -24,7 +24,7 @@ OF_PATIENTS = ("auroc", "balanced_accuracy", "f1_macro")
 
 
 def clinical_parts(study: Study, figures: Figures) -> list[Part]:
-    """Tables and figures; none without predictions."""
+    """Return tables and figures; none without predictions."""
     found = study.clinical
     if not found:
         return []
@@ -47,7 +47,7 @@ def clinical_parts(study: Study, figures: Figures) -> list[Part]:
 
 
 def clinical_table(found: Found) -> Table:
-    """AUROC, balanced accuracy, macro F1 and calibration of every cell, with intervals."""
+    """Tabulate AUROC, balanced accuracy, macro F1 and calibration of every cell, with intervals."""
     rows = [
         Row(
             group=_block(block),
@@ -76,7 +76,7 @@ def clinical_table(found: Found) -> Table:
 
 
 def class_table(found: Found) -> Table:
-    """F1 of every class, and how often it is found and spared, by two rules."""
+    """Tabulate F1 of every class, and how often it is found and spared, by two rules."""
     rows = [
         Row(
             group=_block(block),
@@ -106,7 +106,7 @@ def class_table(found: Found) -> Table:
 
 
 def patient_table(found: Found) -> Table | None:
-    """Scores by image and of a patient's mean probabilities; None where no patient has several images."""
+    """Tabulate scores by image and by patient's mean probabilities; None if no patient has several images."""
     rows = [
         Row(
             group=_block(block),
@@ -130,7 +130,7 @@ def patient_table(found: Found) -> Table | None:
 
 
 def count_table(found: Found, data: Mapping[str, DataRecord]) -> Table:
-    """Images of every class by split; `data`: of the plans, by data set."""
+    """Tabulate images of every class by split; `data`: of the plans, by data set."""
     cells = sorted(_cells(found), key=_knows_validation)  # the last one of a data set stays
     known = {dataset: c for (_, dataset, _), _, c in cells}
     rows = [
@@ -156,7 +156,7 @@ def count_table(found: Found, data: Mapping[str, DataRecord]) -> Table:
 
 
 def subgroup_table(found: Mapping[Block, Mapping[str, Sequence[SubgroupGap]]]) -> Table | None:
-    """Gaps in balanced accuracy between subgroups; None where the manifest has no usable subgroup."""
+    """Tabulate gaps in balanced accuracy between subgroups; None if the manifest has no usable subgroup."""
     rows = [
         Row(
             group=_block(block),
@@ -190,7 +190,7 @@ def subgroup_table(found: Mapping[Block, Mapping[str, Sequence[SubgroupGap]]]) -
 
 
 def mistake_table(found: Mapping[tuple[Block, str], Sequence[Mistake]]) -> Table | None:
-    """What the best method of each block was surest of and got wrong; None without a mistake."""
+    """Tabulate what the best method of each block was surest of and got wrong; None without a mistake."""
     rows = [
         Row(
             group=_block(block),

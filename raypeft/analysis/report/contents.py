@@ -39,7 +39,7 @@ MOST_GRIDS = 4
 
 
 def sections_of(study: Study, figures: Figures, *, against: str | None) -> list[Section]:
-    """Everything below the first screen, by reader; sections without content are left out.
+    """Return everything below the first screen, by reader; sections without content are left out.
 
     A clinician looks for errors on patients, a reviewer for scores, tests and methods, an engineer for cost
     and for what went wrong.

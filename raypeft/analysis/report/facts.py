@@ -23,7 +23,7 @@ Facts = dict[str, str]
 
 
 def search_objective(frame: pd.DataFrame) -> str:
-    """What the searches of a store chose rates by: the score on validation that their curves have."""
+    """Return the validation score that the searches of a store chose rates by."""
     found = {name for curve in frame["curve"] for epoch in curve or () for name in epoch}
     found |= {name for name in frame.columns if name.startswith("val/") and frame[name].notna().any()}
     usual = [f"val/{score.metric}" for score in RANKED_BY.values()]
@@ -32,7 +32,7 @@ def search_objective(frame: pd.DataFrame) -> str:
 
 
 def search_rows(frame: pd.DataFrame) -> list[Facts]:
-    """Per cell: the rate of its final runs, how its candidates ended, and the best validation score."""
+    """Return, per cell, the chosen rate, how its candidates ended, and the best validation score."""
     rows, objective = [], search_objective(frame)
     for key, cell in frame.groupby(CELL):
         candidates, finals = cell[cell["stage"] == "search"], cell[cell["stage"] == "final"]
@@ -54,7 +54,7 @@ def search_rows(frame: pd.DataFrame) -> list[Facts]:
 
 
 def cost_rows(frame: pd.DataFrame) -> list[Facts]:
-    """Per model and method, over all its trials: seconds; of its final runs: speed, memory, file size."""
+    """Return, per model and method, seconds of all trials, and speed, memory and file size of final runs."""
     rows = []
     for (model, method), trials in frame.groupby(["model", "method"]):
         finals = trials[(trials["stage"] == "final") & (trials["status"] == "done")]
@@ -74,7 +74,7 @@ def cost_rows(frame: pd.DataFrame) -> list[Facts]:
 
 
 def wall_clock(frame: pd.DataFrame) -> str:
-    """From the first start to the last end, pauses between runs included; empty for an empty ledger."""
+    """Return the time from the first start to the last end, pauses included; empty for an empty ledger."""
     started, ended = (sorted(text for text in frame[name] if text) for name in ("started", "ended"))
     if not started or not ended:
         return ""
@@ -83,7 +83,7 @@ def wall_clock(frame: pd.DataFrame) -> str:
 
 
 def failure_rows(frame: pd.DataFrame) -> list[Facts]:
-    """Failed and diverged trials by cause and the last line of their error, most frequent first."""
+    """Return failed and diverged trials by cause and the last line of their error, most frequent first."""
     ended = frame[frame["status"].isin(["failed", "diverged"])]
     groups: dict[tuple[str, str, str], list[str]] = {}
     for _, row in ended.iterrows():
@@ -104,7 +104,7 @@ def failure_rows(frame: pd.DataFrame) -> list[Facts]:
 
 
 def remark_rows(frame: pd.DataFrame) -> list[Facts]:
-    """What befell trials without ending them, by cell: one that learned nothing among them."""
+    """Return, by cell, what befell trials without ending them: that they learned nothing, for example."""
     finished = frame[frame["status"].isin(["done", "pruned"])]
     return [
         {
@@ -119,7 +119,7 @@ def remark_rows(frame: pd.DataFrame) -> list[Facts]:
 
 
 def setup_facts(read: StoreRows) -> Facts:
-    """What was asked for, from a store's plan."""
+    """Return what was asked for, from a store's plan."""
     plan, sweep = read.plan, read.plan.sweep
     search, recipe, rates = sweep.search, sweep.recipe, sweep.search.lr
     final_seeds = ", ".join(map(str, sorted({seed for one in plan.cells for seed in one.final_seeds})))
@@ -163,7 +163,7 @@ def _span(numbers: Iterable[int]) -> str:
 
 
 def provenance_facts(read: StoreRows) -> Facts:
-    """On what a store's rows were made; several values mean that the sweep was continued elsewhere."""
+    """Return on what a store's rows were made; several values: the sweep was continued elsewhere."""
     rows, plan = read.counting, read.plan
     versions = (", ".join(f"{name} {v}" for name, v in sorted(row.versions.items())) for row in rows)
     return {
@@ -178,7 +178,7 @@ def provenance_facts(read: StoreRows) -> Facts:
 
 
 def store_rows(read: StudyRows) -> list[Facts]:
-    """Per cell and store, the trials that count: how many candidates and which final seeds lie where."""
+    """Return, per cell and store, how many candidates and which final seeds count."""
     rows = []
     for name, one in zip(read.names, read.sources, strict=True):
         for cell in sorted({row.cell for row in one.counting}):
@@ -196,13 +196,13 @@ def store_rows(read: StudyRows) -> list[Facts]:
 
 
 def store_argument(store: Path) -> str:
-    """The store as a command takes it. An absolute path is cut: a report travels, and the path is private."""
+    """Return the store as a command takes it. An absolute path is cut: reports travel, paths are private."""
     where = f"./{store.name}" if store.is_absolute() else str(store)
     return shlex.quote(where if "/" in where else f"./{where}")
 
 
 def command_rows(plan: PlanRecord, store: Path) -> list[Facts]:
-    """Per cell, the command that makes its row of the tables anew, in a store of its own.
+    """Return, per cell, the command that makes its row of the tables anew, in a store of its own.
 
     All that is not an option of it is read from the store's plan: where the images lie too, which is not told
     here. With the cells at smaller fractions whose rates it carries on.

@@ -34,7 +34,7 @@ class Figures:
     confusion: list[Drawing] = field(default_factory=list)
 
     def all(self) -> list[Drawing]:
-        """Every drawing."""
+        """Return every drawing."""
         return [
             *self.differences, *self.ranks, *self.profiles, *self.fractions, *self.samples, *self.costs,
             *self.search, *self.reliability, *self.confusion,
@@ -42,7 +42,7 @@ class Figures:
 
 
 def draw_study(study: Study) -> Figures:
-    """`study`: of stores; a method keeps its colour, marker and dash in all figures."""
+    """Draw a study of stores; a method keeps its colour, marker and dash in all figures."""
     styles = styles_of(map(str, study.frame["method"].unique()))
     figures = Figures()
     for one in study.inferences:

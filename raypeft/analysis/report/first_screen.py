@@ -28,7 +28,7 @@ class Answer:
 
 
 def answers_of(study: Study, figures: Figures) -> list[Answer]:
-    """One per ranking, in the order of the study; empty while nothing is scored."""
+    """Return one answer per ranking, in the order of the study; empty while nothing is scored."""
     drawn = iter(figures.differences)  # of the rankings with several methods
     apart = met_apart(study.inferences)
     return [
@@ -43,7 +43,7 @@ def answers_of(study: Study, figures: Figures) -> list[Answer]:
 
 
 def title_of(one: Inference, rankings: Sequence[Inference]) -> str:
-    """What tells a ranking from the others of its report, as its models; "" of one alone."""
+    """Return what tells a ranking from the others of its report, such as its models; "" for one alone."""
     if len(rankings) < 2:
         return ""
     if [other.pool.names for other in rankings].count(one.pool.names) > 1:
@@ -53,7 +53,7 @@ def title_of(one: Inference, rankings: Sequence[Inference]) -> str:
 
 
 def doubts(study: Study) -> list[str]:
-    """How many cells' results are in doubt; empty where none is. The section on failures has them all."""
+    """Say how many cells' results are in doubt; empty if none is. The section on failures has them all."""
     kinds = [kind for found in study.remarks.values() for kind in found]
     if not kinds:
         return []

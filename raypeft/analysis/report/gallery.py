@@ -28,7 +28,7 @@ def write_gallery(
     images: Mapping[str, Image.Image],
     read: StudyRows,
 ) -> None:
-    """One HTML file that needs no network; `images`: by case id, of all mistakes.
+    """Write one HTML file that needs no network; `images`: by case id, of all mistakes.
 
     Raises: ConfigError for an output inside a store, which others are sent; OSError.
     """

@@ -51,7 +51,7 @@ EXPLORING = 8
 
 
 def methods_part(study: Study) -> list[Part]:
-    """The section's content: text that one click selects. Empty without a plan."""
+    """Return the section's content: text that one click selects. Empty without a plan."""
     if not study.read.sources:
         return []
     note = "Built from the store's plan and rows; one click selects it all. Check it before you print it."
@@ -59,7 +59,7 @@ def methods_part(study: Study) -> list[Part]:
 
 
 def methods_text(study: Study) -> list[str]:
-    """Paragraphs, the list of references last."""
+    """Return paragraphs, the list of references last."""
     said = [_design(study), _data(study), _training(study), _search(study), _scoring(study)]
     said += [_statistics(study), _software(study)]
     text = " ".join(said)

@@ -36,7 +36,7 @@ def write_report(
     higher_is_better: bool | None = None,
     margin: float | None = None,
 ) -> Path:
-    """Replace `output` atomically by the report on a store, or on several read as one; returns it.
+    """Write the report on a store, or on several read as one; replaces `output` atomically and returns it.
 
     Equal ledgers give equal bytes. `output`: default report.html in the store; of several it must be given.
     `against`: "dutt2024", "osu2024" or "vpetl2024" puts those published tables beside the store. `export`: a
@@ -67,7 +67,7 @@ def _own_report(stores: Sequence[Store]) -> Path:
 
 
 def lead(study: Study) -> list[str]:
-    """What a terminal prints: an answer per ranking, then what it rests on; empty while nothing has ended."""
+    """Return what a terminal prints: an answer per ranking, then its basis; empty while nothing has ended."""
     if not study.inferences:
         return _unscored(study) + describe_remarks(study.remarks) + study.notes
     said = answers(study.inferences)

@@ -39,5 +39,5 @@ class Section:
 
 
 def foldable(table: Table) -> Part:
-    """Folded where it would push the rest of the page out of sight."""
+    """Fold a table that would push the rest of the page out of sight."""
     return Part(table=table, fold=table.title if len(table.rows) > MOST_LINES else "")

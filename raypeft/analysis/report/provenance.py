@@ -9,7 +9,7 @@ from raypeft.analysis.report.tables import plain_table
 
 
 def provenance_parts(read: StudyRows) -> list[Part]:
-    """On what the rows were made, where they lie, and how to make them again."""
+    """Return on what the rows were made, where they lie, and how to make them again."""
     several = len(read.sources) > 1
     parts = [Part(facts=by_store(read, provenance_facts))]
     if several:
@@ -31,7 +31,7 @@ def provenance_parts(read: StudyRows) -> list[Part]:
 
 
 def by_store(read: StudyRows, facts_of: Callable[[StoreRows], Mapping[str, str]]) -> dict[str, str]:
-    """Facts of every store: once where all say the same, else each with the store's name."""
+    """Return facts of every store: once if all say the same, else each with the store's name."""
     names = read.names
     found = [facts_of(one) for one in read.sources]
     told = {}

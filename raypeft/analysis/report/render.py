@@ -18,7 +18,7 @@ Form = Literal["text", "csv", "markdown", "latex", "html"]
 
 
 def to_grid(table: Table) -> Grid:
-    """For a terminal; a line with the group's name opens its rows."""
+    """Return a grid for a terminal; a line with the group's name opens its rows."""
     rows: list[list[Text]] = []
     for group, own in table.by_group().items():
         rows += [[Text(visible(group), style="bold")]] if group else []
@@ -48,7 +48,7 @@ def _cell(row: Row, name: str) -> Text:
 
 
 def to_html(table: Table) -> Markup:
-    """A <table>, every text escaped; the notes are left to the page."""
+    """Return a <table>, every text escaped; the notes are left to the page."""
     kinds = {name: _text_class(table, name) for name in table.columns}  # once: a table may have 1,000 rows
     heads = Markup("").join(
         Markup("<th scope=col{}>{}</th>").format(kind, name) for name, kind in kinds.items()
@@ -77,7 +77,7 @@ def to_html(table: Table) -> Markup:
 
 
 def to_csv(table: Table) -> str:
-    """One header line, the group first, without bold and notes."""
+    """Return CSV: one header line, the group first, without bold and notes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     is_grouped = any(row.group for row in table.rows)
@@ -87,7 +87,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A pipe table, as GitHub shows it, between its title and its notes."""
+    """Return a pipe table, as GitHub shows it, between its title and its notes."""
     lines = [f"**{_markdown(table.title)}**", "", _pipes(table.columns)]
     lines.append(_pipes(["---", *["--:"] * (len(table.columns) - 1)]))
     for group, rows in table.by_group().items():
@@ -101,7 +101,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A table environment with booktabs' rules; the notes go into the caption."""
+    """Return a table environment with booktabs' rules; the notes go into the caption."""
     width = len(table.columns)
     lines = [
         r"\begin{table}", r"\centering", rf"\caption{{{_latex(_sentences([table.title, *table.notes]))}}}",

@@ -21,7 +21,7 @@ CANDIDATE = {True: "may be", False: "no", None: MISSING}
 
 
 def ranking_table(one: Inference) -> Table:
-    """Best mean rank first, with intervals, who may be the best, and the difference from the first."""
+    """Tabulate methods, best mean rank first: intervals, who may be the best, difference from the first."""
     pool, lead = one.pool, one.pool.methods.index(one.leader.method)
     most, score = len(pool.blocks), f"mean {metric_label(pool.metric)}"
     rows = []
@@ -68,7 +68,7 @@ def _ranking_notes(one: Inference) -> list[str]:
 
 
 def pair_table(one: Inference) -> Table | None:
-    """Every pair: difference, interval, verdict; beside them what Wilcoxon and Holm say. None without any."""
+    """Tabulate every pair: difference, interval, verdict, Wilcoxon's p. None without any."""
     if not one.levels or len(one.methods) < 2:
         return None
     names, found = one.pool.methods, one.comparisons
@@ -101,7 +101,7 @@ def pair_table(one: Inference) -> Table | None:
 
 
 def fraction_table(panels: Sequence[FractionPanel]) -> Table | None:
-    """Where each method's lead over full tuning ends; None without full tuning at several fractions."""
+    """Tabulate where each lead over full tuning ends; None without full tuning at several fractions."""
     rows = [
         {
             "method": c.method,
@@ -131,7 +131,7 @@ def fraction_table(panels: Sequence[FractionPanel]) -> Table | None:
 
 
 def comparison_sentence(found: Sequence[Comparison]) -> str:
-    """How many comparisons hold after Holm's correction."""
+    """Say how many comparisons hold after Holm's correction."""
     parts = []
     for name, tests in (
         ("macro F1", [(c.f1.difference, c.f1_p_holm) for c in found if c.f1]),
@@ -145,7 +145,7 @@ def comparison_sentence(found: Sequence[Comparison]) -> str:
 
 
 def comparison_table(found: Sequence[Comparison]) -> Table:
-    """Paired tests on the same test images, by block."""
+    """Tabulate paired tests on the same test images, by block."""
     rows = [
         Row(
             group=_block(c.block),

@@ -53,7 +53,7 @@ class Table:
     group_name: str = "model"
 
     def by_group(self) -> dict[str, list[Row]]:
-        """The rows of each group."""
+        """Return the rows of each group."""
         groups: dict[str, list[Row]] = {}
         for row in self.rows:
             groups.setdefault(row.group, []).append(row)
@@ -61,7 +61,7 @@ class Table:
 
 
 def plain_table(title: str, rows: Sequence[Mapping[str, str]], notes: Sequence[str] = ()) -> Table:
-    """A table without groups, of the first row's columns."""
+    """Return a table without groups, with the first row's columns."""
     columns = tuple(rows[0]) if rows else ()
     return Table(
         title=title, columns=columns, rows=tuple(Row(group="", texts=row) for row in rows), notes=tuple(notes)
@@ -71,7 +71,7 @@ def plain_table(title: str, rows: Sequence[Mapping[str, str]], notes: Sequence[s
 def score_table(
     frame: pd.DataFrame, metric: str, ties: Ties = "average", *, superseded: Sequence[Result] = ()
 ) -> Table:
-    """Tables 2 to 5: methods of each model, best mean rank first, by (dataset, fraction).
+    """Tabulate as Tables 2 to 5: methods of each model, best mean rank first, by (dataset, fraction).
 
     `frame` is load_results' or read_scores'. Columns: method, trainable and share where the rows count
     parameters, one per (dataset, fraction), mean score, mean rank. Raises: ConfigError when no final run
@@ -110,7 +110,7 @@ def score_table(
 
 
 def parameter_table(frame: pd.DataFrame) -> Table:
-    """Table 6: trainable parameters of every method on every model; `frame`: load_results'.
+    """Tabulate as Table 6: trainable parameters of every method on every model; `frame`: load_results'.
 
     Raises: ConfigError for a table that counts none.
     """
@@ -132,7 +132,7 @@ def parameter_table(frame: pd.DataFrame) -> Table:
 
 
 def count_runs(frame: pd.DataFrame) -> str:
-    """How many runs ended how; only finished final runs are averaged."""
+    """Say how many runs ended how."""
     counts = Counter(zip(frame["stage"], frame["status"], strict=True))
     candidates = {status: counts["search", status] for status in ("done", "pruned", "diverged")}
     diverged = f" ({counts['final', 'diverged']} more diverged)" if counts["final", "diverged"] else ""
@@ -145,13 +145,13 @@ def count_runs(frame: pd.DataFrame) -> str:
 
 
 def superseded_notes(rows: Sequence[Result]) -> list[str]:
-    """What a search left that has grown since: a store's rows that count nowhere."""
+    """Say what a search left that has grown since: a store's rows that count nowhere."""
     kinds = Counter("final run" if row.stage == "final" else "candidate" for row in rows)
     return [f"{count(number, f'superseded {kind}')}, of an earlier search." for kind, number in kinds.items()]
 
 
 def tie_rule(ties: Ties) -> str:
-    """What equal means get, in words."""
+    """Say what equal means get."""
     return _TIES[ties]
 
 

@@ -19,7 +19,7 @@ LONGEST_LABEL = 30
 
 
 def draw_confusion(block: Block, found: Mapping[str, Clinical]) -> Drawing:
-    """One matrix per method: rows true, columns predicted, shade the share of the true class."""
+    """Draw one matrix per method: rows true, columns predicted, shade the share of the true class."""
     model, dataset, fraction = block
     classes = next(iter(found.values())).classes
     rows = -(-len(found) // COLUMNS)
@@ -59,7 +59,7 @@ def draw_confusion(block: Block, found: Mapping[str, Clinical]) -> Drawing:
 
 
 def draw_reliability(block: Block, found: Mapping[str, Clinical], styles: Mapping[str, Style]) -> Drawing:
-    """Accuracy against stated confidence; below the diagonal a model is too sure."""
+    """Draw accuracy against stated confidence; below the diagonal a model is too sure."""
     model, dataset, fraction = block
     with matplotlib.rc_context(RC):
         figure, axes = new_axes(4.6, 3.8)

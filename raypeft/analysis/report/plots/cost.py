@@ -55,7 +55,7 @@ class Panel:
     points: tuple[Point, ...]
 
     def describe(self, metric: str) -> str:
-        """The panel in words, for those who do not see it."""
+        """Describe the panel in words, for those who do not see it."""
         points = "; ".join(
             f"{p.method} {format_score(p.score)} at {short_number(round(p.cost, 2))}" for p in self.points
         )
@@ -64,7 +64,7 @@ class Panel:
 
 
 def data_cost(frame: pd.DataFrame, one: Inference) -> list[Panel]:
-    """A panel per cost that the finished final runs have; `frame`: load_results'.
+    """Return a panel per cost that the finished final runs have; `frame`: load_results'.
 
     A method's cost is the mean over blocks of the median over seeds; only methods that ran on all blocks.
     """
@@ -87,7 +87,7 @@ def data_cost(frame: pd.DataFrame, one: Inference) -> list[Panel]:
 
 
 def draw_cost(panels: Sequence[Panel], one: Inference, styles: Mapping[str, Style]) -> list[Drawing]:
-    """One figure per panel: markers, and the front as a line."""
+    """Draw one figure per panel: markers, and the front as a line."""
     with matplotlib.rc_context(RC):
         return [
             Drawing(
@@ -101,7 +101,7 @@ def draw_cost(panels: Sequence[Panel], one: Inference, styles: Mapping[str, Styl
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
-    """Which points no other dominates: as cheap and as good, and cheaper or better; higher scores better."""
+    """Return which points no other dominates: as cheap and as good, and cheaper or better."""
     points = list(zip(costs, scores, strict=True))
     return [
         not any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in points)

@@ -16,7 +16,7 @@ from raypeft.core.text import file_name
 
 
 def draw_differences(one: Inference, styles: Mapping[str, Style]) -> Drawing:
-    """Mean difference of every method from full tuning, or from the leader where that did not run.
+    """Draw the mean difference of every method from full tuning, or from the leader if that did not run.
 
     In the order of the ranking. Intervals hold for all pairs at once (95%); shaded: the margin within which
     scores are as good as equal.

@@ -56,11 +56,11 @@ class FractionPanel:
 
     @property
     def title(self) -> str:
-        """What its scores share."""
+        """Return what its scores share."""
         return f"{self.model}, {self.dataset}" + (f", {self.sample}" if self.sample else "")
 
     def describe(self, metric: str) -> str:
-        """The panel in words, for those who do not see it."""
+        """Describe the panel in words, for those who do not see it."""
         lines = "; ".join(
             f"{line.method} "
             + ", ".join(
@@ -73,7 +73,7 @@ class FractionPanel:
 
 
 def data_fraction(frame: pd.DataFrame, pool: Pool, replicates: Replicates) -> list[FractionPanel]:
-    """A panel per model and data set that has two fractions or more; `frame`: load_results'."""
+    """Return a panel per model and data set that has two fractions or more; `frame`: load_results'."""
     panels = []
     for model, dataset in sorted({(model, dataset) for model, dataset, _ in pool.blocks}):
         fractions = sorted(f for m, d, f in pool.blocks if (m, d) == (model, dataset))
@@ -102,7 +102,7 @@ def data_fraction(frame: pd.DataFrame, pool: Pool, replicates: Replicates) -> li
 
 
 def draw_fraction(panel: FractionPanel, metric: str, styles: Mapping[str, Style]) -> Drawing:
-    """Means over seeds with 95% intervals on a log axis of fractions; dotted lines: crossovers."""
+    """Draw means over seeds with 95% intervals on a log axis of fractions; dotted lines: crossovers."""
     with matplotlib.rc_context(RC):
         figure, axes = new_axes(4.8, 3.6)
         fractions = sorted({f for line in panel.lines for f in line.fractions})
@@ -139,7 +139,7 @@ def draw_fraction(panel: FractionPanel, metric: str, styles: Mapping[str, Style]
 
 
 def crossing(fractions: Array, gains: Array) -> Array:
-    """Where lines of gain over full tuning fall through 0, linear in log fraction; NaN where they do not.
+    """Return where gains over full tuning fall through 0, linear in log fraction; NaN if they do not.
 
     `fractions`: (f,), rising; `gains`: (f, replicates). The last fall where there are several.
     """

@@ -14,7 +14,7 @@ from raypeft.core.text import file_name
 
 
 def draw_rank_diagram(one: Inference) -> Drawing:
-    """Demsar's diagram: methods on a line of mean ranks; bars join those that no pair of is told apart.
+    """Draw Demsar's diagram: methods on a line of mean ranks; bars join groups without a pair told apart.
 
     By the test of all pairs that the answer rests on, not by Nemenyi's critical difference.
     """
@@ -60,7 +60,7 @@ def draw_rank_diagram(one: Inference) -> Drawing:
 
 
 def draw_rank_intervals(one: Inference, styles: Mapping[str, Style]) -> Drawing:
-    """Mean rank of every method with its 95% interval; filled markers may be the best."""
+    """Draw the mean rank of every method with its 95% interval; filled markers may be the best."""
     with matplotlib.rc_context(RC):
         figure, axes = new_axes(4.8, 0.33 * len(one.methods) + 1.1)
         axes.grid(visible=False)
@@ -93,7 +93,7 @@ def draw_rank_intervals(one: Inference, styles: Mapping[str, Style]) -> Drawing:
 
 
 def draw_performance_profile(one: Inference, styles: Mapping[str, Style]) -> Drawing:
-    """Share of final runs above each score (Agarwal et al., NeurIPS 2021): curves that cross rank nothing."""
+    """Draw the share of final runs above each score (Agarwal et al., NeurIPS 2021)."""
     runs = {
         m.method: np.array(
             [x for b in one.pool.blocks if (c := one.pool.cells.get((b, m.method))) for x in c.scores]

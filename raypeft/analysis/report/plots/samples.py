@@ -32,7 +32,7 @@ class Strip:
 
 
 def data_samples(frame: pd.DataFrame, pool: Pool, stores: Sequence[Store]) -> dict[Block, list[Strip]]:
-    """By block: real images where a store has them, then the first seed of each method by its mean score.
+    """Return, by block, real images if a store has them, then the first seed of each method by mean score.
 
     Of the blocks that have samples.
     """
@@ -62,7 +62,7 @@ def _first(paths: Iterable[Path]) -> Path:
 
 
 def draw_samples(samples: Mapping[Block, list[Strip]], pool: Pool) -> list[Drawing]:
-    """One figure per block, a row per strip. Raises: StorageError naming a picture that is damaged."""
+    """Draw one figure per block, a row per strip. Raises: StorageError naming a picture that is damaged."""
     return [_draw(block, strips, pool) for block, strips in samples.items()]
 
 

@@ -23,7 +23,7 @@ class Candidate:
 
 
 def data_search(frame: pd.DataFrame, objective: str) -> dict[Block, dict[str, list[Candidate]]]:
-    """By block and method: candidates by rate; `frame`: load_results'. A pruned one shows its best epoch."""
+    """Return candidates by block, method and rate; `frame`: load_results'. A pruned one: its best epoch."""
     best_of = max if higher_is_better(objective) else min
     found: dict[Block, dict[str, list[Candidate]]] = {}
     searched = frame[frame["stage"] == "search"].sort_values("lr")
@@ -39,7 +39,7 @@ def data_search(frame: pd.DataFrame, objective: str) -> dict[Block, dict[str, li
 def draw_search(
     block: Block, cells: Mapping[str, list[Candidate]], objective: str, styles: Mapping[str, Style]
 ) -> Drawing:
-    """One line per method; hollow markers: stopped early, so that more epochs might have raised them."""
+    """Draw one line per method; hollow markers: stopped early, so that more epochs might have raised them."""
     model, dataset, fraction = block
     best_of = max if higher_is_better(objective) else min
     with matplotlib.rc_context(RC):

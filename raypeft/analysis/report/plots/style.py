@@ -53,7 +53,7 @@ class Drawing:
 
 
 def styles_of(methods: Iterable[str]) -> Mapping[str, Style]:
-    """One style per method, by name order, so that a method keeps it in all figures of a report."""
+    """Return one style per method, by name order, so that a method keeps it in all figures of a report."""
     return {
         method: Style(
             colour=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], dash=DASHES[i % len(DASHES)]
@@ -63,7 +63,7 @@ def styles_of(methods: Iterable[str]) -> Mapping[str, Style]:
 
 
 def new_axes(width: float = 4.4, height: float = 3.2) -> tuple[Figure, Axes]:
-    """A figure in inches with one pair of axes, transparent, grid behind. Call within rc_context(RC)."""
+    """Return a transparent figure, in inches, with one pair of axes. Call within rc_context(RC)."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0)
@@ -76,7 +76,7 @@ def new_axes(width: float = 4.4, height: float = 3.2) -> tuple[Figure, Axes]:
 
 
 def legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
-    """Names under the axes, where they hide nothing."""
+    """Write names under the axes, where they hide nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(
@@ -86,7 +86,7 @@ def legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
 
 
 def short_number(value: float, _position: int = 0) -> str:
-    """1500000 is "1.5M"."""
+    """Return "1.5M" for 1500000."""
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:g}{name}"
@@ -106,7 +106,7 @@ def log_ticks(axes: Axes) -> None:
 
 
 def to_svg(figure: Figure, *, prefix: str) -> str:
-    """An <svg> element for HTML: no outside reference, scalable, ids of its own, the page's text colour."""
+    """Return an <svg> element: no outside reference, scalable, ids of its own, the page's text colour."""
     text = _svg(figure)
     opening, _, rest = text.partition("<svg")[2].partition(">")
     opening = re.sub(r' (xmlns(:xlink)?|version|width|height)="[^"]*"', "", opening)
@@ -121,7 +121,7 @@ def to_svg(figure: Figure, *, prefix: str) -> str:
 
 
 def save(drawing: Drawing, folder: Path) -> list[Path]:
-    """NAME.png (200 dpi, white ground) and NAME.svg; returns both."""
+    """Write NAME.png (200 dpi, white ground) and NAME.svg; return both."""
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{drawing.name}.png", folder / f"{drawing.name}.svg"
     svg.write_text(_svg(drawing.figure), encoding="utf-8")
