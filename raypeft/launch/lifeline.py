@@ -13,6 +13,7 @@ from raypeft.launch.waits import GAP_SECONDS
 
 LOST_SECONDS = 40.0  # without an answer; Ray itself would end the process without a word after 60
 PROBE_SECONDS = 2.0
+ANSWER_SECONDS = 5.0  # for the last question; a cluster that is alive answers in a fraction of one
 SERVERS = {"gcs_server": "the Ray head (GCS)", "raylet": "the raylet"}  # without which no trial goes on
 
 
@@ -24,15 +25,19 @@ class Lifeline:
         self._ended = threading.Event()
         self._answered = time.monotonic()
         self._num_alive = 1
+        self._asking = threading.Thread(target=self._ask, daemon=True, name="lifeline_ask")
+        self._watching = threading.Thread(target=self._watch, daemon=True, name="lifeline_watch")
 
     def __enter__(self) -> "Lifeline":
         # Two threads: the one that asks may never get its answer.
-        for work in (self._ask, self._watch):
-            threading.Thread(target=work, daemon=True, name=f"lifeline{work.__name__}").start()
+        for thread in (self._asking, self._watching):
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Wait for the question in flight: Ray ends a process that asks while Ray shuts down, with status 1."""
         self._ended.set()
+        self._asking.join(ANSWER_SECONDS)
 
     def _ask(self) -> None:
         while not self._ended.wait(PROBE_SECONDS):
