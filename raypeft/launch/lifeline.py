@@ -35,7 +35,7 @@ class Lifeline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait for the question in flight: Ray ends a process that asks while Ray shuts down, with status 1."""
+        """Wait for the question in flight: Ray ends a process that asks it something while it shuts down."""
         self._ended.set()
         self._asking.join(ANSWER_SECONDS)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from raypeft.core.errors import UnknownNameError
 from raypeft.core.registry import Registry
 from raypeft.core.spec import Preprocessing
-from raypeft.models.families import FAMILIES, Family, FamilyName
+from raypeft.models.families import FAMILIES, Family, FamilyName, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +27,7 @@ class Model:
     Fields:
         name: the name under which it is registered.
         family: "conv", "vit" or "unet".
+        parts: what the network has of models/families.py; by default what its family has.
         architecture: the name in timm or on the hub, or raypeft's own if there is none.
         source: pre-training data, paper, licence.
         input_size: in pixels.
@@ -43,6 +44,7 @@ class Model:
 
     name: str
     family: FamilyName
+    parts: frozenset[Part] = frozenset()
     architecture: str
     source: str
     input_size: int
@@ -62,6 +64,7 @@ class Model:
         if self.family not in FAMILIES:
             raise UnknownNameError(f"no family '{self.family}' of models; known: {', '.join(FAMILIES)}")
         object.__setattr__(self, "kind", FAMILIES[self.family])
+        object.__setattr__(self, "parts", self.parts or self.kind.parts)
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from torch import nn
 
 FamilyName = Literal["conv", "vit", "unet"]
+Part = Literal[
+    "head",  # a classifier
+    "bias",  # bias vectors
+    "batchnorm",  # most normalised channels are those of BatchNorms
+    "layernorm",  # most are those of LayerNorms, RMSNorms and their kin
+    "groupnorm",  # most are those of GroupNorms
+    "convolutions",  # convolutions inside the blocks
+    "convnet",  # and these hold at least half of the blocks' weights
+    "attention",  # attention layers inside the blocks
+    "qkv",  # all of whose query, key and value projections are known
+    "projections",  # convolutions or qkv inside the blocks, and no attention layer of another kind
+    "mlp",  # beside attention layers
+    "tokens",  # blocks that take any number of tokens, (batch, tokens, width)
+    "transformers",  # diffusers' spatial transformers
+]
 Inputs = tuple["torch.Tensor", ...]
 Draw = Callable[..., "torch.Tensor"]  # (*shape) to a tensor of that shape
 
@@ -40,6 +55,7 @@ class Family:
 
     name: FamilyName
     task: Task = "classify"
+    parts: frozenset[Part]  # what all its networks have that come with raypeft
     small: str  # a backbone that is part of the installation
     fits: Callable[[nn.Module], bool]  # whether a network is of this family
     fixed_size: bool = False  # timm's take images of one size
@@ -83,6 +99,7 @@ def _is_vit(network: nn.Module) -> bool:
 
 CONV = Family(
     name="conv",
+    parts=frozenset({"head", "bias", "batchnorm", "convolutions", "convnet", "projections"}),
     small="efficientnet_lite0",
     fits=_is_convolutional,
     blocks=("layer1", "layer2", "layer3", "layer4", "blocks"),  # ResNets; EfficientNets and kin
@@ -90,6 +107,7 @@ CONV = Family(
 )
 VIT = Family(
     name="vit",
+    parts=frozenset({"head", "bias", "layernorm", "attention", "qkv", "projections", "mlp", "tokens"}),
     small="vit_nano",
     fits=_is_vit,
     fixed_size=True,
@@ -99,6 +117,7 @@ VIT = Family(
 )
 UNET = Family(
     name="unet",
+    parts=frozenset({"bias", "groupnorm", "convolutions", "attention", "qkv", "projections", "transformers"}),
     task="generate",
     small="sd_nano",
     fits=lambda network: hasattr(network, "down_blocks"),
