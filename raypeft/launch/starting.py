@@ -1,5 +1,6 @@
 """Start Ray or join a cluster, in attempts that have a time limit and can be followed and cancelled."""
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -117,8 +118,23 @@ def _attempt(
         finally:
             ray._private.services.get_node = _get_node
     if attempt.why is not None:  # too late
-        ray.shutdown()
+        end_ray()
         attempt.raise_why()
+
+
+def end_ray() -> None:
+    """Shut Ray down, or leave the cluster, while no thread collects garbage.
+
+    Ray ends the process, with status 1 and without a word, if another thread frees an ObjectRef meanwhile.
+    """
+    gc.collect()
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _CallingOff:

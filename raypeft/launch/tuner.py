@@ -20,7 +20,7 @@ from raypeft.launch.lifeline import Lifeline
 from raypeft.launch.plan import Plan
 from raypeft.launch.queue import JobQueue
 from raypeft.launch.scratch import scratch_folder
-from raypeft.launch.starting import StoppedWhileStartingError, Supervisor, join_ray, start_ray
+from raypeft.launch.starting import StoppedWhileStartingError, Supervisor, end_ray, join_ray, start_ray
 from raypeft.launch.waits import Waits
 
 Trainable = Callable[[dict[str, Any]], None]
@@ -75,7 +75,7 @@ def _tune(plan: Plan, queue: JobQueue, resources: Resources, *, trainable: Train
                 return _run_tuner(plan, queue, resources, scratch, trainable=trainable, watch=watch)
         finally:
             with watch.waits.on("ending Ray", limit_seconds=SHUTDOWN_SECONDS):
-                ray.shutdown()
+                end_ray()
 
 
 def _run_tuner(
