@@ -37,7 +37,7 @@ VIT, CONV, UNET = "vit_nano", "efficientnet_lite0", "sd_nano"
 Change = Callable[[nn.Module], object]
 
 
-@register_method("ia3_before_activation", families={"vit"}, paper="none", count=lambda model: 0, merge=None)
+@register_method("ia3_before_activation", needs={"mlp"}, paper="none", count=lambda model: 0, merge=None)
 def ia3_before_activation(model: nn.Module) -> None:
     """(IA)3 as raypeft had it under protocol 2: fc1's output is scaled."""
     names = [*linear_layers(model, "attn.qkv"), *linear_layers(model, "mlp.fc1")]

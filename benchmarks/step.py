@@ -128,8 +128,8 @@ def measure(case: Case, methods: list[str], rounds: int, peak_tflops: float | No
 
 def fitting_methods(model: str, asked: str) -> list[str]:
     """Those of `asked` but full tuning; "all": all that fit the model."""
-    family = bind_model(model).family
-    fitting = [name for name, method in METHODS.items() if family in method.families and name != "full"]
+    parts = bind_model(model).parts
+    fitting = [name for name, method in METHODS.items() if method.needs <= parts and name != "full"]
     return fitting if asked == "all" else [name for name in asked.split(",") if name != "full"]
 
 

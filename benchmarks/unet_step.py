@@ -33,7 +33,7 @@ TOKENS = 77
 def main() -> None:
     """One process per method; a Markdown table at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--methods", default=",".join(n for n, m in METHODS.items() if "unet" in m.families))
+    parser.add_argument("--methods", default=",".join(n for n, m in METHODS.items() if m.needs <= UNET.parts))
     parser.add_argument("--latents", type=int, default=8, help="side, in latent pixels")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=3, help="after the first")

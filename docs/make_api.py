@@ -29,7 +29,8 @@ SECTIONS = {
     "Read results": ("open", "rank", "Results", "Ranking", "load_model"),
     "Add your own": (
         *("register_method", "register_model", "register_dataset", "register_metric", "load_plugins"),
-        *("Model", "Table", "Row", "make_table", "scale_rows", "remove_hook"),
+        *("Model", "Table", "Row", "make_table", "projections", "mlps", "Mlp", "convolutions"),
+        *("scale_rows", "remove_hook"),
     ),
     "Errors": ("RaypeftError", "ConfigError", "DataError", "WeightsError"),
 }

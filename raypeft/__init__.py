@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from raypeft.metrics.base import register_metric as register_metric
     from raypeft.models.base import Model as Model
     from raypeft.models.base import register_model as register_model
+    from raypeft.models.parts import Mlp as Mlp
+    from raypeft.models.parts import convolutions as convolutions
+    from raypeft.models.parts import mlps as mlps
+    from raypeft.models.parts import projections as projections
     from raypeft.results import Ranking as Ranking
     from raypeft.results import Results as Results
     from raypeft.results import open_results as open  # noqa: F401
@@ -55,6 +59,7 @@ _HOMES = {
     "FinalRun": "api",
     "Generation": "core.recipe",
     "LogUniform": "core.spec",
+    "Mlp": "models.parts",
     "Model": "models.base",
     "Ranking": "results",
     "RaypeftError": "core.errors",
@@ -67,12 +72,15 @@ _HOMES = {
     "Table": "datasets.manifest",
     "UnfinishedError": "api",
     "WeightsError": "core.errors",
+    "convolutions": "models.parts",
     "grid": "core.spec",
     "load_model": "train.predict",
     "load_plugins": "core.plugins",
+    "mlps": "models.parts",
     "make_table": "datasets.manifest",
     "open": "results:open_results",
     "plan": "api",
+    "projections": "models.parts",
     "rank": "results",
     "register_dataset": "datasets.base",
     "register_method": "methods.base",

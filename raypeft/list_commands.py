@@ -9,7 +9,7 @@ from rich.text import Text
 
 from raypeft.core.errors import ConfigError
 from raypeft.core.text import count
-from raypeft.output import AsJson, Plugins, facts, finish, print_json, print_rows, use_plugins
+from raypeft.output import AsJson, Plugins, facts, finish, print_json, print_rows, talk, use_plugins
 
 
 def params(
@@ -25,7 +25,9 @@ def params(
     use_plugins(plugins)
     paper = read_paper_counts()
     names = [model] if model else list(dict.fromkeys(name for name, _ in paper))
-    counts = count_trainable(names, num_classes=classes)
+    counts, refused = count_trainable(names, num_classes=classes)
+    for error in refused:
+        talk.print(f"left out: {error}")
     if as_json:
         print_json([asdict(count) for count in counts])
         return
@@ -54,7 +56,7 @@ methods_app = typer.Typer(invoke_without_command=True, help="The fine-tuning met
 
 @methods_app.callback()
 def methods(context: typer.Context, plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """List the fine-tuning methods, the model families that each one fits, and their papers."""
+    """List the fine-tuning methods, what each one needs of a network, and their papers."""
     from raypeft.methods import METHODS
 
     use_plugins(plugins)
@@ -63,7 +65,7 @@ def methods(context: typer.Context, plugins: Plugins = None, as_json: AsJson = F
     rows = [
         {
             "method": m.name,
-            "families": sorted(m.families),
+            "needs": sorted(m.needs),
             "options": [f"{option}={default!r}" for option, default in m.options.items()],
             "merges": m.merge is not None,
             "paper": m.paper,
@@ -76,12 +78,16 @@ def methods(context: typer.Context, plugins: Plugins = None, as_json: AsJson = F
 @methods_app.command("check")
 def methods_check(
     name: Annotated[str, typer.Argument(help="A method, or a .py file that registers some.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="timm:ID: check on a small version of this network, not on one of each family."),
+    ] = None,
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a method through the conformance kit: counts, freezing, saving, merging, DDP, compile.
 
-    raypeft methods check "lora(rank=4)"; raypeft methods check my_method.py
+    raypeft methods check "lora(rank=4)"; raypeft methods check my_method.py --model timm:resnetv2_50
     """
     from raypeft.train.conformance import check_methods
 
@@ -94,7 +100,7 @@ def methods_check(
             raise ConfigError(f"{name} registers no method; decorate a function with @register_method(...)")
     else:
         use_plugins(plugins)
-    findings = check_methods(names)
+    findings = check_methods(names, model or ())
     rows = [asdict(finding) for finding in findings]
     words = {True: "passed", False: "FAILED", None: "does not apply"}
     print_rows(rows if as_json else [row | {"passed": words[row["passed"]]} for row in rows], as_json=as_json)

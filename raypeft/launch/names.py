@@ -8,7 +8,7 @@ from raypeft.core.plugins import Name, Plugin, check_origin, names_in
 from raypeft.core.registry import parse_call, write_call
 from raypeft.core.sources import parse_source
 from raypeft.core.spec import Cell, Sweep
-from raypeft.methods import bind_method, check_family
+from raypeft.methods import bind_method, check_parts
 from raypeft.models import bind_model, image_size_of
 
 
@@ -52,7 +52,7 @@ def canonical_sweep(sweep: Sweep) -> Sweep:
     cells = tuple(
         replace(
             cell,
-            method=bind_method(cell.method).canonical(bind_model(cell.model).family),
+            method=bind_method(cell.method).canonical(bind_model(cell.model).kind.task),
             model=write_call(*parse_call(cell.model, kind="model")),
         )
         for cell in sweep.cells
@@ -68,7 +68,7 @@ def registered_names(cell: Cell) -> list[Name]:
 
 def _check_cell(cell: Cell, sweep: Sweep) -> None:
     model = bind_model(cell.model)
-    check_family(bind_method(cell.method).method, model=cell.model, family=model.family)
+    check_parts(bind_method(cell.method).method, model=cell.model, parts=model.parts)
     if model.kind.task == "generate" and sweep.recipe.augmentation is not None:
         raise ConfigError(
             f"augmentation does not reach {cell.model}, whose images are encoded once; leave it out"

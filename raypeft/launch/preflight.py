@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from raypeft.core.errors import LowSpaceError, PlanDiffersError, PreflightError, StorageError, list_problems
+from raypeft.core.errors import (
+    ConfigError,
+    IncompatibleError,
+    LowSpaceError,
+    PlanDiffersError,
+    PreflightError,
+    StorageError,
+    list_problems,
+)
 from raypeft.core.spec import Cell
 from raypeft.launch.filesystem import cannot_touch, check_places
 from raypeft.launch.plan import Plan
@@ -72,13 +80,15 @@ def _check_writable(store: Store) -> None:
 
 
 def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
-    """Check that the rest of the plan fits on the disk. Raises: PreflightError if it does not.
+    """Check that the rest of the plan fits on the disk, and that every cell can be trained.
 
     The adapters and predictions of all remaining final runs count, and the checkpoints of the largest trial
-    only, since it is not known yet how many run at once. Counting builds every method on its model, which
-    also tests it. raypeft's own methods are known to fit, so they are not counted if the disk is clearly
-    large enough.
+    only, since it is not known yet how many run at once. Names that are not raypeft's own, or have options,
+    are tried on networks without numbers. raypeft's own methods are known to fit, so they are not counted if
+    the disk is clearly large enough.
+    Raises: PreflightError; ConfigError listing the cells whose network cannot be trained.
     """
+    _rehearse(plan)
     left = 1 - len(plan.counting(ledger.rows())) / plan.num_trials
     if all(_is_known(cell) for cell in plan.sweep.cells):
         outputs, checkpoints = _bytes_to_come(plan, left, trained=_at_most)
@@ -92,6 +102,27 @@ def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
             f"{_mib(checkpoints)} for checkpoints), {_free_space(store.path)}; free some space, or choose "
             "another store (--store)"
         )
+
+
+def _rehearse(plan: Plan) -> None:
+    """Run the network of every cell once without numbers, as its trials will. Raises: ConfigError."""
+    problems: dict[str, None] = {}
+    for cell in plan.sweep.cells:
+        if _is_known(cell):
+            continue
+        from raypeft.train.rehearsal import rehearse  # torch and timm take seconds to import
+
+        try:
+            rehearse(
+                cell.model,
+                cell.method,
+                num_classes=len(plan.data[cell.dataset].classes),
+                image_size=image_size_of(bind_model(cell.model), plan.sweep.recipe.image_size),
+            )
+        except IncompatibleError as error:
+            problems[str(error)] = None
+    if problems:
+        raise ConfigError(f"sweep '{plan.sweep.name}' cannot run:\n{list_problems(list(problems))}")
 
 
 def _is_known(cell: Cell) -> bool:

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from raypeft.core.recipe import Generation, Recipe
 from raypeft.core.spec import Cell, LogUniform, Search, Sweep
+from raypeft.methods import bind_method
 from raypeft.models import bind_model
 
 IMAGE_SIZE = 40  # pixels; below it efficientnet_lite0's last map is 1 x 1
 SEARCH = Search(trials=2, lookback=2, grace_epochs=1)
+SMALL = {"classify": ("vit_nano", "efficientnet_lite0"), "generate": ("sd_nano",)}
 FINAL_SEEDS = {"classify": 1, "generate": 2}
 DRAWING = Generation(
     prompt="a photo of the digit {class}",
@@ -40,9 +42,11 @@ def smoke(sweep: Sweep) -> Sweep:
 
 
 def _small(cell: Cell) -> Cell:
-    family = bind_model(cell.model).kind
+    family, needs = bind_model(cell.model).kind, bind_method(cell.method).method.needs
     fraction = cell.fraction if family.task == "generate" else 0.1
-    return replace(cell, model=family.small, dataset="digits", fraction=fraction)
+    candidates = (family.small, *SMALL[family.task])
+    model = next((one for one in candidates if needs <= bind_model(one).parts), family.small)
+    return replace(cell, model=model, dataset="digits", fraction=fraction)
 
 
 def _recipe(sweep: Sweep, *, generates: bool, image_size: int | None) -> Recipe:

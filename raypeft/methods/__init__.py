@@ -7,7 +7,7 @@ from raypeft.methods.base import (
     Method,
     ParameterCounts,
     bind_method,
-    check_family,
+    check_parts,
 )
 
 import_room(__name__, __path__)
@@ -18,5 +18,5 @@ __all__ = [
     "Method",
     "ParameterCounts",
     "bind_method",
-    "check_family",
+    "check_parts",
 ]

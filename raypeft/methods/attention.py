@@ -8,43 +8,50 @@ Listing 3 trains the position embedding too. Listing 7 takes whole spatial trans
 and norms included: 31 % of Stable Diffusion's U-Net.
 """
 
+import math
+
 from torch import nn
 
 from raypeft.methods.base import count_parameters, register_method
 from raypeft.methods.bias import bias
-from raypeft.methods.norm import NORMS, norm
+from raypeft.methods.norm import norm
+from raypeft.methods.shapes import parameter_shapes
 from raypeft.models.families import modules_called
+from raypeft.models.parts import attention_layers, is_norm
+
+POSITION = "pos_embed"
 
 
 def _count(model: nn.Module) -> int:
     if transformers := modules_called("Transformer2DModel", model):
         return sum(count_parameters(module) for module in transformers)
-    position = getattr(model, "pos_embed", None)
-    blocks = [count_parameters(block.attn) for block in model.blocks]  # type: ignore[union-attr]
-    return sum(blocks) + (position.numel() if position is not None else 0)
+    owners = tuple(f"{name}." for name in attention_layers(model))
+    shapes = parameter_shapes(model)
+    return sum(math.prod(shapes[name]) for name in shapes if name == POSITION or name.startswith(owners))
 
 
 def _count_union(model: nn.Module) -> int:
     inside = {id(part) for module in modules_called("Transformer2DModel", model) for part in module.modules()}
     outside = [module for module in model.modules() if id(module) not in inside]
-    weights = sum(module.weight.numel() for module in outside if isinstance(module, NORMS))
+    weights = sum(norm.weight.numel() for norm in outside if is_norm(norm))  # type: ignore[operator, misc]
     biases = (getattr(module, "bias", None) for module in outside)
     return _count(model) + weights + sum(b.numel() for b in biases if isinstance(b, nn.Parameter))
 
 
-@register_method(
-    "attention", families={"vit", "unet"}, paper="Touvron et al., ECCV 2022, section 4", count=_count
-)
+@register_method("attention", needs={"attention"}, paper="Touvron et al., ECCV 2022, section 4", count=_count)
 def attention(model: nn.Module) -> None:
-    """Unfreeze a ViT's attention and position embedding, or a U-Net's spatial transformers."""
+    """Unfreeze a classifier's attention and position embedding, or a U-Net's spatial transformers."""
+    layers = modules_called("Transformer2DModel", model) or list(attention_layers(model).values())
+    for layer in layers:
+        layer.requires_grad_(True)
     for name, parameter in model.named_parameters():
-        if ".attn." in name or name == "pos_embed" or ".attentions." in name:
+        if name == POSITION:
             parameter.requires_grad = True
 
 
 @register_method(
     "bias_norm_attention",
-    families={"unet"},
+    needs={"transformers"},
     paper="Dutt et al., MIDL 2024, listings 5 to 7",
     count=_count_union,
 )

@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raypeft.core.canonical import settled
 from raypeft.core.errors import ConfigError, IncompatibleError
 from raypeft.core.registry import Registry, parse_call, write_call
+from raypeft.core.spec import Task
 from raypeft.methods.decay import declare_weights
-from raypeft.models.families import CONV, FamilyName, classifier
+from raypeft.models.families import PARTS, Part, classifier
 
 Apply = Callable[..., None]
 Count = Callable[..., int]
@@ -35,7 +36,7 @@ class Method:
     """A way to make a frozen network trainable with few parameters."""
 
     name: str
-    families: frozenset[FamilyName]
+    needs: frozenset[Part]  # of a network
     paper: str
     apply: Apply  # (model, **options)
     count: Count  # (plain model, **options) -> trainable parameters without the head, from layer shapes
@@ -46,7 +47,7 @@ class Method:
     peft_config: (
         Callable[..., dict[str, Any]] | None
     )  # (model, **options) -> adapter_config.json, if `peft` reads it
-    defaults: Mapping[FamilyName, Mapping[str, Any]]  # by family, of options whose default is None
+    defaults: Mapping[Task, Mapping[str, Any]]  # by task, of options whose default is None
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -93,10 +94,10 @@ class BoundMethod:
         """True if the output is unchanged before the first step."""
         return self._answer(self.method.keeps_output)
 
-    def canonical(self, family: FamilyName) -> str:
-        """Return the one spelling for a family of models: options sorted, defaults left out."""
+    def canonical(self, task: Task) -> str:
+        """Return the one spelling for models of a task: options sorted, defaults left out."""
         method = self.method
-        plain = {**method.options, **method.defaults.get(family, {})}
+        plain = {**method.options, **method.defaults.get(task, {})}
         shown = {
             option: value
             for option, value in self.options.items()
@@ -169,7 +170,7 @@ METHODS: Registry[Method] = Registry("method")
 def register_method(
     name: str,
     *,
-    families: set[FamilyName],
+    needs: Collection[Part],
     paper: str,
     count: Count,
     trains_batch_norm: Trait = False,
@@ -177,14 +178,14 @@ def register_method(
     decays: Collection[str] = (),
     merge: Merge | None = already_plain,
     peft_config: Callable[..., dict[str, Any]] | None = None,
-    defaults: Mapping[FamilyName, Mapping[str, Any]] | None = None,
+    defaults: Mapping[Task, Mapping[str, Any]] | None = None,
 ) -> Callable[[Apply], Apply]:
     """Register the decorated function as the method `name`; one function may have several names.
 
     The function takes a frozen network and keyword-only options, and changes the network in place.
 
     Parameters:
-        families: the families that it fits, of "conv", "vit" and "unet".
+        needs: the parts of a network without which it does not fit, e.g. {"qkv"}; see models/families.py.
         paper: the citation in tables.
         count: (plain network, **options) -> trainable parameters without the head, from the shapes of layers.
         trains_batch_norm: True if BatchNorm stays in training mode; may depend on the options.
@@ -192,7 +193,7 @@ def register_method(
         decays: names of inserted bare parameters that weight decay pulls towards zero.
         merge: folds what was inserted into the weights; None if that is impossible.
         peft_config: (network, **options) -> adapter_config.json, if `peft` can read the adapter.
-        defaults: by family, the values of options whose default is None.
+        defaults: by task, the values of options whose default is None.
     """
 
     def register(apply: Apply) -> Apply:
@@ -200,7 +201,7 @@ def register_method(
             name,
             Method(
                 name=name,
-                families=frozenset(families),
+                needs=frozenset(needs),
                 paper=paper,
                 apply=apply,
                 count=count,
@@ -253,30 +254,14 @@ def _check_count(value: Any, default: Any) -> None:
         raise ValueError("at least 1")
 
 
-def check_family(method: Method, *, model: str, family: FamilyName) -> None:
-    """Check that the method fits a model's family. Raises: IncompatibleError if not."""
-    if family not in method.families:
-        fitting = [name for name, entry in METHODS.items() if family in entry.families]
+def check_parts(method: Method, *, model: str, parts: Collection[Part]) -> None:
+    """Check that a model's network has what the method needs. Raises: IncompatibleError if not."""
+    if lacking := sorted(method.needs.difference(parts)):
+        fitting = [name for name, entry in METHODS.items() if entry.needs <= set(parts)]
         raise IncompatibleError(
-            f"method '{method.name}' does not fit model '{model}' (family {family}; it fits "
-            f"{', '.join(sorted(method.families))}); methods for {model}: {', '.join(fitting)}"
+            f"method '{method.name}' does not fit model '{model}': it needs "
+            f"{' and '.join(PARTS[part] for part in lacking)}; methods for {model}: {', '.join(fitting)}"
         )
-
-
-def backbone_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return every named module except the head and its parts."""
-    head = classifier(model)
-    outside = {id(module) for module in head.modules()} if head is not None else set()
-    return [(name, module) for name, module in model.named_modules() if id(module) not in outside]
-
-
-def block_convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    """Return the convolutions in a convolutional network's blocks; no stem, downsampling or head."""
-    return [
-        (name, module)
-        for name, module in backbone_modules(model)
-        if isinstance(module, nn.Conv2d) and name.split(".")[0] in CONV.blocks and "downsample" not in name
-    ]
 
 
 def remove_hook(module: nn.Module, hook: Hook) -> None:

@@ -11,21 +11,34 @@ which likewise keeps batch statistics out of the gradient.
 
 from torch import nn
 
-from raypeft.methods.base import backbone_modules, register_method
+from raypeft.methods.base import register_method
+from raypeft.models.parts import backbone_modules, is_bias
 
 
-def _count(model: nn.Module) -> int:
-    """Return one number per output channel of every layer that has a bias."""
-    biases = (getattr(module, "bias", None) for _, module in backbone_modules(model))
-    return sum(bias.numel() for bias in biases if isinstance(bias, nn.Parameter))
+def count_biases(model: nn.Module) -> int:
+    """Return one number per output channel of every layer that has a bias, or biases of q and v."""
+    owned = (
+        getattr(module, name, None)
+        for _, module in backbone_modules(model)
+        for name in ("bias", "q_bias", "k_bias", "v_bias")
+    )
+    return sum(bias.numel() for bias in owned if isinstance(bias, nn.Parameter))
 
 
-@register_method("bitfit", families={"vit"}, paper="Ben Zaken et al., ACL 2022, section 3", count=_count)
 @register_method(
-    "bias", families={"conv", "unet"}, paper="Cai et al., NeurIPS 2020 (TinyTL), section 3.2", count=_count
+    "bitfit",
+    needs={"bias", "attention", "head"},
+    paper="Ben Zaken et al., ACL 2022, section 3",
+    count=count_biases,
+)
+@register_method(
+    "bias",
+    needs={"bias", "convolutions"},
+    paper="Cai et al., NeurIPS 2020 (TinyTL), section 3.2",
+    count=count_biases,
 )
 def bias(model: nn.Module) -> None:
-    """Unfreeze every parameter called `bias`."""
+    """Unfreeze every bias vector; in a network with attention and convolutions both names mean the same."""
     for name, parameter in model.named_parameters():
-        if name.rpartition(".")[-1] == "bias":
+        if is_bias(name):
             parameter.requires_grad = True

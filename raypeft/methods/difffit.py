@@ -9,9 +9,9 @@ Step 0: output unchanged (gamma = 1).     Buffers: none.
 import torch
 from torch import nn
 
-from raypeft.methods.base import backbone_modules, register_method, remove_hook, scale_rows
-from raypeft.methods.norm import NORMS
+from raypeft.methods.base import register_method, remove_hook, scale_rows
 from raypeft.models.families import modules_called
+from raypeft.models.parts import backbone_modules, norm_layers
 
 PROJECTIONS = ("to_q", "to_k", "to_v")
 
@@ -29,9 +29,8 @@ def _sites(model: nn.Module) -> list[tuple[nn.Module, nn.Linear]]:
 
 
 def _count(model: nn.Module) -> int:
-    modules = [module for _, module in backbone_modules(model)]
-    biases = (getattr(module, "bias", None) for module in modules)
-    weights = sum(module.weight.numel() for module in modules if isinstance(module, NORMS))
+    biases = (getattr(module, "bias", None) for _, module in backbone_modules(model))
+    weights: int = sum(norm.weight.numel() for norm in norm_layers(model).values())
     gammas = sum(last.out_features for _, last in _sites(model))
     return gammas + weights + sum(b.numel() for b in biases if isinstance(b, nn.Parameter))
 
@@ -44,7 +43,7 @@ def _merge(model: nn.Module) -> None:
 
 
 @register_method(
-    "difffit", families={"unet"}, paper="Xie et al., ICCV 2023, section 3.2", count=_count, merge=_merge
+    "difffit", needs={"transformers"}, paper="Xie et al., ICCV 2023, section 3.2", count=_count, merge=_merge
 )
 def difffit(model: nn.Module) -> None:
     """Insert the gammas, then unfreeze by the substrings of listing 8."""

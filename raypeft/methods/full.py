@@ -17,7 +17,7 @@ def _count(model: nn.Module) -> int:
 
 @register_method(
     "full",
-    families={"conv", "vit", "unet"},
+    needs=(),
     paper="the reference of Dutt et al., MIDL 2024",
     count=_count,
     trains_batch_norm=True,

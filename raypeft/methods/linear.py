@@ -11,7 +11,7 @@ from raypeft.methods.base import register_method
 
 @register_method(
     "linear",
-    families={"conv", "vit"},
+    needs={"head"},
     paper="the lower reference of Dutt et al., MIDL 2024",
     count=lambda model: 0,
 )

@@ -13,30 +13,28 @@ them frozen: `bn(statistics="frozen")` against ssf is a comparison of the method
 from typing import Literal
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from raypeft.methods.base import backbone_modules, register_method
-
-# By isinstance, because timm's BatchNormAct2d is a subclass.
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+from raypeft.methods.base import register_method
+from raypeft.models.parts import norm_layers
 
 
-def _count(model: nn.Module, **options: str) -> int:
-    """Return the number of weights and biases of norms: two per normalised channel."""
+def count_norms(model: nn.Module, **options: str) -> int:
+    """Return the number of weights and biases of norms: two per normalised channel, one of an RMSNorm."""
     return sum(
-        2 * module.weight.numel() for _, module in backbone_modules(model) if isinstance(module, NORMS)
+        (2 if isinstance(getattr(norm, "bias", None), nn.Parameter) else 1) * norm.weight.numel()
+        for norm in norm_layers(model).values()
     )
 
 
 @register_method(
     "bn",
-    families={"conv"},
+    needs={"batchnorm"},
     paper="Frankle et al., ICLR 2021",
-    count=_count,
+    count=count_norms,
     trains_batch_norm=lambda *, statistics="batch": statistics == "batch",
 )
 def bn(model: nn.Module, *, statistics: Literal["batch", "frozen"] = "batch") -> None:
-    """Unfreeze every BatchNorm.
+    """Unfreeze every norm of a network whose norms are mainly BatchNorms.
 
     `statistics`: "batch" uses those of the batch and updates the running ones; "frozen" uses the pretrained
     ones.
@@ -44,10 +42,9 @@ def bn(model: nn.Module, *, statistics: Literal["batch", "frozen"] = "batch") ->
     norm(model)
 
 
-@register_method("layernorm", families={"vit"}, paper="Basu et al., AAAI 2024", count=_count)
-@register_method("norm", families={"unet"}, paper="Dutt et al., MIDL 2024, listing 5", count=_count)
+@register_method("layernorm", needs={"layernorm"}, paper="Basu et al., AAAI 2024", count=count_norms)
+@register_method("norm", needs={"groupnorm"}, paper="Dutt et al., MIDL 2024, listing 5", count=count_norms)
 def norm(model: nn.Module) -> None:
-    """Unfreeze every BatchNorm, LayerNorm and GroupNorm."""
-    for _, module in backbone_modules(model):
-        if isinstance(module, NORMS):
-            module.requires_grad_(True)
+    """Unfreeze every norm; the name says which kind the network mainly has."""
+    for layer in norm_layers(model).values():
+        layer.requires_grad_(True)

@@ -3,11 +3,11 @@
 Paper:   Liu et al., ICML 2024, arXiv:2402.09353 (DoRA); Qiu et al., NeurIPS 2023, arXiv:2306.07280
          (OFT); Yeh et al., ICLR 2024, arXiv:2309.14859 (LoKr); Kopiczko et al., ICLR 2024,
          arXiv:2310.11454 (VeRA).
-Adds:    what `peft` adds to the fused qkv matrix of every block of a ViT, or to every ungrouped convolution
-         inside a block of a convolutional network.
+Adds:    what `peft` adds to the projections of attention that LoRA adapts, and outside attention to every
+         ungrouped convolution and every linear layer in its place inside the blocks.
 Step 0: output unchanged.     Buffers: BatchNorm statistics frozen.
 
-A further adapter of `peft` joins with one entry in ADAPTERS. OFT stays on ViTs: on convolutions it
+A further adapter of `peft` joins with one entry in ADAPTERS. OFT stays on attention: on convolutions it
 fails where the map is smaller than the kernel, and rounds its block size to what divides the channels.
 BOFT is left out: without its CUDA extension `peft` silently replaces its butterfly by a single factor,
 so that a result would depend on the machine's compiler.
@@ -20,18 +20,18 @@ from typing import Any
 
 from torch import nn
 
-from raypeft.methods.base import block_convolutions, register_method
+from raypeft.methods.base import register_method
 from raypeft.methods.peft_layers import (
     describe_config,
     insert_adapters,
     inserted_layers,
-    linear_layers,
     merge_adapters,
-    ungrouped_convolutions,
+    weight_sites,
 )
-from raypeft.models.families import FamilyName
+from raypeft.models.families import Part
+from raypeft.models.parts import Site, low_rank_projections
 
-Site = nn.Linear | nn.Conv2d
+Sites = Callable[[nn.Module], Mapping[str, Site]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,8 @@ class Adapter:
     """A kind of adapter: where it goes, `peft`'s name of its configuration, what it adds per site."""
 
     paper: str
-    families: frozenset[FamilyName]
+    needs: frozenset[Part]
+    sites: Sites
     config: str  # class in `peft`
     rank: str  # `peft`'s name of the option that raypeft calls rank
     default: int
@@ -85,11 +86,13 @@ def _near_square(number: int) -> tuple[int, int]:
     return small, number // small
 
 
-ANY: frozenset[FamilyName] = frozenset({"conv", "vit"})
+ANY: frozenset[Part] = frozenset({"projections", "head"})
+ATTENTION: frozenset[Part] = frozenset({"qkv", "head"})
 ADAPTERS = {
     "dora": Adapter(
         paper="Liu et al., ICML 2024, equation 5",
-        families=ANY,
+        needs=ANY,
+        sites=weight_sites,
         config="LoraConfig",
         rank="r",
         default=16,
@@ -98,7 +101,8 @@ ADAPTERS = {
     ),
     "oft": Adapter(
         paper="Qiu et al., NeurIPS 2023, section 3.2",
-        families=frozenset({"vit"}),
+        needs=ATTENTION,
+        sites=low_rank_projections,
         config="OFTConfig",
         rank="oft_block_size",
         default=32,
@@ -107,7 +111,8 @@ ADAPTERS = {
     ),
     "lokr": Adapter(
         paper="Yeh et al., ICLR 2024, section 3.2",
-        families=ANY,
+        needs=ANY,
+        sites=weight_sites,
         config="LoKrConfig",
         rank="r",
         default=8,
@@ -117,7 +122,8 @@ ADAPTERS = {
     ),
     "vera": Adapter(
         paper="Kopiczko et al., ICLR 2024, equation 2",
-        families=frozenset({"vit"}),
+        needs=ATTENTION,
+        sites=low_rank_projections,
         config="VeraConfig",
         rank="r",
         default=256,
@@ -127,29 +133,22 @@ ADAPTERS = {
 }
 
 
-def _sites(model: nn.Module) -> Mapping[str, Site]:
-    """Return the layers that get an adapter, by name."""
-    if block_convolutions(model):
-        return ungrouped_convolutions(model)
-    return linear_layers(model, "attn.qkv")
-
-
 def _register(name: str, adapter: Adapter) -> None:
     def settings(targets: Collection[str], rank: int) -> dict[str, Any]:
         return {"target_modules": [*targets], adapter.rank: rank, **adapter.settings}
 
     def count(model: nn.Module, *, rank: int = adapter.default) -> int:
-        return sum(adapter.count(site, rank) for site in _sites(model).values())
+        return sum(adapter.count(site, rank) for site in adapter.sites(model).values())
 
     def insert(model: nn.Module, *, rank: int = adapter.default) -> None:
-        insert_adapters(model, adapter.config, **settings(_sites(model), rank))
+        insert_adapters(model, adapter.config, **settings(adapter.sites(model), rank))
 
     def describe(model: nn.Module, *, rank: int = adapter.default) -> dict[str, Any]:
         return describe_config(adapter.config, **settings(inserted_layers(model), rank))
 
     register_method(
         name,
-        families=set(adapter.families),
+        needs=adapter.needs,
         paper=adapter.paper,
         count=count,
         merge=merge_adapters,

@@ -6,26 +6,38 @@ from typing import Any
 
 from torch import nn
 
-from raypeft.core.errors import ConfigError
-from raypeft.methods.base import backbone_modules, block_convolutions
+from raypeft.core.errors import IncompatibleError
+from raypeft.models.parts import (
+    Site,
+    attention_layers,
+    convolutions,
+    low_rank_projections,
+    mlps,
+    pointwise_layers,
+)
 
 
-def ungrouped_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
-    """Return the ungrouped convolutions inside a convolutional network's blocks, by name."""
-    return {name: conv for name, conv in block_convolutions(model) if conv.groups == 1}
+def outside_attention(model: nn.Module) -> dict[str, Site]:
+    """Return the ungrouped convolutions, and linear layers in their place, in blocks but not in attention."""
+    inside = tuple(f"{name}." for name in attention_layers(model))
+    beside = tuple(f"{name}." for name in mlps(model))
+    layers: dict[str, Site] = {name: conv for name, conv in convolutions(model).items() if conv.groups == 1}
+    layers |= pointwise_layers(model)
+    return {name: layer for name, layer in layers.items() if not name.startswith((*inside, *beside))}
 
 
-def linear_layers(model: nn.Module, suffix: str) -> dict[str, nn.Linear]:
-    """Return the linear layers whose names end with `suffix`, by name."""
-    return {
-        name: module
-        for name, module in backbone_modules(model)
-        if isinstance(module, nn.Linear) and name.endswith(suffix)
-    }
+def weight_sites(model: nn.Module) -> dict[str, Site]:
+    """Return the layers that get an adapter of their weight, by name, in the network's order.
+
+    Those are the projections that LoRA adapts, and what is outside attention: a network of both kinds is
+    reached in all of its blocks.
+    """
+    found = low_rank_projections(model) | outside_attention(model)
+    return {name: found[name] for name, _ in model.named_modules() if name in found}
 
 
 def insert_adapters(model: nn.Module, config: str, **settings: Any) -> None:
-    """Wrap layers of `model` in place; `config` is a class in `peft`. Raises: ConfigError."""
+    """Wrap layers of `model` in place; `config` is a class in `peft`. Raises: IncompatibleError."""
     from peft import get_peft_model  # takes seconds to import, and only these methods need it
 
     with warnings.catch_warnings():
@@ -34,7 +46,9 @@ def insert_adapters(model: nn.Module, config: str, **settings: Any) -> None:
         try:
             get_peft_model(model, _config(config, settings))
         except (ValueError, UserWarning) as error:
-            raise ConfigError(f"{config}: {error}") from error
+            raise IncompatibleError(
+                f"{config} of `peft` does not fit {type(model).__name__}: {error}; choose other options"
+            ) from error
 
 
 def describe_config(config: str, **settings: Any) -> dict[str, Any]:

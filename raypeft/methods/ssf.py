@@ -2,12 +2,12 @@
 
 Paper:   Lian et al., "Scaling & Shifting Your Features", NeurIPS 2022, arXiv:2210.08823, equation 3:
          y = gamma * x + beta.
-Adds:    gamma and beta, one number per channel, after every linear layer, LayerNorm and patch
-         embedding of a ViT, after every BatchNorm of a convolutional network.
+Adds:    gamma and beta, one number per channel, after every linear layer, convolution and norm. In a
+         network with BatchNorm, layers without a bias have none: the BatchNorm after them has.
 Step 0: output unchanged; with init="paper" nearly.     Buffers: BatchNorm statistics frozen.
 
-A BatchNorm with a built-in activation (timm's EfficientNets) is scaled between the two, so that gamma
-and beta always merge into the layer before them.
+A norm with a built-in activation (timm's EfficientNets) is scaled between the two, so that gamma and beta
+always merge into the layer before them.
 
 Each layer computes with the merged weight and bias, and so neither makes nor keeps the features before
 the scale: with operations of its own SSF keeps 1.3 times the activations of full tuning on a ViT.
@@ -16,6 +16,7 @@ Differs from the paper: gamma starts at 1 and beta at 0, so that tuning starts a
 init="paper" draws them from N(1, 0.02) and N(0, 0.02) (standard deviations) as the released code does.
 """
 
+from collections.abc import Callable
 from types import MethodType
 from typing import Any, Literal
 
@@ -24,7 +25,10 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raypeft.methods.base import backbone_modules, register_method, scale_rows
+from raypeft.core.errors import IncompatibleError
+from raypeft.methods.base import register_method, scale_rows
+from raypeft.methods.shapes import parameter_shapes
+from raypeft.models.parts import backbone_modules, is_norm, layer_width, norm_layers
 
 PAPER_STD = 0.02
 Layers = list[tuple[nn.Module, int]]
@@ -33,36 +37,56 @@ Layers = list[tuple[nn.Module, int]]
 def _sites(model: nn.Module) -> Layers:
     """Return each layer that is scaled, and its number of channels."""
     modules = [module for _, module in backbone_modules(model)]
-    norms = [module for module in modules if isinstance(module, _BatchNorm)]
-    if norms:  # after a convolution that feeds a BatchNorm a shift would do nothing
-        return [(module, module.num_features) for module in norms]
+    has_batch_norm = any(isinstance(module, _BatchNorm) for module in modules)
     sites: Layers = []
     for module in modules:
-        if isinstance(module, nn.Linear):
-            sites.append((module, module.out_features))
-        elif isinstance(module, nn.Conv2d):
-            sites.append((module, module.out_channels))
-        elif isinstance(module, nn.LayerNorm):
-            sites.append((module, module.normalized_shape[-1]))
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            if module.bias is not None or not has_batch_norm:  # a shift before a BatchNorm would do nothing
+                sites.append((module, layer_width(module)[1]))
+        elif is_norm(module):
+            sites.append((module, module.weight.numel()))  # type: ignore[operator]
     return sites
+
+
+def _count(model: nn.Module, **options: str) -> int:
+    """Count two numbers per output of each weight and per normalised channel, from the shapes of parameters.
+
+    A norm's weight has one axis, a layer's two or four.
+    """
+    shapes, norms = parameter_shapes(model), norm_layers(model).values()
+    has_batch_norm = any(isinstance(norm, _BatchNorm) for norm in norms)
+    weights = {
+        name: shape for name, shape in shapes.items() if name.endswith("weight") and len(shape) in (2, 4)
+    }
+    layers = sum(
+        shape[0]
+        for name, shape in weights.items()
+        if name[: -len("weight")] + "bias" in shapes or not has_batch_norm
+    )
+    channels: int = sum(norm.weight.numel() for norm in norms)
+    return 2 * (layers + channels)
 
 
 def _merge(model: nn.Module) -> None:
     for layer, _ in _sites(model):
+        if type(layer).__name__.endswith("StdConv2d"):
+            raise IncompatibleError(f"ssf cannot be merged into {layer}: it standardises; keep the adapter")
         scale_rows(layer, layer.ssf_scale, layer.ssf_shift)  # type: ignore[arg-type]
         del layer.ssf_scale, layer.ssf_shift, layer.forward
 
 
 @register_method(
     "ssf",
-    families={"conv", "vit"},
+    needs={"head"},
     paper="Lian et al., NeurIPS 2022, equation 3",
-    count=lambda model, **options: 2 * sum(channels for _, channels in _sites(model)),
+    count=_count,
     merge=_merge,
     keeps_output=lambda *, init="identity": init == "identity",
 )
 def ssf(model: nn.Module, *, init: Literal["identity", "paper"] = "identity") -> None:
     """Insert `ssf_scale` and `ssf_shift`."""
+    # BEiT and EVA add the biases of q and v in place, to an output that the fast form keeps.
+    changed = {id(one.qkv) for one in model.modules() if hasattr(one, "qkv_bias_separate")}
     for layer, channels in _sites(model):
         like = next(layer.parameters())
         layer.ssf_scale = nn.Parameter(torch.ones(channels, device=like.device, dtype=like.dtype))
@@ -70,8 +94,20 @@ def ssf(model: nn.Module, *, init: Literal["identity", "paper"] = "identity") ->
         if init == "paper":
             nn.init.normal_(layer.ssf_scale, mean=1, std=PAPER_STD)
             nn.init.normal_(layer.ssf_shift, std=PAPER_STD)
-        kinds = (kind for kind in FORWARD if isinstance(layer, kind))
-        layer.forward = MethodType(FORWARD[next(kinds)], layer)  # follows its module through a deepcopy
+        forward = _scaled_last if id(layer) in changed else _forward_of(layer)
+        layer.forward = MethodType(forward, layer)  # follows its module through a deepcopy
+
+
+def _forward_of(layer: nn.Module) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+    """Return what computes a layer with its scale and shift; the fast forms are for torch's own layers."""
+    if isinstance(layer, nn.Linear):
+        return _linear
+    if isinstance(layer, nn.Conv2d):
+        return _convolution
+    if isinstance(layer, _BatchNorm):
+        return _batch_norm
+    is_plain = type(layer).__name__ == "LayerNorm" and layer.bias is not None  # torch's and timm's
+    return _layer_norm if is_plain else _any_norm
 
 
 def _batch_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
@@ -97,6 +133,29 @@ def _layer_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
     return nn.functional.layer_norm(features, module.normalized_shape, weight, bias, module.eps)
 
 
+def _any_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
+    """Compute a norm of another class by its own forward, which sees the merged weight and bias."""
+    shown = {"weight": module.weight * module.ssf_scale}
+    if has_bias := module._parameters.get("bias") is not None:
+        shown["bias"] = module.bias * module.ssf_scale + module.ssf_shift
+    vars(module).update(shown)  # before the parameters, for this call
+    try:
+        output: torch.Tensor = type(module).forward(module, features)
+    finally:
+        for name in shown:
+            del vars(module)[name]
+    if not has_bias:
+        is_map = type(module).__name__.endswith("2d")
+        output = output + (module.ssf_shift.view(-1, 1, 1) if is_map else module.ssf_shift)
+    return output
+
+
+def _scaled_last(module: Any, features: torch.Tensor) -> torch.Tensor:
+    output: torch.Tensor = type(module).forward(module, features)
+    scaled: torch.Tensor = output * module.ssf_scale + module.ssf_shift
+    return scaled
+
+
 def _merged(norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return norm.weight * norm.ssf_scale, norm.bias * norm.ssf_scale + norm.ssf_shift
 
@@ -115,9 +174,6 @@ def _linear(module: Any, features: torch.Tensor) -> torch.Tensor:
         features, module.weight, module.bias, module.ssf_scale, module.ssf_shift
     )
     return scaled
-
-
-FORWARD = {_BatchNorm: _batch_norm, nn.LayerNorm: _layer_norm, nn.Conv2d: _convolution, nn.Linear: _linear}
 
 
 class _ScaledLinear(torch.autograd.Function):

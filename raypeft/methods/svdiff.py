@@ -19,7 +19,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from raypeft.methods.base import backbone_modules, register_method
+from raypeft.methods.base import register_method
+from raypeft.models.parts import backbone_modules
 
 PARTS = ("left", "values", "right")
 _known: ContextVar[Mapping[str, torch.Tensor] | None] = ContextVar("decompositions", default=None)
@@ -87,7 +88,7 @@ def _merge(model: nn.Module) -> None:
 
 @register_method(
     "svdiff",
-    families={"unet"},
+    needs={"transformers"},
     paper="Han et al., ICCV 2023, section 3.2",
     count=lambda model: sum(
         min(site.weight.shape[0], site.weight[0].numel()) for site in _sites(model).values()

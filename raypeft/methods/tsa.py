@@ -14,34 +14,44 @@ learns a projection before the classifier: tsa(kernels="3x3", projection=True).
 
 Differs from the paper: Li et al. start alpha at 1e-4 times the identity; zero leaves the output
 unchanged and gets the same gradient. They train the projection at ten times the rate of alpha; here both
-have the same rate. Depthwise and grouped convolutions get an alpha of the same groups.
+have the same rate. Depthwise and grouped convolutions get an alpha of the same groups. Linear layers in the
+place of 1 x 1 convolutions (ConvNeXt) get one too.
 """
 
+import math
 from typing import Literal
 
 import torch
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
-from raypeft.methods.base import block_convolutions, register_method, remove_hook
+from raypeft.methods.base import register_method, remove_hook
 from raypeft.models.families import classifier
+from raypeft.models.parts import convolutions, pointwise_layers
 
 Kernels = Literal["all", "3x3"]
+Site = nn.Conv2d | nn.Linear
 
 
-def _sites(model: nn.Module, kernels: Kernels) -> list[nn.Conv2d]:
-    convolutions = [conv for _, conv in block_convolutions(model)]
-    return [conv for conv in convolutions if kernels == "all" or conv.kernel_size == (3, 3)]
+def _sites(model: nn.Module, kernels: Kernels) -> list[Site]:
+    layers: list[Site] = list(convolutions(model).values())
+    if kernels == "3x3":
+        return [conv for conv in layers if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3)]
+    return layers + list(pointwise_layers(model).values())
 
 
 def _count(model: nn.Module, *, kernels: Kernels = "all", projection: bool = False) -> int:
-    alphas = sum(conv.out_channels * (conv.in_channels // conv.groups) for conv in _sites(model, kernels))
+    """Count an alpha (out, in / groups) for each convolution."""
+    alphas = sum(math.prod(site.weight.shape[:2]) for site in _sites(model, kernels))
     return alphas + (_head(model).in_features ** 2 if projection else 0)
 
 
 def _head(model: nn.Module) -> nn.Linear:
     head = classifier(model)
-    assert isinstance(head, nn.Linear), "build_model takes no other"
+    if not isinstance(head, nn.Linear):
+        raise IncompatibleError(
+            "tsa(projection=True) needs a classifier that is one linear layer; leave it out"
+        )
     return head
 
 
@@ -50,6 +60,13 @@ def _merge(model: nn.Module) -> None:
     from timm.layers.conv2d_same import Conv2dSame  # takes seconds to import
 
     for conv in (site for site in _sites(model, "all") if hasattr(site, "alpha")):
+        if isinstance(conv, nn.Linear):
+            conv.weight.add_(conv.alpha)  # type: ignore[arg-type]
+            del conv.alpha
+            remove_hook(conv, _add_parallel)
+            continue
+        if type(conv).__name__.endswith("StdConv2d"):
+            raise IncompatibleError(f"tsa cannot be merged into {conv}: it standardises; keep the adapter")
         centre = tuple((size - 1) // 2 for size in conv.kernel_size)
         even = tuple(dilation * tap for dilation, tap in zip(conv.dilation, centre, strict=True))
         if (isinstance(conv, Conv2dSame) and max(conv.stride) > 1) or conv.padding not in (even, "same"):
@@ -59,8 +76,8 @@ def _merge(model: nn.Module) -> None:
         conv.weight[:, :, centre[0], centre[1]] += conv.alpha[:, :, 0, 0]  # type: ignore[index]
         del conv.alpha
         remove_hook(conv, _add_parallel)
-    head = _head(model)
-    if hasattr(head, "projection"):
+    head = classifier(model)
+    if isinstance(head, nn.Linear) and hasattr(head, "projection"):
         head.weight.copy_(head.weight @ head.projection)  # type: ignore[operator]
         del head.projection
         remove_hook(head, _project)
@@ -68,7 +85,7 @@ def _merge(model: nn.Module) -> None:
 
 @register_method(
     "tsa",
-    families={"conv"},
+    needs={"convolutions", "convnet", "head"},
     paper="Li et al., CVPR 2022, equation 4",
     count=_count,
     merge=_merge,
@@ -76,10 +93,10 @@ def _merge(model: nn.Module) -> None:
 )
 def tsa(model: nn.Module, *, kernels: Kernels = "all", projection: bool = False) -> None:
     """Insert `alpha` into the convolutions of the blocks, and a `projection` before the head."""
-    for conv in _sites(model, kernels):
-        shape = (conv.out_channels, conv.in_channels // conv.groups, 1, 1)
-        conv.alpha = nn.Parameter(torch.zeros(shape, device=conv.weight.device, dtype=conv.weight.dtype))
-        conv.register_forward_hook(_add_parallel)
+    for site in _sites(model, kernels):
+        out, width, *kernel = site.weight.shape
+        site.alpha = nn.Parameter(site.weight.new_zeros(out, width, *(1 for _ in kernel)))
+        site.register_forward_hook(_add_parallel)
     if projection:
         head = _head(model)
         like = head.weight
@@ -92,7 +109,9 @@ def _project(head: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
 
 
 def _add_parallel(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-    assert isinstance(module, nn.Conv2d), "registered by tsa()"
     alpha = module.alpha
     assert isinstance(alpha, torch.Tensor), "set by tsa()"
+    if isinstance(module, nn.Linear):
+        return output + nn.functional.linear(inputs[0], alpha)
+    assert isinstance(module, nn.Conv2d), "registered by tsa()"
     return output + nn.functional.conv2d(inputs[0], alpha, stride=module.stride, groups=module.groups)

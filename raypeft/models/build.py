@@ -66,6 +66,8 @@ def build_model(model: Model, *, num_classes: int) -> nn.Module:
     """
     import torch
 
+    from raypeft.models.parts import use_projections
+
     if model.given == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # one random network, whatever the trial's seed: its digest names it
@@ -76,6 +78,7 @@ def build_model(model: Model, *, num_classes: int) -> nn.Module:
             weights_digest(model)  # which compares it
         load_weights(network, model.weights() / model.kind.pipeline_part)
     model.kind.reset_head(network, num_classes)
+    use_projections(network)
     if model.kind.is_channels_last:
         # Before a method inserts anything: `peft` views its own weights as matrices, which a 3 x 3
         # convolution's are not in this format.

@@ -13,22 +13,39 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-FamilyName = Literal["conv", "vit", "unet"]
+FamilyName = Literal["conv", "vit", "hierarchical", "unet"]
 Part = Literal[
-    "head",  # a classifier
-    "bias",  # bias vectors
-    "batchnorm",  # most normalised channels are those of BatchNorms
-    "layernorm",  # most are those of LayerNorms, RMSNorms and their kin
-    "groupnorm",  # most are those of GroupNorms
-    "convolutions",  # convolutions inside the blocks
-    "convnet",  # and these hold at least half of the blocks' weights
-    "attention",  # attention layers inside the blocks
-    "qkv",  # all of whose query, key and value projections are known
-    "projections",  # convolutions or qkv inside the blocks, and no attention layer of another kind
-    "mlp",  # beside attention layers
-    "tokens",  # blocks that take any number of tokens, (batch, tokens, width)
-    "transformers",  # diffusers' spatial transformers
+    "head",
+    "bias",
+    "batchnorm",
+    "layernorm",
+    "groupnorm",
+    "convolutions",
+    "convnet",
+    "attention",
+    "qkv",
+    "projections",
+    "mlp",
+    "tokens",
+    "transformers",
 ]
+PARTS: dict[Part, str] = {
+    "head": "a classifier",
+    "bias": "bias vectors",
+    "batchnorm": "BatchNorm as the main kind of normalisation",
+    "layernorm": "LayerNorm or RMSNorm as the main kind of normalisation",
+    "groupnorm": "GroupNorm as the main kind of normalisation",
+    "convolutions": "convolutions in its blocks",
+    "convnet": "convolutions, or linear layers outside attention, with at least half of its blocks' weights",
+    "attention": "attention layers in its blocks",
+    "qkv": "query, key and value projections in every attention layer",
+    "projections": "convolutions, or attention layers whose projections are all known",
+    "mlp": "an MLP beside every attention layer",
+    "tokens": "blocks of one width that take any number of tokens",
+    "transformers": "the spatial transformers of a U-Net",
+}
+"""What a method may need of a network."""
+
 Inputs = tuple["torch.Tensor", ...]
 Draw = Callable[..., "torch.Tensor"]  # (*shape) to a tensor of that shape
 
@@ -57,7 +74,6 @@ class Family:
     task: Task = "classify"
     parts: frozenset[Part]  # what all its networks have that come with raypeft
     small: str  # a backbone that is part of the installation
-    fits: Callable[[nn.Module], bool]  # whether a network is of this family
     fixed_size: bool = False  # timm's take images of one size
     pipeline_part: str = ""  # where the weights lie in a pipeline of diffusers; "": in a file of their own
     blocks: tuple[str, ...]  # attributes that hold the blocks
@@ -73,9 +89,14 @@ class Family:
 
 
 def classifier(network: nn.Module) -> nn.Module | None:
-    """Return the head of a timm model; None for a network without one (the U-Net)."""
-    head: nn.Module | None = network.get_classifier() if hasattr(network, "get_classifier") else None  # type: ignore[operator]
-    return head
+    """Return the head of a timm model; None for a network without one (the U-Net).
+
+    The two heads of a distilled network come as a list of both.
+    """
+    from torch import nn
+
+    head: Any = network.get_classifier() if hasattr(network, "get_classifier") else None  # type: ignore[operator]
+    return nn.ModuleList(head) if isinstance(head, tuple) else head
 
 
 def modules_called(kind: str, network: nn.Module) -> list[Any]:
@@ -83,25 +104,10 @@ def modules_called(kind: str, network: nn.Module) -> list[Any]:
     return [module for module in network.modules() if type(module).__name__ == kind]
 
 
-def _is_convolutional(network: nn.Module) -> bool:
-    from torch import nn
-
-    kinds = [type(module).__name__.lower() for module in network.modules()]
-    has_attention = any("attention" in kind for kind in kinds)
-    return any(isinstance(module, nn.Conv2d) for module in network.modules()) and not has_attention
-
-
-def _is_vit(network: nn.Module) -> bool:
-    from timm.models import VisionTransformer
-
-    return isinstance(network, VisionTransformer)
-
-
 CONV = Family(
     name="conv",
     parts=frozenset({"head", "bias", "batchnorm", "convolutions", "convnet", "projections"}),
     small="efficientnet_lite0",
-    fits=_is_convolutional,
     blocks=("layer1", "layer2", "layer3", "layer4", "blocks"),  # ResNets; EfficientNets and kin
     is_channels_last=True,
 )
@@ -109,18 +115,22 @@ VIT = Family(
     name="vit",
     parts=frozenset({"head", "bias", "layernorm", "attention", "qkv", "projections", "mlp", "tokens"}),
     small="vit_nano",
-    fits=_is_vit,
     fixed_size=True,
     blocks=("blocks",),
     alike=("blocks",),
     width=lambda network: getattr(network, "embed_dim", 0),  # 0 of a plug-in's, which may call it otherwise
+)
+HIERARCHICAL = Family(
+    name="hierarchical",
+    parts=frozenset({"head", "bias", "attention", "qkv", "projections"}),
+    small="vit_nano",
+    blocks=("layers", "stages", "levels", "network"),  # Swin; MaxViT, PVT and others; NesT; VOLO
 )
 UNET = Family(
     name="unet",
     parts=frozenset({"bias", "groupnorm", "convolutions", "attention", "qkv", "projections", "transformers"}),
     task="generate",
     small="sd_nano",
-    fits=lambda network: hasattr(network, "down_blocks"),
     pipeline_part="unet/diffusion_pytorch_model.safetensors",
     blocks=("down_blocks", "up_blocks"),
     width=lambda network: network.config.block_out_channels[0],
@@ -129,4 +139,4 @@ UNET = Family(
     inputs=_noise_and_text,
     forward=lambda network, inputs: network(*inputs[:2], encoder_hidden_states=inputs[2]).sample,
 )
-FAMILIES: dict[FamilyName, Family] = {family.name: family for family in (CONV, VIT, UNET)}
+FAMILIES: dict[FamilyName, Family] = {family.name: family for family in (CONV, VIT, HIERARCHICAL, UNET)}

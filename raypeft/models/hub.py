@@ -9,9 +9,9 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
+from raypeft.core.errors import UnknownNameError, WeightsError
 from raypeft.models.base import MODELS, Model, Triple, register_model
-from raypeft.models.families import CONV, FAMILIES, VIT, Family, FamilyName
+from raypeft.models.families import FAMILIES, FamilyName
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,10 +88,12 @@ def cached_weights() -> dict[str, tuple[bool, str]]:
 def timm_model(identifier: str) -> Model:
     """Return the classifier that timm knows by `identifier`, e.g. `convnext_tiny.fb_in22k`.
 
-    Raises: UnknownNameError; ConfigError for a network that is neither convolutional nor a plain ViT.
+    Raises: UnknownNameError.
     """
     import timm
     import torch
+
+    from raypeft.models.parts import family_of, parts_of
 
     architecture = identifier.partition(".")[0]
     if not timm.is_model(architecture):
@@ -105,10 +107,12 @@ def timm_model(identifier: str) -> Model:
         known = ", ".join(timm.list_pretrained(f"{architecture}.*")) or "none"
         raise UnknownNameError(f"timm has no '{identifier}' ({error}); its weights: {known}") from error
     cfg: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    family = _family(identifier, network)
+    network.reset_classifier(2)  # type: ignore[operator]  # of any size: weights may come without one
+    family = family_of(network)
     return Model(
         name=f"{TIMM}{identifier}",
         family=family.name,
+        parts=parts_of(network),
         architecture=identifier,
         source=f"timm; {cfg.get('license') or 'licence not named'}",
         input_size=cfg["input_size"][-1],
@@ -119,22 +123,6 @@ def timm_model(identifier: str) -> Model:
         make=lambda: _make(identifier),
         weights=lambda: _download(identifier),
         sha256=None,
-    )
-
-
-def _family(identifier: str, network: nn.Module) -> Family:
-    from torch import nn
-
-    if not isinstance(network.get_classifier(), nn.Linear):  # type: ignore[operator]
-        raise ConfigError(
-            f"model '{TIMM}{identifier}': its classifier is not one linear layer; choose another"
-        )
-    for family in (VIT, CONV):
-        if family.fits(network):
-            return family
-    raise ConfigError(
-        f"model '{TIMM}{identifier}' ({type(network).__name__}) is neither convolutional nor a plain "
-        "VisionTransformer; raypeft's methods do not know its layers"
     )
 
 

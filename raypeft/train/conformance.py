@@ -14,27 +14,33 @@ from torch import nn
 
 from raypeft.core.errors import IncompatibleError
 from raypeft.core.plugins import check_origin, loaded_plugins
-from raypeft.methods import bind_method
+from raypeft.methods import bind_method, check_parts
 from raypeft.methods.decay import decayed_names
-from raypeft.models.families import FAMILIES, classifier
+from raypeft.models.families import classifier
 from raypeft.train.conformance_processes import collect, start_workers
 from raypeft.train.findings import Finding, NotConformingError, close, find
-from raypeft.train.subjects import STEPS, Subject, descend
+from raypeft.train.subjects import NETWORKS, STEPS, Subject, descend, small_parts
 
 
-def check_methods(methods: Sequence[str]) -> list[Finding]:
-    """Run every check of every method on every family that it fits; return the findings.
+def check_methods(methods: Sequence[str], backbones: Sequence[str] = ()) -> list[Finding]:
+    """Run every check of every method on every network that it fits; return the findings.
 
-    Raises: UnknownNameError; ConfigError, also for a method that other processes could not import.
+    `backbones`: "timm:" and an architecture, of which a small version is made; by default small networks of
+    each family.
+    Raises: UnknownNameError; IncompatibleError for a method that fits none of `backbones`; ConfigError, also
+    for a method that other processes could not import.
     """
     bound = [bind_method(text) for text in methods]
     check_origin([("method", one.method.name) for one in bound], among=loaded_plugins())
     subjects = [
-        Subject(method=one, family=family)
+        subject
         for one in bound
-        for family in FAMILIES.values()
-        if family.name in one.method.families
+        for backbone in backbones or NETWORKS
+        if (subject := Subject(method=one, backbone=backbone)).fits
     ]
+    for one in bound if backbones else ():
+        if not any(subject.method is one for subject in subjects):
+            check_parts(one.method, model=backbones[0], parts=small_parts(backbones[0]))
     num_threads = torch.get_num_threads()
     # One thread here and in the other processes: equal bits need equal numbers of threads, since a
     # convolution's sum depends on how it is cut up, and small networks gain nothing from more.

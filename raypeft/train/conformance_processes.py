@@ -18,7 +18,6 @@ from torch import nn
 
 from raypeft.core.plugins import import_carried, loaded_plugins, plugins_of
 from raypeft.methods import bind_method
-from raypeft.models.families import FAMILIES
 from raypeft.train.adapter import load_tensors, save_tensors
 from raypeft.train.findings import Finding, NotConformingError, close, find
 from raypeft.train.subjects import BATCH, Subject, descend
@@ -39,7 +38,7 @@ def start_workers(subjects: Sequence[Subject], root: Path) -> dict[str, subproce
     names = [("method", subject.method.method.name) for subject in subjects]
     plugins = plugins_of(names, among=loaded_plugins())
     job = {
-        "subjects": [[subject.method.text, subject.family.name] for subject in subjects],
+        "subjects": [[subject.method.text, subject.backbone] for subject in subjects],
         "plugins": [plugin.to_dict() for plugin in plugins],
     }
     (root / "job.json").write_text(json.dumps(job))
@@ -62,7 +61,7 @@ def collect(
     return [
         Finding(
             method=subject.method.text,
-            family=subject.family.name,
+            network=subject.backbone,
             check=check,
             passed=not detail,
             detail=detail,
@@ -135,8 +134,8 @@ def _work(role: str, root: Path) -> None:
             timeout=timedelta(minutes=2),  # of a rank that waits for one that failed alone
         )
     details = []
-    for number, (method, family) in enumerate(job["subjects"]):
-        subject = Subject(method=bind_method(method), family=FAMILIES[family])
+    for number, (method, backbone) in enumerate(job["subjects"]):
+        subject = Subject(method=bind_method(method), backbone=backbone)
         found = find(
             subject,
             role,

@@ -7,7 +7,6 @@ import torch
 
 from raypeft.core.errors import IncompatibleError
 from raypeft.core.foreign import described, place_of
-from raypeft.models.families import FamilyName
 from raypeft.train.subjects import Subject
 
 
@@ -17,10 +16,10 @@ class NotConformingError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The result of one check of one method on one family; `passed` is None if the check does not apply."""
+    """The result of one check of one method on one network; `passed` is None if the check does not apply."""
 
     method: str
-    family: FamilyName
+    network: str  # a family's, or "timm:" and an architecture
     check: str
     passed: bool | None
     detail: str = ""
@@ -40,7 +39,7 @@ def find(subject: Subject, name: str, check: Callable[[Subject], None]) -> Findi
         place = place_of(error)
         passed, detail = False, f"{place}: {described(error)}" if place else described(error)
     return Finding(
-        method=subject.method.text, family=subject.family.name, check=name, passed=passed, detail=detail
+        method=subject.method.text, network=subject.backbone, check=name, passed=passed, detail=detail
     )
 
 

@@ -12,7 +12,7 @@ from raypeft.core.errors import ConfigError, IncompatibleError
 from raypeft.core.files import whole_folder
 from raypeft.methods import bind_method
 from raypeft.models import Model
-from raypeft.models.families import VIT
+from raypeft.models.parts import family_of
 from raypeft.train.predict import TrainedModel, load_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -89,7 +89,7 @@ def _architecture(entry: Model, network: Any) -> tuple[str, dict[str, Any]]:
     name = entry.architecture.partition(".")[0]
     if timm.is_model(name):
         return name, {}
-    if not VIT.fits(network):
+    if family_of(network).name != "vit":
         raise IncompatibleError(f"timm has no network '{entry.architecture}'; keep the adapter")
     patches = network.patch_embed
     return "vit_tiny_patch16_224", {  # a plain one, whose every size is an argument

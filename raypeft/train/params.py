@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from raypeft.core.errors import IncompatibleError
 from raypeft.methods import METHODS, bind_method
 from raypeft.models import bind_model
+from raypeft.models.parts import use_projections
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +28,25 @@ class TrainableCount:
     model_total: int
 
 
-def count_trainable(models: Sequence[str], *, num_classes: int) -> list[TrainableCount]:
+def count_trainable(
+    models: Sequence[str], *, num_classes: int
+) -> tuple[list[TrainableCount], list[IncompatibleError]]:
     """Count the parameters of every fitting method on each of `models`, on networks without numbers.
 
+    The second list says which methods do not run although the network has the parts that they need.
     Raises: UnknownNameError.
     """
-    return [
-        count_method(model, method, num_classes=num_classes)
-        for model in models
-        for method, entry in METHODS.items()
-        if bind_model(model).family in entry.families
-    ]
+    counts, refused = [], []
+    for model in models:
+        entry = bind_model(model)
+        for name, method in METHODS.items():
+            if not method.needs <= entry.parts:
+                continue
+            try:
+                counts.append(count_method(model, name, num_classes=num_classes))
+            except IncompatibleError as error:
+                refused.append(error)
+    return counts, refused
 
 
 @functools.lru_cache(maxsize=512)
@@ -46,6 +56,7 @@ def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount
     with torch.device("meta"):
         network = entry.make()
         entry.kind.reset_head(network, num_classes)
+        use_projections(network)
         counts = bind_method(method).apply(network)
     return TrainableCount(
         model=model,

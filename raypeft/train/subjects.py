@@ -1,33 +1,65 @@
-"""The subjects of the conformance kit: a method on small networks that are the same in every process."""
+"""The subjects of the conformance kit: a method on small networks that are the same in every process.
 
+A network is one of two of a family, or a small version of one of timm's architectures.
+"""
+
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from raypeft.methods import BoundMethod
-from raypeft.models.families import Family, FamilyName
+from raypeft.models.families import FAMILIES, UNET, Family, Part
+from raypeft.models.parts import family_of, parts_of, use_projections
 
 CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
 PIXELS = 32
+TIMM = "timm:"
+TIMM_PIXELS = 64  # a multiple of the strides and windows below, with maps that BatchNorm can normalise
+SMALLER: tuple[dict[str, Any], ...] = (
+    {"depth": 2},
+    {"depths": (1, 1, 1, 1)},
+    {"stages": (1, 1, 1, 1)},
+    {"layers": (1, 1, 1, 1)},
+)
+"""Arguments with which timm's architectures have few blocks; each takes the first that it knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A method, with its options, on a family of networks."""
+    """A method, with its options, on a small network.
+
+    `backbone`: a family's name, or "timm:" and the name of an architecture.
+    """
 
     method: BoundMethod
-    family: Family
+    backbone: str
+
+    @property
+    def family(self) -> Family:
+        """Return the family of the network."""
+        return FAMILIES.get(self.backbone) or family_of(self.network())  # type: ignore[call-overload]
+
+    @property
+    def fits(self) -> bool:
+        """True if the network has the parts that the method needs."""
+        return self.method.method.needs <= small_parts(self.backbone)
 
     def network(self, variant: int = 0) -> nn.Module:
-        """Return a small network of the family, the same on every call; the two variants differ in shape."""
+        """Return a small network, the same on every call; the two variants of a family differ in shape."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(variant)
-            network = NETWORKS[self.family.name][variant]()
+            network = _make(self.backbone, variant)
         # as build_model makes it
-        return network.to(memory_format=torch.channels_last) if self.family.is_channels_last else network
+        return network.to(memory_format=torch.channels_last) if self._is_channels_last else network
+
+    @property
+    def _is_channels_last(self) -> bool:
+        return self.backbone in FAMILIES and self.family.is_channels_last
 
     def adapted(self, variant: int = 0) -> nn.Module:
         """Return that network with the method applied, the same on every call."""
@@ -65,8 +97,10 @@ class Subject:
         """Return the logits, or the U-Net's predicted noise, for a fixed batch."""
         draw = functools.partial(torch.randn, generator=_generator(1))
         plain = getattr(model, "module", model)  # without the data-parallel wrapper
-        inputs = self.family.inputs(plain, BATCH, PIXELS, 1.0, draw)
-        return self.family.forward(model, tuple(one[part] for one in inputs))
+        family = FAMILIES.get(self.backbone) or family_of(plain)  # type: ignore[call-overload]
+        pixels = _timm_arguments(self.backbone)[1] if self.backbone.startswith(TIMM) else PIXELS
+        inputs = family.inputs(plain, BATCH, pixels, 1.0, draw)
+        return family.forward(model, tuple(one[part] for one in inputs))
 
 
 def descend(model: nn.Module) -> None:
@@ -123,9 +157,62 @@ def _unet(channels: tuple[int, ...]) -> nn.Module:
     return unet
 
 
-NETWORKS: dict[FamilyName, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+def _swin(depths: tuple[int, ...]) -> nn.Module:
+    from timm.models import SwinTransformer
+
+    return SwinTransformer(
+        img_size=32,
+        patch_size=2,
+        window_size=4,
+        embed_dim=16,
+        depths=depths,
+        num_heads=(2,) * len(depths),
+        num_classes=CLASSES,
+    )
+
+
+@functools.cache
+def small_parts(backbone: str) -> frozenset[Part]:
+    """Return the parts of a subject's network. Raises: UnknownNameError."""
+    return UNET.parts if backbone == UNET.name else parts_of(_make(backbone, 0))
+
+
+def _make(backbone: str, variant: int) -> nn.Module:
+    if not backbone.startswith(TIMM):
+        return NETWORKS[backbone][variant]()
+    import timm
+
+    arguments, _ = _timm_arguments(backbone)
+    network: nn.Module = timm.create_model(backbone.removeprefix(TIMM), num_classes=CLASSES, **arguments)
+    use_projections(network)
+    return network
+
+
+@functools.cache
+def _timm_arguments(backbone: str) -> tuple[dict[str, Any], int]:
+    """Return the arguments that make an architecture small, and the pixels of its images."""
+    import timm
+
+    name = backbone.removeprefix(TIMM)
+    found: dict[str, Any] = {}
+    cfg = timm.get_pretrained_cfg(name.partition(".")[0])
+    pixels = cfg.input_size[-1] if cfg else 224
+    for more in (*SMALLER, {"img_size": TIMM_PIXELS}):
+        with contextlib.suppress(Exception), torch.device("meta"):  # it does not know the argument
+            network = timm.create_model(name, num_classes=CLASSES, **found, **more)
+            size = more.get("img_size", pixels)
+            network(torch.empty(BATCH, 3, size, size))
+            found, pixels = {**found, **more}, size
+    with contextlib.suppress(Exception), torch.device("meta"):
+        timm.create_model(name, num_classes=CLASSES, **found)(torch.empty(BATCH, 3, TIMM_PIXELS, TIMM_PIXELS))
+        pixels = TIMM_PIXELS
+    return found, pixels
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
     "conv": (lambda: _resnet((16, 32, 32, 64)), _mobilenet),
     "vit": (lambda: _vit(32, 2), lambda: _vit(64, 3)),
+    "hierarchical": (lambda: _swin((1, 1)), lambda: _swin((2, 1))),
     "unet": (lambda: _unet((16,)), lambda: _unet((16, 32))),
 }
 

@@ -9,7 +9,7 @@ from raypeft.datasets.base import register_dataset
 
 METHOD = """from raypeft.methods.base import register_method
 
-@register_method("lora", families={"vit"}, paper="none", count=lambda model: 0)
+@register_method("lora", needs={"tokens"}, paper="none", count=lambda model: 0)
 def mine(model):
     pass
 """

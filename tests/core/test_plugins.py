@@ -94,7 +94,7 @@ def test_a_name_that_comes_with_raypeft_is_refused(write):
     assert "lora" in raypeft.methods.base.METHODS
     path = write(
         "import raypeft as rp\n"
-        "rp.register_method('lora', families={'vit'}, paper='', count=lambda m: 0)(lambda m: None)\n"
+        "rp.register_method('lora', needs={'tokens'}, paper='', count=lambda m: 0)(lambda m: None)\n"
     )
     with pytest.raises(DuplicateNameError, match=r":2: method 'lora' is registered twice: it comes with"):
         load_plugins([path])
@@ -178,7 +178,7 @@ def test_an_installed_plugin_need_not_be_named(tmp_path, monkeypatch):
 METHOD = """
 import raypeft as rp
 {}
-@rp.register_method({!r}, families={{"vit"}}, paper="", count=lambda model: 0)
+@rp.register_method({!r}, needs={{"tokens"}}, paper="", count=lambda model: 0)
 def own(model):
     pass
 """

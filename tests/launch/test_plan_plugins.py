@@ -134,7 +134,7 @@ def test_a_store_goes_on_with_its_plugin_moved_and_renamed(write, tmp_path):
 LOOSE = """
 import raypeft as rp
 
-@rp.register_method("loose", families={"vit"}, paper="", count=lambda model: model.norm.weight.numel())
+@rp.register_method("loose", needs={"tokens"}, paper="", count=lambda model: model.norm.weight.numel())
 def loose(model):
     model.norm.weight.requires_grad_(True)
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from raypeft.core.errors import IncompatibleError
+from raypeft.core.errors import ConfigError
 from raypeft.core.recipe import Recipe
 from raypeft.core.spec import LogUniform, Search, Sweep, grid
 from raypeft.launch.plan import make_plan
@@ -51,7 +51,7 @@ def test_no_method_trains_more_than_four_times_the_weights(model):
     fitting = [
         name
         for name, entry in METHODS.items()
-        if bind_model(model).family in entry.families and entry.apply.__module__.startswith("raypeft.")
+        if entry.needs <= bind_model(model).parts and entry.apply.__module__.startswith("raypeft.")
     ]
     assert "full" in fitting
     for name in fitting:
@@ -61,7 +61,7 @@ def test_no_method_trains_more_than_four_times_the_weights(model):
 OF_ONES_OWN = """
 import raypeft as rp
 
-@rp.register_method("of_ones_own", families={"vit"}, paper="none", count=lambda model: 0)
+@rp.register_method("of_ones_own", needs={"tokens"}, paper="none", count=lambda model: 0)
 def apply(model):
     pass
 """
@@ -77,5 +77,5 @@ def test_a_method_of_ones_own_is_tried_before_any_trial_starts(tmp_path):
         plugins=(str(tmp_path / "own.py"),),
     )
     plan = make_plan(sweep, store=Store(tmp_path))
-    with pytest.raises(IncompatibleError, match="'of_ones_own' finds nothing to train"):
+    with pytest.raises(ConfigError, match="'of_ones_own' finds nothing to train"):
         check_space(plan, Ledger(Store(tmp_path)), store=Store(tmp_path))

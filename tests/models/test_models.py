@@ -312,7 +312,6 @@ def test_any_classifier_of_timm_joins_by_its_id(identifier, family, size):
     [
         ("timm:resnet51", UnknownNameError, "no model 'resnet51'; did you mean 'timm:resnet"),
         ("timm:resnet18.no_such_tag", UnknownNameError, r"its weights: .*resnet18\.a1_in1k"),
-        ("timm:swin_tiny_patch4_window7_224", ConfigError, "neither convolutional nor a plain"),
         ("vit_nano(size=3)", ConfigError, "the one option is weights="),
         ("vit_nano(weights=3)", ConfigError, "the one option is weights="),
         ("vit_nano('random')", ConfigError, "options are given by name"),

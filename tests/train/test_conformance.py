@@ -7,8 +7,10 @@ import pytest
 
 from raypeft.core.plugins import forget_plugin, load_plugins
 from raypeft.methods import METHODS, bind_method
+from raypeft.models.families import UNET
 from raypeft.train.conformance import CHECKS, check_methods
 from raypeft.train.conformance_processes import LOADS, PARALLEL
+from raypeft.train.subjects import NETWORKS, Subject, small_parts
 
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for the checks of all
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,7 @@ OPTIONS = (  # those that make another network or another start; defaults are ch
 
 
 def checked(names):
-    return {(found.method, found.family, found.check): found for found in check_methods(names)}
+    return {(found.method, found.network, found.check): found for found in check_methods(names)}
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +36,29 @@ def findings():
 
 
 def assert_passes(findings, method):
-    for family in bind_method(method).method.families:
+    networks = [name for name in NETWORKS if Subject(method=bind_method(method), backbone=name).fits]
+    assert networks
+    for network in networks:
         for check in (*CHECKS, LOADS, PARALLEL):
-            found = findings[method, family, check]
-            assert found.passed is not False, f"{family}, {check}: {found.detail}"
+            found = findings[method, network, check]
+            assert found.passed is not False, f"{network}, {check}: {found.detail}"
 
 
 @pytest.mark.parametrize("method", [*METHODS, *OPTIONS])
-def test_a_method_passes_every_check_on_every_family_that_it_fits(findings, method):
+def test_a_method_passes_every_check_on_every_network_that_it_fits(findings, method):
     assert_passes(findings, method)
 
 
 def test_only_what_cannot_apply_is_left_out(findings):
     plain = [found for found in findings.values() if found.method not in OPTIONS]
-    left_out = {(found.method, found.family, found.check) for found in plain if found.passed is None}
-    no_head = {(m, "unet", "head trains") for m, entry in METHODS.items() if "unet" in entry.families}
-    no_merge = {(m, "vit", "merge into plain weights") for m in NOT_MERGED}
+    left_out = {(found.method, found.network, found.check) for found in plain if found.passed is None}
+    no_head = {(m, "unet", "head trains") for m, entry in METHODS.items() if entry.needs <= UNET.parts}
+    no_merge = {
+        (m, network, "merge into plain weights")
+        for m in NOT_MERGED
+        for network in NETWORKS
+        if METHODS[m].needs <= small_parts(network)
+    }
     starts = {("vpt", "vit", check) for check in CHECKS if check.startswith(("output", "weight decay"))}
     assert left_out == no_head | no_merge | starts
 
@@ -88,7 +97,7 @@ def register(name, function, *, count=count, initial=1.0, merge=None, decays=())
     def apply(model):
         for block in gates(model, initial):
             function(block)
-    facts = {"families": {"vit"}, "paper": "none", "count": count, "merge": merge, "decays": decays}
+    facts = {"needs": {"tokens"}, "paper": "none", "count": count, "merge": merge, "decays": decays}
     register_method("broken_" + name, **facts)(apply)
 
 def hook(function):

@@ -35,7 +35,12 @@ WEIGHTS = {
     "tsa": {"alpha"},
     "vpt": {"prompts"},
 }
-PAIRS = [(name, family) for name, method in METHODS.items() for family in sorted(method.families)]
+PAIRS = [
+    (name, family)
+    for name, method in METHODS.items()
+    for family in ("conv", "vit", "unet")
+    if method.needs <= FAMILIES[family].parts
+]
 
 
 class Images(Task):
@@ -78,12 +83,12 @@ def train(model, *, weight=1.0, method="ia3", **changes):
 
 
 def adapted(method: str, family: str) -> nn.Module:
-    return Subject(method=bind_method(method), family=FAMILIES[family]).adapted().double()
+    return Subject(method=bind_method(method), backbone=family).adapted().double()
 
 
 @pytest.mark.parametrize(("method", "family"), PAIRS)
 def test_of_what_a_method_inserts_only_weights_are_decayed(method, family):
-    subject = Subject(method=bind_method(method), family=FAMILIES[family])
+    subject = Subject(method=bind_method(method), backbone=family)
     plain = {name for name, _ in subject.network().named_parameters()}
     parts = [name.split(".") for name in decayed_names(adapted(method, family)) if name not in plain]
     kinds = {
@@ -164,7 +169,7 @@ def test_ia3_and_dora_train_as_a_plain_loop_around_peft_does(method, family):
     start = copy.deepcopy(ours.state_dict())
     train(ours, method=method)
 
-    network = Subject(method=bind_method(method), family=FAMILIES[family]).network().double()
+    network = Subject(method=bind_method(method), backbone=family).network().double()
     theirs = get_peft_model(network, CONFIGS[method, family]()).base_model.model
     theirs.load_state_dict(start)
     theirs.eval()  # as frozen BatchNorm statistics want it; there is no dropout

@@ -13,11 +13,11 @@ from raypeft.train import load_adapter, save_adapter
 from raypeft.train.merged import copy_adapter, write_merged
 
 CLASSES = ("benign", "malignant", "normal")
-MODELS_OF = {"vit": "vit_nano", "conv": "efficientnet_lite0"}
 PAIRS = [
-    (name, MODELS_OF[family])
+    (name, model)
     for name, method in METHODS.items()
-    for family in sorted(method.families & MODELS_OF.keys())
+    for model in ("efficientnet_lite0", "vit_nano")
+    if method.needs <= bind_model(model).parts
 ]
 
 

@@ -15,7 +15,7 @@ ROWS = list(csv.DictReader((Path(published.__file__).parent / "trainable_counts.
 @pytest.mark.parametrize("model", dict.fromkeys(row["model"] for row in ROWS))
 def test_every_published_method_is_counted_exactly(model):
     classes = 7
-    counts = {count.method: count for count in count_trainable([model], num_classes=classes)}
+    counts = {count.method: count for count in count_trainable([model], num_classes=classes)[0]}
     for row in (row for row in ROWS if row["model"] == model):
         count = counts[row["method"]]
         assert count.backbone == int(row["backbone_count"]), row["method"]
@@ -24,7 +24,7 @@ def test_every_published_method_is_counted_exactly(model):
 
 
 def test_what_is_inserted_is_told_apart_from_what_was_there():
-    counts = {count.method: count for count in count_trainable(["vit_base"], num_classes=3)}
+    counts = {count.method: count for count in count_trainable(["vit_base"], num_classes=3)[0]}
     assert counts["lora"].inserted == 589_824
     assert counts["bitfit"].inserted == 0
     assert counts["lora"].model_total == counts["full"].model_total + 589_824
