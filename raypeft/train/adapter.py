@@ -17,7 +17,15 @@ from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets.pixels import Display
 from raypeft.methods import BoundMethod, bind_method
-from raypeft.models import Model, bind_model, build_model, check_weights, read_weights, stored_model
+from raypeft.models import (
+    RANDOM,
+    Model,
+    bind_model,
+    build_model,
+    check_weights,
+    read_weights,
+    stored_model,
+)
 from raypeft.models.families import classifier
 from raypeft.store import Store
 from raypeft.store.store import CARD
@@ -87,12 +95,13 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
 def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> Model:
     """Return the model with the weights that were fine-tuned. Raises: WeightsError."""
     text, digest = about["model"], about["spec"]["weights_digest"]
-    if weights is None:
-        model = stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
-    else:
-        name, _ = parse_call(text, kind="model")
-        model = bind_model(write_call(name, {"weights": os.path.abspath(weights)}))
+    name, options = parse_call(text, kind="model")
     try:
+        if weights is None and options.get("weights") not in (None, RANDOM):
+            return stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
+        if weights is not None:
+            options["weights"] = os.path.abspath(weights)
+        model = bind_model(write_call(name, options))
         check_weights(model, digest)
     except WeightsError as error:
         raise WeightsError(f"adapter {folder}: {error}") from error
