@@ -51,10 +51,14 @@ class StateDict:
     where: tuple[str, ...]
     tensors: Mapping[str, torch.Tensor]
 
+    @property
+    def place(self) -> str:
+        """Return where it lies, as Python would reach it."""
+        return "".join(f"['{key}']" for key in self.where) or "the file itself"
+
     def __str__(self) -> str:
         """Return where it lies, how much it holds and how its names look."""
-        place = "".join(f"['{key}']" for key in self.where) or "the file itself"
-        return f"{place}: {len(self.tensors):,} tensors, e.g. '{next(iter(self.tensors))}'"
+        return f"{self.place}: {len(self.tensors):,} tensors, e.g. '{next(iter(self.tensors))}'"
 
 
 class _Inert:

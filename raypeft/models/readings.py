@@ -44,7 +44,8 @@ class Reading:
 
     def __str__(self) -> str:
         """Return where in the file it is."""
-        return "".join(f"['{key}']" for key in self.found.where) + f"'{self.prefix}*'"
+        under = f" under '{self.prefix}'" if self.prefix else ""
+        return f"{self.found.place}{under}"
 
     @property
     def rank(self) -> tuple[int, int, bool, int]:

@@ -110,10 +110,12 @@ def fit_checkpoint(
 
 
 def _classifier_names(network: Any) -> set[str]:
-    """Return the names of the tensors of the classifier, or of both of a distilled network's."""
+    """Return the names of the tensors of the classifier, or of both if there are two (DeiT, VOLO)."""
     found = network.get_classifier() if hasattr(network, "get_classifier") else ()
     heads = {id(head) for head in (found if isinstance(found, (tuple, list)) else (found,))}
-    parts = [name for name, module in network.named_modules() if id(module) in heads]
+    parts = {name for name, module in network.named_modules() if id(module) in heads}
+    published = getattr(network, "pretrained_cfg", {}).get("classifier") or ()  # timm's; some name two
+    parts |= {published} if isinstance(published, str) else set(published)
     return {name for name in network.state_dict() for part in parts if name.startswith(f"{part}.")}
 
 
@@ -155,7 +157,7 @@ def _refusal(
     differences += _grouped(missing, needed, "the model has {}, the file not")
     rest = [f"and {len(differences) - SHOWN} more kinds"] if len(differences) > SHOWN else []
     return (
-        f"{label}: {best.fits:,} of the {len(needed):,} tensors that {kind} needs fit, read at "
+        f"{label}: {best.fits:,} of the {len(needed):,} tensors that {kind} needs fit, of "
         f"{best}\n{list_problems(differences[:SHOWN] + rest)}\n"
         "give a file that was made for this model, or choose the model of this file"
     )

@@ -579,6 +579,16 @@ def test_only_the_classifier_may_be_missing(load):
         load(network, {key: one for key, one in state.items() if not key.startswith("head.fc.")})
 
 
+def test_both_classifiers_of_a_network_with_two_may_have_other_classes(load):
+    for name, second in (("volo_d1_224", "aux_head"), ("deit_tiny_distilled_patch16_224", "head_dist")):
+        notes = load(
+            timm.create_model(name, num_classes=3), timm.create_model(name, num_classes=4).state_dict()
+        )
+        assert notes.missing == tuple(
+            f"{head}.{kind}" for head in sorted(("head", second)) for kind in ("bias", "weight")
+        )
+
+
 def test_two_networks_that_fit_are_not_chosen_between(load):
     one, two = (filled(vit(), seed).state_dict() for seed in (0, 1))
     with pytest.raises(WeightsError, match=r"two networks in it fit, .*; save one of them"):
