@@ -57,7 +57,7 @@ def build_model(model: Model, *, num_classes: int) -> nn.Module:
     """
     import torch
 
-    from raypeft.models.parts import use_projections
+    from raypeft.models.parts import prepare_layers
 
     if model.given == RANDOM:
         with torch.random.fork_rng(devices=[]):
@@ -69,7 +69,7 @@ def build_model(model: Model, *, num_classes: int) -> nn.Module:
             weights_digest(model)  # which compares it
         load_weights(network, model.weights() / model.kind.pipeline_part)
     model.kind.reset_head(network, num_classes)
-    use_projections(network)
+    prepare_layers(network)
     if model.kind.is_channels_last:
         # Before a method inserts anything: `peft` views its own weights as matrices, which a 3 x 3
         # convolution's are not in this format.

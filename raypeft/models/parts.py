@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -88,9 +89,13 @@ def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
 def pointwise_layers(network: nn.Module) -> dict[str, nn.Linear]:
     """Return the linear layers inside the blocks that belong neither to attention nor to an MLP beside it.
 
-    ConvNeXt and its relatives write their 1 x 1 convolutions in this way.
+    ConvNeXt and its relatives write their 1 x 1 convolutions in this way. A network of attention alone has
+    none: there such layers match widths.
     """
-    inside = tuple(f"{name}." for name in (*attention_layers(network), *mlps(network)))
+    attention = attention_layers(network)
+    if attention and not convolutions(network):
+        return {}
+    inside = tuple(f"{name}." for name in (*attention, *mlps(network)))
     return {
         name: module
         for name, module in block_modules(network)
@@ -208,14 +213,30 @@ def unknown_attention(network: nn.Module) -> list[str]:
     ]
 
 
-def use_projections(network: nn.Module) -> None:
-    """Make attention layers call their projection, which adapters wrap, and then add biases that stand apart.
+def prepare_layers(network: nn.Module) -> None:
+    """Make layers compute the same in ways that adapters and torch can handle.
 
-    By default BEiT, EVA and Swin V2 pass the projection's weight to a function.
+    BEiT, EVA and Swin V2 pass the weight of their projection to a function: here they call the projection,
+    which adapters wrap, and then add the biases that stand apart.
+    RepVGG and MobileOne convolve images by 1 x 1 with a stride, for which torch 2.15 corrupts the heap in the
+    backward pass on a CPU if images come as channels_last, as they do: here the stride is a slice.
     """
     for module in network.modules():
         if hasattr(module, "qkv_bias_separate"):
             module.qkv_bias_separate = True  # type: ignore[assignment]
+        if isinstance(module, nn.Conv2d) and _is_strided_over_images(module):
+            module.image_stride, module.stride = module.stride, (1, 1)  # type: ignore[assignment]
+            module.register_forward_pre_hook(_slice)
+
+
+def _is_strided_over_images(conv: nn.Conv2d) -> bool:
+    is_pointwise = conv.kernel_size == (1, 1) and conv.padding == (0, 0)
+    return is_pointwise and max(conv.stride) > 1 and conv.in_channels <= 3
+
+
+def _slice(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    down, across = module.image_stride  # type: ignore[misc]
+    return (inputs[0][..., ::down, ::across],)
 
 
 def block_test(network: nn.Module) -> Callable[[str], bool]:

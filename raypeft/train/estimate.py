@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from raypeft.methods import ParameterCounts, bind_method
 from raypeft.models import bind_model, image_size_of
-from raypeft.models.parts import use_projections
+from raypeft.models.parts import prepare_layers
 
 BATCH = 2  # images that are traced; BatchNorm needs two
 ADAMW_STATES = 3  # per trainable number: gradient and two moments
@@ -70,7 +70,7 @@ def _traceable(
     with torch.device("meta"):
         network = entry.make()
         family.reset_head(network, num_classes)
-        use_projections(network)
+        prepare_layers(network)
         counts = bound.apply(network)
     # On the meta device itself attention is no fused kernel, and keeps its maps.
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -9,7 +9,7 @@ import torch
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods import METHODS, bind_method
 from raypeft.models import bind_model
-from raypeft.models.parts import use_projections
+from raypeft.models.parts import prepare_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount
     with torch.device("meta"):
         network = entry.make()
         entry.kind.reset_head(network, num_classes)
-        use_projections(network)
+        prepare_layers(network)
         counts = bind_method(method).apply(network)
     return TrainableCount(
         model=model,

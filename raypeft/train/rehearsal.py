@@ -12,7 +12,7 @@ from raypeft.core.errors import IncompatibleError, RaypeftError
 from raypeft.core.foreign import described
 from raypeft.methods import BoundMethod, bind_method
 from raypeft.models import Model, bind_model
-from raypeft.models.parts import use_projections
+from raypeft.models.parts import prepare_layers
 
 BATCH = 2  # images; one would leave BatchNorm a single value on the last map of a small image
 
@@ -66,5 +66,5 @@ def _step(entry: Model, method: BoundMethod, *, num_classes: int, image_size: in
 def _network(entry: Model, num_classes: int) -> nn.Module:
     network = entry.make()
     entry.kind.reset_head(network, num_classes)
-    use_projections(network)
+    prepare_layers(network)
     return network

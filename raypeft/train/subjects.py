@@ -14,7 +14,7 @@ from torch import nn
 
 from raypeft.methods import BoundMethod
 from raypeft.models.families import FAMILIES, UNET, Family, Part
-from raypeft.models.parts import family_of, parts_of, use_projections
+from raypeft.models.parts import family_of, parts_of, prepare_layers
 
 CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
 PIXELS = 32
@@ -184,7 +184,7 @@ def _make(backbone: str, variant: int) -> nn.Module:
 
     arguments, _ = _timm_arguments(backbone)
     network: nn.Module = timm.create_model(backbone.removeprefix(TIMM), num_classes=CLASSES, **arguments)
-    use_projections(network)
+    prepare_layers(network)
     return network
 
 
