@@ -1,18 +1,21 @@
 """The backbones, of the families in families.py; importing this package registers them."""
 
-from raypeft.models import efficientnet, hub, stable_diffusion, vit
+from raypeft.models import catalogue, efficientnet, medical, stable_diffusion, vit
 from raypeft.models.base import MODELS, Model
 from raypeft.models.build import (
     RANDOM,
     bind_model,
     build_model,
+    canonical_model,
     check_weights,
-    image_size_of,
+    named_model,
     store_weights,
     stored_model,
     weights_digest,
+    with_weights,
 )
-from raypeft.models.hub import cached_weights
+from raypeft.models.listing import cached_weights, describe_models
+from raypeft.models.sizes import image_size_of
 from raypeft.models.stable_diffusion import FrozenParts, open_frozen_parts
 from raypeft.models.weights import load_weights, read_weights
 
@@ -24,11 +27,15 @@ __all__ = [
     "bind_model",
     "build_model",
     "cached_weights",
+    "canonical_model",
+    "catalogue",
     "check_weights",
+    "describe_models",
     "efficientnet",
-    "hub",
     "image_size_of",
     "load_weights",
+    "medical",
+    "named_model",
     "open_frozen_parts",
     "read_weights",
     "stable_diffusion",
@@ -36,4 +43,5 @@ __all__ = [
     "stored_model",
     "vit",
     "weights_digest",
+    "with_weights",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
     shape. A head with other classes, or a missing head, is ignored: fine-tuning makes its own.
     Raises: WeightsError naming the first tensors that do not fit.
     """
-    state, wanted = read_weights(path), network.state_dict()
+    wanted = network.state_dict()
+    state = _on_the_grid(network, read_weights(path))
     by_name = [
         (name, name) for name in wanted | state if _fits(name, wanted, name, state) or not _in_head(name)
     ]
@@ -72,6 +74,15 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     ):
         raise WeightsError(f"weights {path}: not a state dict; save model.state_dict() with safetensors")
     return state
+
+
+def _on_the_grid(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state with its position embeddings interpolated by timm for a network of another size."""
+    wanted, found = getattr(network, "pos_embed", None), state.get("pos_embed")
+    if wanted is None or found is None or wanted.shape == found.shape:
+        return state
+    resample = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    return dict(resample(state, network)) if resample else state
 
 
 def _in_head(name: str) -> bool:

@@ -17,7 +17,15 @@ from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import TrialSpec
 from raypeft.datasets.pixels import Display
 from raypeft.methods import BoundMethod, bind_method
-from raypeft.models import Model, bind_model, build_model, check_weights, read_weights, stored_model
+from raypeft.models import (
+    Model,
+    build_model,
+    check_weights,
+    named_model,
+    read_weights,
+    stored_model,
+    with_weights,
+)
 from raypeft.models.families import classifier
 from raypeft.store import Store
 from raypeft.store.store import CARD
@@ -78,7 +86,7 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
     names = names_in(method=about["method"], model=about["model"])
     check_trained_with(names, digests=about["spec"].get("plugins", ()))
     method, backbone = bind_method(about["method"]), _backbone(folder, about, weights)
-    model = build_model(backbone, num_classes=len(about["classes"]))
+    model = build_model(backbone, num_classes=len(about["classes"]), image_size=about["image_size"])
     method.apply(model)
     load_tensors(folder / TENSORS, model, method=method)
     return model.eval(), about
@@ -91,7 +99,8 @@ def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> Mode
         model = stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
     else:
         name, _ = parse_call(text, kind="model")
-        model = bind_model(write_call(name, {"weights": os.path.abspath(weights)}))
+        path = os.path.abspath(weights)
+        model = with_weights(named_model(name), write_call(name, {"weights": path}), path)
     try:
         check_weights(model, digest)
     except WeightsError as error:
