@@ -12,7 +12,7 @@ from typing import Any
 
 from raypeft.core.spec import Preprocessing
 from raypeft.models.base import Access, Model, Triple, register_model
-from raypeft.models.families import FamilyName
+from raypeft.models.families import FamilyName, Part
 from raypeft.models.hub import HubFile, UrlFile
 from raypeft.models.preprocessing import CLIP, HALF, IMAGENET
 from raypeft.models.timm_models import make_network
@@ -35,11 +35,13 @@ def register_timm(
     arguments: Mapping[str, Any] | None = None,
     origin: HubFile | UrlFile | None = None,
     access: Access = "open",
+    parts: frozenset[Part] = frozenset(),
+    takes_any: bool = False,
 ) -> None:
     """Register a network of timm under a name; see Model. Without `origin` the weights are timm's own.
 
     `architecture`: as timm names it, with the tag of the weights; `patch`: the pixels between the sizes that
-    a transformer can be made for, 0 for a network that takes any size.
+    a transformer can be made for, 0 for a network that takes any size; `takes_any`: it takes them as it is.
     """
     weights = origin or HubFile(repository=f"timm/{architecture}")
     identifier = architecture if origin is None else architecture.partition(".")[0]
@@ -56,7 +58,8 @@ def register_timm(
             access=access,
             input_size=size,
             fixed_size=False,
-            made_for_size=bool(patch),
+            parts=parts,
+            made_for_size=bool(patch) and not takes_any,
             size_step=patch or 1,
             mean=shown.mean,
             std=shown.std,
@@ -139,3 +142,13 @@ _natural(
     patch=16,
     trained_on=TEXT,
 )
+for _letter, _size in (("s", "small"), ("b", "base"), ("l", "large")):
+    _natural(
+        f"dinov3_{_letter}",
+        "vit",
+        f"vit_{_size}_patch16_dinov3.lvd1689m",
+        IMAGENET,
+        "LVD-1689M, self-supervised; Siméoni et al. 2025; DINOv3 licence",
+        patch=16,
+        size=256,
+    )

@@ -1,7 +1,7 @@
 """Backbones trained on medical images, by the names of their papers.
 
-Sources: each entry's facts are those of the model's public page and code, named beside it. None has a digest
-here, for none was at hand when this was written: a plan records that of the file that it finds, every worker
+Sources: each entry's facts are those of the model's public page and code, named beside it. Where no digest
+stands, none was at hand when this was written: a plan records that of the file that it finds, every worker
 compares it, and the trial ids hold it. A "gated" file is for accounts that accepted its licence.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from raypeft.models.catalogue import register_timm
+from raypeft.models.families import VIT
 from raypeft.models.hub import HubFile, UrlFile
 from raypeft.models.preprocessing import CLIP, HALF, IMAGENET
 
@@ -154,5 +155,27 @@ register_timm(
     origin=HubFile(
         repository="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
         names=("open_clip_pytorch_model.bin",),
+    ),
+)
+# Only the image encoder: its tensors stand under "image_encoder."
+# Differs from the paper: MedSAM_Inference.py of github.com/bowang-lab/MedSAM stretches each image to [0, 1] by
+# its own lowest and highest value, here it is divided by 255; neither subtracts a mean.
+# The md5 is the one that Zenodo's record of the file shows.
+register_timm(
+    "medsam",
+    "vit",
+    "samvit_base_patch16.medsam",
+    normalize=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    trained_on="several modalities",
+    source="1.57M image-mask pairs of ten modalities, SAM's encoder; Ma et al., Nature Communications 2024",
+    licence="Apache-2.0",
+    patch=16,
+    takes_any=True,
+    parts=VIT.parts - {"tokens"},  # its windows divide a plane
+    size=1024,
+    origin=UrlFile(
+        url="https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+        algorithm="md5",
+        digest="3bb6db55bd0c9ca30b61248bca72f8d6",
     ),
 )

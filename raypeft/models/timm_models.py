@@ -68,13 +68,16 @@ def hub_model(identifier: str) -> Model:
     make = functools.partial(make_network, f"local-dir:{config.parent}")
     try:
         content = json.loads(config.read_text())
+        arguments = dict(content.get("model_args", {}))
+        if arguments.pop("dynamic_img_size", False):  # images of a sweep have one size
+            make = functools.partial(make, dynamic_img_size=False)
         model = _described(name, content["architecture"], make, origin=origin)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"model '{name}': timm builds no network from its {CONFIG} ({type(error).__name__}: {error}); "
             "name a model of the same architecture with the file: NAME(weights='FILE', normalize=...)"
         ) from error
-    return replace(model, arguments=content.get("model_args", {}))
+    return replace(model, arguments=arguments)
 
 
 def at_revision(model: Model, revision: str | None) -> Model:
@@ -151,28 +154,44 @@ def judged(make: Callable[..., nn.Module], **options: Any) -> Any:
 def size_rules(network: Any, make: Callable[..., nn.Module]) -> dict[str, Any]:
     """Return fixed_size, made_for_size and size_step of a model.
 
-    A network is made for a size if timm's constructor takes one; then its images may have every multiple of
-    its largest stride, if timm can fit the pre-trained tensors to that size: a Mixer's cannot be.
+    A network is made for a size if timm's constructor takes one and timm can fit the pre-trained tensors to
+    it; images may then have every multiple of its largest stride. SAM's encoder takes those as it is. The
+    layers of a Mixer belong to one number of patches.
     """
     cfg = network.pretrained_cfg
+    if not cfg.get("fixed_input_size") and not hasattr(network, "set_input_size"):
+        return {"fixed_size": False, "made_for_size": False, "size_step": 1}
     step = max((one["reduction"] for one in getattr(network, "feature_info", [])), default=1)
+    other_size = cfg["input_size"][-1] + step
+    is_made = _is_made_for(network, make, other_size)
+    if is_made or _takes(network, other_size):
+        return {"fixed_size": False, "made_for_size": is_made, "size_step": step}
+    return {"fixed_size": True, "made_for_size": False, "size_step": 1}
+
+
+def _is_made_for(network: Any, make: Callable[..., nn.Module], size: int) -> bool:
+    """True if timm makes the network for a size, and resamples its tensors, by their shapes, to that."""
     try:
-        other = judged(make, img_size=cfg["input_size"][-1] + step)
+        other = judged(make, img_size=size)
     except (TypeError, ValueError, AssertionError, RuntimeError):  # as timm's constructors refuse an argument
-        is_fixed = bool(cfg.get("fixed_input_size"))
-        return {"fixed_size": is_fixed, "made_for_size": False, "size_step": 1}
-    if not _fits_after_resampling(network, other):
-        return {"fixed_size": True, "made_for_size": False, "size_step": 1}
-    return {"fixed_size": False, "made_for_size": True, "size_step": step}
-
-
-def _fits_after_resampling(network: Any, other: Any) -> bool:
-    """True if timm resamples the tensors of one network, by their shapes, to those of the other."""
+        return False
     state, wanted = dict(network.state_dict()), other.state_dict()
     resample = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if resample is not None:
         state = resample(state, other)
     return all(name in state and state[name].shape == tensor.shape for name, tensor in wanted.items())
+
+
+def _takes(network: Any, size: int) -> bool:
+    """True if the network as it is takes images of a size."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            network(torch.empty(1, 3, size, size, device="meta"))
+    except (ValueError, AssertionError, RuntimeError):  # as timm's networks refuse an image
+        return False
+    return True
 
 
 def _pooling(network: Any) -> dict[str, str]:

@@ -181,6 +181,16 @@ def test_the_weights_of_a_network_without_pooling_get_a_head_on_the_class_token_
     assert build_model(model, num_classes=3)(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
 
 
+def test_a_network_of_the_hub_can_be_made_for_another_size(hub):
+    config = {**CONFIG, "model_args": {**CONFIG["model_args"], "dynamic_img_size": True}}
+    hub.put("o/n", OLD, {**files(seed=1), "config.json": json.dumps(config).encode()})
+    model = bind_model("hf-hub:o/n")
+    assert (model.made_for_size, model.size_step) == (True, 16)
+    network = build_model(model, num_classes=3, image_size=96)
+    assert network.pos_embed.shape == (1, 1 + 6 * 6, 48)
+    assert network(torch.zeros(1, 3, 96, 96)).shape == (1, 3)
+
+
 def test_a_file_behind_an_address_is_verified_on_every_use(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     content = b"weights"

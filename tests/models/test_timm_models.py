@@ -7,6 +7,7 @@ import torch
 from raypeft.core.errors import ConfigError, WeightsError
 from raypeft.models import MODELS, bind_model, build_model, image_size_of
 from raypeft.models.hub import HubFile, UrlFile
+from raypeft.models.parts import parts_of
 from raypeft.models.timm_models import judged, size_rules
 
 BY_TIMM = [
@@ -38,7 +39,8 @@ def test_a_registered_model_is_described_as_timm_describes_it(name):
     )
     assert (3, model.input_size, model.input_size) == published.input_size
     assert published.hf_hub_id == model.origin.repository
-    assert published.license.replace("-", " ") in model.licence.lower().replace("-", " ")
+    words = published.license.replace("license", "licence").replace("-", " ")
+    assert words in model.licence.lower().replace("-", " ")
 
 
 @pytest.mark.parametrize("name", [*BY_TIMM, *OTHERS, "vit_nano"])
@@ -56,6 +58,7 @@ def test_a_medical_model_classifies_images_of_its_size(name):
     model = MODELS[name]
     network = judged(model.make).eval()
     assert network(torch.empty(2, 3, model.input_size, model.input_size, device="meta")).shape == (2, 2)
+    assert parts_of(network) == model.parts
     assert "" not in (model.licence, model.source)
     assert model.trained_on != "other"
 
