@@ -29,7 +29,7 @@ def smoke(sweep: Sweep) -> Sweep:
     cells = dict.fromkeys(map(_small, sweep.cells))
     small = [bind_model(cell.model) for cell in cells]
     generates = any(model.kind.task == "generate" for model in small)
-    any_size = any(model.family == "conv" for model in small)
+    any_size = not all(model.fixed_size for model in small)
     return replace(
         sweep,
         name=f"{sweep.name}_smoke",

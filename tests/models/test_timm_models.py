@@ -1,5 +1,7 @@
 """timm's networks by their ids: judged as they are trained, described by timm's own configuration."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -43,13 +45,10 @@ def test_a_registered_model_is_described_as_timm_describes_it(name):
     assert words in model.licence.lower().replace("-", " ")
 
 
-@pytest.mark.parametrize("name", [*BY_TIMM, *OTHERS, "vit_nano"])
+@pytest.mark.parametrize("name", [*BY_TIMM, *OTHERS])
 def test_the_sizes_of_a_registered_model_are_those_that_timm_allows(name):
     model = MODELS[name]
-    if name == "vit_nano":  # timm knows it by its class alone
-        found = {"fixed_size": False, "made_for_size": True, "size_step": 8}
-    else:
-        found = size_rules(judged(model.make), model.make)
+    found = size_rules(judged(model.make), model.make)
     assert found == {rule: getattr(model, rule) for rule in found}
 
 
@@ -170,7 +169,7 @@ def test_a_network_runs_at_the_size_that_is_asked(identifier, asked, size):
         ("dinov2_b", 500, r"multiple of 14 px; the nearest: 490 and 504"),
         ("dinov2_b", 43, r"multiple of 14 px; the nearest: 42 and 56"),
         ("dinov2_b", 30, r"needs at least 42 px"),
-        ("vit_nano", 63, r"multiple of 8 px; the nearest: 56 and 64"),
+        ("vit_base", 385, r"multiple of 16 px; the nearest: 384 and 400"),
         ("efficientnet_lite0", 16, r"efficientnet_lite0 needs at least 32 px"),
     ],
 )
@@ -197,24 +196,24 @@ def test_windows_of_attention_leave_multiples_of_the_largest_stride(identifier):
     assert rules == {"fixed_size": False, "made_for_size": True, "size_step": 32}
 
 
+def test_a_model_of_fixed_size_keeps_it_and_others_take_what_is_asked():
+    assert image_size_of(bind_model("efficientnet_lite0"), 64) == 64
+    assert image_size_of(bind_model("efficientnet_lite0"), None) == 224
+    assert image_size_of(bind_model("vit_nano"), 64) == 32
+
+
 def test_a_random_network_is_another_at_another_size():
-    native, larger = (
-        build_model(bind_model("vit_nano(weights='random')"), num_classes=3, image_size=size)
-        for size in (32, 64)
-    )
-    assert (native.pos_embed.shape[1], larger.pos_embed.shape[1]) == (17, 65)
-    assert torch.equal(
-        native.pos_embed,
-        build_model(bind_model("vit_nano(weights='random')"), num_classes=3).pos_embed,
-    )
+    model = bind_model("timm:test_vit.r160_in1k(weights='random')")
+    native, larger = (build_model(model, num_classes=3, image_size=size) for size in (160, 192))
+    assert (native.pos_embed.shape[1], larger.pos_embed.shape[1]) == (1 + 10 * 10, 1 + 12 * 12)
+    assert torch.equal(native.pos_embed, build_model(model, num_classes=3).pos_embed)
 
 
 def test_the_position_embeddings_of_trained_weights_are_interpolated():
     from timm.layers import resample_abs_pos_embed
 
-    native, larger = (
-        build_model(bind_model("vit_nano"), num_classes=3, image_size=size) for size in (None, 64)
-    )
+    model = replace(MODELS["vit_nano"], fixed_size=False, made_for_size=True, size_step=8)
+    native, larger = (build_model(model, num_classes=3, image_size=size) for size in (None, 64))
     wanted = resample_abs_pos_embed(native.pos_embed, new_size=[8, 8], num_prefix_tokens=1)
     torch.testing.assert_close(larger.pos_embed, wanted, rtol=0, atol=1e-6)
     assert torch.equal(native.blocks[0].attn.qkv.weight, larger.blocks[0].attn.qkv.weight)
