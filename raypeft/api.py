@@ -65,14 +65,19 @@ class CheckedSweep:
 
     @property
     def summary(self) -> str:
-        """Return the numbers of cells and trials, the hours and the warnings, one per line."""
+        """Return the numbers of cells and trials, the hours, how weights were read, and the warnings."""
         cells = self._checked.cells
         left = sum(one.trials_left for one in cells)
         hours = sum(one.device_hours for one in cells)
         counted = f"{count(len(cells), 'cell')}, {count(self._checked.plan.num_trials, 'trial')}"
         told = f"{counted}: {self._checked.num_committed} committed, {left} left, {hours:.2g} device hours"
         return "\n".join(
-            [told, *self._checked.growth, *(f"warning: {text}" for text in self._checked.warnings)]
+            [
+                told,
+                *self._checked.growth,
+                *self._checked.plan.weights_lines,
+                *(f"warning: {text}" for text in self._checked.warnings),
+            ]
         )
 
     def final(self, *, seed: int, lr: float, **cell: str | float) -> FinalRun:

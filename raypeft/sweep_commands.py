@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from raypeft.analysis_commands import show_results
-from raypeft.core.spec import Sweep
+from raypeft.core.spec import Sweep, model_label
 from raypeft.core.text import count
 from raypeft.options import GuardOptions, MachineOptions, Overrides, SourceOptions, with_options
 from raypeft.output import (
@@ -162,6 +162,7 @@ def _print_plan(
             | {
                 "growth": checked.growth,
                 "warnings": warnings,
+                "weights": {model_label(model): asdict(notes) for model, notes in plan.loaded.items()},
                 "plan": plan.record().to_dict(),
                 "subsets": plan.subset_cases(),
             }
@@ -171,7 +172,7 @@ def _print_plan(
     print_rows([_cell_row(plan, one) for one in cells], as_json=False)
     for line in _plan_lines(plan, cells, counts, store):
         facts.print(line)
-    for line in checked.growth:
+    for line in (*checked.growth, *plan.weights_lines):
         facts.print(line)
     for warning in warnings:
         facts.print(f"warning: {warning}")

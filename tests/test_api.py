@@ -1,8 +1,10 @@
 """A sweep is planned and run from Python; what cannot run is an error before anything starts."""
 
 import pytest
+import torch
 
 import raypeft as rp
+from raypeft.models import MODELS
 
 
 @pytest.fixture
@@ -78,3 +80,21 @@ def test_what_is_no_sweep_is_refused(tmp_path):
     for call in (rp.plan, rp.run):
         with pytest.raises(rp.ConfigError, match=r"'small.py' is no rp.Sweep"):
             call("small.py", tmp_path / "store")
+
+
+def test_a_checkpoint_of_ones_own_is_read_before_the_first_trial_and_trained_on(tmp_path):
+    state = {f"module.{name}": one for name, one in MODELS["vit_nano"].make().state_dict().items()}
+    torch.save({"model": state, "epoch": 3}, tmp_path / "own.pth")
+    sweep = rp.Sweep(
+        name="own",
+        cells=rp.grid(
+            method=["bitfit"],
+            model=[f"vit_nano(weights='{tmp_path / 'own.pth'}')"],
+            dataset=["digits"],
+            fraction=[0.05],
+        ),
+        recipe=rp.Recipe(epochs=1),
+    )
+    plan = rp.plan(sweep, tmp_path / "store")
+    assert "weights of vit_nano(weights='own.pth'): 68 tensors of ['model'] under 'module.'\n" in plan.summary
+    assert rp.run_trial(plan.final(seed=0, lr=1e-2)).status == "done"

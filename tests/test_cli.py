@@ -7,9 +7,11 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from raypeft.core.sources import dataset_label
+from raypeft.models import MODELS
 
 ROOT = Path(__file__).parents[1]
 SWEEP = """
@@ -55,6 +57,25 @@ def test_a_plan_counts_and_starts_nothing(cli, sweep_file, tmp_path):
     assert content["trials"] == 2 * (4 + 3)
     assert content["committed"] == 0
     assert not list((tmp_path / "s").glob("ledger/*"))
+
+
+def test_a_plan_says_how_a_checkpoint_was_read(cli, sweep_file, tmp_path):
+    state = {f"module.{name}": one for name, one in MODELS["vit_nano"].make().state_dict().items()}
+    torch.save({"model": state | {"module.queue": torch.zeros(3)}}, tmp_path / "own.pth")
+    asked = (
+        "plan",
+        sweep_file,
+        "--store",
+        tmp_path / "s",
+        "--models",
+        f"vit_nano(weights='{tmp_path}/own.pth')",
+    )
+    code, out, _ = cli(*asked, "--json")
+    assert code == 0
+    notes = json.loads(out)["weights"]["vit_nano(weights='own.pth')"]
+    assert (notes["where"], notes["prefix"], notes["left_out"]) == (["model"], "module.", ["queue"])
+    code, out, _ = cli(*asked)
+    assert "68 tensors of ['model'] under 'module.'; left out: queue" in " ".join(out.split())
 
 
 def test_a_plan_takes_paces_from_a_benchmark_and_refuses_another_table(cli, sweep_file, tmp_path):

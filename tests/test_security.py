@@ -41,7 +41,7 @@ def test_what_runs_pickled_code_stands_nowhere_but_in_one_wrapper():
     )
     found = [(path.as_posix(), line) for path in SOURCES for line in path.read_text().splitlines()
              if loads.search(line)]  # fmt: skip
-    assert [path for path, _ in found] == ["raypeft/models/weights.py"]
+    assert [path for path, _ in found] == ["raypeft/models/checkpoints.py"]
     assert "weights_only=True" in found[0][1]
 
 

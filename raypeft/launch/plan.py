@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.launch.names import canonical_sweep, check_names, registered_names
 from raypeft.metrics.superseded import superseded
-from raypeft.models import Model, bind_model, image_size_of, store_weights, weights_digest
+from raypeft.models import FitNotes, Model, bind_model, image_size_of, store_weights, weights_digest
 from raypeft.store import Store
 from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord, SubsetRecord
 
@@ -31,6 +31,7 @@ class Plan:
     sweep: Sweep
     weights_digests: dict[str, str]  # by model
     data: dict[str, Prepared]  # by dataset source
+    loaded: dict[str, FitNotes] = field(default_factory=dict)  # by model: how files of one's own were read
     plugins: tuple[Plugin, ...] = ()  # those that the sweep names, and the installed ones
     kept: tuple[PlannedCell, ...] = ()  # of the store, whether asked for or not: launch/growth.py
 
@@ -120,6 +121,14 @@ class Plan:
         }
         return {plugin.name: plugin.digest for plugin in self.plugins if plugin.digest in digests}
 
+    @property
+    def weights_lines(self) -> list[str]:
+        """Return what was loaded, left out and changed of each weights file of one's own, a line each."""
+        return [
+            f"weights of {model_label(model)}: {'; '.join(notes.lines())}"
+            for model, notes in self.loaded.items()
+        ]
+
     def record(self) -> PlanRecord:
         """Return what the store keeps of the plan."""
         return PlanRecord(
@@ -186,8 +195,8 @@ def make_plan(
     sweep = canonical_sweep(sweep)
     models = {cell.model: bind_model(cell.model) for cell in sweep.cells}
     digests = {name: weights_digest(model) for name, model in models.items()}
-    for model in models.values():
-        store_weights(model, cache_dir=store.cache)
+    stored = {name: store_weights(model, cache_dir=store.cache) for name, model in models.items()}
+    loaded = {name: notes for name, notes in stored.items() if notes}
     data: dict[str, Prepared] = {}
     problems: list[RaypeftError] = []
     for source in dict.fromkeys(cell.dataset for cell in sweep.cells):
@@ -208,7 +217,7 @@ def make_plan(
             problems.append(error)
     if problems:
         raise DataError("\n".join(str(problem) for problem in problems))
-    plan = Plan(sweep=sweep, weights_digests=digests, data=data, plugins=plugins)
+    plan = Plan(sweep=sweep, weights_digests=digests, data=data, loaded=loaded, plugins=plugins)
     _check_distinct(plan)
     return plan
 

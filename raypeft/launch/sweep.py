@@ -82,6 +82,8 @@ def _checked_plan(
     for line in describe_growth(plan, ledger.rows(), store=store):
         console.print(line)
     write_plan(plan, store=store)
+    for line in plan.weights_lines:
+        console.print(line)
     for warning in plan_warnings(plan):
         console.print(f"warning: {warning}")
     if changes := changed_libraries(ledger, strict=safety.strict):

@@ -86,8 +86,9 @@ def _near_square(number: int) -> tuple[int, int]:
     return small, number // small
 
 
-ANY: frozenset[Part] = frozenset({"projections", "head"})
+ANY: frozenset[Part] = frozenset({"weights", "head"})
 ATTENTION: frozenset[Part] = frozenset({"qkv", "head"})
+LINEAR: frozenset[Part] = frozenset({"linear_qkv", "head"})  # `peft` has no VeRA for convolutions
 ADAPTERS = {
     "dora": Adapter(
         paper="Liu et al., ICML 2024, equation 5",
@@ -122,7 +123,7 @@ ADAPTERS = {
     ),
     "vera": Adapter(
         paper="Kopiczko et al., ICLR 2024, equation 2",
-        needs=ATTENTION,
+        needs=LINEAR,
         sites=low_rank_projections,
         config="VeraConfig",
         rank="r",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from raypeft.models.families import classifier
-from raypeft.models.parts import block_test
+from raypeft.models.parts import block_test, nearest
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -45,10 +45,11 @@ def mlp_shapes(model: nn.Module) -> Iterator[tuple[int, int, int]]:
     """Yield the inputs, the inputs of the last layer, and the outputs of every MLP beside attention."""
     down = _by_owner(_inside(model, rf"{MLP}\.(?:{DOWN}){WRAPPED}"))
     up = _by_owner(_inside(model, rf"{MLP}\.(?:{UP}){WRAPPED}"))
-    if not projection_shapes(model):
-        return
-    for owner in down.keys() & up.keys():
-        yield down[owner][1], up[owner][1], up[owner][0]
+    found = {owner: (down[owner][1], up[owner][1], up[owner][0]) for owner in down.keys() & up.keys()}
+    beside: dict[str, tuple[int, int, int]] = {}
+    for name in projection_shapes(model):
+        beside |= nearest(name, found)
+    yield from beside.values()
 
 
 def _by_owner(shapes: Shapes) -> Shapes:

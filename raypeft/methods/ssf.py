@@ -85,8 +85,12 @@ def _merge(model: nn.Module) -> None:
 )
 def ssf(model: nn.Module, *, init: Literal["identity", "paper"] = "identity") -> None:
     """Insert `ssf_scale` and `ssf_shift`."""
-    # BEiT and EVA add the biases of q and v in place, to an output that the fast form keeps.
-    changed = {id(one.qkv) for one in model.modules() if hasattr(one, "qkv_bias_separate")}
+    # The fast form keeps its output, which activations and BEiT's biases of q and v may change in place.
+    modules = list(model.modules())
+    all_linear = [one for one in modules if isinstance(one, nn.Linear)]
+    is_changing = any(getattr(one, "inplace", False) for one in modules)
+    changed = {id(one) for one in all_linear} if is_changing else set()
+    changed |= {id(one.qkv) for one in modules if hasattr(one, "qkv_bias_separate")}
     for layer, channels in _sites(model):
         like = next(layer.parameters())
         layer.ssf_scale = nn.Parameter(torch.ones(channels, device=like.device, dtype=like.dtype))

@@ -19,6 +19,7 @@ place of 1 x 1 convolutions (ConvNeXt) get one too.
 """
 
 import math
+import operator
 from typing import Literal
 
 import torch
@@ -69,7 +70,8 @@ def _merge(model: nn.Module) -> None:
             raise IncompatibleError(f"tsa cannot be merged into {conv}: it standardises; keep the adapter")
         centre = tuple((size - 1) // 2 for size in conv.kernel_size)
         even = tuple(dilation * tap for dilation, tap in zip(conv.dilation, centre, strict=True))
-        if (isinstance(conv, Conv2dSame) and max(conv.stride) > 1) or conv.padding not in (even, "same"):
+        is_even = isinstance(conv.padding, str) or all(map(operator.le, conv.padding, even))
+        if (isinstance(conv, Conv2dSame) and max(conv.stride) > 1) or not is_even:
             raise IncompatibleError(
                 f"tsa cannot be merged into {conv}: its padding depends on the image's size; keep the adapter"
             )
@@ -114,4 +116,15 @@ def _add_parallel(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.
     if isinstance(module, nn.Linear):
         return output + nn.functional.linear(inputs[0], alpha)
     assert isinstance(module, nn.Conv2d), "registered by tsa()"
-    return output + nn.functional.conv2d(inputs[0], alpha, stride=module.stride, groups=module.groups)
+    top, left = _margins(module)
+    images = inputs[0][..., top:, left:]  # from the centre of the first kernel on
+    parallel = nn.functional.conv2d(images, alpha, stride=module.stride, groups=module.groups)
+    return output + parallel[..., : output.shape[-2], : output.shape[-1]]
+
+
+def _margins(conv: nn.Conv2d) -> list[int]:
+    """Return how far a kernel's centre lies inside the image at first: above 0 where the padding is less."""
+    if isinstance(conv.padding, str) or type(conv).__name__ == "Conv2dSame":
+        return [0, 0]
+    sizes = zip(conv.kernel_size, conv.dilation, conv.padding, strict=True)
+    return [max(0, dilation * ((size - 1) // 2) - padding) for size, dilation, padding in sizes]

@@ -2,26 +2,19 @@
 
 from raypeft.models import catalogue, efficientnet, medical, stable_diffusion, vit
 from raypeft.models.base import MODELS, Model
-from raypeft.models.build import (
-    RANDOM,
-    bind_model,
-    build_model,
-    canonical_model,
-    check_weights,
-    named_model,
-    store_weights,
-    stored_model,
-    weights_digest,
-    with_weights,
-)
+from raypeft.models.build import bind_model, build_model, canonical_model, named_model, with_weights
+from raypeft.models.checkpoints import read_weights
+from raypeft.models.digests import RANDOM, check_weights, weights_digest
 from raypeft.models.listing import cached_weights, describe_models
 from raypeft.models.sizes import image_size_of
 from raypeft.models.stable_diffusion import FrozenParts, open_frozen_parts
-from raypeft.models.weights import load_weights, read_weights
+from raypeft.models.stored import store_weights, stored_model
+from raypeft.models.weights import FitNotes, load_weights
 
 __all__ = [
     "MODELS",
     "RANDOM",
+    "FitNotes",
     "FrozenParts",
     "Model",
     "bind_model",

@@ -48,8 +48,8 @@ class Model:
         origin: where the weights are downloaded from; None if they are not.
         size_step: the number of pixels that an image's size must be a multiple of.
         given: the weights that a name asks for: a file, a folder, or "random".
-        sha256: of the weights file, or its first digits; None: not public, so a plan records that of the
-            file that it finds, and every worker compares.
+        sha256: of the weights file; None: not public, so a plan records that of the file that it finds, and
+            every worker compares.
     """
 
     name: str

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import functools
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypeft.core.errors import ConfigError, WeightsError
+from raypeft.core.errors import ConfigError
 from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import Preprocessing
 from raypeft.models.base import MODELS, Model
-from raypeft.models.pins import record_origin, recorded
+from raypeft.models.digests import RANDOM, weights_digest
 from raypeft.models.preprocessing import (
     OPTIONS as PREPROCESSING,
 )
 from raypeft.models.preprocessing import (
-    file_digest,
     given_preprocessing,
     known_preprocessing,
     options_of,
     unknown_preprocessing,
 )
-from raypeft.models.stable_diffusion import (
-    DIFFUSERS,
-    copy_pipeline,
-    diffusers_model,
-    folder_model,
-    open_frozen_parts,
-    pipeline_digest,
-)
+from raypeft.models.stable_diffusion import DIFFUSERS, diffusers_model, folder_model
 from raypeft.models.timm_models import HF_HUB, TIMM, hub_model, timm_model
 from raypeft.models.weights import load_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
-RANDOM, WEIGHTS = "random", "weights"
+WEIGHTS = "weights"
 
 
 @functools.cache
@@ -151,94 +141,3 @@ def build_model(model: Model, *, num_classes: int, image_size: int | None = None
         # convolution's are not in this format.
         network = network.to(memory_format=torch.channels_last)
     return network
-
-
-@functools.cache
-def weights_digest(model: Model) -> str:
-    """Return sixteen hex digits of the weights' sha256, or "random"; it enters every trial's id.
-
-    Raises: WeightsError if the file is missing, or differs from the pinned one.
-    """
-    if model.given == RANDOM:
-        return RANDOM
-    path = model.weights()
-    try:
-        digest = pipeline_digest(path) if model.kind.pipeline_part else file_digest(path)
-    except OSError as error:
-        raise WeightsError(
-            f"weights of {model.name}: {path}: {error.strerror}; give a file that exists, or reinstall "
-            "raypeft"
-        ) from error
-    if model.sha256 is not None and not digest.startswith(model.sha256):
-        raise WeightsError(
-            f"weights of {model.name}: {path} has sha256 {digest[:16]}..., "
-            f"expected {model.sha256[:16]}...; the file is damaged or of another version: reinstall raypeft"
-        )
-    return digest[:16]
-
-
-def check_weights(model: Model, digest: str) -> None:
-    """Read a model's weights again. Raises: WeightsError if their digest is not `digest`."""
-    found = weights_digest.__wrapped__(model)
-    if found != digest:
-        raise WeightsError(
-            f"weights of {model.name}: their digest is {found}, not {digest}: not those that were trained "
-            "on; give that file or folder"
-        )
-
-
-def store_weights(model: Model, *, cache_dir: Path) -> None:
-    """Copy weights that the name gives as a path to where every worker finds them, after loading them once.
-
-    Of weights from the hub the commit is recorded.
-    Raises: WeightsError if they do not fit.
-    """
-    if model.given == RANDOM:
-        return
-    if model.given is None:
-        record_origin(model, weights_digest(model), cache_dir=cache_dir)
-        return
-    target = _copy_of(model.given, weights_digest(model), cache_dir)
-    if target.exists():
-        return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    load_weights(model.make(), model.weights() / model.kind.pipeline_part)
-    if model.kind.pipeline_part:
-        open_frozen_parts(model.weights()).open_all()
-        shutil.rmtree(temporary, ignore_errors=True)
-        copy_pipeline(model.weights(), temporary)
-    else:
-        shutil.copyfile(model.weights(), temporary)
-    temporary.replace(target)
-
-
-def stored_model(text: str, digest: str, *, cache_dir: Path) -> Model:
-    """Return the model that `text` names, with the copy made by store_weights if the name gives a path.
-
-    Raises: WeightsError if there is no copy, or if the weights differ from those of the plan.
-    """
-    name, options = parse_call(text, kind="model")
-    if options.get(WEIGHTS) in (None, RANDOM):
-        model = recorded(bind_model(text), digest, cache_dir=cache_dir)
-    else:
-        target = _copy_of(options[WEIGHTS], digest, cache_dir)
-        if not target.exists():
-            raise WeightsError(
-                f"weights of {text}: no copy in {cache_dir}; give the file or folder that was trained on"
-            )
-        model = _stored_copy(name, str(target))
-    if weights_digest(model) != digest:
-        check_weights(model, digest)
-    return model
-
-
-@functools.cache
-def _stored_copy(name: str, target: str) -> Model:
-    """Return a model with a store's copy of its weights; the trial's spec says how images are prepared."""
-    return with_weights(named_model(name), write_call(name, {WEIGHTS: target}), target)
-
-
-def _copy_of(weights: str, digest: str, cache_dir: Path) -> Path:
-    """Return where the copy is, under the name that tables show."""
-    return cache_dir / "weights" / digest / PurePath(weights).name

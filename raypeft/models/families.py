@@ -24,7 +24,9 @@ Part = Literal[
     "convnet",
     "attention",
     "qkv",
+    "linear_qkv",
     "projections",
+    "weights",
     "mlp",
     "tokens",
     "transformers",
@@ -39,7 +41,9 @@ PARTS: dict[Part, str] = {
     "convnet": "convolutions, or linear layers outside attention, with at least half of its blocks' weights",
     "attention": "attention layers in its blocks",
     "qkv": "query, key and value projections in every attention layer",
+    "linear_qkv": "query, key and value projections that are linear layers",
     "projections": "convolutions, or attention layers whose projections are all known",
+    "weights": "convolutions that use their weights as they are, not standardised",
     "mlp": "an MLP beside every attention layer",
     "tokens": "blocks of one width that take any number of tokens",
     "transformers": "the spatial transformers of a U-Net",
@@ -105,14 +109,19 @@ def modules_called(kind: str, network: nn.Module) -> list[Any]:
 
 CONV = Family(
     name="conv",
-    parts=frozenset({"head", "bias", "batchnorm", "convolutions", "convnet", "projections"}),
+    parts=frozenset({"head", "bias", "batchnorm", "convolutions", "convnet", "projections", "weights"}),
     small="efficientnet_lite0",
     blocks=("layer1", "layer2", "layer3", "layer4", "blocks"),  # ResNets; EfficientNets and kin
     is_channels_last=True,
 )
 VIT = Family(
     name="vit",
-    parts=frozenset({"head", "bias", "layernorm", "attention", "qkv", "projections", "mlp", "tokens"}),
+    parts=frozenset(
+        {
+            *("head", "bias", "layernorm", "attention", "qkv", "linear_qkv", "projections", "weights"),
+            *("mlp", "tokens"),
+        }
+    ),
     small="vit_nano",
     blocks=("blocks",),
     alike=("blocks",),

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,6 +19,7 @@ from raypeft.models.families import CONV, HIERARCHICAL, UNET, VIT, Family, Part,
 
 Site = nn.Linear | nn.Conv2d
 Named = dict[str, Any]
+T = TypeVar("T")
 
 QUERY = {"q", "q_proj", "wq", "query", "to_q", "to_query"}
 KEY = {"k", "k_proj", "wk", "key", "to_k", "to_key"}
@@ -145,7 +146,7 @@ def mlps(network: nn.Module) -> dict[str, Mlp]:
     }
     beside: dict[str, Mlp] = {}
     for owner in attention:
-        beside |= _nearest(owner, found)
+        beside |= nearest(owner, found)
     return {name: found[name] for name in found if name in beside}
 
 
@@ -154,6 +155,7 @@ def parts_of(network: nn.Module) -> frozenset[Part]:
     attention, unknown = attention_layers(network), unknown_attention(network)
     convs, pointwise = convolutions(network), pointwise_layers(network)
     known_mlps = mlps(network)
+    is_reachable = bool(attention or _ungrouped(convs) or pointwise) and not unknown
     has: dict[Part, bool] = {
         "head": classifier(network) is not None,
         "bias": any(is_bias(name) for name, _ in network.named_parameters()),
@@ -161,8 +163,12 @@ def parts_of(network: nn.Module) -> frozenset[Part]:
         "convnet": _holds_half(network, {**convs, **pointwise}),
         "attention": bool(attention or unknown),
         "qkv": bool(attention) and not unknown,
-        "projections": bool(attention or _ungrouped(convs) or pointwise) and not unknown,
-        "mlp": bool(attention) and not unknown and all(_nearest(one, known_mlps) for one in attention),
+        "linear_qkv": bool(attention)
+        and not unknown
+        and all(isinstance(one, nn.Linear) for one in projections(network).values()),
+        "projections": is_reachable,
+        "weights": is_reachable and all(_is_as_it_is(conv) for conv in _ungrouped(convs).values()),
+        "mlp": bool(attention) and not unknown and all(nearest(one, known_mlps) for one in attention),
         "tokens": _takes_any_tokens(network) and not unknown,
     }
     if (kind := _norm_kind(network)) is not None:
@@ -301,14 +307,19 @@ def _child_layer(name: str, spellings: tuple[str, ...], modules: dict[str, nn.Mo
     return None
 
 
-def _nearest(owner: str, found: dict[str, Mlp]) -> dict[str, Mlp]:
-    """Return those MLPs that share the smallest module with an attention layer."""
+def nearest(owner: str, found: dict[str, T]) -> dict[str, T]:
+    """Return what shares the smallest module with `owner`, by name."""
     parents = owner.split(".")
     for depth in range(len(parents) - 1, 0, -1):
         prefix = ".".join(parents[:depth]) + "."
-        if near := {name: mlp for name, mlp in found.items() if name.startswith(prefix)}:
+        if near := {name: one for name, one in found.items() if name.startswith(prefix)}:
             return near
     return {}
+
+
+def _is_as_it_is(conv: nn.Conv2d) -> bool:
+    """True if a convolution uses its weight unchanged; NFNets and BiT standardise it first."""
+    return not type(conv).__name__.startswith(("StdConv", "ScaledStdConv"))
 
 
 def _ungrouped(convs: dict[str, nn.Conv2d]) -> dict[str, nn.Conv2d]:

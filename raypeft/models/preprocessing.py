@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from raypeft.core.errors import ConfigError
 from raypeft.core.spec import Preprocessing
 from raypeft.models.base import MODELS, Model, Triple
+from raypeft.models.digests import file_digest
 
 IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF: tuple[Triple, Triple] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -49,7 +49,8 @@ def known_preprocessing(entry: Model, path: Path) -> Preprocessing | None:
     """
     if not path.is_file():
         return None
-    digest = file_digest(path)
+    facts = path.stat()
+    digest = _digest(path, facts.st_mtime_ns, facts.st_size)
     for one in MODELS.values():
         if one.sha256 and digest.startswith(one.sha256):
             return one.preprocessing
@@ -74,16 +75,10 @@ def unknown_preprocessing(text: str) -> ConfigError:
     )
 
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file. Raises: OSError."""
-    facts = path.stat()
-    return _digest(path, facts.st_mtime_ns, facts.st_size)
-
-
 @functools.lru_cache(maxsize=64)
 def _digest(path: Path, changed: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the sha256 of a file, once for as long as it is the same."""
+    return file_digest(path)
 
 
 def _mean_and_std(text: str, given: Mapping[str, Any]) -> tuple[Triple, Triple]:

@@ -1,102 +1,195 @@
-"""State dicts: read without running code, and loaded only into the network they were made for."""
+"""Fit a checkpoint to a network: find its weights in the file, and give them the network's own names."""
 
 from __future__ import annotations
 
-import itertools
-import sys
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raypeft.core.errors import WeightsError, list_problems
+from raypeft.models.checkpoints import StateDict, read_checkpoint
+from raypeft.models.key_names import Tensors
+from raypeft.models.readings import WRAPPERS, Reading, readings
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-HEADS = ("head", "fc", "classifier")  # timm's names
+SHOWN = 3  # differences
+
+# What may be left out of the network's own part of a file: pre-training heads, decoders and their kin.
+LEFT_OUT = re.compile(
+    r"^(heads?|classifier|fc|last_linear|logit|proj|projector|projection|projection_head|predictor|prototypes"
+    r"|mlp_head|contrastive_head|decoder\w*|mask_tokens?|pooler|pre_logits|op_threshs|queue\w*|logit_scale"
+    r"|logit_bias|text\w*|AuxLogits|head_\w+|dino_head|ibot_head)(\.|$)"
+    r"|(^|\.)(relative_position_index|attn_mask|position_ids|num_batches_tracked)$"
+)
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a state dict by name, or in order if the file shares no name with the model.
+@dataclass(frozen=True, kw_only=True)
+class FitNotes:
+    """How a file's tensors became a network's."""
 
-    Published files keep the key names of the code that made them. Every shape is compared, and in
-    order also the last part of every name: a BatchNorm's weight, bias, mean and variance have one
-    shape. A head with other classes, or a missing head, is ignored: fine-tuning makes its own.
-    Raises: WeightsError naming the first tensors that do not fit.
+    where: tuple[str, ...]  # the keys of the file under which they lie
+    prefix: str  # cut from their names
+    naming: str  # whose names they were; "": the network's own
+    loaded: int
+    left_out: tuple[str, ...]  # of the file
+    changed: tuple[str, ...]  # interpolated, adapted, converted
+    missing: tuple[str, ...]  # of the classifier
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> FitNotes:
+        """Return the notes that dataclasses.asdict wrote, also after JSON."""
+        settled: dict[str, Any] = {
+            name: tuple(one) if isinstance(one, list) else one for name, one in content.items()
+        }
+        return cls(**settled)
+
+    def lines(self) -> list[str]:
+        """Return the notes for people, one fact per line."""
+        place = "".join(f"['{key}']" for key in self.where)
+        named = f", named as by {self.naming}" if self.naming else ""
+        under = f" under '{self.prefix}'" if self.prefix else ""
+        found = f" of {place}" if place else ""
+        lines = [f"{self.loaded:,} tensors{found}{under}{named}"]
+        if self.left_out:
+            lines.append(f"left out: {', '.join(self.left_out)}")
+        lines += self.changed
+        if self.missing:
+            lines.append(f"without {', '.join(self.missing)}, which fine-tuning makes anew")
+        return lines
+
+
+def load_weights(network: nn.Module, path: Path) -> FitNotes:
+    """Load a checkpoint into the network it was made for; return how. Raises: WeightsError as fit_checkpoint.
+
+    Wrappers, prefixes and the names of other codes are recognised. The classifier may be missing or have
+    other classes, as fine-tuning makes its own; everything else must be there, and fit.
+    """
+    tensors, notes = fit_checkpoint(network, read_checkpoint(path), label=f"weights {path}")
+    network.load_state_dict(tensors, strict=False)
+    return notes
+
+
+def fit_checkpoint(
+    network: nn.Module, found: Sequence[StateDict], *, label: str = "weights"
+) -> tuple[Tensors, FitNotes]:
+    """Return the tensors under the network's own names, and notes; `label` begins the messages.
+
+    Of all state dicts and prefixes the one is taken under which most tensors fit.
+    Raises: WeightsError naming the first differences, or if two networks in the file fit equally.
     """
     wanted = network.state_dict()
-    state = _on_the_grid(network, read_weights(path))
-    by_name = [
-        (name, name) for name in wanted | state if _fits(name, wanted, name, state) or not _in_head(name)
-    ]
-    in_order = list(itertools.zip_longest(wanted, state, fillvalue=""))
-    pairs = by_name if wanted.keys() & state.keys() else in_order
-    problems = [
-        f"the file has {_describe(found, state)}, the model {_describe(name, wanted)}"
-        for name, found in pairs
-        if not _fits(name, wanted, found, state)
-    ]
-    if problems:
-        raise WeightsError(
-            f"weights {path}: of another architecture\n{list_problems(problems)}\n"
-            "give the file that was made for this model, or reinstall raypeft"
+    classifier = _classifier_names(network)
+    needed = {name: one for name, one in wanted.items() if name not in classifier}
+    best, *others = readings(network, found, wanted, needed)
+    extra = [name for name in best.tensors if name not in wanted and not LEFT_OUT.search(name)]
+    if best.fits < len(needed) or extra:
+        raise WeightsError(_refusal(label, network, found, best, needed, extra))
+    for other in others:
+        if other.rank[:-1] == best.rank[:-1] and best.differs(other, needed):
+            raise WeightsError(f"{label}: two networks in it fit, {best} and {other}; save one of them")
+    tensors = {
+        name: best.tensors[name]
+        for name, one in wanted.items()
+        if name in best.tensors and best.tensors[name].shape == one.shape
+    }
+    return tensors, FitNotes(
+        where=best.found.where,
+        prefix=best.prefix,
+        naming=best.naming,
+        loaded=len(tensors),
+        left_out=tuple(_left_out(best, tensors)),
+        changed=best.changed,
+        missing=tuple(sorted(classifier - tensors.keys())),
+    )
+
+
+def _classifier_names(network: Any) -> set[str]:
+    """Return the names of the tensors of the classifier, or of both if there are two (DeiT, VOLO)."""
+    found = network.get_classifier() if hasattr(network, "get_classifier") else ()
+    heads = {id(head) for head in (found if isinstance(found, (tuple, list)) else (found,))}
+    parts = {name for name, module in network.named_modules() if id(module) in heads}
+    published = getattr(network, "pretrained_cfg", {}).get("classifier") or ()  # timm's; some name two
+    parts |= {published} if isinstance(published, str) else set(published)
+    return {name for name in network.state_dict() for part in parts if name.startswith(f"{part}.")}
+
+
+def _left_out(best: Reading, tensors: Tensors) -> list[str]:
+    """Return the groups of the file's tensors that are not used, with their numbers."""
+    outside = [name for name in best.found.tensors if not name.startswith(best.prefix)]
+    inside = [*best.lost, *(name for name in best.tensors if name not in tensors)]
+    groups = Counter(_group(name) for name in outside) + Counter(_group(name) for name in inside)
+    return [f"{group} ({number:,})" if number > 1 else group for group, number in sorted(groups.items())]
+
+
+def _group(name: str) -> str:
+    """Return the first parts of a name: wrappers, and the part in them."""
+    parts = name.split(".")
+    wrappers = next((number for number, part in enumerate(parts) if part not in WRAPPERS), 0)
+    return ".".join(parts[: wrappers + 1])
+
+
+def _refusal(
+    label: str,
+    network: nn.Module,
+    found: Sequence[StateDict],
+    best: Reading,
+    needed: Mapping[str, torch.Tensor],
+    extra: Sequence[str],
+) -> str:
+    kind = type(network).__name__
+    if not best.named:
+        return (
+            f"{label}: nothing in it fits {kind}\n{list_problems([str(one) for one in found])}\n"
+            f"{kind} begins with '{next(iter(needed))}'; give a file that was made for this model, or choose "
+            "the model of this file"
         )
-    network.load_state_dict({name: state[found] for name, found in pairs}, strict=False)
+    differences = [
+        *_other_shapes(best, needed),
+        *_grouped(extra, best.tensors, "the file has {}, the model not"),
+    ]
+    missing = [name for name in needed if name not in best.tensors]
+    differences += _grouped(missing, needed, "the model has {}, the file not")
+    rest = [f"and {len(differences) - SHOWN} more kinds"] if len(differences) > SHOWN else []
+    return (
+        f"{label}: {best.fits:,} of the {len(needed):,} tensors that {kind} needs fit, of "
+        f"{best}\n{list_problems(differences[:SHOWN] + rest)}\n"
+        "give a file that was made for this model, or choose the model of this file"
+    )
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return a state dict from .safetensors, or from .pth without running code that it may carry.
-
-    Raises: WeightsError.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"weights {path}: not found; reinstall raypeft or give the right path") from None
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"weights {path}: not a readable weights file ({error})") from error
-    except Exception as error:  # torch.load has no error of its own: KeyError, EOFError, UnpicklingError...
-        raise WeightsError(
-            f"weights {path}: refused, not a plain state dict ({type(error).__name__}); raypeft never runs "
-            "pickled code: save the tensors with safetensors"
-        ) from error
-    while isinstance(state, dict) and isinstance(inner := state.get("state_dict", state.get("model")), dict):
-        state = inner  # as training scripts wrap it
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
-    ):
-        raise WeightsError(f"weights {path}: not a state dict; save model.state_dict() with safetensors")
-    return state
+def _other_shapes(best: Reading, needed: Mapping[str, torch.Tensor]) -> list[str]:
+    differing = {
+        name: one
+        for name, one in needed.items()
+        if name in best.tensors and best.tensors[name].shape != one.shape
+    }
+    return [
+        f"'{names[0]}' is {tuple(best.tensors[names[0]].shape)} in the file, "
+        f"{tuple(needed[names[0]].shape)} in the model{_others(names)}"
+        for names in _kinds(differing)
+    ]
 
 
-def _on_the_grid(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the state with its position embeddings interpolated by timm for a network of another size."""
-    wanted, found = getattr(network, "pos_embed", None), state.get("pos_embed")
-    if wanted is None or found is None or wanted.shape == found.shape:
-        return state
-    resample = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-    return dict(resample(state, network)) if resample else state
+def _grouped(names: Iterable[str], tensors: Mapping[str, torch.Tensor], sentence: str) -> list[str]:
+    return [
+        sentence.format(f"'{kind[0]}' {tuple(tensors[kind[0]].shape)}") + _others(kind)
+        for kind in _kinds(names)
+    ]
 
 
-def _in_head(name: str) -> bool:
-    return name.split(".")[0] in HEADS
+def _kinds(names: Iterable[str]) -> list[list[str]]:
+    """Return the names in groups that differ in numbers only."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(re.sub(r"\d+", "N", name), []).append(name)
+    return list(kinds.values())
 
 
-def _fits(
-    name: str, wanted: Mapping[str, torch.Tensor], found: str, state: Mapping[str, torch.Tensor]
-) -> bool:
-    if name not in wanted or found not in state:
-        return False
-    same_role = name.rpartition(".")[2] == found.rpartition(".")[2]
-    return same_role and wanted[name].shape == state[found].shape
-
-
-def _describe(name: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    return f"'{name}' {tuple(tensors[name].shape)}" if name in tensors else "no such tensor"
+def _others(names: Sequence[str]) -> str:
+    return f" ({len(names):,} such)" if len(names) > 1 else ""

@@ -95,13 +95,12 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
 def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> Model:
     """Return the model with the weights that were fine-tuned. Raises: WeightsError."""
     text, digest = about["model"], about["spec"]["weights_digest"]
-    if weights is None:
-        model = stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
-    else:
-        name, _ = parse_call(text, kind="model")
+    name, _ = parse_call(text, kind="model")
+    try:
+        if weights is None:
+            return stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
         path = os.path.abspath(weights)
         model = with_weights(named_model(name), write_call(name, {"weights": path}), path)
-    try:
         check_weights(model, digest)
     except WeightsError as error:
         raise WeightsError(f"adapter {folder}: {error}") from error

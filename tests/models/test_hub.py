@@ -131,6 +131,7 @@ def test_a_worker_takes_the_commit_of_the_plan_and_verifies_the_file(hub, tmp_pa
     assert digest == hashlib.sha256(hub.repositories["o/n"][OLD]["model.safetensors"]).hexdigest()[:16]
     store_weights(bind_model("hf-hub:o/n"), cache_dir=tmp_path / "store")
     record = json.loads((tmp_path / "store" / "weights" / digest / "origin.json").read_text())
+    assert record.pop("notes")["loaded"] == len(network_of(1).state_dict())
     assert record == {
         "page": f"{hub.address}/o/n",
         "file": "model.safetensors",
