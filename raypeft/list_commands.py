@@ -1,5 +1,6 @@
 """The commands that list parameters, methods, models and data sets, and that check a method."""
 
+import itertools
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -110,15 +111,27 @@ def methods_check(
 
 
 def models(plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """List the backbones: family, input size, source of the weights."""
-    from raypeft.models import MODELS
+    """List the backbones by what they were trained on: size, licence, access, source of the weights.
+
+    Any other classifier of timm: timm:ID, or hf-hub:OWNER/NAME. Weights of your own:
+    "vit_large(weights='FILE', normalize='imagenet')".
+    """
+    from raypeft.models import describe_models
 
     use_plugins(plugins)
-    rows = [
-        {"model": m.name, "family": m.family, "input_size": m.input_size, "source": m.source}
-        for m in MODELS.values()
-    ]
-    print_rows(rows, as_json=as_json)
+    rows = describe_models()
+    if as_json:
+        print_json(rows)
+        return
+    for group, some in itertools.groupby(rows, key=lambda row: row["trained_on"]):
+        facts.print(Text(group, "bold"))
+        for row in some:
+            licence = row["licence"] or "licence not named"
+            facts.print(
+                f"  {row['model']:<20}  {row['family']:<4}  {row['input_size']} px ({row['sizes']}); "
+                f"{row['access']}; {licence}"
+            )
+            facts.print(f"      {row['source']}")
 
 
 def datasets(plugins: Plugins = None, as_json: AsJson = False) -> None:

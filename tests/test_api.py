@@ -89,12 +89,15 @@ def test_a_checkpoint_of_ones_own_is_read_before_the_first_trial_and_trained_on(
         name="own",
         cells=rp.grid(
             method=["bitfit"],
-            model=[f"vit_nano(weights='{tmp_path / 'own.pth'}')"],
+            model=[f"vit_nano(weights='{tmp_path / 'own.pth'}', normalize='half')"],
             dataset=["digits"],
             fraction=[0.05],
         ),
         recipe=rp.Recipe(epochs=1),
     )
     plan = rp.plan(sweep, tmp_path / "store")
-    assert "weights of vit_nano(weights='own.pth'): 68 tensors of ['model'] under 'module.'\n" in plan.summary
+    assert (
+        "weights of vit_nano(normalize='half', weights='own.pth'): 68 tensors of ['model'] under 'module.'\n"
+        in plan.summary
+    )
     assert rp.run_trial(plan.final(seed=0, lr=1e-2)).status == "done"

@@ -68,11 +68,11 @@ def test_a_plan_says_how_a_checkpoint_was_read(cli, sweep_file, tmp_path):
         "--store",
         tmp_path / "s",
         "--models",
-        f"vit_nano(weights='{tmp_path}/own.pth')",
+        f"vit_nano(weights='{tmp_path}/own.pth', normalize='half')",
     )
     code, out, _ = cli(*asked, "--json")
     assert code == 0
-    notes = json.loads(out)["weights"]["vit_nano(weights='own.pth')"]
+    notes = json.loads(out)["weights"]["vit_nano(normalize='half', weights='own.pth')"]
     assert (notes["where"], notes["prefix"], notes["left_out"]) == (["model"], "module.", ["queue"])
     code, out, _ = cli(*asked)
     assert "68 tensors of ['model'] under 'module.'; left out: queue" in " ".join(out.split())

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from raypeft.core.canonical import DIGITS, settle_fields
 from raypeft.core.errors import ConfigError
-from raypeft.core.registry import parse_call
+from raypeft.core.registry import parse_call, write_call
 from raypeft.core.sources import dataset_label, parse_source
 
 
@@ -78,7 +78,9 @@ def grid(
 
 
 def model_label(model: str) -> str:
-    """Return the name that tables show: the model, with its weights file without folders."""
+    """Return the name that tables show: the model with its options, its weights file without folders."""
     name, options = parse_call(model, kind="model")
     weights = options.get("weights")
-    return f"{name}(weights={PurePath(weights).name!r})" if isinstance(weights, str) else name
+    if isinstance(weights, str):
+        options["weights"] = PurePath(weights).name
+    return write_call(name, options)

@@ -115,7 +115,7 @@ class Recipe:
         micro_batch_size: the number of images that go through the network at once; gradients are
             accumulated up to `batch_size`. If BatchNorm trains, it influences the result.
         weight_decay: AdamW's; it applies to weights only, see docs/protocol.md.
-        image_size: in pixels, for models that take any size; None: the model's own size.
+        image_size: in pixels, for models that take other sizes than their own; None: the model's own size.
         precision: "fp32", "bf16" (autocast), or "auto": bf16 where the device gains from it.
         augmentation: random changes to training images; None: none.
         ema_decay: the decay per step of a running average of the weights; the average is then scored and

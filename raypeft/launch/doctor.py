@@ -263,11 +263,15 @@ def _tracking(store: Path, uri: str | None) -> Iterator[Finding]:
 def _weights() -> Iterator[Finding]:
     from raypeft.models import cached_weights
 
-    for name, (is_here, fetch) in cached_weights().items():
-        if is_here:
-            yield Finding(level="OK", what=f"weights of {name}: on this machine")
-        else:
-            yield Finding(level="WARN", what=f"weights of {name}: not here yet", fix=f"run: {fetch}")
+    found = cached_weights()
+    if here := [name for name, is_here in found.items() if is_here]:
+        yield Finding(level="OK", what=f"weights on this machine: {', '.join(here)}")
+    if missing := [name for name, is_here in found.items() if not is_here]:
+        yield Finding(
+            level="WARN",
+            what=f"weights not here yet: {', '.join(missing)}",
+            fix="a sweep downloads those it names; or run what `raypeft models --json` has as 'fetch'",
+        )
 
 
 def _existing(path: Path) -> Path:

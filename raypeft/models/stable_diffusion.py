@@ -136,7 +136,7 @@ def make_unet(config: dict[str, Any]) -> nn.Module:
 
 def diffusers_model(identifier: str) -> Model:
     """Return the pipeline that the hub knows by `identifier`, e.g. `sd-legacy/stable-diffusion-v1-5`."""
-    return _hub_model(f"{DIFFUSERS}{identifier}", identifier, "its own licence: see the hub")
+    return _hub_model(f"{DIFFUSERS}{identifier}", identifier, "see the hub")
 
 
 def folder_model(entry: Model, folder: Path) -> Model:
@@ -146,12 +146,14 @@ def folder_model(entry: Model, folder: Path) -> Model:
     return replace(entry, weights=lambda: folder, make=lambda: make_unet(_config(folder)), **sizes)
 
 
-def _hub_model(name: str, repository: str, source: str) -> Model:
+def _hub_model(name: str, repository: str, source: str, licence: str = "") -> Model:
     return Model(
         name=name,
         family="unet",
         architecture=repository,
         source=source,
+        trained_on="captioned images",
+        licence=licence,
         input_size=512,
         fixed_size=False,
         size_step=64,
@@ -211,7 +213,10 @@ register_model(
         name="sd_nano",
         family="unet",
         architecture="sd_nano",
-        source="captioned Fashion-MNIST (MIT licence), benchmarks/pretrain_sd_nano.py; docs/sd_nano.md",
+        source="captioned Fashion-MNIST, benchmarks/pretrain_sd_nano.py; docs/sd_nano.md",
+        trained_on="captioned images",
+        licence="Apache-2.0; Fashion-MNIST: MIT",
+        access="installed",
         input_size=32,
         fixed_size=True,
         mean=(0.5, 0.5, 0.5),
@@ -227,7 +232,8 @@ register_model(
         _hub_model(
             "sd_unet",
             "stable-diffusion-v1-5/stable-diffusion-v1-5",
-            "LAION-5B; Rombach et al. 2022; CreativeML OpenRAIL-M",
+            "LAION-5B; Rombach et al. 2022",
+            "CreativeML OpenRAIL-M",
         ),
         # Its shape is known without the hub: `raypeft params` and `raypeft plan` count it anywhere.
         make=lambda: make_unet(SD1_CONFIG),

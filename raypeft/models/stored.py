@@ -16,9 +16,10 @@ from raypeft.core.errors import WeightsError
 from raypeft.core.files import whole_folder
 from raypeft.core.registry import parse_call, write_call
 from raypeft.models.base import Model
-from raypeft.models.build import WEIGHTS, bind_model
+from raypeft.models.build import WEIGHTS, bind_model, named_model, with_weights
 from raypeft.models.checkpoints import read_checkpoint
 from raypeft.models.digests import RANDOM, check_weights, file_digest, weights_digest
+from raypeft.models.pins import record_origin, recorded
 from raypeft.models.stable_diffusion import copy_pipeline, open_frozen_parts
 from raypeft.models.weights import FitNotes, fit_checkpoint, load_weights
 
@@ -28,10 +29,13 @@ RECORD = "copy.json"
 def store_weights(model: Model, *, cache_dir: Path) -> FitNotes | None:
     """Fit weights that the name gives as a file to the network, and copy them to where every worker looks.
 
-    Return what was changed; None for other models. A pipeline's folder is copied as it is.
+    Return what was changed; None for other models. A pipeline's folder is copied as it is. Of weights from
+    the hub the commit is recorded.
     Raises: WeightsError if they do not fit.
     """
-    if model.given is None or model.given == RANDOM:
+    if model.given is None:
+        return record_origin(model, weights_digest(model), cache_dir=cache_dir)
+    if model.given == RANDOM:
         return None
     folder = _folder_of(model.name, weights_digest(model), cache_dir)
     if model.kind.pipeline_part:
@@ -51,19 +55,22 @@ def stored_model(text: str, digest: str, *, cache_dir: Path) -> Model:
     """
     name, options = parse_call(text, kind="model")
     if options.get(WEIGHTS) in (None, RANDOM):
-        return bind_model(text)
+        model = recorded(bind_model(text), digest, cache_dir=cache_dir)
+        if weights_digest(model) != digest:
+            check_weights(model, digest)
+        return model
     folder = _folder_of(text, digest, cache_dir)
     if not folder.exists():
         raise WeightsError(
             f"weights of {text}: no copy in {cache_dir}; give the file or folder that was trained on"
         )
     if not (folder / RECORD).exists():
-        model = bind_model(write_call(name, {**options, WEIGHTS: str(folder)}))
+        model = _with_copy(name, folder)
         if weights_digest(model) != digest:
             check_weights(model, digest)
         return model
     copy = folder / _copy_name(options[WEIGHTS])
-    model = bind_model(write_call(name, {**options, WEIGHTS: str(copy)}))
+    model = _with_copy(name, copy)
     model = replace(model, sha256=_record(folder)["sha256"])  # which build_model compares
     try:
         weights_digest(model)
@@ -73,6 +80,11 @@ def stored_model(text: str, digest: str, *, cache_dir: Path) -> Model:
             "the sweep again with the file"
         ) from error
     return model
+
+
+def _with_copy(name: str, copy: Path) -> Model:
+    """Return a model with a store's copy of its weights; the trial's spec says how images are prepared."""
+    return with_weights(named_model(name), write_call(name, {WEIGHTS: str(copy)}), str(copy))
 
 
 def _copy_file(model: Model, folder: Path) -> None:
@@ -103,10 +115,8 @@ def _record(folder: Path) -> dict[str, Any]:
 
 def _folder_of(text: str, digest: str, cache_dir: Path) -> Path:
     """Return where the copy is. One file fits several networks, so each has a copy of its own."""
-    name, options = parse_call(text, kind="model")
-    others = {key: value for key, value in options.items() if key != WEIGHTS}
-    network = re.sub(r"[^\w.=,()-]", "_", write_call(name, others))
-    return cache_dir / "weights" / digest / network
+    name, _ = parse_call(text, kind="model")
+    return cache_dir / "weights" / digest / re.sub(r"[^\w.-]", "_", name)
 
 
 def _copy_name(weights: str) -> str:

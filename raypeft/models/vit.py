@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def make_vit_nano() -> nn.Module:
-    """Return a plain pre-norm timm VisionTransformer: 16 patches of 8 x 8, five blocks of width 128."""
+def make_vit_nano(img_size: int = 32) -> nn.Module:
+    """Return a plain pre-norm timm VisionTransformer: patches of 8 x 8, five blocks of width 128."""
     from timm.models import VisionTransformer  # takes seconds to import; listing models does without
 
-    return VisionTransformer(img_size=32, patch_size=8, embed_dim=128, depth=5, num_heads=4, num_classes=10)
+    return VisionTransformer(
+        img_size=img_size, patch_size=8, embed_dim=128, depth=5, num_heads=4, num_classes=10
+    )
 
 
 register_model(
@@ -23,8 +25,12 @@ register_model(
         name="vit_nano",
         family="vit",
         architecture="vit_nano_patch8_32",
-        source="Fashion-MNIST (MIT licence), benchmarks/pretrain_vit_nano.py; docs/vit_nano.md",
+        source="Fashion-MNIST, benchmarks/pretrain_vit_nano.py; docs/vit_nano.md",
+        trained_on="natural images",
+        licence="Apache-2.0; Fashion-MNIST: MIT",
+        access="installed",
         input_size=32,
+        # Its sweeps, and their published numbers, pair it with larger images of convolutional networks.
         fixed_size=True,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),

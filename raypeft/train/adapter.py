@@ -18,13 +18,13 @@ from raypeft.core.spec import TrialSpec
 from raypeft.datasets.pixels import Display
 from raypeft.methods import BoundMethod, bind_method
 from raypeft.models import (
-    RANDOM,
     Model,
-    bind_model,
     build_model,
     check_weights,
+    named_model,
     read_weights,
     stored_model,
+    with_weights,
 )
 from raypeft.models.families import classifier
 from raypeft.store import Store
@@ -86,7 +86,7 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
     names = names_in(method=about["method"], model=about["model"])
     check_trained_with(names, digests=about["spec"].get("plugins", ()))
     method, backbone = bind_method(about["method"]), _backbone(folder, about, weights)
-    model = build_model(backbone, num_classes=len(about["classes"]))
+    model = build_model(backbone, num_classes=len(about["classes"]), image_size=about["image_size"])
     method.apply(model)
     load_tensors(folder / TENSORS, model, method=method)
     return model.eval(), about
@@ -95,13 +95,12 @@ def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Modul
 def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> Model:
     """Return the model with the weights that were fine-tuned. Raises: WeightsError."""
     text, digest = about["model"], about["spec"]["weights_digest"]
-    name, options = parse_call(text, kind="model")
+    name, _ = parse_call(text, kind="model")
     try:
-        if weights is None and options.get("weights") not in (None, RANDOM):
+        if weights is None:
             return stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
-        if weights is not None:
-            options["weights"] = os.path.abspath(weights)
-        model = bind_model(write_call(name, options))
+        path = os.path.abspath(weights)
+        model = with_weights(named_model(name), write_call(name, {"weights": path}), path)
         check_weights(model, digest)
     except WeightsError as error:
         raise WeightsError(f"adapter {folder}: {error}") from error

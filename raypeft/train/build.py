@@ -126,7 +126,7 @@ def build_network(
     method: BoundMethod, backbone: Model, spec: TrialSpec, context: Context, *, num_classes: int
 ) -> tuple[nn.Module, ParameterCounts]:
     """Return the backbone with its weights and the method's parameters, and the parameter counts."""
-    model = build_model(backbone, num_classes=num_classes)
+    model = build_model(backbone, num_classes=num_classes, image_size=spec.recipe.image_size)
     if method.method.apply is not svdiff:
         return model, method.apply(model)
     path = context.store.cache / "svd" / f"{spec.weights_digest}.safetensors"

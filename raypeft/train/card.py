@@ -135,7 +135,7 @@ def _scores(
 
 def _backbone(label: str, backbone: Model, digest: str) -> Iterator[str]:
     if backbone.given is None:
-        source = backbone.source
+        source = f"{backbone.source}; {backbone.licence or 'licence not named'}"
     elif backbone.given == RANDOM:
         source = "random, not pre-trained"
     else:

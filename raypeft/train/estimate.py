@@ -68,7 +68,7 @@ def _traceable(
     entry, bound = bind_model(model), bind_method(method)
     pixels, family = image_size_of(entry, image_size), entry.kind
     with torch.device("meta"):
-        network = entry.make()
+        network = entry.network(pixels)
         family.reset_head(network, num_classes)
         prepare_layers(network)
         counts = bound.apply(network)

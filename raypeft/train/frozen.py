@@ -92,7 +92,7 @@ class _Backbone:
             spec.weights_digest,
             spec.data_digest,
             spec.recipe.image_size,
-            spec.preprocessing.interpolation,
+            *spec.content["preprocessing"].values(),  # a name may give one file several
             context.precision,
             context.device.type,
             what,

@@ -64,7 +64,7 @@ def _generator() -> torch.Generator:
 def _config(model: TrainedModel) -> dict[str, Any]:
     """Return the configuration as timm writes it to the Hugging Face Hub. Raises: IncompatibleError."""
     preprocessing = model.preprocessing
-    architecture, arguments = _architecture(model.backbone, model.network)
+    architecture, arguments = _architecture(model.backbone, model.network, model.image_size)
     return {
         "architecture": architecture,
         "num_classes": len(model.classes),
@@ -82,13 +82,18 @@ def _config(model: TrainedModel) -> dict[str, Any]:
     }
 
 
-def _architecture(entry: Model, network: Any) -> tuple[str, dict[str, Any]]:
+def _architecture(entry: Model, network: Any, image_size: int) -> tuple[str, dict[str, Any]]:
     """Return the timm function that builds the network, and its arguments."""
     import timm
 
     name = entry.architecture.partition(".")[0]
     if timm.is_model(name):
-        return name, {}
+        if "mlp_layer" in entry.arguments:
+            raise IncompatibleError(
+                f"timm's {CONFIG} cannot name the layers of {entry.name}; keep the adapter"
+            )
+        resized = {"img_size": image_size} if entry.made_for_size and image_size != entry.input_size else {}
+        return name, {**entry.arguments, **resized}
     if family_of(network).name != "vit":
         raise IncompatibleError(f"timm has no network '{entry.architecture}'; keep the adapter")
     patches = network.patch_embed

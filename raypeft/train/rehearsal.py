@@ -38,7 +38,7 @@ def rehearse(model: str, method: str, *, num_classes: int, image_size: int) -> N
 def _step(entry: Model, method: BoundMethod, *, num_classes: int, image_size: int) -> None:
     family = entry.kind
     with torch.device("meta"):
-        network = copy.deepcopy(_network(entry, num_classes))
+        network = copy.deepcopy(_network(entry, num_classes, image_size))
         expected = method.method.count(network, **method.options)
         counts = method.apply(network)
         inputs = family.inputs(network, BATCH, image_size, image_size / entry.input_size, torch.empty)
@@ -63,8 +63,8 @@ def _step(entry: Model, method: BoundMethod, *, num_classes: int, image_size: in
 
 
 @functools.lru_cache(maxsize=1)
-def _network(entry: Model, num_classes: int) -> nn.Module:
-    network = entry.make()
+def _network(entry: Model, num_classes: int, image_size: int) -> nn.Module:
+    network = entry.network(image_size)
     entry.kind.reset_head(network, num_classes)
     prepare_layers(network)
     return network

@@ -161,7 +161,7 @@ class Canary:
 @pytest.mark.fault(row=37, expected="a text file as weights: exit 4, named")
 def test_a_text_file_as_weights(cli, sweeps, seen):
     (sweeps.folder / "w.pth").write_text("not weights")
-    model = f"vit_nano(weights='{sweeps.folder / 'w.pth'}')"
+    model = f"vit_nano(weights='{sweeps.folder / 'w.pth'}', normalize='half')"
     code, _, talk = cli("run", sweeps.sweep, "--models", model, "--store", sweeps.folder / "s")
     assert code == 4
     assert "w.pth: refused, not a plain state dict" in talk
@@ -176,7 +176,7 @@ def test_a_malicious_pickle_as_weights(cli, sweeps, seen, container):
         torch.save({"w": Canary(canary)}, weights)
     else:
         weights.write_bytes(pickle.dumps({"w": Canary(canary)}, protocol=2))
-    model = f"vit_nano(weights='{weights}')"
+    model = f"vit_nano(weights='{weights}', normalize='half')"
     code, _, talk = cli("run", sweeps.sweep, "--models", model, "--store", sweeps.folder / "s")
     assert code == 4
     assert "UnpicklingError" in talk, "refused for what it is, not for a warning"

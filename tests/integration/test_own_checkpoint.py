@@ -27,7 +27,7 @@ def test_a_checkpoint_with_a_prefix_and_other_classes_is_trained_on(cli, tmp_pat
     state = {f"module.{name}": one for name, one in network.state_dict().items()}
     torch.save({"model_state_dict": state, "epoch": 3}, tmp_path / "own.pth")
     sweep = tmp_path / "own.py"
-    sweep.write_text(SWEEP.format(model=f"vit_nano(weights='{tmp_path / 'own.pth'}')"))
+    sweep.write_text(SWEEP.format(model=f"vit_nano(weights='{tmp_path / 'own.pth'}', normalize='half')"))
     code, out, err = cli("run", sweep, "--store", tmp_path / "store")
     assert code == 0, err
     rows = [json.loads(path.read_text()) for path in (tmp_path / "store" / "ledger").glob("*.json")]

@@ -18,7 +18,7 @@ def ddp_file(path: Path, shift: float = 0.01) -> str:
     network.reset_classifier(2)
     state = {f"module.{name}": tensor + shift for name, tensor in network.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3}, path)
-    return f"vit_nano(weights='{path}')"
+    return f"vit_nano(weights='{path}', normalize='half')"
 
 
 def test_trials_load_a_copy_under_the_networks_own_names(tmp_path):
@@ -65,7 +65,10 @@ def test_a_copy_that_was_damaged_is_refused_by_every_trial(tmp_path):
 def test_a_file_that_does_not_fit_leaves_no_copy(tmp_path):
     torch.save({"module.conv1.weight": torch.rand(8, 3, 3, 3)}, tmp_path / "own.pth")
     with pytest.raises(WeightsError, match="nothing in it fits VisionTransformer"):
-        store_weights(bind_model(f"vit_nano(weights='{tmp_path / 'own.pth'}')"), cache_dir=tmp_path / "cache")
+        store_weights(
+            bind_model(f"vit_nano(weights='{tmp_path / 'own.pth'}', normalize='half')"),
+            cache_dir=tmp_path / "cache",
+        )
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 

@@ -105,7 +105,7 @@ def test_an_adapter_holds_what_was_trained_and_no_more(tmp_path, method):
 def test_a_backbone_from_a_file_is_found_in_the_store_and_else_asked_for(tmp_path):
     path = tmp_path / "mine.safetensors"
     save_file({name: tensor + 0.01 for name, tensor in MODELS["vit_nano"].make().state_dict().items()}, path)
-    model = f"vit_nano(weights='{path}')"
+    model = f"vit_nano(weights='{path}', normalize='half')"
     store = tmp_path / "store"
     store_weights(bind_model(model), cache_dir=store / "cache")
     ours = changed("bitfit", model)
@@ -130,7 +130,7 @@ def write_weights(path: Path, shift: float) -> Path:
 
 
 def adapter_on(weights: Path, folder: Path) -> Path:
-    model = f"vit_nano(weights='{weights}')"
+    model = f"vit_nano(weights='{weights}', normalize='half')"
     store_weights(bind_model(model), cache_dir=folder / "cache")
     save(folder / "adapters" / "abc", changed("lora", model), "lora", model)
     return folder / "adapters" / "abc"

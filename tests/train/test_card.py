@@ -99,7 +99,7 @@ def test_names_of_others_end_no_line_and_start_no_markup():
 
 
 def test_weights_of_the_user_are_not_given_the_licence_of_the_published_ones():
-    model = "vit_nano(weights='/data/mine.safetensors')"
+    model = "vit_nano(weights='/data/mine.safetensors', normalize='half')"
     card = model_card(
         spec_of(model), data_of(), backbone=bind_model(model), n_train=3, metrics={}, tested=answers()
     )
