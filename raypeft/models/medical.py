@@ -160,7 +160,7 @@ register_timm(
 # Only the image encoder: its tensors stand under "image_encoder."
 # Differs from the paper: MedSAM_Inference.py of github.com/bowang-lab/MedSAM stretches an image to [0, 1] by
 # its own lowest and highest value, here it is divided by 255; neither subtracts a mean.
-# The md5 is the one that Zenodo's record of the file shows.
+# The md5 is the one that two public repositories name beside Zenodo's file.
 register_timm(
     "medsam",
     "vit",
