@@ -54,15 +54,9 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
     With sharding workers the network stays on the CPU, because it need not fit one device as a whole.
     """
     recipe = spec.recipe
-    assert recipe.image_size is not None, "the plan resolves the image size"
     method = bind_method(spec.cell.method)
     backbone = stored_model(spec.cell.model, spec.weights_digest, cache_dir=context.store.cache)
-    data, images = open_prepared(
-        spec.data_digest,
-        image_size=recipe.image_size,
-        interpolation=spec.preprocessing.interpolation,
-        cache_dir=context.store.cache,
-    )
+    data, images = open_prepared(spec.data_digest, resize=spec.resize, cache_dir=context.store.cache)
     seed_everything(spec)
     model, counts = build_network(method, backbone, spec, context, num_classes=len(data.classes))
     if recipe.gradient_checkpointing:

@@ -91,7 +91,7 @@ class _Backbone:
             self.architecture,  # random weights have one digest, whatever the network
             spec.weights_digest,
             spec.data_digest,
-            spec.recipe.image_size,
+            asdict(spec.resize),
             *spec.content["preprocessing"].values(),  # a name may give one file several
             context.precision,
             context.device.type,
