@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from raypeft.core.resize import Resize
 from raypeft.datasets import Table, open_dataset
 from raypeft.datasets.cache import content_digests, decode, image_file, images_digest, open_images
 from raypeft.datasets.images import to_rgb
@@ -101,11 +102,11 @@ def main() -> None:
     arguments = parser.parse_args()
     table = open_dataset(arguments.source)
     contents, cache = content_digests(table), Path(tempfile.mkdtemp())
-    size = {"image_size": arguments.image_size, "interpolation": "bicubic"}
+    resize = Resize(image_size=arguments.image_size, interpolation="bicubic")
     started = time.perf_counter()
-    images = decode(table, contents, **size, cache_dir=cache).images
+    images = decode(table, contents, resize=resize, cache_dir=cache).images
     built = time.perf_counter() - started
-    path = image_file(cache, images_digest(contents), **size)
+    path = image_file(cache, images_digest(contents), resize=resize)
     megabytes = path.stat().st_size / MIB
     print(f"{table.name}: {len(table):,} images at {arguments.image_size} px, cache {megabytes:,.0f} MiB")
     print(f"built once in {built:.2f} s, with a check and a fingerprint of every image")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from raypeft.core.resize import Resize
 from raypeft.datasets import Prepared, open_prepared, prepare
 from raypeft.metrics.torch.generation import (
     frechet_distance,
@@ -38,12 +39,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "raypeft-fid-floor"))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    size, cache = {"image_size": arguments.image_size, "interpolation": "bicubic"}, arguments.cache
-    data = prepare(
-        arguments.source, sizes=[tuple(size.values())], split="auto", split_seed=0, cache_dir=cache
-    )
-    images = open_prepared(data.digest, **size, cache_dir=cache)[1]
-    extractor = open_extractor("classifier", data=data, **size, cache_dir=cache, device=CPU)
+    resize, cache = Resize(image_size=arguments.image_size, interpolation="bicubic"), arguments.cache
+    data = prepare(arguments.source, resizes=[resize], split="auto", split_seed=0, cache_dir=cache)
+    images = open_prepared(data.digest, resize=resize, cache_dir=cache)[1]
+    extractor = open_extractor("classifier", data=data, resize=resize, cache_dir=cache, device=CPU)
     seen, unseen = data.cases["train"], np.concatenate([data.cases["val"], data.cases["test"]])
     sets = {name: extractor.features(made, device=CPU) for name, made in make_sets(images, unseen).items()}
     sets["seen"] = extractor.features(images[seen], device=CPU)

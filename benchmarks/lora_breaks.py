@@ -100,8 +100,7 @@ def fid(spec: TrialSpec, trial: Trial, model: nn.Module, store: Store) -> float:
     extractor = open_extractor(
         "classifier",
         data=trial.data,
-        image_size=spec.recipe.image_size,
-        interpolation=spec.preprocessing.interpolation,
+        resize=spec.resize,
         cache_dir=store.cache,
         device=CPU,
     )

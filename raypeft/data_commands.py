@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypeft.core.errors import EXITS, ConfigError
+from raypeft.core.recipe import Recipe
+from raypeft.core.resize import Fit
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count, csv_cell
-from raypeft.options import SourceOptions, with_options
+from raypeft.options import FIT_HELP, SourceOptions, with_options
 from raypeft.output import (
     CACHE,
     AllProblems,
@@ -76,6 +78,7 @@ def data_prepare(
     options: SourceOptions,
     models: Annotated[str, typer.Option(metavar="A,B,...", help="At the sizes of these.")] = "vit_base",
     image_size: Annotated[int | None, typer.Option(help="Pixels, of models that take any size.")] = None,
+    fit: Annotated[Fit, typer.Option(help=FIT_HELP)] = "stretch",
     plugins: Plugins = None,
     _all: AllProblems = False,
 ) -> None:
@@ -86,18 +89,18 @@ def data_prepare(
     from raypeft.datasets import open_dataset
     from raypeft.datasets.cache import content_digests, decode, image_file, images_digest
     from raypeft.launch.decoding import ImageBar
-    from raypeft.models import bind_model, image_size_of
+    from raypeft.models import bind_model, resize_of
 
     use_plugins(plugins)
     names = split_list(models, str) or []
-    sizes = {(image_size_of(one, image_size), one.interpolation) for one in map(bind_model, names)}
+    recipe = Recipe(image_size=image_size, fit=fit)
+    resizes = {resize_of(one, recipe) for one in map(bind_model, names)}
     table = open_dataset(options.apply(source))
     contents = content_digests(table)
-    for pixels, interpolation in sorted(sizes):
-        size: dict[str, Any] = {"image_size": pixels, "interpolation": interpolation}
+    for resize in sorted(resizes):
         with ImageBar(talk) as bar:
-            decode(table, contents, **size, cache_dir=cache, watch=bar)
-        path = image_file(cache, images_digest(contents), **size)
+            decode(table, contents, resize=resize, cache_dir=cache, watch=bar)
+        path = image_file(cache, images_digest(contents), resize=resize)
         facts.print(f"{path} ({path.stat().st_size / 2**20:,.0f} MiB)")
 
 

@@ -15,6 +15,7 @@ import typer
 from raypeft.core.errors import ConfigError
 from raypeft.core.machine import CPUS
 from raypeft.core.plugins import load_plugins
+from raypeft.core.resize import Fit
 from raypeft.core.sources import OWN_DATA, dataset_label, parse_source, split_sources
 from raypeft.core.spec import SplitRule, Sweep, model_label
 from raypeft.output import Plugins, split_list
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 Listed = Annotated[str | None, typer.Option(metavar="A,B,...")]
+
+FIT_HELP = "How images become square: stretched, padded with black, or cropped to the centre."
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -142,6 +145,7 @@ class Overrides:
     epochs: int | None = None
     batch_size: int | None = None
     image_size: int | None = None
+    fit: Annotated[Fit | None, typer.Option(help=FIT_HELP)] = None
     split: Annotated[SplitRule | None, typer.Option(help="Default: the sweep file's.")] = None
     allow_leakage: Annotated[
         bool, typer.Option("--allow-leakage", help="Go on with an official split that leaks.")
@@ -167,7 +171,7 @@ class Overrides:
         }
         _refuse_twice(axes)
         search = {"trials": self.candidates}
-        recipe = {"epochs": self.epochs, "batch_size": self.batch_size, "image_size": self.image_size}
+        recipe = {name: getattr(self, name) for name in ("epochs", "batch_size", "image_size", "fit")}
         seeds = split_list(self.seeds, int)
         if seeds and len(seeds) == 1 and (seed := seeds[0]) > 1:
             several = ",".join(map(str, range(seed))) if seed < 6 else f"0,1,...,{seed - 1}"

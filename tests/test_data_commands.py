@@ -159,16 +159,17 @@ def test_ten_problems_are_shown_and_all_with_all(cli, scans):
     assert json.loads(out)["problems"][0].count("not found") == 13
 
 
-def test_what_is_prepared_is_found_by_a_sweep(cli, scans, tmp_path):
+@pytest.mark.parametrize("fit", [(), ("--fit", "pad"), ("--fit", "crop")])
+def test_what_is_prepared_is_found_by_a_sweep(cli, scans, tmp_path, fit):
     cache = tmp_path / "cache"
     source = f"csv:{scans}/labels.csv"
-    code, out, _ = cli("data", "prepare", source, "--cache", cache, "--models", "vit_nano")
+    code, out, _ = cli("data", "prepare", source, "--cache", cache, "--models", "vit_nano", *fit)
     assert code == 0
     path = Path(out.rsplit(" (", 1)[0])
     assert path.is_relative_to(cache)
     (tmp_path / "tiny.py").write_text(SWEEP)
     store = tmp_path / "store"
-    arguments = ("--datasets", source, "--store", store, "--cache", cache, "--dry-run")
+    arguments = ("--datasets", source, "--store", store, "--cache", cache, "--dry-run", *fit)
     assert cli("run", tmp_path / "tiny.py", *arguments)[0] == 0
     assert list(cache.rglob("*.arrow")) == [path]
     assert not store.exists()

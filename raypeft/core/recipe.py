@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from raypeft.core.canonical import at_least, settle_fields
 from raypeft.core.errors import ConfigError
+from raypeft.core.resize import Fit
 
 Extractor = Literal["classifier", "inception", "torchxrayvision"]
 
@@ -116,6 +117,9 @@ class Recipe:
             accumulated up to `batch_size`. If BatchNorm trains, it influences the result.
         weight_decay: AdamW's; it applies to weights only, see docs/protocol.md.
         image_size: in pixels, for models that take other sizes than their own; None: the model's own size.
+        fit: how an image that is not square becomes one: "stretch" changes its proportions; "pad" keeps them,
+            with black around the whole image; "crop" keeps them, and cuts off what lies beyond the central
+            square.
         precision: "fp32", "bf16" (autocast), or "auto": bf16 where the device gains from it.
         augmentation: random changes to training images; None: none.
         ema_decay: the decay per step of a running average of the weights; the average is then scored and
@@ -129,6 +133,7 @@ class Recipe:
     micro_batch_size: int = 64
     weight_decay: float = 0.01
     image_size: int | None = None
+    fit: Fit = "stretch"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     augmentation: Augmentation | None = None
     ema_decay: float | None = None
@@ -162,6 +167,8 @@ class Recipe:
             raise ConfigError(f"weight_decay={self.weight_decay}: must be 0 or more")
         if self.image_size is not None:
             at_least("image_size", self.image_size, 8)
+        if self.fit not in get_args(Fit):
+            raise ConfigError(f"fit='{self.fit}': allowed are {', '.join(get_args(Fit))}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ConfigError(f"precision='{self.precision}': allowed are auto, fp32, bf16")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:

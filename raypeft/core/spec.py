@@ -19,6 +19,7 @@ from raypeft.core.recipe import Augmentation as Augmentation
 from raypeft.core.recipe import Generation as Generation
 from raypeft.core.recipe import Recipe as Recipe
 from raypeft.core.registry import parse_call
+from raypeft.core.resize import Resize
 
 Stage = Literal["search", "final"]
 SplitRule = Literal["auto", "grouped", "official", "paper"]
@@ -85,7 +86,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """The way from an image to the model's input: resized, scaled to [0, 1], normalised per channel."""
+    """What a backbone's weights expect of its input: resized, scaled to [0, 1], normalised per channel."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -132,6 +133,16 @@ class TrialSpec:
     def task(self) -> Task:
         """Return what the model is trained for."""
         return "classify" if self.recipe.generation is None else "generate"
+
+    @property
+    def resize(self) -> Resize:
+        """Return how images become the squares of pixels that the network sees."""
+        assert self.recipe.image_size is not None, "the plan resolves the image size"
+        return Resize(
+            image_size=self.recipe.image_size,
+            interpolation=self.preprocessing.interpolation,
+            fit=self.recipe.fit,
+        )
 
     def _id(self) -> str:
         """Return a hash of what is asked. Data and weights count by digest, so a folder may be moved."""

@@ -19,11 +19,13 @@ from PIL import Image
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.files import link_or_copy, locked, new_file, temporary_file
 from raypeft.core.machine import usable_cores
+from raypeft.core.resize import Resize
 from raypeft.core.text import count
-from raypeft.datasets.decoder import decode_files, decode_into, resized, why
+from raypeft.datasets.decoder import decode_files, decode_into, why
 from raypeft.datasets.images import Fingerprint, fingerprint, to_rgb
 from raypeft.datasets.manifest import Table
 from raypeft.datasets.pixels import Display, Picture
+from raypeft.datasets.squares import resized
 
 DECODING = 3
 """Version of the decoding; every change that alters a pixel raises it."""
@@ -70,17 +72,16 @@ def images_digest(contents: Sequence[str]) -> str:
     return _digest(json.dumps([DECODING, *contents]).encode())
 
 
-def image_file(cache_dir: Path, digest: str, *, image_size: int, interpolation: str) -> Path:
-    """Return the path of the images named by `digest` (images_digest) at one size."""
-    return cache_dir / "images" / f"{digest}-{image_size}-{interpolation}.arrow"
+def image_file(cache_dir: Path, digest: str, *, resize: Resize) -> Path:
+    """Return the path of the images named by `digest` (images_digest), resized in one way."""
+    return cache_dir / "images" / f"{digest}-{resize}.arrow"
 
 
 def decode(
     table: Table,
     contents: Sequence[str],
     *,
-    image_size: int,
-    interpolation: str,
+    resize: Resize,
     cache_dir: Path,
     shared_cache: Path | None = None,
     watch: Watch = no_watch,
@@ -92,14 +93,12 @@ def decode(
     `contents`: content_digests(table).
     Raises: DataError naming every file that cannot be decoded, and then caches nothing. OSError.
     """
-    path = image_file(cache_dir, images_digest(contents), image_size=image_size, interpolation=interpolation)
+    path = image_file(cache_dir, images_digest(contents), resize=resize)
     with contextlib.suppress(DataError):  # not there yet, or damaged; a file appears whole, so needs no lock
         return open_images(path)
 
     def shared(folder: Path) -> None:
-        decode(
-            table, contents, image_size=image_size, interpolation=interpolation, cache_dir=folder, watch=watch
-        )
+        decode(table, contents, resize=resize, cache_dir=folder, watch=watch)
         link_or_copy(folder / path.relative_to(cache_dir), path)
 
     wait = f"waiting for another process that decodes {table.name}"
@@ -110,7 +109,7 @@ def decode(
             except DataError as error:
                 _logger.warning("%s; decoding again", error)
         if shared_cache is None or not _serves(shared_cache, shared):
-            _build(table, path, image_size=image_size, interpolation=interpolation, watch=watch)
+            _build(table, path, resize=resize, watch=watch)
     return open_images(path)
 
 
@@ -132,7 +131,7 @@ def fingerprints(table: Table, *, watch: Watch = no_watch) -> list[Fingerprint |
     if table.paths is None:
         return [fingerprint(picture) for picture in _pictures(table)]
     total = len(table)
-    return decode_files(table.paths, pixels=None, watch=lambda done: watch("checking images", done, total))
+    return decode_files(table.paths, watch=lambda done: watch("checking images", done, total))
 
 
 def read_one(table: Table, case: int) -> Image.Image:
@@ -177,34 +176,31 @@ def raise_problems(table: Table, problems: Sequence[str | None]) -> None:
         )
 
 
-def _build(table: Table, path: Path, *, image_size: int, interpolation: str, watch: Watch) -> None:
+def _build(table: Table, path: Path, *, resize: Resize, watch: Watch) -> None:
     """Decode into a raw file that the decoders share, then copy it into the Arrow file."""
-    shape = (len(table), image_size, image_size, 3)
+    shape = (len(table), resize.image_size, resize.image_size, 3)
     for left_behind in path.parent.glob(f".{path.stem}.raw.*.tmp"):  # by a process that was killed
         left_behind.unlink()
     with temporary_file(path.with_suffix(".raw")) as file:
         file.truncate(int(np.prod(shape)))
         raw = Path(file.name)
-        found, display = _fill(table, raw, shape=shape, interpolation=interpolation, watch=watch)
+        found, display = _fill(table, raw, resize=resize, watch=watch)
         _write(path, np.memmap(raw, dtype=np.uint8, mode="r", shape=shape), found, display)
 
 
-def _fill(
-    table: Table, raw: Path, *, shape: tuple[int, ...], interpolation: str, watch: Watch
-) -> tuple[list[Fingerprint], Display]:
+def _fill(table: Table, raw: Path, *, resize: Resize, watch: Watch) -> tuple[list[Fingerprint], Display]:
     if table.paths is None:
+        shape = (len(table), resize.image_size, resize.image_size, 3)
         target = np.memmap(raw, dtype=np.uint8, mode="r+", shape=shape)
-        resample = Image.Resampling[interpolation.upper()]
         for index, picture in enumerate(_pictures(table)):
-            target[index] = np.asarray(resized(picture.image, shape[1], resample))
+            target[index] = np.asarray(resized(picture.image, resize))
         target.flush()
         return [fingerprint(picture) for picture in _pictures(table)], Display()
     results, display = decode_into(
         raw,
         table.paths,
-        image_size=shape[1],
-        interpolation=interpolation,
-        watch=lambda done: watch(f"decoding {table.name} at {shape[1]} px", done, len(table)),
+        resize=resize,
+        watch=lambda done: watch(f"decoding {table.name} at {resize.image_size} px", done, len(table)),
     )
     raise_problems(table, [result if isinstance(result, str) else None for result in results])
     return [result for result in results if not isinstance(result, str)], display

@@ -23,8 +23,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from raypeft.core.machine import usable_cores
+from raypeft.core.resize import Resize
 from raypeft.datasets.images import Fingerprint, LargeImageError, fingerprint, read_image
 from raypeft.datasets.pixels import Choice, Deep, Display, Survey, shown
+from raypeft.datasets.squares import resized
 
 TIMEOUT_SECONDS = 60.0  # per image; a healthy one takes milliseconds
 KILLED_SECONDS = 5.0  # for a killed decoder to be gone
@@ -41,13 +43,13 @@ Reply = Fingerprint | Survey | str | None
 is large, and waits until no other one is decoded.
 """
 
+Keep = Callable[[int, Image.Image], object]
+"""Called with an image's number among those asked for, and the image."""
+
 
 def decode_files(
     paths: Sequence[Path],
     *,
-    pixels: Path | None,
-    image_size: int = 0,
-    interpolation: str = "bilinear",
     watch: Callable[[int], object] = lambda done: None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> list[Fingerprint | str]:
@@ -55,27 +57,25 @@ def decode_files(
 
     Large images are decoded after the others, one at a time. Images of more than 8 bits or with a window are
     decoded twice: first for their survey, then as all of them together decide.
-    `pixels`: a file to fill with uint8 (n, image_size, image_size, 3), which must have that size; None: only
-    fingerprints. `watch` is called with the number of images done.
+    `watch` is called with the number of images done.
     """
-    arguments = [str(pixels or ""), str(len(paths)), str(image_size), interpolation]
-    return _decode(_Crew(paths, arguments, watch, timeout_seconds), None)[0]
+    return _decode(_Crew(paths, [], watch, timeout_seconds), None)[0]
 
 
 def decode_into(
     pixels: Path,
     paths: Sequence[Path],
     *,
-    image_size: int,
-    interpolation: str,
+    resize: Resize,
     display: Display | None = None,
     watch: Callable[[int], object] = lambda done: None,
 ) -> tuple[list[Fingerprint | str], Display]:
-    """Decode as decode_files does; also return how deep images are shown.
+    """Decode as decode_files does, and keep the pixels; also return how deep images are shown.
 
-    This is `display` if given, else what all of them together decide.
+    This is `display` if given, else what all of them together decide. `pixels`: a file to fill with uint8
+    (n, image_size, image_size, 3), which must have that size.
     """
-    arguments = [str(pixels), str(len(paths)), str(image_size), interpolation]
+    arguments = [str(pixels), str(len(paths)), json.dumps(asdict(resize))]
     return _decode(_Crew(paths, arguments, watch, TIMEOUT_SECONDS), display)
 
 
@@ -237,13 +237,21 @@ class _Decoder:
 
 
 def main() -> None:
-    """Run the decoding process; its arguments are those of `decode_files`."""
+    """Run the decoding process; its arguments are those of `decode_into`, none for `decode_files`."""
     limit_memory()
-    pixels, num_images, image_size, interpolation = sys.argv[1:]
-    side = int(image_size)
-    shape = (int(num_images), side, side, 3)
-    target = np.memmap(pixels, dtype=np.uint8, mode="r+", shape=shape) if pixels else None
-    serve(sys.stdin.buffer, sys.stdout.buffer, target, Image.Resampling[interpolation.upper()])
+    keep = _keeper(*sys.argv[1:]) if sys.argv[1:] else lambda index, image: None
+    serve(sys.stdin.buffer, sys.stdout.buffer, keep)
+
+
+def _keeper(pixels: str, num_images: str, settings: str) -> Keep:
+    resize = Resize(**json.loads(settings))
+    shape = (int(num_images), resize.image_size, resize.image_size, 3)
+    target = np.memmap(pixels, dtype=np.uint8, mode="r+", shape=shape)
+
+    def keep(index: int, image: Image.Image) -> None:
+        target[index] = np.asarray(resized(image, resize))
+
+    return keep
 
 
 def limit_memory() -> None:
@@ -252,14 +260,15 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
-def serve(
-    requests: BinaryIO, replies: BinaryIO, target: np.ndarray | None, resample: Image.Resampling
-) -> None:
-    """Answer each line of `requests` with a fingerprint, what the image waits for, or what is wrong."""
+def serve(requests: BinaryIO, replies: BinaryIO, keep: Keep) -> None:
+    """Answer each line of `requests` with a fingerprint, what the image waits for, or what is wrong.
+
+    `keep` is called with each image that is decoded as its data set decides.
+    """
     for request in requests:
         index, path, choice, is_alone = json.loads(request)
         try:
-            reply: object = _reply(index, Path(path), choice and Choice(**choice), is_alone, target, resample)
+            reply: object = _reply(index, Path(path), choice and Choice(**choice), is_alone, keep)
         except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, ...
             reply = why(Path(path), error)
         replies.write(json.dumps(reply).encode() + b"\n")
@@ -267,12 +276,7 @@ def serve(
 
 
 def _reply(
-    index: int,
-    path: Path,
-    choice: Choice | None,
-    is_alone: bool,
-    target: np.ndarray | None,
-    resample: Image.Resampling,
+    index: int, path: Path, choice: Choice | None, is_alone: bool, keep: Keep
 ) -> dict[str, object] | None:
     """Return what `_parsed` reads."""
     try:
@@ -282,8 +286,7 @@ def _reply(
     if isinstance(read, Deep) and (choice is None or not read.fits(choice)):
         return asdict(read.survey())
     picture = shown(read, choice)
-    if target is not None:
-        target[index] = np.asarray(resized(picture.image, target.shape[1], resample))
+    keep(index, picture.image)
     found = fingerprint(picture)
     return asdict(found) | {"pixels": found.pixels.hex(), "phash": found.phash.hex()}
 
@@ -298,11 +301,6 @@ def _parsed(reply: Any) -> Reply:
     return Fingerprint(
         pixels=pixels, phash=phash, featureless=reply["featureless"], notes=tuple(reply["notes"])
     )
-
-
-def resized(image: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
-    """Return the whole image as a square, antialiased; a crop could lose a lesion at the border."""
-    return image.resize((side, side), resample)
 
 
 def why(path: Path, error: Exception) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from raypeft.core.resize import Resize
 from raypeft.core.spelling import words_in
-from raypeft.datasets.decoder import decode_files
+from raypeft.datasets.decoder import decode_into
 
 MASK = re.compile(r"_mask(_\d+)?$", re.IGNORECASE)  # as BUSI's are named: needs no look at the pixels
 SAID = (
@@ -22,7 +23,7 @@ WORDS = frozenset(SAID.split())
 BESIDE_WORDS = WORDS | {"image", "images", "img", "imgs"}  # image_1.png pairs with mask_1.png
 SEPARATOR = re.compile(r"[ _.-]+")
 
-SIDE = 64  # pixels of a sample, taken from the image without interpolation
+SAMPLE = Resize(image_size=64, interpolation="nearest")  # values of the image's own pixels
 FEW, SHARE = 16, 0.85  # so many colours hold this share of a mask's pixels; of the busiest real images, half
 SAMPLES = 6  # images of a kind that are looked at
 UNNAMED = 32  # kinds looked at of which no word says masks: patients' folders with equal names are many
@@ -188,14 +189,12 @@ class _Levels:
         asked = sorted(set(paths) - self._counts.keys())
         if not asked:
             return
-        shape = (len(asked), SIDE, SIDE, 3)
+        shape = (len(asked), SAMPLE.image_size, SAMPLE.image_size, 3)
         with tempfile.TemporaryDirectory() as folder:
             pixels = Path(folder, "pixels")
             with pixels.open("wb") as file:
                 file.truncate(int(np.prod(shape)))
-            results = decode_files(
-                [self._root / path for path in asked], pixels=pixels, image_size=SIDE, interpolation="nearest"
-            )
+            results, _ = decode_into(pixels, [self._root / path for path in asked], resize=SAMPLE)
             images = np.fromfile(pixels, dtype=np.uint8).reshape(shape)
         for path, image, result in zip(asked, images, results, strict=True):
             if not isinstance(result, str):

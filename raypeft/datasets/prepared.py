@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from raypeft.core.errors import DataError, list_problems
 from raypeft.core.files import new_file
+from raypeft.core.resize import Resize
 from raypeft.core.spec import SplitRule
 from raypeft.core.text import count
 from raypeft.datasets.base import find_dataset, open_dataset
@@ -79,7 +80,7 @@ class Prepared:
 def prepare(
     source: str,
     *,
-    sizes: Iterable[tuple[int, str]],
+    resizes: Iterable[Resize],
     split: SplitRule,
     split_seed: int,
     cache_dir: Path,
@@ -87,7 +88,7 @@ def prepare(
     allow_leakage: bool = False,
     watch: Watch = no_watch,
 ) -> Prepared:
-    """Find every fault that could stop a trial; decode at each (pixels, interpolation), one or more.
+    """Find every fault that could stop a trial; decode in each way of `resizes`, one or more.
 
     Raises: DataError naming each bad file, row or class, or what leaks into test.
     """
@@ -100,12 +101,11 @@ def prepare(
         )
     resolved = resolve_split(table, split)
     contents = content_digests(table)
-    for image_size, interpolation in sorted(sizes):
+    for resize in sorted(resizes):
         decoded = decode(
             table,
             contents,
-            image_size=image_size,
-            interpolation=interpolation,
+            resize=resize,
             cache_dir=cache_dir,
             shared_cache=shared_cache,
             watch=watch,
@@ -160,9 +160,7 @@ def check_leakage(
 
 
 @functools.lru_cache(maxsize=8)
-def open_prepared(
-    digest: str, *, image_size: int, interpolation: str, cache_dir: Path
-) -> tuple[Prepared, np.ndarray]:
+def open_prepared(digest: str, *, resize: Resize, cache_dir: Path) -> tuple[Prepared, np.ndarray]:
     """Return the table and its images: uint8 (n, image_size, image_size, 3), memory-mapped, read-only.
 
     Raises: DataError if `cache_dir` lacks them.
@@ -177,7 +175,7 @@ def open_prepared(
         raise DataError(
             f"prepared data {digest}: written by another version of raypeft ({error}); run the sweep again"
         ) from error
-    path = image_file(cache_dir, prepared.images_digest, image_size=image_size, interpolation=interpolation)
+    path = image_file(cache_dir, prepared.images_digest, resize=resize)
     return prepared, open_images(path).images
 
 

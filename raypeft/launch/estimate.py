@@ -18,7 +18,7 @@ from raypeft.launch.plan import Plan
 from raypeft.metrics.remarks import has_no_rate
 from raypeft.models import bind_model
 from raypeft.store.ledger import Ledger
-from raypeft.train.estimate import StepCost, step_cost
+from raypeft.train.estimate import StepCost, probes_features, step_cost
 from raypeft.train.frozen import is_frozen
 from raypeft.train.params import count_method
 
@@ -173,8 +173,11 @@ def _pair(cell: Cell) -> tuple[str, str]:
 
 def _is_frozen(plan: Plan, cell: Cell) -> bool:
     """True if a trial of the cell, with one worker, trains only a head on features."""
-    counts = count_method(cell.model, cell.method, num_classes=len(plan.data[cell.dataset].classes))
-    return is_frozen(bind_model(cell.model).kind.task, plan.sweep.recipe, counts.backbone)
+    recipe, classes = plan.sweep.recipe, len(plan.data[cell.dataset].classes)
+    counts = count_method(cell.model, cell.method, num_classes=classes)
+    return is_frozen(bind_model(cell.model).kind.task, recipe, counts.backbone) and probes_features(
+        cell.model, cell.method, num_classes=classes, image_size=recipe.image_size
+    )
 
 
 def _frozen_images(plan: Plan, cell: Cell) -> int:

@@ -19,7 +19,15 @@ from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
 from raypeft.launch.names import canonical_sweep, check_names, registered_names
 from raypeft.metrics.superseded import superseded
-from raypeft.models import FitNotes, Model, bind_model, image_size_of, store_weights, weights_digest
+from raypeft.models import (
+    FitNotes,
+    Model,
+    bind_model,
+    image_size_of,
+    resize_of,
+    store_weights,
+    weights_digest,
+)
 from raypeft.store import Store
 from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord, SubsetRecord
 
@@ -204,7 +212,7 @@ def make_plan(
         try:
             data[source] = prepare(
                 source,
-                sizes={(image_size_of(one, sweep.recipe.image_size), one.interpolation) for one in used},
+                resizes={resize_of(one, sweep.recipe) for one in used},
                 split=sweep.split,
                 split_seed=sweep.split_seed,
                 cache_dir=store.cache,

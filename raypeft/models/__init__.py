@@ -6,7 +6,7 @@ from raypeft.models.build import bind_model, build_model, canonical_model, named
 from raypeft.models.checkpoints import read_weights
 from raypeft.models.digests import RANDOM, check_weights, weights_digest
 from raypeft.models.listing import cached_weights, describe_models
-from raypeft.models.sizes import image_size_of
+from raypeft.models.sizes import image_size_of, resize_of
 from raypeft.models.stable_diffusion import FrozenParts, open_frozen_parts
 from raypeft.models.stored import store_weights, stored_model
 from raypeft.models.weights import FitNotes, load_weights
@@ -31,6 +31,7 @@ __all__ = [
     "named_model",
     "open_frozen_parts",
     "read_weights",
+    "resize_of",
     "stable_diffusion",
     "store_weights",
     "stored_model",

@@ -1,6 +1,8 @@
 """The sizes of images that a model takes."""
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.recipe import Recipe
+from raypeft.core.resize import Resize
 from raypeft.models.base import Model
 
 SMALLEST_IMAGE = 32  # pixels; a stride-32 network has nothing left to convolve below
@@ -24,3 +26,12 @@ def image_size_of(model: Model, asked: int | None) -> int:
             f"image_size={asked}: {model.name} needs a multiple of {step} px; the nearest: {near}"
         )
     return asked
+
+
+def resize_of(model: Model, recipe: Recipe) -> Resize:
+    """Return how a model's images are resized under a recipe. Raises: ConfigError as image_size_of."""
+    return Resize(
+        image_size=image_size_of(model, recipe.image_size),
+        interpolation=model.interpolation,
+        fit=recipe.fit,
+    )

@@ -1,5 +1,6 @@
 """Image classification: cross-entropy, class probabilities, macro F1."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -49,23 +50,29 @@ class Classify(Task):
         views: torch.Tensor | None,
         view_cases: np.ndarray,
     ) -> None:
-        """Train and score heads on features from now on: a case's input is its row of `features` (cases, d).
+        """Train and score heads on features from now on: a case's input is its row of `features`.
 
-        If there are `views`, (views, view_cases, d), the epoch decides which of them is the training input.
+        `features` are (cases, ...). If there are `views`, (views, view_cases, ...), the epoch decides which
+        of them is the training input.
         """
         self._features, self._views = features, views
         self._rows = rows_of(cases, num_cases=len(self._images))
         self._view_rows = rows_of(view_cases, num_cases=len(self._images))
 
-    def features(self, model: nn.Module, cases: np.ndarray, *, epoch: int | None = None) -> torch.Tensor:
-        """Return what a timm model passes to its head, float32 (cases, d) on the CPU.
+    def features(
+        self,
+        extract: Callable[[torch.Tensor], torch.Tensor],
+        cases: np.ndarray,
+        *,
+        epoch: int | None = None,
+    ) -> torch.Tensor:
+        """Return what `extract` makes of the cases' inputs, float32 (cases, ...) on the CPU.
 
         With `epoch`, the images are augmented as in that epoch.
         """
         with torch.no_grad(), self._precision():
-            maps = model.forward_features(self._inputs(cases, epoch=epoch))  # type: ignore[operator]
-            pooled: torch.Tensor = model.forward_head(maps, pre_logits=True)  # type: ignore[operator]
-        return pooled.float().cpu()
+            found = extract(self._inputs(cases, epoch=epoch))
+        return found.float().cpu()
 
     def loss(self, model: nn.Module, cases: np.ndarray, *, epoch: int) -> torch.Tensor:
         """Return the sum of cross-entropies, of augmented images if the recipe asks for them."""

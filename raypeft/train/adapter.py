@@ -71,7 +71,7 @@ def save_adapter(
 
 
 def load_adapter(folder: Path, *, weights: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the fine-tuned model in eval mode, and what it needs: classes, mean, std, image_size.
+    """Return the fine-tuned model in eval mode, and what it needs: classes, mean, std, image_size, fit.
 
     Its float32 output equals that of the trained model bit for bit. A text-to-image model gives its U-Net, to
     be put into the pipeline: `pipe.unet = unet`. `weights`: the backbone's file or pipeline, if it was a
@@ -183,5 +183,6 @@ def _about(spec: TrialSpec, classes: tuple[str, ...], display: Display | None) -
         "mean": preprocessing.mean,
         "std": preprocessing.std,
         "interpolation": preprocessing.interpolation,
+        "fit": spec.recipe.fit,
         "spec": spec.content,
     } | shown

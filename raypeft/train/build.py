@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import nn
 
 from raypeft.core.spec import TrialSpec
@@ -17,7 +18,7 @@ from raypeft.models import (
 )
 from raypeft.tasks import Augmenter, Classify, Generate
 from raypeft.train.context import Context
-from raypeft.train.frozen import Head, is_frozen, take_frozen_features
+from raypeft.train.frozen import Head, has_head_apart, is_frozen, take_frozen_features
 from raypeft.train.latents import encode
 from raypeft.train.loop import trained_state
 from raypeft.train.state import AUTOCAST, compile_blocks, prepare_network, seed_everything
@@ -54,15 +55,9 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
     With sharding workers the network stays on the CPU, because it need not fit one device as a whole.
     """
     recipe = spec.recipe
-    assert recipe.image_size is not None, "the plan resolves the image size"
     method = bind_method(spec.cell.method)
     backbone = stored_model(spec.cell.model, spec.weights_digest, cache_dir=context.store.cache)
-    data, images = open_prepared(
-        spec.data_digest,
-        image_size=recipe.image_size,
-        interpolation=spec.preprocessing.interpolation,
-        cache_dir=context.store.cache,
-    )
+    data, images = open_prepared(spec.data_digest, resize=spec.resize, cache_dir=context.store.cache)
     seed_everything(spec)
     model, counts = build_network(method, backbone, spec, context, num_classes=len(data.classes))
     if recipe.gradient_checkpointing:
@@ -97,7 +92,11 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
 def _made_faster(trial: Trial) -> Trial:
     """Return the trial with features in place of images for a linear probe, or, on a GPU, compiled blocks."""
     spec, context, recipe = trial.spec, trial.context, trial.spec.recipe
-    if is_frozen(trial.backbone.kind.task, recipe, trial.counts.trainable - trial.counts.head):
+    trained_backbone = trial.counts.trainable - trial.counts.head
+    image = torch.zeros(1, 3, *trial.images.shape[1:3], device=context.device)
+    if is_frozen(trial.backbone.kind.task, recipe, trained_backbone) and has_head_apart(
+        trial.model, lambda: trial.model(image)
+    ):
         assert isinstance(trial.task, Classify), "a U-Net has no head"
         take_frozen_features(
             spec,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raypeft.core.resize import FITS
 from raypeft.core.spec import Task, TrialSpec
 from raypeft.core.text import count, visible
 from raypeft.datasets import Prepared
@@ -111,7 +112,7 @@ def _data(spec: TrialSpec, data: Prepared, n_train: int) -> Iterator[str]:
         numbers = np.bincount(data.labels, minlength=len(data.classes)).tolist()
         named = [f"{_escaped(name)} ({number:,})" for name, number in zip(data.classes, numbers, strict=True)]
         yield f"- {count(len(named), 'class', 'classes')}, with images of all splits: {', '.join(named)}"
-    yield f"- Images: the whole image as a square of {spec.recipe.image_size} px"
+    yield f"- Images: {FITS[spec.recipe.fit]}; {spec.recipe.image_size} px a side"
     yield ""
 
 

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from raypeft.methods import ParameterCounts, bind_method
 from raypeft.models import bind_model, image_size_of
 from raypeft.models.parts import prepare_layers
+from raypeft.train.frozen import has_head_apart
 
 BATCH = 2  # images that are traced; BatchNorm needs two
 ADAMW_STATES = 3  # per trainable number: gradient and two moments
@@ -59,6 +60,13 @@ def takes_one_image(model: str, method: str, *, num_classes: int, image_size: in
         return True
     except ValueError:
         return False
+
+
+@functools.lru_cache(maxsize=512)
+def probes_features(model: str, method: str, *, num_classes: int, image_size: int | None) -> bool:
+    """True if a method that trains the head alone can do so on features, without the network."""
+    network, _, forward = _traceable(model, method, num_classes, image_size, num_images=1)
+    return has_head_apart(network, forward)
 
 
 def _traceable(

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from raypeft.core.errors import UnknownNameError
+from raypeft.core.resize import Resize
 from raypeft.datasets import Prepared
 from raypeft.train.public_encoders import ENCODERS
 from raypeft.train.target_classifier import check_classes, open_classifier
@@ -66,20 +67,18 @@ def check_extractor(name: str, *, data: Prepared) -> None:
 
 
 def open_extractor(
-    name: str, *, data: Prepared, image_size: int, interpolation: str, cache_dir: Path, device: torch.device
+    name: str, *, data: Prepared, resize: Resize, cache_dir: Path, device: torch.device
 ) -> Extractor:
     """Return the extractor `name`; a classifier is trained on `device` unless `cache_dir` holds it.
 
-    `prepare` must have put `data` and its images at `image_size` and `interpolation` into `cache_dir`.
+    `prepare` must have put `data` and its images, by `resize`, into `cache_dir`.
     The caller's random generators are left unchanged.
     Raises: as check_extractor.
     """
     with _own_generators(device):
         if _known(name) == CLASSIFIER:
             check_classes(data)
-            title, network = open_classifier(
-                data, image_size=image_size, interpolation=interpolation, cache_dir=cache_dir, device=device
-            )
+            title, network = open_classifier(data, resize=resize, cache_dir=cache_dir, device=device)
         else:
             title, network = ENCODERS[name]()
     return Extractor(name=title, network=network.eval().requires_grad_(False))

@@ -1,7 +1,7 @@
 """Compute features of a frozen backbone once per store, for all candidates, seeds and fractions."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,20 +20,83 @@ LEAST_IMAGES = 64  # of which the features are a file of their own, until all ar
 
 
 class Head(nn.Module):
-    """The head of a model alone, under its name in the model; takes features (batch, d), gives logits."""
+    """The classifier of a model alone, under its name in the model; takes what reaches it, gives logits."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Share the head with `model`."""
+        """Share the classifier with `model`, for which has_head_apart must be true."""
         super().__init__()
         head = classifier(model)
         self._name = next(name for name, module in model.named_modules() if module is head)
-        assert isinstance(head, nn.Linear), "build_model takes no other"
-        self.add_module(self._name, head)
+        *outer, last = self._name.split(".")
+        place: nn.Module = self
+        for name in outer:  # of head.fc, as in ConvNeXt: the parameters are then head.fc.weight in both
+            place.add_module(name, nn.Module())
+            place = place.get_submodule(name)
+        place.add_module(last, head)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits, (batch, classes), for features (batch, d)."""
+        """Return logits, (batch, classes), for features (batch, ...)."""
         logits: torch.Tensor = self.get_submodule(self._name)(features)
-        return logits
+        return logits.flatten(1)  # a convolution's are (batch, classes, 1, 1)
+
+
+class HeadInputs:
+    """A model up to its classifier: runs the whole of it, and returns what reaches the classifier.
+
+    Networks pool, normalise and drop in ways of their own before it, which this need not know.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Take `model`, for which has_head_apart must be true."""
+        self._model = model
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return features, (batch, ...), of the model's inputs."""
+        found: list[torch.Tensor] = []
+        head = classifier(self._model)
+        assert head is not None, "has_head_apart"
+        hook = head.register_forward_pre_hook(lambda module, given: found.append(given[0].clone()))
+        try:
+            self._model(inputs)
+        finally:
+            hook.remove()
+        (features,) = found
+        return features
+
+
+def has_head_apart(model: nn.Module, forward: Callable[[], torch.Tensor]) -> bool:
+    """True if the logits are the output of one module, called once, with one tensor.
+
+    Then a linear probe may train that module alone. Not so in a distilled DeiT or CrossViT, whose logits are
+    means over two classifiers. `forward` returns the logits of any images; the model may be one without
+    numbers (FakeTensorMode). It is left in eval mode.
+    """
+    head = classifier(model)
+    if not isinstance(head, nn.Module) or all(module is not head for module in model.modules()):
+        return False  # the U-Net has none, a distilled DeiT gives a pair
+    calls: list[tuple[tuple[object, ...], dict[str, object], object, int]] = []
+
+    def note(module: nn.Module, given: tuple[object, ...], named: dict[str, object], output: object) -> None:
+        calls.append((given, named, output, getattr(output, "_version", 0)))
+
+    hook = head.register_forward_hook(note, with_kwargs=True)
+    try:
+        with torch.no_grad():
+            model.eval()
+            logits = forward()
+    finally:
+        hook.remove()
+    if len(calls) != 1:
+        return False
+    given, named, output, version = calls[0]
+    takes_one = len(given) == 1 and isinstance(given[0], torch.Tensor) and not named
+    return takes_one and isinstance(output, torch.Tensor) and _is_unchanged(logits, output, version)
+
+
+def _is_unchanged(logits: torch.Tensor, output: torch.Tensor, version: int) -> bool:
+    """True if `logits` are `output`, whose version was `version`, but for axes of length one."""
+    shares = logits.untyped_storage()._cdata == output.untyped_storage()._cdata
+    return shares and logits._version == version and logits.shape == output.flatten(1).shape
 
 
 def is_frozen(task: Task, recipe: Recipe, trained_backbone: int) -> bool:
@@ -64,7 +127,8 @@ def take_frozen_features(
     views, num_views = None, spec.recipe.num_views
     if num_views:
         wanted = [(train, epoch) for epoch in range(1, num_views + 1)]
-        views = backbone.features(VIEWS, wanted, spec.recipe.augmentation).view(num_views, len(train), -1)
+        views = backbone.features(VIEWS, wanted, spec.recipe.augmentation)
+        views = views.view(num_views, len(train), *views.shape[1:])
     task.take_features(torch.cat(found), np.concatenate([*sides.values()]), views=views, view_cases=train)
 
 
@@ -91,7 +155,7 @@ class _Backbone:
             self.architecture,  # random weights have one digest, whatever the network
             spec.weights_digest,
             spec.data_digest,
-            spec.recipe.image_size,
+            asdict(spec.resize),
             *spec.content["preprocessing"].values(),  # a name may give one file several
             context.precision,
             context.device.type,
@@ -108,9 +172,9 @@ class _Backbone:
 
     def _compute(self, cases: np.ndarray, epoch: int | None) -> dict[str, torch.Tensor]:
         self.model.eval()
-        found = []
+        head_inputs, found = HeadInputs(self.model), []
         for start in range(0, len(cases), self.task.batch_size):
             self.context.beat()
             some = cases[start : start + self.task.batch_size]
-            found.append(self.task.features(self.model, some, epoch=epoch))
+            found.append(self.task.features(head_inputs, some, epoch=epoch))
         return {FEATURES: torch.cat(found)}

@@ -176,12 +176,10 @@ def _untuned(trial: Trial, task: Generate) -> tuple[Callable[[], nn.Module], Pat
 
 def _all_features(trial: Trial, cases: np.ndarray, images: np.ndarray, untuned: np.ndarray) -> _Features:
     spec, context = trial.spec, trial.context
-    assert spec.recipe.image_size is not None, "the plan resolves the image size"
     extractor = open_extractor(
         spec.recipe.generates_by.features,
         data=trial.data,
-        image_size=spec.recipe.image_size,
-        interpolation=spec.preprocessing.interpolation,
+        resize=spec.resize,
         cache_dir=context.store.cache,
         device=context.device,
     )
@@ -209,7 +207,7 @@ def _known_features(extractor: Extractor, trial: Trial) -> torch.Tensor:
         return {FEATURES: torch.cat(found)}
 
     path = cache_path(
-        context.store.cache / FEATURES, extractor.name, trial.data.digest, trial.images.shape[1]
+        context.store.cache / FEATURES, extractor.name, trial.data.digest, asdict(trial.spec.resize)
     )
     parts = [functools.partial(compute, trial.images[some]) for some in cut(len(trial.images), BATCH_SIZE)]
     return divided_tensors(path, parts, waiting=context.beat)[FEATURES].float()

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def encode(
         texts = texts if found else ["", *texts]
         path = cache_path(
             context.store.cache / "latents",
-            *(spec.weights_digest, spec.data_digest, spec.recipe.image_size, side, texts),
+            *(spec.weights_digest, spec.data_digest, asdict(spec.resize), side, texts),
         )
         pieces = [
             *(

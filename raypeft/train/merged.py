@@ -1,7 +1,9 @@
 """Write a fine-tuned classifier as plain weights, which timm loads without raypeft."""
 
 import json
+import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from safetensors.torch import save_file
 
 from raypeft.core.errors import ConfigError, IncompatibleError
 from raypeft.core.files import whole_folder
+from raypeft.core.resize import Fit
 from raypeft.methods import bind_method
 from raypeft.models import Model
 from raypeft.models.parts import family_of
@@ -18,6 +21,9 @@ from raypeft.train.predict import TrainedModel, load_model
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 TOLERANCE = 1e-5  # of logits, as a share of the largest where that is above 1
 NUM_IMAGES = 4  # random ones, on which logits are compared
+CROP_MODES: Mapping[Fit, str] = {"stretch": "squash", "pad": "border", "crop": "center"}  # timm's names
+
+_logger = logging.getLogger(__name__)
 
 
 def copy_adapter(adapter: Path, folder: Path) -> None:
@@ -30,7 +36,7 @@ def write_merged(adapter: Path, folder: Path, *, weights: Path | None = None) ->
     """Merge an adapter into its backbone; write model.safetensors and timm's config.json to `folder`.
 
     `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it. Its logits are compared with those of
-    the adapter before the folder appears.
+    the adapter before the folder appears. Warns where timm's transform prepares images in another way.
     Raises: ConfigError if `folder` exists; IncompatibleError for a method that cannot be merged or a network
     that timm does not build; WeightsError as load_model.
     """
@@ -44,6 +50,12 @@ def write_merged(adapter: Path, folder: Path, *, weights: Path | None = None) ->
         wanted = model.network(images)
     bind_method(model.trial.cell.method).merge(model.network)
     state = {name: tensor.contiguous().clone() for name, tensor in model.network.state_dict().items()}
+    if model.trial.recipe.fit == "pad":
+        _logger.warning(
+            "%s: timm's own transform pads with the mean colour, and this model was trained on images padded "
+            "with black: pad them to a square with black before the transform",
+            adapter,
+        )
     with whole_folder(folder) as temporary:
         save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
         (temporary / CONFIG).write_text(json.dumps(config, indent=1))
@@ -75,7 +87,7 @@ def _config(model: TrainedModel) -> dict[str, Any]:
             "fixed_input_size": model.backbone.fixed_size,
             "interpolation": preprocessing.interpolation,
             "crop_pct": 1.0,
-            "crop_mode": "squash",
+            "crop_mode": CROP_MODES[model.trial.recipe.fit],
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
         },

@@ -14,12 +14,14 @@ from PIL import Image
 from torch import nn
 
 from raypeft.core.errors import ConfigError, DataError, list_problems
+from raypeft.core.resize import Resize
 from raypeft.core.spec import Preprocessing, TrialSpec
 from raypeft.core.text import count, visible
-from raypeft.datasets.decoder import decode_into, resized
+from raypeft.datasets.decoder import decode_into
 from raypeft.datasets.images import to_picture
 from raypeft.datasets.pixels import Display
 from raypeft.datasets.selection import Choice, count_left_out, why_not
+from raypeft.datasets.squares import resized
 from raypeft.datasets.walk import walk
 from raypeft.models import Model, bind_model
 from raypeft.tasks import Classify
@@ -55,8 +57,7 @@ class TrainedModel:
     @property
     def image_size(self) -> int:
         """Return the side in pixels of the images that the network sees."""
-        assert self.trial.recipe.image_size is not None, "the plan resolves the image size"
-        return self.trial.recipe.image_size
+        return self.trial.resize.image_size
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -93,12 +94,7 @@ class TrainedModel:
         found = list(find_images(several))
         if not found:
             raise ConfigError("no images to predict; give files, folders or PIL images")
-        inputs = _read(
-            found,
-            image_size=self.image_size,
-            interpolation=self.preprocessing.interpolation,
-            display=self.display,
-        )
+        inputs = _read(found, resize=self.trial.resize, display=self.display)
         if inputs.unreadable and not skip_unreadable:
             raise DataError(
                 f"{len(inputs.unreadable)} of {count(len(found), 'image')} cannot be read; repair or remove "
@@ -191,20 +187,16 @@ def _images_below(folder: Path) -> list[Path]:
     return [folder / path for path in images]
 
 
-def _read(
-    found: Sequence[Path | Image.Image], *, image_size: int, interpolation: str, display: Display
-) -> Inputs:
+def _read(found: Sequence[Path | Image.Image], *, resize: Resize, display: Display) -> Inputs:
     """Decode files in separate processes, and images in memory in this one."""
-    shape = (len(found), image_size, image_size, 3)
+    shape = (len(found), resize.image_size, resize.image_size, 3)
     pixels, unreadable = np.zeros(shape, dtype=np.uint8), {}
     files = {index: one for index, one in enumerate(found) if isinstance(one, Path)}
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "pixels")
         with raw.open("wb") as file:
             file.truncate(len(files) * int(np.prod(shape[1:])))
-        replies, _ = decode_into(
-            raw, list(files.values()), image_size=image_size, interpolation=interpolation, display=display
-        )
+        replies, _ = decode_into(raw, list(files.values()), resize=resize, display=display)
         if files:
             pixels[list(files)] = np.memmap(raw, dtype=np.uint8, mode="r", shape=(len(files), *shape[1:]))
     for index, reply in zip(files, replies, strict=True):
@@ -215,8 +207,7 @@ def _read(
         if isinstance(one, Image.Image):
             try:
                 picture = to_picture(one, display)
-                small = resized(picture.image, image_size, Image.Resampling[interpolation.upper()])
-                pixels[index] = np.asarray(small)
+                pixels[index] = np.asarray(resized(picture.image, resize))
             except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, ...
                 unreadable[index] = f"{_name(one, index)}: {error}"
     names = tuple(_name(one, index) for index, one in enumerate(found))

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from safetensors.torch import save
 from torch import nn
-from torchvision.transforms import Resize
+from torchvision import transforms
 
 from raypeft.core.errors import ConfigError, DivergedError, RaypeftError, WeightsError
 from raypeft.core.files import locked, write_bytes, write_json
+from raypeft.core.resize import Resize
 from raypeft.core.spec import canonical_json
 from raypeft.datasets import Prepared, open_prepared
 from raypeft.methods import bind_method
@@ -61,14 +62,14 @@ def check_classes(data: Prepared) -> None:
 
 
 def open_classifier(
-    data: Prepared, *, image_size: int, interpolation: str, cache_dir: Path, device: torch.device
+    data: Prepared, *, resize: Resize, cache_dir: Path, device: torch.device
 ) -> tuple[str, nn.Module]:
     """Return the name, which ends with eight hex digits of the weights' sha256, and the feature network.
 
     One process trains, and others that want the same classifier wait. A JSON file next to the weights holds
     recipe, data and validation score. Draws from torch's global generator.
     """
-    name, side = backbone_of(image_size)
+    name, side = backbone_of(resize.image_size)
     model = bind_model(name)
     settings = settings_for(len(data.cases["train"]))
     recipe = {
@@ -77,20 +78,17 @@ def open_classifier(
         "weights": weights_digest(model),
         "input_size": side,
         "data": data.digest,
-        "image_size": image_size,
-        "interpolation": interpolation,
+        **asdict(resize),
         **asdict(settings),
     }
     digest = hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:16]
     path = cache_dir / "extractors" / f"{digest}.safetensors"
     network = nn.Sequential(
-        Resize((side, side), antialias=True), build_model(model, num_classes=len(data.classes))
+        transforms.Resize((side, side), antialias=True), build_model(model, num_classes=len(data.classes))
     )
     with locked(path.with_suffix(".lock")):
         if not _load(network, path):
-            _, images = open_prepared(
-                data.digest, image_size=image_size, interpolation=interpolation, cache_dir=cache_dir
-            )
+            _, images = open_prepared(data.digest, resize=resize, cache_dir=cache_dir)
             about = _train(network.to(device), images, data, model, settings)
             write_json(path.with_suffix(".json"), {**recipe, **about})
             state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from raypeft.core.errors import DataError
+from raypeft.core.resize import Resize
 from raypeft.datasets import open_dataset, prepare
 from raypeft.datasets.splits import draw_by_image
 
@@ -56,7 +57,7 @@ def test_similar_images_stay_on_one_side(download, tmp_path):
     for seed in range(5):
         made = prepare(
             f"breastus:{download}",
-            sizes=[(16, "bicubic")],
+            resizes=[Resize(image_size=16, interpolation="bicubic")],
             split="auto",
             split_seed=seed,
             cache_dir=tmp_path / "c",

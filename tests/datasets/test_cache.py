@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +18,29 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from raypeft.core.errors import DataError
+from raypeft.core.resize import Resize
 from raypeft.datasets import open_dataset
 from raypeft.datasets.cache import content_digests, decode, image_file, images_digest, open_images
 from raypeft.datasets.decoder import decode_files
+from raypeft.datasets.squares import resized
+
+BICUBIC = Resize(image_size=16, interpolation="bicubic")
 
 
-def decoded(source: str, tmp_path: Path, size: int = 16, shared: Path | None = None) -> np.ndarray:
+def decoded(source: str, tmp_path: Path, resize: Resize = BICUBIC, shared: Path | None = None) -> np.ndarray:
     table = open_dataset(source)
     return decode(
         table,
         content_digests(table),
-        image_size=size,
-        interpolation="bicubic",
+        resize=resize,
         cache_dir=tmp_path / "cache",
         shared_cache=shared,
     ).images
 
 
-def cache_file(source: str, tmp_path: Path, size: int = 16) -> Path:
+def cache_file(source: str, tmp_path: Path, resize: Resize = BICUBIC) -> Path:
     digest = images_digest(content_digests(open_dataset(source)))
-    return image_file(tmp_path / "cache", digest, image_size=size, interpolation="bicubic")
+    return image_file(tmp_path / "cache", digest, resize=resize)
 
 
 def test_images_are_resized_whole_and_in_order(class_folders, tmp_path):
@@ -45,6 +49,20 @@ def test_images_are_resized_whole_and_in_order(class_folders, tmp_path):
     for case, name in ((0, "benign/0.png"), (20, "malignant/0.png")):
         expected = Image.open(class_folders / name).resize((16, 16), Image.Resampling.BICUBIC)
         assert np.array_equal(images[case], np.asarray(expected))
+
+
+def test_what_is_decoded_is_what_squares_makes_and_ways_do_not_mix(class_folders, tmp_path):
+    """Decoded in other processes, from images that are four pixels wider than high."""
+    source, table = f"folder:{class_folders}", open_dataset(f"folder:{class_folders}")
+    ways = [replace(BICUBIC, fit=fit) for fit in ("stretch", "pad", "crop")]
+    for _ in range(2):  # decoded, and from the cache
+        for way in ways:
+            expected = [resized(Image.open(path).convert("RGB"), way) for path in table.paths]
+            assert np.array_equal(decoded(source, tmp_path, way), np.stack(expected))
+    files = {cache_file(source, tmp_path, way).name for way in ways}
+    assert files == {path.name for path in (tmp_path / "cache" / "images").iterdir()}
+    digest = images_digest(content_digests(table))
+    assert files == {f"{digest}-16-bicubic{end}.arrow" for end in ("", "-pad", "-crop")}
 
 
 def test_a_second_decode_reads_the_file_of_the_first(class_folders, tmp_path):
@@ -101,11 +119,12 @@ def test_two_stores_share_one_file(class_folders, tmp_path):
 def test_processes_that_want_the_same_file_build_it_once(class_folders, tmp_path):
     program = f"""
 from pathlib import Path
+from raypeft.core.resize import Resize
 from raypeft.datasets import open_dataset
 from raypeft.datasets.cache import content_digests, decode
 table = open_dataset("folder:{class_folders}")
 built = []
-decode(table, content_digests(table), image_size=16, interpolation="bicubic",
+decode(table, content_digests(table), resize=Resize(image_size=16, interpolation="bicubic"),
        cache_dir=Path("{tmp_path}/cache"), watch=lambda what, *_: built.append(what))
 print(any(what.startswith("decoding") for what in built))
 """
@@ -130,7 +149,7 @@ def test_what_a_killed_process_left_is_removed(class_folders, tmp_path):
 
 def test_digits_keep_their_pixels(tmp_path):
     table = open_dataset("digits")
-    images = decoded("digits", tmp_path, size=8)
+    images = decoded("digits", tmp_path, resize=replace(BICUBIC, image_size=8))
     assert np.array_equal(images[..., 0], table.images)
     assert np.array_equal(images[..., 0], images[..., 2])
     bunch = load_digits()  # 0 to 16; the rounded 255 / 16 of it
@@ -231,7 +250,7 @@ def test_a_decoder_that_dies_is_told_and_the_other_images_are_decoded(class_fold
     with endless(paths[7]):
         killer = threading.Thread(target=kill_its_reader)
         killer.start()
-        results = decode_files(paths, pixels=None, timeout_seconds=120)
+        results = decode_files(paths, timeout_seconds=120)
         killer.join()
     assert results[7] == f"{paths[7]}: it crashed the decoder (SIGSEGV)"
     assert not [one for index, one in enumerate(results) if isinstance(one, str) and index != 7]
@@ -241,7 +260,7 @@ def test_a_decoder_that_dies_is_told_and_the_other_images_are_decoded(class_fold
 def test_an_image_that_takes_for_ever_is_told(class_folders, tmp_path):
     paths = [tmp_path / "slow.png", class_folders / "benign" / "0.png"]
     with endless(paths[0]):
-        results = decode_files(paths, pixels=None, timeout_seconds=5)
+        results = decode_files(paths, timeout_seconds=5)
     assert results[0] == f"{paths[0]}: its decoder did not answer for 5 s"
     assert not isinstance(results[1], str)
     assert decoders() == []
@@ -252,7 +271,7 @@ def test_an_error_while_images_are_decoded_is_raised_and_not_laid_on_an_image(cl
         raise OSError("the screen is gone")
 
     with pytest.raises(OSError, match="the screen is gone"):
-        decode_files([class_folders / "benign" / "0.png"], pixels=None, watch=watch)
+        decode_files([class_folders / "benign" / "0.png"], watch=watch)
     assert decoders() == []
 
 

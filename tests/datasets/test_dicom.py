@@ -11,9 +11,10 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from raypeft.core.resize import Resize
 from raypeft.datasets import images
 from raypeft.datasets.check import check_dataset
-from raypeft.datasets.decoder import decode_files
+from raypeft.datasets.decoder import decode_into
 from raypeft.datasets.images import is_image_file, read_image, to_rgb
 from raypeft.datasets.pixels import ABSENT, KEPT, WINDOWED, Display, shown
 from raypeft.datasets.prepared import prepare
@@ -126,6 +127,7 @@ def test_a_small_dicom_file_that_claims_to_be_a_giant_is_refused_before_any_pixe
         to_rgb(path)
 
 
+BICUBIC = Resize(image_size=16, interpolation="bicubic")
 RAMP = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)  # 12 bits, 256 values
 NO_WINDOW = "no window: 0 to 4,080, the lowest and highest value of all such images, is black to white"
 
@@ -373,7 +375,7 @@ def decoded(tmp_path):
         ]
         raw = tmp_path / "raw"
         raw.write_bytes(bytes(len(files) * 16 * 16 * 3))
-        found = decode_files(paths, pixels=raw, image_size=16, interpolation="bicubic")
+        found, _ = decode_into(raw, paths, resize=BICUBIC)
         values = np.fromfile(raw, np.uint8).reshape(len(files), 256, 3)[..., 0]
         return values, [one.notes for one in found]
 
@@ -459,10 +461,10 @@ def test_windows_that_go_with_the_label_are_a_warning_of_check_and_of_a_sweep(
     )
     told = [text for text in check_dataset(source).warnings if "DICOM header" in text]
     assert [text.startswith(warning) for text in told] == [True] * is_told
-    sizes, cache = [(16, "bicubic")], tmp_path / "cache"
+    cache = tmp_path / "cache"
     for _ in range(2):  # decoded, and from the cache
         caplog.clear()
-        prepare(source, sizes=sizes, split="auto", split_seed=0, cache_dir=cache)
+        prepare(source, resizes=[BICUBIC], split="auto", split_seed=0, cache_dir=cache)
         assert (warning in caplog.text) == is_told
 
 

@@ -9,12 +9,15 @@ import pytest
 from PIL import Image, ImageDraw
 
 from raypeft.core.errors import DataError
+from raypeft.core.resize import Resize
 from raypeft.datasets import open_dataset
 from raypeft.datasets.check import check_dataset
-from raypeft.datasets.decoder import decode_files, why
+from raypeft.datasets.decoder import decode_files, decode_into, why
 from raypeft.datasets.images import fingerprint
 from raypeft.datasets.pixels import Picture
 from raypeft.datasets.prepared import prepare
+
+BICUBIC = Resize(image_size=16, interpolation="bicubic")
 
 
 def grey(pixels):
@@ -79,7 +82,7 @@ def two_classes(tmp_path):
 
 
 def prepared(source, tmp_path):
-    return prepare(source, sizes=[(16, "bicubic")], split="auto", split_seed=0, cache_dir=tmp_path / "cache")
+    return prepare(source, resizes=[BICUBIC], split="auto", split_seed=0, cache_dir=tmp_path / "cache")
 
 
 def test_images_without_features_are_listed_and_warned_about_from_the_cache_too(
@@ -160,7 +163,7 @@ def test_all_images_of_a_data_set_are_read_at_one_depth(tmp_path):
     raw = tmp_path / "raw"
     raw.write_bytes(pixels.tobytes())
     paths = open_dataset(source).paths
-    decode_files(paths, pixels=raw, image_size=16, interpolation="bicubic")
+    decode_into(raw, paths, resize=BICUBIC)
     pixels = np.fromfile(raw, np.uint8).reshape(20, 16, 16, 3)
     assert (pixels[:, 0, 1] == 7).all()  # 120 of 4,095 x 255 = 7.5, rounded to even: the same in all
     assert pixels[:10, 0, 0].max() == 37  # 600: 37.4
@@ -182,7 +185,7 @@ def test_large_images_are_decoded_one_at_a_time_after_the_others(tmp_path):
     Image.fromarray(strip[:side, :side]).save(tmp_path / "large.jpg")
     Image.fromarray(strip[:50, :50]).save(tmp_path / "small.png")
     seen = []
-    results = decode_files([tmp_path / "large.jpg", tmp_path / "small.png"], pixels=None, watch=seen.append)
+    results = decode_files([tmp_path / "large.jpg", tmp_path / "small.png"], watch=seen.append)
     assert results[0].notes == ("more than 67 megapixels, read at 1/2 of its width and height",)
     assert results[1].notes == ()
     assert seen == [1, 2]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from raypeft.core.errors import DataError
+from raypeft.core.resize import Resize
 from raypeft.datasets import open_dataset, open_prepared, prepare
 
 
@@ -24,13 +25,13 @@ def test_images_labels_and_the_files_own_split_are_read(tmp_path, shape):
     assert (table.name, table.classes) == ("mini", ("1", "4"))
     assert table.labels.tolist() == [0, 1, 0, 1, 0, 1] + [0, 1, 0, 1] * 2
     assert table.splits == ("train",) * 6 + ("val",) * 4 + ("test",) * 4
-    size = {"image_size": 8, "interpolation": "bicubic"}
+    resize = Resize(image_size=8, interpolation="bicubic")
     prepared = prepare(
-        f"npz:{tmp_path / 'mini.npz'}", sizes=[(8, "bicubic")], split="auto", split_seed=0, cache_dir=tmp_path
+        f"npz:{tmp_path / 'mini.npz'}", resizes=[resize], split="auto", split_seed=0, cache_dir=tmp_path
     )
     assert prepared.split == "official"
     assert [prepared.cases[side].tolist() for side in ("val", "test")] == [[6, 7, 8, 9], [10, 11, 12, 13]]
-    _, pixels = open_prepared(prepared.digest, **size, cache_dir=tmp_path)
+    _, pixels = open_prepared(prepared.digest, resize=resize, cache_dir=tmp_path)
     wanted = content["test_images"][0]
     np.testing.assert_array_equal(pixels[10], wanted if wanted.ndim == 3 else wanted[..., None].repeat(3, 2))
 

@@ -7,14 +7,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from raypeft.core.errors import DataError
+from raypeft.core.resize import Resize
 from raypeft.datasets import Prepared, open_dataset, open_prepared, prepare
 from raypeft.datasets.cache import content_digests
 from raypeft.datasets.prepared import case_pseudonyms
 
+BICUBIC = Resize(image_size=16, interpolation="bicubic")
+
 
 def prepared(source: str, tmp_path, **changes) -> Prepared:
     options = {"split": "auto", "split_seed": 0, "cache_dir": tmp_path / "cache", **changes}
-    return prepare(source, sizes=[(16, "bicubic")], **options)
+    return prepare(source, resizes=[BICUBIC], **options)
 
 
 def write_table(root, rows, header="image,label,group"):
@@ -33,9 +36,7 @@ def test_what_is_prepared_opens_again_without_its_source(class_folders, tmp_path
     )
     made, table = prepared(source, tmp_path), open_dataset(source)
     class_folders.rename(tmp_path / "gone")
-    opened, images = open_prepared(
-        made.digest, image_size=16, interpolation="bicubic", cache_dir=tmp_path / "cache"
-    )
+    opened, images = open_prepared(made.digest, resize=BICUBIC, cache_dir=tmp_path / "cache")
     assert opened.digest == made.digest
     assert (opened.name, opened.classes, opened.split) == ("labels", ("bad", "good"), "grouped")
     assert opened.subgroups == table.subgroups
@@ -132,7 +133,7 @@ def test_a_missing_or_damaged_table_is_told(class_folders, tmp_path):
     made = prepared(f"folder:{class_folders}", tmp_path)
     path = tmp_path / "cache" / f"{made.digest}.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    size = {"image_size": 16, "interpolation": "bicubic", "cache_dir": tmp_path / "cache"}
+    size = {"resize": BICUBIC, "cache_dir": tmp_path / "cache"}
     for digest in (made.digest, "0" * 16):
         with pytest.raises(DataError, match=f"prepared data {digest} cannot be read"):
             open_prepared(digest, **size)
@@ -140,9 +141,7 @@ def test_a_missing_or_damaged_table_is_told(class_folders, tmp_path):
 
 def test_a_fraction_of_the_training_split_is_the_same_in_every_process(class_folders, tmp_path):
     made = prepared(f"folder:{class_folders}", tmp_path)
-    opened, _ = open_prepared(
-        made.digest, image_size=16, interpolation="bicubic", cache_dir=tmp_path / "cache"
-    )
+    opened, _ = open_prepared(made.digest, resize=BICUBIC, cache_dir=tmp_path / "cache")
     half, tenth = (opened.subset(fraction=fraction, seed=3) for fraction in (0.5, 0.1))
     assert set(tenth) < set(half) < set(opened.cases["train"])
     assert np.array_equal(half, made.subset(fraction=0.5, seed=3))

@@ -117,6 +117,7 @@ def test_a_changed_plan_is_refused_with_what_differs(finished, sweep_file, cli):
 def test_an_adapter_loads_in_this_fresh_process_to_the_stored_probabilities(finished):
     import torch
 
+    from raypeft.core.resize import Resize
     from raypeft.datasets import open_prepared
     from raypeft.train import load_adapter
 
@@ -124,8 +125,7 @@ def test_an_adapter_loads_in_this_fresh_process_to_the_stored_probabilities(fini
     model, about = load_adapter(finished / "adapters" / row["trial_id"])
     table, images = open_prepared(
         row["data_digest"],
-        image_size=about["image_size"],
-        interpolation=about["interpolation"],
+        resize=Resize(**{name: about[name] for name in ("image_size", "interpolation", "fit")}),
         cache_dir=finished / "cache",
     )
     stored = pq.read_table(finished / "predictions" / f"{row['trial_id']}.parquet").to_pandas()

@@ -197,8 +197,11 @@ def test_what_alters_the_meaning_of_rows_is_refused_in_three_lines(tmp_path, cha
 
 def test_all_that_differs_is_said_in_one_line(tmp_path):
     ask(tmp_path, asked())
-    changed = replace(SMALL, recipe=Recipe(epochs=3, batch_size=8, image_size=32), split_seed=4)
-    with pytest.raises(PlanDiffersError, match=r"batch_size .*; epochs 9 there, 3 asked; .*split_seed 0"):
+    changed = replace(SMALL, recipe=Recipe(epochs=3, batch_size=8, image_size=32, fit="pad"), split_seed=4)
+    with pytest.raises(
+        PlanDiffersError,
+        match=r"batch_size .*; epochs 9 there, 3 asked; fit stretch there, pad asked; .*split_seed 0",
+    ):
         joined(tmp_path, changed)
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pydicom.encaps import get_frame
 
+from raypeft.core.resize import Resize
 from raypeft.datasets import open_dataset, prepare
 from raypeft.datasets.cache import fingerprints
 from raypeft.datasets.check import check_dataset
@@ -22,6 +23,10 @@ pytestmark = pytest.mark.skipif(
 )
 ROOT = Path(os.environ.get("RAYPEFT_REAL_DATA", "."))
 TWIN = ROOT / "nih_cxr_1000_as_rsna"
+
+
+def resized_to(side: int) -> Resize:
+    return Resize(image_size=side, interpolation="bicubic")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +73,11 @@ def test_lesions_of_ham10000_leak_by_image_and_not_by_group(tmp_path):
     assert report.leakage.ours == 0
     assert report.warnings == report.problems == report.featureless == report.decisions == ()
     paper = prepare(
-        f"ham10000:{ROOT}/ham10000", sizes=[(16, "bicubic")], split="paper", split_seed=0, cache_dir=tmp_path
+        f"ham10000:{ROOT}/ham10000",
+        resizes=[resized_to(16)],
+        split="paper",
+        split_seed=0,
+        cache_dir=tmp_path,
     )
     assert [len(paper.cases[side]) for side in ("train", "val", "test")] == [7511, 1503, 1001]
 
@@ -165,7 +174,13 @@ def test_the_dicom_quirks_look_like_the_png_that_they_were_made_from():
 
 def test_pneumoniamnist_s_own_split_shares_eight_images_between_train_and_val(tmp_path, caplog):
     source = f"npz:{ROOT}/pneumoniamnist_full/pneumoniamnist_rebuilt.npz"
-    prepared = prepare(source, sizes=[(28, "bicubic")], split="auto", split_seed=0, cache_dir=tmp_path)
+    prepared = prepare(
+        source,
+        resizes=[resized_to(28)],
+        split="auto",
+        split_seed=0,
+        cache_dir=tmp_path,
+    )
     assert [len(prepared.cases[side]) for side in ("train", "val", "test")] == [4708, 524, 624]
     assert "8 validation images share" in caplog.text
     assert len(set(np.array(prepared.groups)[prepared.cases["train"]])) == 4690

@@ -198,4 +198,4 @@ def test_the_answers_of_a_loaded_adapter_name_their_preprocessing(tmp_path):
     _, about = load_adapter(folder)
     assert about["classes"] == list(CLASSES)
     np.testing.assert_allclose(about["mean"], MODELS["vit_nano"].mean)
-    assert (about["interpolation"], about["image_size"]) == ("bicubic", 32)
+    assert (about["interpolation"], about["image_size"], about["fit"]) == ("bicubic", 32, "stretch")

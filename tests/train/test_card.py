@@ -129,6 +129,22 @@ def test_images_of_one_patient_are_drawn_together():
     assert high - low != pytest.approx(high_by_image - low_by_image, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        ("stretch", "the whole image, stretched to a square; 32 px"),
+        ("pad", "on a black square; 32 px"),
+        ("crop", "the central square of the image, the rest cut off; 32 px"),
+    ],
+)
+def test_a_card_says_what_becomes_of_images_that_are_not_square(fit, said):
+    spec = spec_of(recipe=Recipe(image_size=32, fit=fit))
+    card = model_card(
+        spec, data_of(), backbone=bind_model("vit_nano"), n_train=3, metrics={}, tested=answers()
+    )
+    assert said in card
+
+
 def test_a_text_to_image_model_has_a_card_without_intervals():
     spec = spec_of(recipe=Recipe(image_size=32, generation=Generation()))
     card = model_card(

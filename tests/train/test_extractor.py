@@ -16,13 +16,15 @@ from sklearn.metrics import f1_score
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from raypeft.core.errors import ConfigError, UnknownNameError, WeightsError
+from raypeft.core.resize import Resize
 from raypeft.datasets import Prepared, open_prepared, prepare
 from raypeft.metrics.torch.generation import frechet_distance
 from raypeft.train.extractor import Extractor, check_extractor, open_extractor
 from raypeft.train.public_encoders import INCEPTION_FILE, INCEPTION_VARIABLE, XRAY_VARIABLE
 
 CPU = torch.device("cpu")
-SIZE, INTERPOLATION = 32, "bicubic"
+SIZE = 32
+RESIZE = Resize(image_size=SIZE, interpolation="bicubic")
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +34,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def digits(cache: Path) -> Prepared:
-    return prepare("digits", sizes=[(SIZE, INTERPOLATION)], split="auto", split_seed=0, cache_dir=cache)
+    return prepare("digits", resizes=[RESIZE], split="auto", split_seed=0, cache_dir=cache)
 
 
 @pytest.fixture(scope="module")
 def images(cache: Path, digits: Prepared) -> np.ndarray:
-    return open_prepared(digits.digest, image_size=SIZE, interpolation=INTERPOLATION, cache_dir=cache)[1]
+    return open_prepared(digits.digest, resize=RESIZE, cache_dir=cache)[1]
 
 
 def open_data(cache: Path, data: Prepared) -> Extractor:
     return open_extractor(
         "classifier",
         data=data,
-        image_size=SIZE,
-        interpolation=INTERPOLATION,
+        resize=RESIZE,
         cache_dir=cache,
         device=CPU,
     )
@@ -133,9 +134,7 @@ def shades(tmp_path: Path) -> Prepared:
             noise = np.random.default_rng([value, number]).integers(value, value + 50, (SIZE, SIZE, 3))
             Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "shades" / label / f"{number}.png")
     source = f"folder:{tmp_path / 'shades'}"
-    return prepare(
-        source, sizes=[(SIZE, INTERPOLATION)], split="auto", split_seed=0, cache_dir=tmp_path / "cache"
-    )
+    return prepare(source, resizes=[RESIZE], split="auto", split_seed=0, cache_dir=tmp_path / "cache")
 
 
 def test_damaged_weights_are_trained_anew(tmp_path, shades, caplog):
@@ -223,9 +222,7 @@ def xray_network() -> torch.nn.Module:
 
 def open_public(name: str, digits: Prepared, cache: Path) -> Extractor:
     before = generators()
-    extractor = open_extractor(
-        name, data=digits, image_size=SIZE, interpolation=INTERPOLATION, cache_dir=cache, device=CPU
-    )
+    extractor = open_extractor(name, data=digits, resize=RESIZE, cache_dir=cache, device=CPU)
     assert generators() == before
     return extractor
 

@@ -1,6 +1,7 @@
 """New images through a loaded model: the same answers as in training, whatever the images came as."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,12 @@ import torch
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, f1_score
 
 from raypeft.core.errors import ConfigError, DataError
 from raypeft.core.recipe import Recipe
+from raypeft.core.resize import Fit
 from raypeft.core.spec import Search, Sweep, grid
 from raypeft.datasets import open_dataset
 from raypeft.datasets.cache import content_digests
@@ -63,6 +67,26 @@ def write_images(folder):
     return folder
 
 
+def train(images, store, *, method="lora", fit="stretch"):
+    """Return the row of a final run, and its predictions of its test images, by file."""
+    source = f"folder:{images}"
+    sweep = Sweep(
+        name="p",
+        cells=grid(method=(method,), model=("vit_nano",), dataset=(source,)),
+        search=Search(trials=1),
+        recipe=Recipe(epochs=2, batch_size=8, micro_batch_size=8, fit=fit),
+        final_seeds=(0,),
+    )
+    plan = make_plan(sweep, store=Store(store))
+    spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=3e-3)
+    row = run_trial(spec, Context(store=Store(store)), lambda epoch: None)
+    table = open_dataset(source)
+    files = dict(zip(case_pseudonyms(table, content_digests(table)), table.paths, strict=True))
+    frame = pq.read_table(store / "predictions" / f"{row.trial_id}.parquet").to_pandas()
+    frame.index = [str(files[case]) for case in frame["case_id"]]
+    return row, frame[[f"prob/{name}" for name in row.classes]].astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("data") / "mixed")
@@ -70,30 +94,14 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
-    """The store, the row, and the file of each case id."""
+    """The store, the row, and its predictions."""
     store = tmp_path_factory.mktemp("store")
-    sweep = Sweep(
-        name="p",
-        cells=grid(method=("lora",), model=("vit_nano",), dataset=(f"folder:{images}",)),
-        search=Search(trials=1),
-        recipe=Recipe(epochs=2, batch_size=8, micro_batch_size=8),
-        final_seeds=(0,),
-    )
-    plan = make_plan(sweep, store=Store(store))
-    spec = plan.final_spec(plan.sweep.cells[0], seed=0, lr=3e-3)
-    row = run_trial(spec, Context(store=Store(store)), lambda epoch: None)
-    table = open_dataset(f"folder:{images}")
-    files = dict(zip(case_pseudonyms(table, content_digests(table)), table.paths, strict=True))
-    return store, row, files
+    return store, *train(images, store)
 
 
 @pytest.fixture(scope="module")
 def stored(trained):
-    """The run's predictions of its test images, by file."""
-    store, row, files = trained
-    frame = pq.read_table(store / "predictions" / f"{row.trial_id}.parquet").to_pandas()
-    frame.index = [str(files[case]) for case in frame["case_id"]]
-    return frame[[f"prob/{name}" for name in row.classes]].astype(np.float32)
+    return trained[2]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +117,33 @@ def test_images_of_the_test_split_get_the_stored_probabilities(model, stored):
     # float16 has eleven bits: next to 1, numbers differ by 2^-11
     np.testing.assert_allclose(found[stored.columns].to_numpy(), stored.to_numpy(), atol=2**-11)
     assert list(found["predicted"]) == [name.removeprefix("prob/") for name in stored.idxmax(axis=1)]
+
+
+def test_a_run_of_each_fit_gives_its_own_scores_again_and_has_images_and_features_of_its_own(
+    images, tmp_path
+):
+    """In one store, so that one could read what another decoded or computed."""
+    wide = tmp_path / "wide"
+    for label in ("low", "high"):
+        (wide / label).mkdir(parents=True)
+        for path in (images / label).glob("*.png"):
+            Image.open(path).convert("RGB").resize((96, 40)).save(wide / label / path.name)
+    rows = {fit: train(wide, tmp_path / "store", method="linear", fit=fit) for fit in get_args(Fit)}
+    assert len({row.trial_id for row, _ in rows.values()}) == 3
+    for row, stored in rows.values():
+        model = load_model(tmp_path / "store" / "adapters" / row.trial_id, device="cpu")
+        found = model.predict(list(stored.index))
+        np.testing.assert_allclose(found[stored.columns].to_numpy(), stored.to_numpy(), atol=2**-11)
+        truth = [name.rsplit("/", 2)[1] for name in stored.index]
+        for metric, score in (
+            ("accuracy", accuracy_score(truth, found["predicted"])),
+            ("f1_macro", f1_score(truth, found["predicted"], average="macro")),
+        ):
+            assert score == pytest.approx(row.metrics[f"test/{metric}"], abs=1e-9)
+    cache = tmp_path / "store" / "cache"
+    assert len(list((cache / "images").glob("*.arrow"))) == 3
+    features = [load_file(path)["features"] for path in (cache / "features").glob("*.safetensors")]
+    assert len({one.sum().item() for one in features}) == len(features) == 6  # two sides of each
 
 
 def test_one_image_is_shown_as_in_its_data_set_not_as_alone(model, stored):

@@ -14,6 +14,7 @@ from raypeft.analysis.read.scores import CELL, format_fraction
 from raypeft.analysis.read.stores import StoreRows, StudyRows
 from raypeft.analysis.report.tables import MISSING
 from raypeft.core.recipe import Augmentation
+from raypeft.core.resize import FITS
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import Cell, Sweep, model_label
 from raypeft.metrics import NUM_IMAGES, RANKED_BY
@@ -140,6 +141,7 @@ def setup_facts(read: StoreRows) -> Facts:
         "batch size": f"{recipe.batch_size} (micro-batches of {recipe.micro_batch_size})",
         "weight decay": f"{recipe.weight_decay:g}",
         "image size": _image_sizes(read),
+        "image shape": FITS[recipe.fit],
         "augmentation": _changes(recipe.augmentation),
         "seeds": f"final {final_seeds}; search {search.seed}; split {sweep.split_seed}",
         **{f"split of {dataset}": _split(facts) for dataset, facts in plan.data.items()},

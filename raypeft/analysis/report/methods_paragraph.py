@@ -16,6 +16,7 @@ from raypeft.analysis.report.tables import tie_rule
 from raypeft.analysis.stats.moderated import PRIOR_DF
 from raypeft.analysis.study import Study
 from raypeft.core.recipe import Augmentation, Recipe
+from raypeft.core.resize import FITS
 from raypeft.core.sources import dataset_label
 from raypeft.core.spec import model_label
 from raypeft.core.text import count, listed, natural
@@ -122,7 +123,8 @@ def _training(study: Study) -> str:
         f"{count(recipe.epochs, 'epoch')} in batches of {count(recipe.batch_size, 'image')}; the learning "
         "rate "
         "rose linearly over the first tenth of the steps and then fell along a cosine. Image size: "
-        f"{_image_size(study, recipe)}. Augmentation: {_augmentation(recipe.augmentation)}. Precision: "
+        f"{_image_size(study, recipe)} ({FITS[recipe.fit]}). "
+        f"Augmentation: {_augmentation(recipe.augmentation)}. Precision: "
         f"{listed(precisions) or NOT_RECORDED}.{generator}"
     )
 

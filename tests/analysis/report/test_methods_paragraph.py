@@ -57,6 +57,7 @@ def test_every_number_is_the_stores(study_of, rows):
         "within ±0.01",
         "Of the final runs, 1 diverged; each counts as the worst score, 0.",
         "commit abc123def456), torch 2.15.0. Hardware: a CPU.",
+        "Image size: each model's own (the whole image, stretched to a square). Augmentation: none. ",
         "Precision: fp32.",
     ):
         assert said in text
