@@ -26,7 +26,7 @@ SplitRule = Literal["auto", "grouped", "official", "paper"]
 Task = Literal["classify", "generate"]
 
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of the training semantics; every change that moves a number raises it."""
 
 
