@@ -18,7 +18,8 @@ from torch import nn
 
 from raypeft.methods.base import register_method, remove_hook
 from raypeft.methods.shapes import parameter_shapes, projection_shapes
-from raypeft.models.parts import Site, is_unet, low_rank_projections
+from raypeft.models.kinds import is_unet
+from raypeft.models.parts import Site, low_rank_projections
 
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 RANK, UNET_RANK = 16, 4

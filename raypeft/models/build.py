@@ -123,7 +123,7 @@ def build_model(model: Model, *, num_classes: int, image_size: int | None = None
     """
     import torch
 
-    from raypeft.models.parts import prepare_layers
+    from raypeft.models.prepare import prepare_layers
 
     if model.given == RANDOM:
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Find the parts of a network that methods change: blocks, attention projections, MLPs, convolutions, norms.
+"""Find the layers of a network that methods change: blocks, attention projections, MLPs, convolutions, norms.
 
 What a network has is read from its modules, and where its blocks are from timm's `group_matcher`, which timm
 uses for layer-wise learning rates. Class names of whole networks play no part.
@@ -7,19 +7,16 @@ uses for layer-wise learning rates. Class names of whole networks play no part.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raypeft.models.families import CONV, HIERARCHICAL, UNET, VIT, Family, Part, classifier
+from raypeft.models.families import classifier
 
 Site = nn.Linear | nn.Conv2d
-Named = dict[str, Any]
 T = TypeVar("T")
 
 QUERY = {"q", "q_proj", "wq", "query", "to_q", "to_query"}
@@ -29,7 +26,6 @@ FUSED = {"qkv", "qkvs", "qkv_proj"}  # names that nothing but attention uses
 WRAPPERS = {"proj", "conv", "linear", "c", "ln"}  # in which a projection is kept beside its norm
 HEADS = ("num_heads", "heads", "n_heads")  # the mark of an attention layer
 FIRST, LAST = ("fc1", "fc1_g", "w12", "w0", "w1", "ln1"), ("fc2", "w3", "w2", "ln2")  # of an MLP
-PLACES = re.compile(r"rel(ative)?_pos|pos_proj")  # in the names of parameters that know tokens' places
 AFTER = 99  # timm's matchers put what follows the blocks into groups from here on
 OTHER_NORMS = ("rmsnorm", "simplenorm")  # timm's, which are of no class of torch
 
@@ -155,47 +151,6 @@ def mlps(network: nn.Module) -> dict[str, Mlp]:
     return {name: found[name] for name in found if name in beside}
 
 
-def parts_of(network: nn.Module) -> frozenset[Part]:
-    """Return which parts a network has; for the U-Net see families.UNET."""
-    attention, unknown = attention_layers(network), unknown_attention(network)
-    convs, pointwise = convolutions(network), pointwise_layers(network)
-    known_mlps = mlps(network)
-    is_reachable = bool(attention or _ungrouped(convs) or pointwise) and not unknown
-    has: dict[Part, bool] = {
-        "head": classifier(network) is not None,
-        "bias": any(is_bias(name) for name, _ in network.named_parameters()),
-        "convolutions": bool(convs),
-        "convnet": _holds_half(network, {**convs, **pointwise}),
-        "attention": bool(attention or unknown),
-        "qkv": bool(attention) and not unknown,
-        "linear_qkv": bool(attention)
-        and not unknown
-        and all(isinstance(one, nn.Linear) for one in projections(network).values()),
-        "projections": is_reachable,
-        "weights": is_reachable and all(_is_as_it_is(conv) for conv in _ungrouped(convs).values()),
-        "mlp": bool(attention) and not unknown and all(nearest(one, known_mlps) for one in attention),
-        "tokens": _takes_any_tokens(network) and not unknown,
-    }
-    if (kind := _norm_kind(network)) is not None:
-        has[kind] = True
-    return frozenset(part for part, there in has.items() if there)
-
-
-def family_of(network: nn.Module) -> Family:
-    """Return the family of a network: of diffusers', with attention in blocks of one width, or in stages."""
-    if is_unet(network):
-        return UNET
-    if not (attention_layers(network) or unknown_attention(network)):
-        return CONV
-    has_one_width = isinstance(getattr(network, "embed_dim", None), int) and hasattr(network, "blocks")
-    return VIT if has_one_width else HIERARCHICAL
-
-
-def is_unet(network: nn.Module) -> bool:
-    """True for diffusers' U-Net."""
-    return hasattr(network, "down_blocks")
-
-
 def is_bias(name: str) -> bool:
     """True if a parameter of this name is a bias vector; BEiT and EVA keep those of q and v by themselves."""
     return name.rpartition(".")[2] in ("bias", "q_bias", "k_bias", "v_bias")
@@ -211,32 +166,6 @@ def unknown_attention(network: nn.Module) -> list[str]:
         if not any(owner == name or owner.startswith(f"{name}.") for owner in owners)
         and not any(name.startswith(f"{owner}.") for owner in owners)
     ]
-
-
-def prepare_layers(network: nn.Module) -> None:
-    """Make layers compute the same in ways that adapters and torch can handle.
-
-    BEiT, EVA and Swin V2 pass the weight of their projection to a function: here they call the projection,
-    which adapters wrap, and then add the biases that stand apart.
-    RepVGG and MobileOne convolve images by 1 x 1 with a stride, for which torch 2.15 corrupts the heap in the
-    backward pass on a CPU if images come as channels_last, as they do: here the stride is a slice.
-    """
-    for module in network.modules():
-        if hasattr(module, "qkv_bias_separate"):
-            module.qkv_bias_separate = True  # type: ignore[assignment]
-        if isinstance(module, nn.Conv2d) and _is_strided_over_images(module):
-            module.image_stride, module.stride = module.stride, (1, 1)  # type: ignore[assignment]
-            module.register_forward_pre_hook(_slice)
-
-
-def _is_strided_over_images(conv: nn.Conv2d) -> bool:
-    is_pointwise = conv.kernel_size == (1, 1) and conv.padding == (0, 0)
-    return is_pointwise and max(conv.stride) > 1 and conv.in_channels <= 3
-
-
-def _slice(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    down, across = module.image_stride  # type: ignore[misc]
-    return (inputs[0][..., ::down, ::across],)
 
 
 def block_test(network: nn.Module) -> Callable[[str], bool]:
@@ -338,47 +267,6 @@ def nearest(owner: str, found: dict[str, T]) -> dict[str, T]:
     return {}
 
 
-def _is_as_it_is(conv: nn.Conv2d) -> bool:
-    """True if a convolution uses its weight unchanged; NFNets and BiT standardise it first."""
-    return not type(conv).__name__.startswith(("StdConv", "ScaledStdConv"))
-
-
-def _ungrouped(convs: dict[str, nn.Conv2d]) -> dict[str, nn.Conv2d]:
+def ungrouped(convs: dict[str, nn.Conv2d]) -> dict[str, nn.Conv2d]:
+    """Return those convolutions that mix all their channels."""
     return {name: conv for name, conv in convs.items() if conv.groups == 1}
-
-
-def _holds_half(network: nn.Module, layers: Named) -> bool:
-    """True if layers hold at least half of the weights inside the blocks."""
-    held = sum(layer.weight.numel() for layer in layers.values())
-    is_inside = block_test(network)
-    every = sum(
-        parameter.numel()
-        for name, parameter in network.named_parameters()
-        if parameter.ndim > 1 and is_inside(name)
-    )
-    return bool(layers) and 2 * held >= every
-
-
-def _norm_kind(network: nn.Module) -> Part | None:
-    """Return the kind that most of the normalised channels have."""
-    is_inside = block_test(network)
-    channels: Counter[Part] = Counter()
-    for name, module in norm_layers(network).items():
-        if is_inside(name):
-            kind: Part = "layernorm"
-            if isinstance(module, _BatchNorm):
-                kind = "batchnorm"
-            elif isinstance(module, nn.GroupNorm):
-                kind = "groupnorm"
-            channels[kind] += module.weight.numel()
-    return channels.most_common(1)[0][0] if channels else None
-
-
-def _takes_any_tokens(network: nn.Module) -> bool:
-    """True if blocks of one width take (batch, tokens, width), and attention knows no places of tokens."""
-    if not isinstance(getattr(network, "embed_dim", None), int) or not hasattr(network, "num_prefix_tokens"):
-        return False
-    owners = attention_layers(network)
-    tables = [name for name, _ in network.named_parameters() if PLACES.search(name)]
-    is_plain = all(name.startswith("blocks.") for name in owners)
-    return bool(owners) and is_plain and not tables

@@ -108,7 +108,7 @@ def _described(
     name: str, architecture: str, make: Callable[..., nn.Module], *, origin: HubFile | None
 ) -> Model:
     """Return the model that timm's configuration of its weights describes."""
-    from raypeft.models.parts import family_of, parts_of  # torch takes seconds to import
+    from raypeft.models.kinds import family_of, parts_of  # torch takes seconds to import
 
     network = judged(make)
     cfg: Mapping[str, Any] = network.pretrained_cfg

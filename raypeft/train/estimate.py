@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from raypeft.methods import ParameterCounts, bind_method
 from raypeft.models import bind_model, image_size_of
-from raypeft.models.parts import prepare_layers
+from raypeft.models.prepare import prepare_layers
 from raypeft.train.frozen import has_head_apart
 
 BATCH = 2  # images that are traced; BatchNorm needs two

@@ -15,7 +15,7 @@ from raypeft.core.files import whole_folder
 from raypeft.core.resize import Fit
 from raypeft.methods import bind_method
 from raypeft.models import Model
-from raypeft.models.parts import family_of
+from raypeft.models.kinds import family_of
 from raypeft.train.predict import TrainedModel, load_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -9,7 +9,7 @@ import torch
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods import METHODS, bind_method
 from raypeft.models import bind_model
-from raypeft.models.parts import prepare_layers
+from raypeft.models.prepare import prepare_layers
 
 
 @dataclass(frozen=True, kw_only=True)

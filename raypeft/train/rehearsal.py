@@ -12,7 +12,7 @@ from raypeft.core.errors import IncompatibleError, RaypeftError
 from raypeft.core.foreign import described
 from raypeft.methods import BoundMethod, bind_method
 from raypeft.models import Model, bind_model
-from raypeft.models.parts import prepare_layers
+from raypeft.models.prepare import prepare_layers
 
 BATCH = 2  # images; one would leave BatchNorm a single value on the last map of a small image
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from raypeft.methods import BoundMethod
 from raypeft.models.families import FAMILIES, UNET, Family, Part
-from raypeft.models.parts import family_of, parts_of, prepare_layers
+from raypeft.models.kinds import family_of, parts_of
+from raypeft.models.prepare import prepare_layers
 
 CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
 PIXELS = 32

@@ -8,7 +8,7 @@ import torch
 from raypeft.core.errors import UnknownNameError
 from raypeft.models import MODELS, bind_model
 from raypeft.models.families import FAMILIES
-from raypeft.models.parts import family_of, parts_of
+from raypeft.models.kinds import family_of, parts_of
 
 
 @pytest.mark.parametrize("name", [*MODELS])

@@ -5,17 +5,16 @@ import timm
 import torch
 from timm.models import VisionTransformer
 
+from raypeft.models.kinds import family_of, parts_of
 from raypeft.models.parts import (
     attention_layers,
     convolutions,
-    family_of,
     low_rank_projections,
     mlps,
-    parts_of,
     pointwise_layers,
-    prepare_layers,
     projections,
 )
+from raypeft.models.prepare import prepare_layers
 
 
 def network(name, **options):

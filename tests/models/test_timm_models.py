@@ -9,7 +9,7 @@ import torch
 from raypeft.core.errors import ConfigError, WeightsError
 from raypeft.models import MODELS, bind_model, build_model, image_size_of
 from raypeft.models.hub import HubFile, UrlFile
-from raypeft.models.parts import parts_of
+from raypeft.models.kinds import parts_of
 from raypeft.models.timm_models import judged, size_rules
 
 BY_TIMM = [
