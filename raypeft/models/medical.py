@@ -136,7 +136,8 @@ register_timm(
     arguments=HEADLESS,
     normalize=HALF,
     trained_on="radiology",
-    source="RadImageNet, 1.35M CT, MRI and ultrasound images; Mei et al., Radiology: AI 2022",
+    source="RadImageNet, 1.35M CT, MRI and ultrasound images; Mei et al., Radiology: AI 2022; the file is "
+    "that of the mirror Lab-Rasool/RadImageNet",
     licence="not named for the weights",
     interpolation="bilinear",
     origin=HubFile(repository="Lab-Rasool/RadImageNet", names=("ResNet50.pt",)),
