@@ -203,7 +203,12 @@ def make_plan(
     sweep = canonical_sweep(sweep)
     models = {cell.model: bind_model(cell.model) for cell in sweep.cells}
     digests = {name: weights_digest(model) for name, model in models.items()}
-    stored = {name: store_weights(model, cache_dir=store.cache) for name, model in models.items()}
+    stored = {
+        name: store_weights(
+            model, cache_dir=store.cache, image_size=image_size_of(model, sweep.recipe.image_size)
+        )
+        for name, model in models.items()
+    }
     loaded = {name: notes for name, notes in stored.items() if notes}
     data: dict[str, Prepared] = {}
     problems: list[RaypeftError] = []

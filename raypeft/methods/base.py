@@ -4,6 +4,7 @@ A method is a function that receives a completely frozen network and, in place, 
 trains. Everything that methods have in common is here.
 """
 
+import difflib
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -194,7 +195,13 @@ def register_method(
         merge: folds what was inserted into the weights; None if that is impossible.
         peft_config: (network, **options) -> adapter_config.json, if `peft` can read the adapter.
         defaults: by task, the values of options whose default is None.
+    Raises: ConfigError for a part that there is not; DuplicateNameError.
     """
+
+    for part in sorted(set(needs).difference(PARTS)):
+        near = difflib.get_close_matches(part, PARTS, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ConfigError(f"method '{name}': no part '{part}' of a network; {hint}known: {', '.join(PARTS)}")
 
     def register(apply: Apply) -> Apply:
         METHODS.add(

@@ -81,6 +81,8 @@ class Model:
             raise UnknownNameError(f"no family '{self.family}' of models; known: {', '.join(FAMILIES)}")
         object.__setattr__(self, "kind", FAMILIES[self.family])
         object.__setattr__(self, "parts", self.parts or self.kind.parts)
+        given = self.weights
+        object.__setattr__(self, "weights", lambda: Path(given()))  # a plug-in may return a str
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -26,31 +26,32 @@ from raypeft.models.weights import FitNotes, fit_checkpoint, load_weights
 RECORD = "copy.json"
 
 
-def store_weights(model: Model, *, cache_dir: Path) -> FitNotes | None:
+def store_weights(model: Model, *, cache_dir: Path, image_size: int | None = None) -> FitNotes | None:
     """Fit weights that the name gives as a file to the network, and copy them to where every worker looks.
 
     Return what was changed; None for other models. A pipeline's folder is copied as it is. Of weights from
-    the hub the commit is recorded.
+    the hub the commit is recorded. `image_size`: the network's, so that position embeddings are interpolated
+    once; None: the model's own.
     Raises: WeightsError if they do not fit.
     """
     if model.given is None:
         return record_origin(model, weights_digest(model), cache_dir=cache_dir)
     if model.given == RANDOM:
         return None
-    folder = _folder_of(model.name, weights_digest(model), cache_dir)
+    folder = _folder_of(model.name, weights_digest(model), cache_dir, _other_size(model, image_size))
     if model.kind.pipeline_part:
         if not folder.exists():
             _copy_pipeline(model, folder)
         return None
     if not (folder / RECORD).exists():
-        _copy_file(model, folder)
+        _copy_file(model, folder, image_size)
     return FitNotes.from_dict(_record(folder)["notes"])
 
 
-def stored_model(text: str, digest: str, *, cache_dir: Path) -> Model:
+def stored_model(text: str, digest: str, *, cache_dir: Path, image_size: int | None = None) -> Model:
     """Return the model that `text` names, with the copy made by store_weights if the name gives a path.
 
-    `digest`: of the file or folder that was copied.
+    `digest`: of the file or folder that was copied; `image_size`: the one that it was copied for.
     Raises: WeightsError if there is no copy, or if it was changed.
     """
     name, options = parse_call(text, kind="model")
@@ -59,7 +60,7 @@ def stored_model(text: str, digest: str, *, cache_dir: Path) -> Model:
         if weights_digest(model) != digest:
             check_weights(model, digest)
         return model
-    folder = _folder_of(text, digest, cache_dir)
+    folder = _folder_of(text, digest, cache_dir, _other_size(named_model(name), image_size))
     if not folder.exists():
         raise WeightsError(
             f"weights of {text}: no copy in {cache_dir}; give the file or folder that was trained on"
@@ -87,11 +88,12 @@ def _with_copy(name: str, copy: Path) -> Model:
     return with_weights(named_model(name), write_call(name, {WEIGHTS: str(copy)}), str(copy))
 
 
-def _copy_file(model: Model, folder: Path) -> None:
+def _copy_file(model: Model, folder: Path, image_size: int | None) -> None:
     from safetensors.torch import save_file
 
     path = model.weights()
-    tensors, notes = fit_checkpoint(model.make(), read_checkpoint(path), label=f"weights {path}")
+    network = model.network(image_size)
+    tensors, notes = fit_checkpoint(network, read_checkpoint(path), label=f"weights {path}")
     assert model.given is not None
     with whole_folder(folder) as temporary:
         copy = temporary / _copy_name(model.given)
@@ -113,10 +115,16 @@ def _record(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _folder_of(text: str, digest: str, cache_dir: Path) -> Path:
-    """Return where the copy is. One file fits several networks, so each has a copy of its own."""
+def _other_size(model: Model, image_size: int | None) -> str:
+    """Return how the name of a copy says that it is for images of another size than the model's own."""
+    is_other = model.made_for_size and image_size not in (None, model.input_size)
+    return f"-{image_size}px" if is_other else ""
+
+
+def _folder_of(text: str, digest: str, cache_dir: Path, other_size: str) -> Path:
+    """Return where the copy is. One file fits several networks and sizes, so each has a copy of its own."""
     name, _ = parse_call(text, kind="model")
-    return cache_dir / "weights" / digest / re.sub(r"[^\w.-]", "_", name)
+    return cache_dir / "weights" / digest / (re.sub(r"[^\w.-]", "_", name) + other_size)
 
 
 def _copy_name(weights: str) -> str:

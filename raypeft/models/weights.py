@@ -98,6 +98,11 @@ def fit_checkpoint(
         for name, one in wanted.items()
         if name in best.tensors and best.tensors[name].shape == one.shape
     }
+    if broken := [name for name, one in tensors.items() if one.is_floating_point() and not _is_finite(one)]:
+        raise WeightsError(
+            f"{label}: {len(broken)} of its tensors hold NaN or infinite values, e.g. {broken[0]}: its "
+            "training diverged, or the file is damaged; give another checkpoint"
+        )
     return tensors, FitNotes(
         where=best.found.where,
         prefix=best.prefix,
@@ -107,6 +112,10 @@ def fit_checkpoint(
         changed=best.changed,
         missing=tuple(sorted(classifier - tensors.keys())),
     )
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return tensor.is_meta or bool(tensor.isfinite().all())
 
 
 def _classifier_names(network: Any) -> set[str]:

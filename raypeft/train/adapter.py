@@ -98,7 +98,8 @@ def _backbone(folder: Path, about: dict[str, Any], weights: Path | None) -> Mode
     name, _ = parse_call(text, kind="model")
     try:
         if weights is None:
-            return stored_model(text, digest, cache_dir=Store(folder.parent.parent).cache)
+            cache = Store(folder.parent.parent).cache
+            return stored_model(text, digest, cache_dir=cache, image_size=about["image_size"])
         path = os.path.abspath(weights)
         model = with_weights(named_model(name), write_call(name, {"weights": path}), path)
         check_weights(model, digest)

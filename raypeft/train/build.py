@@ -56,7 +56,12 @@ def build_trial(spec: TrialSpec, context: Context) -> Trial:
     """
     recipe = spec.recipe
     method = bind_method(spec.cell.method)
-    backbone = stored_model(spec.cell.model, spec.weights_digest, cache_dir=context.store.cache)
+    backbone = stored_model(
+        spec.cell.model,
+        spec.weights_digest,
+        cache_dir=context.store.cache,
+        image_size=recipe.image_size,
+    )
     data, images = open_prepared(spec.data_digest, resize=spec.resize, cache_dir=context.store.cache)
     seed_everything(spec)
     model, counts = build_network(method, backbone, spec, context, num_classes=len(data.classes))

@@ -8,8 +8,9 @@ import torch
 
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods import METHODS, bind_method
-from raypeft.models import bind_model
+from raypeft.models import MODELS, bind_model
 from raypeft.models.prepare import prepare_layers
+from raypeft.train.rehearsal import rehearse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ def count_trainable(
             if not method.needs <= entry.parts:
                 continue
             try:
+                if model not in MODELS:  # raypeft's own are known to run
+                    rehearse(model, name, num_classes=num_classes, image_size=entry.input_size)
                 counts.append(count_method(model, name, num_classes=num_classes))
             except IncompatibleError as error:
                 refused.append(error)

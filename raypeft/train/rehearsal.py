@@ -30,8 +30,11 @@ def rehearse(model: str, method: str, *, num_classes: int, image_size: int) -> N
     except RaypeftError:
         raise
     except Exception as error:
+        own = entry.input_size
+        advice = "choose another method" if image_size == own else f"try its own size of {own} px"
         raise IncompatibleError(
-            f"method '{method}' cannot train model '{model}' on images of {image_size} px: {described(error)}"
+            f"method '{method}' cannot train model '{model}' on images of {image_size} px: "
+            f"{described(error)}; {advice}"
         ) from error
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from raypeft.core.errors import ConfigError, IncompatibleError, UnknownNameError
 from raypeft.methods import METHODS, bind_method, check_parts
+from raypeft.methods.base import register_method
 from raypeft.methods.ssf import _ScaledLinear
 from raypeft.models import bind_model
 from raypeft.train.params import count_method
@@ -435,6 +436,11 @@ def test_difffit_selects_by_its_listing():
 def test_a_method_without_the_parts_that_it_needs_is_refused_with_what_fits():
     with pytest.raises(IncompatibleError, match=r"'bn' does not fit model 'vit_nano': .* BatchNorm .*bitfit"):
         check_parts(METHODS["bn"], model="vit_nano", parts=bind_model("vit_nano").parts)
+
+
+def test_a_part_that_there_is_not_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="method 'mine': no part 'mpl' of a network; did you mean 'mlp'"):
+        register_method("mine", needs={"mpl"}, paper="none", count=lambda model: 0)
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():

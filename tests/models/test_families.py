@@ -61,3 +61,8 @@ def test_a_family_that_there_is_not_is_told_with_those_that_there_are():
         UnknownNameError, match="no family 'mlp' of models; known: conv, vit, hierarchical, unet"
     ):
         replace(MODELS["vit_nano"], family="mlp")
+
+
+def test_the_weights_of_a_plug_in_may_be_named_by_a_str(tmp_path):
+    model = replace(MODELS["vit_nano"], weights=lambda: str(tmp_path / "own.safetensors"))
+    assert model.weights() == tmp_path / "own.safetensors"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file
 
@@ -49,6 +50,32 @@ def test_one_file_has_a_copy_for_each_network(tmp_path, monkeypatch):
         store_weights(bind_model(text.replace("vit_nano", name)), cache_dir=tmp_path / "cache")
     copies = sorted(path.parent.name for path in (tmp_path / "cache").rglob("*.safetensors"))
     assert copies == ["vit_nano", "vit_other"]
+
+
+def test_a_copy_for_the_size_that_the_file_has_keeps_its_positions_to_the_bit(tmp_path):
+    state = timm.create_model(
+        "test_vit", img_size=96, num_classes=2
+    ).state_dict()  # 6 x 6 places; 10 x 10 at 160
+    state["pos_embed"] = torch.randn(1, 37, 64)
+    torch.save(state, tmp_path / "own.pth")
+    model = bind_model(f"timm:test_vit(weights='{tmp_path / 'own.pth'}', normalize='half')")
+    assert model.input_size == 160
+    digest = weights_digest(model)
+    for size in (96, None):
+        store_weights(model, cache_dir=tmp_path, image_size=size)
+        found = stored_model(model.name, digest, cache_dir=tmp_path, image_size=size)
+        built = build_model(found, num_classes=2, image_size=size)
+        assert torch.equal(built.pos_embed, state["pos_embed"]) == (size == 96)
+
+
+def test_a_file_that_holds_what_is_no_number_is_refused(tmp_path):
+    state = MODELS["vit_nano"].make().state_dict()
+    state["blocks.1.norm1.weight"][3] = float("nan")
+    torch.save(state, tmp_path / "own.pth")
+    with pytest.raises(WeightsError, match=r"1 of its tensors hold NaN .*blocks\.1\.norm1\.weight"):
+        store_weights(
+            bind_model(f"vit_nano(weights='{tmp_path / 'own.pth'}', normalize='half')"), cache_dir=tmp_path
+        )
 
 
 def test_a_copy_that_was_damaged_is_refused_by_every_trial(tmp_path):
