@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raypeft.core.errors import IncompatibleError
 from raypeft.core.plugins import check_origin, loaded_plugins
@@ -107,7 +108,8 @@ def _moves_what_trains_alone(subject: Subject) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if subject.method.trains_batch_norm:
-        trainable |= {name for name, _ in model.named_buffers()}
+        norms = {name for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+        trainable |= {name for name, _ in model.named_buffers() if name.rpartition(".")[0] in norms}
     for _ in range(STEPS):
         subject.step(model)
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}

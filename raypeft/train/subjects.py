@@ -158,20 +158,6 @@ def _unet(channels: tuple[int, ...]) -> nn.Module:
     return unet
 
 
-def _swin(depths: tuple[int, ...]) -> nn.Module:
-    from timm.models import SwinTransformer
-
-    return SwinTransformer(
-        img_size=32,
-        patch_size=2,
-        window_size=4,
-        embed_dim=16,
-        depths=depths,
-        num_heads=(2,) * len(depths),
-        num_classes=CLASSES,
-    )
-
-
 @functools.cache
 def small_parts(backbone: str) -> frozenset[Part]:
     """Return the parts of a subject's network. Raises: UnknownNameError."""
@@ -213,7 +199,6 @@ def _timm_arguments(backbone: str) -> tuple[dict[str, Any], int]:
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
     "conv": (lambda: _resnet((16, 32, 32, 64)), _mobilenet),
     "vit": (lambda: _vit(32, 2), lambda: _vit(64, 3)),
-    "hierarchical": (lambda: _swin((1, 1)), lambda: _swin((2, 1))),
     "unet": (lambda: _unet((16,)), lambda: _unet((16, 32))),
 }
 
