@@ -15,6 +15,7 @@ from raypeft.models.parts import (
     block_test,
     convolutions,
     is_bias,
+    is_shortcut,
     mlps,
     nearest,
     norm_layers,
@@ -81,7 +82,7 @@ def _holds_half(network: nn.Module, layers: dict[str, Any]) -> bool:
     every = sum(
         parameter.numel()
         for name, parameter in network.named_parameters()
-        if parameter.ndim > 1 and is_inside(name)
+        if parameter.ndim > 1 and is_inside(name) and not is_shortcut(name)
     )
     return bool(layers) and 2 * held >= every
 

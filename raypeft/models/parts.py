@@ -78,7 +78,7 @@ def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
     return {
         name: module
         for name, module in block_modules(network)
-        if isinstance(module, nn.Conv2d) and not _is_shortcut(name)
+        if isinstance(module, nn.Conv2d) and not is_shortcut(name)
     }
 
 
@@ -95,7 +95,7 @@ def pointwise_layers(network: nn.Module) -> dict[str, nn.Linear]:
     return {
         name: module
         for name, module in block_modules(network)
-        if isinstance(module, nn.Linear) and not _is_shortcut(name) and not name.startswith(inside)
+        if isinstance(module, nn.Linear) and not is_shortcut(name) and not name.startswith(inside)
     }
 
 
@@ -205,7 +205,8 @@ def _has_layers(module: nn.Module) -> bool:
     return any(isinstance(one, (nn.Linear, nn.Conv2d)) for one in module.modules())
 
 
-def _is_shortcut(name: str) -> bool:
+def is_shortcut(name: str) -> bool:
+    """True if a layer of this name matches widths beside a block."""
     return any("downsample" in part or "shortcut" in part for part in name.split("."))
 
 
