@@ -88,7 +88,8 @@ def test_a_method_from_a_single_file_is_trained_on_three_raylets(tmp_path, monke
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     (tmp_path / "nodes").mkdir()
     own = (EXAMPLES / "own_method.py").read_text()
-    insert = "    for block in model.blocks:\n        block.mlp.gate = nn"
+    insert = "    for mlp in rp.mlps(model).values():\n        outputs"
+    assert insert in own
     own = own.replace(insert, NOTE + insert).replace("FOLDER", repr(str(tmp_path / "nodes")))
     (tmp_path / "noting.py").write_text(own)
     sweep = tmp_path / "sweep.py"
