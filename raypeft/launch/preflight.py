@@ -79,33 +79,12 @@ def _check_writable(store: Store) -> None:
         )
 
 
-def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
-    """Check that the rest of the plan fits on the disk, and that every cell can be trained.
+def rehearse_cells(plan: Plan) -> None:
+    """Run the network of every cell once without numbers, as its trials will.
 
-    The adapters and predictions of all remaining final runs count, and the checkpoints of the largest trial
-    only, since it is not known yet how many run at once. Names that are not raypeft's own, or have options,
-    are tried on networks without numbers. raypeft's own methods are known to fit, so they are not counted if
-    the disk is clearly large enough.
-    Raises: PreflightError; ConfigError listing the cells whose network cannot be trained.
+    raypeft's own methods without options are known to run on its own models.
+    Raises: ConfigError listing the cells that cannot be trained.
     """
-    _rehearse(plan)
-    left = 1 - len(plan.counting(ledger.rows())) / plan.num_trials
-    if all(_is_known(cell) for cell in plan.sweep.cells):
-        outputs, checkpoints = _bytes_to_come(plan, left, trained=_at_most)
-        if _free(store.path) >= outputs + checkpoints + MARGIN:
-            return
-    outputs, checkpoints = _bytes_to_come(plan, left, trained=functools.partial(_counted, plan))
-    needed = outputs + checkpoints + MARGIN
-    if left > 0 and _free(store.path) < needed:
-        raise PreflightError(
-            f"store {store}: about {_mib(needed)} are needed ({_mib(outputs)} for adapters and predictions, "
-            f"{_mib(checkpoints)} for checkpoints), {_free_space(store.path)}; free some space, or choose "
-            "another store (--store)"
-        )
-
-
-def _rehearse(plan: Plan) -> None:
-    """Run the network of every cell once without numbers, as its trials will. Raises: ConfigError."""
     problems: dict[str, None] = {}
     for cell in plan.sweep.cells:
         if _is_known(cell):
@@ -123,6 +102,28 @@ def _rehearse(plan: Plan) -> None:
             problems[str(error)] = None
     if problems:
         raise ConfigError(f"sweep '{plan.sweep.name}' cannot run:\n{list_problems(list(problems))}")
+
+
+def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:
+    """Check that the rest of the plan fits on the disk. Raises: PreflightError if it does not.
+
+    The adapters and predictions of all remaining final runs count, and the checkpoints of the largest trial
+    only, since it is not known yet how many run at once. raypeft's own methods and models are not counted if
+    the disk is clearly large enough.
+    """
+    left = 1 - len(plan.counting(ledger.rows())) / plan.num_trials
+    if all(_is_known(cell) for cell in plan.sweep.cells):
+        outputs, checkpoints = _bytes_to_come(plan, left, trained=_at_most)
+        if _free(store.path) >= outputs + checkpoints + MARGIN:
+            return
+    outputs, checkpoints = _bytes_to_come(plan, left, trained=functools.partial(_counted, plan))
+    needed = outputs + checkpoints + MARGIN
+    if left > 0 and _free(store.path) < needed:
+        raise PreflightError(
+            f"store {store}: about {_mib(needed)} are needed ({_mib(outputs)} for adapters and predictions, "
+            f"{_mib(checkpoints)} for checkpoints), {_free_space(store.path)}; free some space, or choose "
+            "another store (--store)"
+        )
 
 
 def _is_known(cell: Cell) -> bool:

@@ -6,10 +6,10 @@ from raypeft.core.recipe import Generation, Recipe
 from raypeft.core.spec import Cell, LogUniform, Search, Sweep
 from raypeft.methods import bind_method
 from raypeft.models import bind_model
+from raypeft.models.families import FAMILIES
 
 IMAGE_SIZE = 40  # pixels; below it efficientnet_lite0's last map is 1 x 1
 SEARCH = Search(trials=2, lookback=2, grace_epochs=1)
-SMALL = {"classify": ("vit_nano", "efficientnet_lite0"), "generate": ("sd_nano",)}
 FINAL_SEEDS = {"classify": 1, "generate": 2}
 DRAWING = Generation(
     prompt="a photo of the digit {class}",
@@ -44,7 +44,7 @@ def smoke(sweep: Sweep) -> Sweep:
 def _small(cell: Cell) -> Cell:
     family, needs = bind_model(cell.model).kind, bind_method(cell.method).method.needs
     fraction = cell.fraction if family.task == "generate" else 0.1
-    candidates = (family.small, *SMALL[family.task])
+    candidates = (family.small, *(one.small for one in FAMILIES.values() if one.task == family.task))
     model = next((one for one in candidates if needs <= bind_model(one).parts), family.small)
     return replace(cell, model=model, dataset="digits", fraction=fraction)
 

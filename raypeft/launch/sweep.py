@@ -16,7 +16,13 @@ from raypeft.launch.driver import Driver, Tracking
 from raypeft.launch.growth import describe_growth, join_store, write_plan
 from raypeft.launch.outcome import Outcome
 from raypeft.launch.plan import Plan, make_plan
-from raypeft.launch.preflight import changed_libraries, check_space, check_store, raise_open_files
+from raypeft.launch.preflight import (
+    changed_libraries,
+    check_space,
+    check_store,
+    raise_open_files,
+    rehearse_cells,
+)
 from raypeft.launch.quiet import quieten
 from raypeft.launch.signals import Signals
 from raypeft.launch.stopping import forget_stop
@@ -57,9 +63,9 @@ def run_sweep(
             )
             driver = Driver(plan, ledger, lease, store=where, console=console, safety=safety, signals=signals)
             with ThreadPoolExecutor(1) as pool:
-                # It may build networks to count parameters, for seconds in which Ray can start.
-                space = pool.submit(check_space, plan, ledger, store=where)
-                return driver.run(resources or Resources(), tracking or Tracking(), check=space.result)
+                # They may build networks, for seconds in which Ray can start.
+                checks = pool.submit(_check_rest, plan, ledger, store=where)
+                return driver.run(resources or Resources(), tracking or Tracking(), check=checks.result)
         except StoreInUseError:  # the store's files are another driver's
             raise
         except BaseException as error:
@@ -67,6 +73,11 @@ def run_sweep(
             raise
         finally:
             lease.release()
+
+
+def _check_rest(plan: Plan, ledger: Ledger, *, store: Store) -> None:
+    rehearse_cells(plan)
+    check_space(plan, ledger, store=store)
 
 
 def _checked_plan(

@@ -14,6 +14,7 @@ from raypeft.models.parts import (
     low_rank_projections,
     mlps,
     pointwise_layers,
+    ungrouped,
 )
 
 
@@ -21,8 +22,7 @@ def outside_attention(model: nn.Module) -> dict[str, Site]:
     """Return the ungrouped convolutions, and linear layers in their place, in blocks but not in attention."""
     inside = tuple(f"{name}." for name in attention_layers(model))
     beside = tuple(f"{name}." for name in mlps(model))
-    layers: dict[str, Site] = {name: conv for name, conv in convolutions(model).items() if conv.groups == 1}
-    layers |= pointwise_layers(model)
+    layers: dict[str, Site] = {**ungrouped(convolutions(model)), **pointwise_layers(model)}
     return {name: layer for name, layer in layers.items() if not name.startswith((*inside, *beside))}
 
 

@@ -1,7 +1,8 @@
 """The shapes of a network's weights by name, from which methods' counts follow.
 
 Methods find their layers by the modules of a network (models/parts.py). Counts find them by the names and
-shapes of parameters alone, so that a method that misses layers does not agree with its own count.
+shapes of parameters alone, so that a method that misses layers does not agree with its own count. That is why
+the spellings below stand in both.
 """
 
 import re

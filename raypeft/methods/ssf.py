@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods.base import register_method, scale_rows
 from raypeft.methods.shapes import parameter_shapes
-from raypeft.models.parts import backbone_modules, is_norm, layer_width, norm_layers
+from raypeft.models.parts import backbone_modules, is_norm, is_standardised, layer_width, norm_layers
 
 PAPER_STD = 0.02
 Layers = list[tuple[nn.Module, int]]
@@ -69,7 +69,7 @@ def _count(model: nn.Module, **options: str) -> int:
 
 def _merge(model: nn.Module) -> None:
     for layer, _ in _sites(model):
-        if type(layer).__name__.endswith("StdConv2d"):
+        if is_standardised(layer):
             raise IncompatibleError(f"ssf cannot be merged into {layer}: it standardises; keep the adapter")
         scale_rows(layer, layer.ssf_scale, layer.ssf_shift)  # type: ignore[arg-type]
         del layer.ssf_scale, layer.ssf_shift, layer.forward

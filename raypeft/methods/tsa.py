@@ -28,10 +28,9 @@ from torch import nn
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods.base import register_method, remove_hook
 from raypeft.models.families import classifier
-from raypeft.models.parts import convolutions, pointwise_layers
+from raypeft.models.parts import Site, convolutions, is_standardised, pointwise_layers
 
 Kernels = Literal["all", "3x3"]
-Site = nn.Conv2d | nn.Linear
 
 
 def _sites(model: nn.Module, kernels: Kernels) -> list[Site]:
@@ -66,7 +65,7 @@ def _merge(model: nn.Module) -> None:
             del conv.alpha
             remove_hook(conv, _add_parallel)
             continue
-        if type(conv).__name__.endswith("StdConv2d"):
+        if is_standardised(conv):
             raise IncompatibleError(f"tsa cannot be merged into {conv}: it standardises; keep the adapter")
         centre = tuple((size - 1) // 2 for size in conv.kernel_size)
         even = tuple(dilation * tap for dilation, tap in zip(conv.dilation, centre, strict=True))

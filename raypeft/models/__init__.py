@@ -2,7 +2,14 @@
 
 from raypeft.models import catalogue, efficientnet, medical, stable_diffusion, vit
 from raypeft.models.base import MODELS, Model
-from raypeft.models.build import bind_model, build_model, canonical_model, named_model, with_weights
+from raypeft.models.build import (
+    bind_model,
+    build_model,
+    canonical_model,
+    meta_network,
+    named_model,
+    with_weights,
+)
 from raypeft.models.checkpoints import read_weights
 from raypeft.models.digests import RANDOM, check_weights, weights_digest
 from raypeft.models.listing import cached_weights, describe_models
@@ -28,6 +35,7 @@ __all__ = [
     "image_size_of",
     "load_weights",
     "medical",
+    "meta_network",
     "named_model",
     "open_frozen_parts",
     "read_weights",

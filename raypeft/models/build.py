@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import replace
@@ -123,8 +124,6 @@ def build_model(model: Model, *, num_classes: int, image_size: int | None = None
     """
     import torch
 
-    from raypeft.models.prepare import prepare_layers
-
     if model.given == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # one random network, whatever the trial's seed: its digest names it
@@ -134,10 +133,32 @@ def build_model(model: Model, *, num_classes: int, image_size: int | None = None
         if model.sha256 is not None:
             weights_digest(model)  # which compares it
         load_weights(network, model.weights() / model.kind.pipeline_part)
-    model.kind.reset_head(network, num_classes)
-    prepare_layers(network)
+    _finish(network, model, num_classes)
     if model.kind.is_channels_last:
         # Before a method inserts anything: `peft` views its own weights as matrices, which a 3 x 3
         # convolution's are not in this format.
         network = network.to(memory_format=torch.channels_last)
     return network
+
+
+def meta_network(model: Model, *, num_classes: int, image_size: int | None = None) -> nn.Module:
+    """Return what build_model returns, on the meta device: without numbers, and so without weights."""
+    return copy.deepcopy(_meta_network(model, num_classes, image_size))
+
+
+@functools.lru_cache(maxsize=1)
+def _meta_network(model: Model, num_classes: int, image_size: int | None) -> nn.Module:
+    import torch
+
+    with torch.device("meta"):
+        network = model.network(image_size)
+        _finish(network, model, num_classes)
+    return network
+
+
+def _finish(network: nn.Module, model: Model, num_classes: int) -> None:
+    """Give a network its new head, and layers that methods can change."""
+    from raypeft.models.prepare import prepare_layers  # torch takes seconds to import
+
+    model.kind.reset_head(network, num_classes)
+    prepare_layers(network)

@@ -16,6 +16,7 @@ from raypeft.models.parts import (
     convolutions,
     is_bias,
     is_shortcut,
+    is_standardised,
     mlps,
     nearest,
     norm_layers,
@@ -26,7 +27,6 @@ from raypeft.models.parts import (
 )
 
 PLACES = re.compile(r"rel(ative)?_pos|pos_proj")  # in the names of parameters that know tokens' places
-STANDARDISED = ("StdConv", "ScaledStdConv")  # timm's convolutions that standardise their weight first
 
 
 def parts_of(network: nn.Module) -> frozenset[Part]:
@@ -46,7 +46,7 @@ def parts_of(network: nn.Module) -> frozenset[Part]:
         and not unknown
         and all(isinstance(one, nn.Linear) for one in projections(network).values()),
         "projections": is_reachable,
-        "weights": is_reachable and all(_is_as_it_is(conv) for conv in ungrouped(convs).values()),
+        "weights": is_reachable and not any(map(is_standardised, ungrouped(convs).values())),
         "mlp": bool(attention) and not unknown and all(nearest(one, known_mlps) for one in attention),
         "tokens": _takes_any_tokens(network) and not unknown,
     }
@@ -68,11 +68,6 @@ def family_of(network: nn.Module) -> Family:
 def is_unet(network: nn.Module) -> bool:
     """True for diffusers' U-Net."""
     return hasattr(network, "down_blocks")
-
-
-def _is_as_it_is(conv: nn.Conv2d) -> bool:
-    """True if a convolution uses its weight unchanged; NFNets and BiT standardise it first."""
-    return not type(conv).__name__.startswith(STANDARDISED)
 
 
 def _holds_half(network: nn.Module, layers: dict[str, Any]) -> bool:

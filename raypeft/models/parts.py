@@ -27,6 +27,7 @@ WRAPPERS = {"proj", "conv", "linear", "c", "ln"}  # in which a projection is kep
 HEADS = ("num_heads", "heads", "n_heads")  # the mark of an attention layer
 FIRST, LAST = ("fc1", "fc1_g", "w12", "w0", "w1", "ln1"), ("fc2", "w3", "w2", "ln2")  # of an MLP
 AFTER = 99  # timm's matchers put what follows the blocks into groups from here on
+STANDARDISED = ("StdConv", "ScaledStdConv")  # timm's classes, some of which pad as TensorFlow does
 OTHER_NORMS = ("rmsnorm", "simplenorm")  # timm's, which are of no class of torch
 
 
@@ -226,7 +227,7 @@ def _role(name: str) -> tuple[str, str]:
 
 def _is_projection(name: str, modules: dict[str, nn.Module]) -> bool:
     owner, role = _role(name)
-    if role in FUSED or role.startswith("to_"):
+    if role in FUSED or (role.startswith("to_") and role in QUERY | KEY | OTHER):
         return True
     return role in QUERY | KEY | OTHER and _has_heads(modules[owner])
 
@@ -266,6 +267,11 @@ def nearest(owner: str, found: dict[str, T]) -> dict[str, T]:
         if near := {name: one for name, one in found.items() if name.startswith(prefix)}:
             return near
     return {}
+
+
+def is_standardised(layer: nn.Module) -> bool:
+    """True if a convolution standardises its weight before it uses it, as those of BiT and NFNets do."""
+    return type(layer).__name__.startswith(STANDARDISED)
 
 
 def ungrouped(convs: dict[str, nn.Conv2d]) -> dict[str, nn.Conv2d]:

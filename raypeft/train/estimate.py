@@ -10,8 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from raypeft.methods import ParameterCounts, bind_method
-from raypeft.models import bind_model, image_size_of
-from raypeft.models.prepare import prepare_layers
+from raypeft.models import bind_model, image_size_of, meta_network
 from raypeft.train.frozen import has_head_apart
 
 BATCH = 2  # images that are traced; BatchNorm needs two
@@ -76,9 +75,7 @@ def _traceable(
     entry, bound = bind_model(model), bind_method(method)
     pixels, family = image_size_of(entry, image_size), entry.kind
     with torch.device("meta"):
-        network = entry.network(pixels)
-        family.reset_head(network, num_classes)
-        prepare_layers(network)
+        network = meta_network(entry, num_classes=num_classes, image_size=pixels)
         counts = bound.apply(network)
     # On the meta device itself attention is no fused kernel, and keeps its maps.
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -8,8 +8,7 @@ import torch
 
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods import METHODS, bind_method
-from raypeft.models import MODELS, bind_model
-from raypeft.models.prepare import prepare_layers
+from raypeft.models import MODELS, bind_model, meta_network
 from raypeft.train.rehearsal import rehearse
 
 
@@ -57,9 +56,7 @@ def count_method(model: str, method: str, *, num_classes: int) -> TrainableCount
     """Count the parameters of `method`, with options, on one model."""
     entry = bind_model(model)
     with torch.device("meta"):
-        network = entry.make()
-        entry.kind.reset_head(network, num_classes)
-        prepare_layers(network)
+        network = meta_network(entry, num_classes=num_classes)
         counts = bind_method(method).apply(network)
     return TrainableCount(
         model=model,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 
 import torch
-from torch import nn
 
 from raypeft.core.errors import IncompatibleError, RaypeftError
 from raypeft.core.foreign import described
 from raypeft.methods import BoundMethod, bind_method
-from raypeft.models import Model, bind_model
-from raypeft.models.prepare import prepare_layers
+from raypeft.models import Model, bind_model, meta_network
 
 BATCH = 2  # images; one would leave BatchNorm a single value on the last map of a small image
 
@@ -41,7 +38,7 @@ def rehearse(model: str, method: str, *, num_classes: int, image_size: int) -> N
 def _step(entry: Model, method: BoundMethod, *, num_classes: int, image_size: int) -> None:
     family = entry.kind
     with torch.device("meta"):
-        network = copy.deepcopy(_network(entry, num_classes, image_size))
+        network = meta_network(entry, num_classes=num_classes, image_size=image_size)
         expected = method.method.count(network, **method.options)
         counts = method.apply(network)
         inputs = family.inputs(network, BATCH, image_size, image_size / entry.input_size, torch.empty)
@@ -63,11 +60,3 @@ def _step(entry: Model, method: BoundMethod, *, num_classes: int, image_size: in
             f"method '{method.text}' on model '{entry.name}': {len(still)} of {len(trained)} trainable "
             f"tensors get no gradient, e.g. {still[0]}"
         )
-
-
-@functools.lru_cache(maxsize=1)
-def _network(entry: Model, num_classes: int, image_size: int) -> nn.Module:
-    network = entry.network(image_size)
-    entry.kind.reset_head(network, num_classes)
-    prepare_layers(network)
-    return network

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from raypeft.methods import BoundMethod
-from raypeft.models.families import FAMILIES, UNET, Family, Part
+from raypeft.models.families import UNET, Family, Part
 from raypeft.models.kinds import family_of, parts_of
 from raypeft.models.prepare import prepare_layers
 
@@ -43,7 +43,7 @@ class Subject:
     @property
     def family(self) -> Family:
         """Return the family of the network."""
-        return FAMILIES.get(self.backbone) or family_of(self.network())  # type: ignore[call-overload]
+        return _family(self.backbone)
 
     @property
     def fits(self) -> bool:
@@ -56,11 +56,7 @@ class Subject:
             torch.manual_seed(variant)
             network = _make(self.backbone, variant)
         # as build_model makes it
-        return network.to(memory_format=torch.channels_last) if self._is_channels_last else network
-
-    @property
-    def _is_channels_last(self) -> bool:
-        return self.backbone in FAMILIES and self.family.is_channels_last
+        return network.to(memory_format=torch.channels_last) if self.family.is_channels_last else network
 
     def adapted(self, variant: int = 0) -> nn.Module:
         """Return that network with the method applied, the same on every call."""
@@ -98,10 +94,9 @@ class Subject:
         """Return the logits, or the U-Net's predicted noise, for a fixed batch."""
         draw = functools.partial(torch.randn, generator=_generator(1))
         plain = getattr(model, "module", model)  # without the data-parallel wrapper
-        family = FAMILIES.get(self.backbone) or family_of(plain)  # type: ignore[call-overload]
         pixels = _timm_arguments(self.backbone)[1] if self.backbone.startswith(TIMM) else PIXELS
-        inputs = family.inputs(plain, BATCH, pixels, 1.0, draw)
-        return family.forward(model, tuple(one[part] for one in inputs))
+        inputs = self.family.inputs(plain, BATCH, pixels, 1.0, draw)
+        return self.family.forward(model, tuple(one[part] for one in inputs))
 
 
 def descend(model: nn.Module) -> None:
@@ -162,6 +157,12 @@ def _unet(channels: tuple[int, ...]) -> nn.Module:
 def small_parts(backbone: str) -> frozenset[Part]:
     """Return the parts of a subject's network. Raises: UnknownNameError."""
     return UNET.parts if backbone == UNET.name else parts_of(_make(backbone, 0))
+
+
+@functools.cache
+def _family(backbone: str) -> Family:
+    with torch.device("meta"):
+        return family_of(_make(backbone, 0))
 
 
 def _make(backbone: str, variant: int) -> nn.Module:

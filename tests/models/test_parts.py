@@ -9,6 +9,7 @@ from raypeft.models.kinds import family_of, parts_of
 from raypeft.models.parts import (
     attention_layers,
     convolutions,
+    is_standardised,
     low_rank_projections,
     mlps,
     pointwise_layers,
@@ -127,3 +128,23 @@ def test_biases_that_stand_apart_change_no_output():
         plain.blocks[0].attn.qkv.register_forward_hook(lambda *_: called.append(True))
         torch.testing.assert_close(plain(images), expected)
     assert called
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (timm.layers.StdConv2d, True),
+        (timm.layers.StdConv2dSame, True),
+        (timm.layers.ScaledStdConv2d, True),
+        (timm.layers.ScaledStdConv2dSame, True),
+        (timm.layers.Conv2dSame, False),
+        (torch.nn.Conv2d, False),
+    ],
+)
+def test_every_convolution_that_standardises_its_weight_is_known_as_one(kind, expected):
+    layer, images = kind(4, 8, 3, bias=False), torch.randn(1, 4, 8, 8)
+    with torch.no_grad():
+        before = layer(images)
+        layer.weight.mul_(3)  # which a standardised weight does not notice
+        assert torch.allclose(layer(images), before, rtol=1e-2, atol=1e-2) is expected
+    assert is_standardised(layer) is expected
