@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import replace
@@ -143,11 +142,6 @@ def build_model(model: Model, *, num_classes: int, image_size: int | None = None
 
 def meta_network(model: Model, *, num_classes: int, image_size: int | None = None) -> nn.Module:
     """Return what build_model returns, on the meta device: without numbers, and so without weights."""
-    return copy.deepcopy(_meta_network(model, num_classes, image_size))
-
-
-@functools.lru_cache(maxsize=1)
-def _meta_network(model: Model, num_classes: int, image_size: int | None) -> nn.Module:
     import torch
 
     with torch.device("meta"):
