@@ -8,14 +8,11 @@ Listing 3 trains the position embedding too. Listing 7 takes whole spatial trans
 and norms included: 31 % of Stable Diffusion's U-Net.
 """
 
-import math
-
 from torch import nn
 
 from raypeft.methods.base import count_parameters, register_method
 from raypeft.methods.bias import bias
 from raypeft.methods.norm import norm
-from raypeft.methods.shapes import parameter_shapes
 from raypeft.models.families import modules_called
 from raypeft.models.parts import attention_layers, is_norm
 
@@ -26,8 +23,13 @@ def _count(model: nn.Module) -> int:
     if transformers := modules_called("Transformer2DModel", model):
         return sum(count_parameters(module) for module in transformers)
     owners = tuple(f"{name}." for name in attention_layers(model))
-    shapes = parameter_shapes(model)
-    return sum(math.prod(shapes[name]) for name in shapes if name == POSITION or name.startswith(owners))
+    named = model.named_parameters(remove_duplicate=False)  # layers share CoaT's position encodings
+    numbers = {
+        id(parameter): parameter.numel()
+        for name, parameter in named
+        if name == POSITION or name.startswith(owners)
+    }
+    return sum(numbers.values())
 
 
 def _count_union(model: nn.Module) -> int:

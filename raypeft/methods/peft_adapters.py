@@ -8,7 +8,8 @@ Adds:    what `peft` adds to the projections of attention that LoRA adapts, and 
 Step 0: output unchanged.     Buffers: BatchNorm statistics frozen.
 
 A further adapter of `peft` joins with one entry in ADAPTERS. OFT stays on attention: on convolutions it
-fails where the map is smaller than the kernel, and rounds its block size to what divides the channels.
+fails where the map is smaller than the kernel. Its blocks are 32 wide, as is `peft`'s default; in a network
+with a projection whose inputs 32 does not divide, the largest width below that divides all of them.
 BOFT is left out: without its CUDA extension `peft` silently replaces its butterfly by a single factor,
 so that a result would depend on the machine's compiler.
 """
@@ -43,7 +44,7 @@ class Adapter:
     sites: Sites
     config: str  # class in `peft`
     rank: str  # `peft`'s name of the option that raypeft calls rank
-    default: int
+    default: int | None  # rank; None: OFT's block, which depends on the sites
     count: Callable[[Site, int], int]
     settings: Mapping[str, Any] = field(default_factory=dict)
     decays: frozenset[str] = frozenset()  # bare parameters of it that are weights
@@ -86,6 +87,13 @@ def _near_square(number: int) -> tuple[int, int]:
     return small, number // small
 
 
+def _block(sites: Collection[Site]) -> int:
+    """Return OFT's default, the largest block that divides the inputs of all sites."""
+    common = math.gcd(*(site.weight.shape[1] for site in sites))
+    return max(size for size in range(1, OFT_BLOCK + 1) if common % size == 0)
+
+
+OFT_BLOCK = 32  # `peft`'s default
 ANY: frozenset[Part] = frozenset({"weights", "head"})
 ATTENTION: frozenset[Part] = frozenset({"qkv", "head"})
 LINEAR: frozenset[Part] = frozenset({"linear_qkv", "head"})  # `peft` has no VeRA for convolutions
@@ -106,7 +114,7 @@ ADAPTERS = {
         sites=low_rank_projections,
         config="OFTConfig",
         rank="oft_block_size",
-        default=32,
+        default=None,
         count=_count_oft,
         decays=frozenset({"oft_R"}),
     ),
@@ -135,16 +143,18 @@ ADAPTERS = {
 
 
 def _register(name: str, adapter: Adapter) -> None:
-    def settings(targets: Collection[str], rank: int) -> dict[str, Any]:
-        return {"target_modules": [*targets], adapter.rank: rank, **adapter.settings}
+    def settings(sites: Mapping[str, Site], rank: int | None) -> dict[str, Any]:
+        chosen = rank or _block(sites.values())
+        return {"target_modules": [*sites], adapter.rank: chosen, **adapter.settings}
 
-    def count(model: nn.Module, *, rank: int = adapter.default) -> int:
-        return sum(adapter.count(site, rank) for site in adapter.sites(model).values())
+    def count(model: nn.Module, *, rank: int | None = adapter.default) -> int:
+        sites = adapter.sites(model).values()
+        return sum(adapter.count(site, rank or _block(sites)) for site in sites)
 
-    def insert(model: nn.Module, *, rank: int = adapter.default) -> None:
+    def insert(model: nn.Module, *, rank: int | None = adapter.default) -> None:
         insert_adapters(model, adapter.config, **settings(adapter.sites(model), rank))
 
-    def describe(model: nn.Module, *, rank: int = adapter.default) -> dict[str, Any]:
+    def describe(model: nn.Module, *, rank: int | None = adapter.default) -> dict[str, Any]:
         return describe_config(adapter.config, **settings(inserted_layers(model), rank))
 
     register_method(

@@ -18,7 +18,7 @@ Shapes = dict[str, tuple[int, ...]]
 WRAPPED = r"(?:\.(?:proj|conv|linear|c|ln|\d+))*\.weight$"
 QUERIES, KEYS = r"q|q_proj|wq|query|to_q|to_query", r"k|k_proj|wk|key|to_k|to_key"
 VALUES, FUSED = r"v|v_proj|wv|value|to_v|kv|qk", r"qkv|qkvs|qkv_proj"
-MLP = r"(?:^|\.)(?:mlp|ffn)(?:\.\w+)?"  # the name of the module, in which it may be wrapped
+MLP = r"(?:^|\.)(?:mlp\d*|ffn|linear)(?:\.\w+)?"  # the name of the module, in which it may be wrapped
 DOWN, UP = r"fc1|fc1_g|w12|w0|w1|ln1", r"fc2|w3|w2|ln2"
 
 

@@ -28,7 +28,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raypeft.core.errors import IncompatibleError
 from raypeft.methods.base import register_method, scale_rows
 from raypeft.methods.shapes import parameter_shapes
-from raypeft.models.parts import backbone_modules, is_norm, is_standardised, layer_width, norm_layers
+from raypeft.models.parts import (
+    backbone_modules,
+    block_modules,
+    is_norm,
+    is_standardised,
+    layer_width,
+    norm_layers,
+)
 
 PAPER_STD = 0.02
 Layers = list[tuple[nn.Module, int]]
@@ -85,11 +92,12 @@ def _merge(model: nn.Module) -> None:
 )
 def ssf(model: nn.Module, *, init: Literal["identity", "paper"] = "identity") -> None:
     """Insert `ssf_scale` and `ssf_shift`."""
-    # The fast form keeps its output, which activations and BEiT's biases of q and v may change in place.
+    # The fast form keeps its output, which activations and BEiT's biases of q and v may change in place,
+    # and outside the blocks what adds positions.
     modules = list(model.modules())
-    all_linear = [one for one in modules if isinstance(one, nn.Linear)]
     is_changing = any(getattr(one, "inplace", False) for one in modules)
-    changed = {id(one) for one in all_linear} if is_changing else set()
+    inside = set() if is_changing else {id(one) for _, one in block_modules(model)}
+    changed = {id(one) for one in modules if isinstance(one, nn.Linear) and id(one) not in inside}
     changed |= {id(one.qkv) for one in modules if hasattr(one, "qkv_bias_separate")}
     for layer, channels in _sites(model):
         like = next(layer.parameters())
@@ -149,7 +157,7 @@ def _any_norm(module: Any, features: torch.Tensor) -> torch.Tensor:
         for name in shown:
             del vars(module)[name]
     if not has_bias:
-        is_map = type(module).__name__.endswith("2d")
+        is_map = "2d" in type(module).__name__  # timm's LayerNorm2d, LayerNorm2dNoBias and the like
         output = output + (module.ssf_shift.view(-1, 1, 1) if is_map else module.ssf_shift)
     return output
 

@@ -102,10 +102,13 @@ def _open(path: Path) -> Any:
 
     inert: list[Any] = [(_Inert, name) for name in BESIDE_WEIGHTS]
     try:
-        if path.suffix == ".safetensors" or _looks_like_safetensors(path):
+        # After the length of its header a safetensors file has JSON; some are published as `.bin`.
+        if _beginning(path)[8:9] == b"{" or path.suffix == ".safetensors":
             return load_file(path)
         with torch.serialization.safe_globals(inert):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except FileNotFoundError:
         raise WeightsError(f"weights {path}: not found; give the right path") from None
     except (SafetensorError, OSError) as error:
@@ -117,10 +120,18 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _looks_like_safetensors(path: Path) -> bool:
-    """True if the file begins with the length of a JSON header; some are published as `.bin`."""
+def _beginning(path: Path) -> bytes:
+    """Return the first 256 bytes. Raises: WeightsError for what a broken download leaves: no bytes, or text."""
     with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
+        beginning = file.read(256)
+    if not beginning:
+        raise WeightsError(f"weights {path}: an empty file; download it again")
+    if beginning.isascii() and beginning.decode().replace("\n", "").replace("\r", "").isprintable():
+        line = beginning.decode().splitlines()[0][:60]
+        pointer = "Git LFS's pointer to the weights: git lfs pull"
+        what = pointer if line.startswith("version https://git-lfs") else "download the weights again"
+        raise WeightsError(f"weights {path}: text, not weights (it begins with {line!r}); {what}")
+    return beginning
 
 
 def _cause(error: Exception) -> str:

@@ -630,3 +630,18 @@ def test_code_in_a_checkpoint_is_refused_by_name(tmp_path, write, message):
     write(tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=f"refused, not a plain state dict .*{message}"):
         load_weights(vit(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "an empty file; download it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 132\n", "git lfs pull"),
+        (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "text, not weights .*DOCTYPE html"),
+    ],
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_what_a_broken_download_leaves_is_refused_as_that(tmp_path, content, message, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(vit(), tmp_path / name)
