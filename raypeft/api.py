@@ -65,7 +65,7 @@ class CheckedSweep:
 
     @property
     def summary(self) -> str:
-        """Return the numbers of cells and trials, the hours, how weights were read, and the warnings."""
+        """Return the cells, trials and hours, what is left out, how weights were read, and the warnings."""
         cells = self._checked.cells
         left = sum(one.trials_left for one in cells)
         hours = sum(one.device_hours for one in cells)
@@ -75,7 +75,7 @@ class CheckedSweep:
             [
                 told,
                 *self._checked.growth,
-                *self._checked.plan.weights_lines,
+                *self._checked.plan.notes,
                 *(f"warning: {text}" for text in self._checked.warnings),
             ]
         )

@@ -161,6 +161,7 @@ def _print_plan(
             | counts
             | {
                 "growth": checked.growth,
+                "left_out": [asdict(cell) | {"reason": why} for cell, why in plan.unfit.items()],
                 "warnings": warnings,
                 "weights": {model_label(model): asdict(notes) for model, notes in plan.loaded.items()},
                 "plan": plan.record().to_dict(),
@@ -172,7 +173,7 @@ def _print_plan(
     print_rows([_cell_row(plan, one) for one in cells], as_json=False)
     for line in _plan_lines(plan, cells, counts, store):
         facts.print(line)
-    for line in (*checked.growth, *plan.weights_lines):
+    for line in (*checked.growth, *plan.notes):
         facts.print(line)
     for warning in warnings:
         facts.print(f"warning: {warning}")

@@ -12,7 +12,7 @@ from raypeft.launch.decoding import ImageBar
 from raypeft.launch.estimate import CellEstimate, Paces, estimate
 from raypeft.launch.growth import describe_growth, join_store
 from raypeft.launch.plan import Plan, make_plan
-from raypeft.launch.preflight import check_space, check_store, rehearse_cells
+from raypeft.launch.preflight import check_space, check_store, rehearsed
 from raypeft.store import Store
 from raypeft.store.ledger import Ledger
 
@@ -46,10 +46,9 @@ def check_sweep(
     where = Store(store)
     check_store(where)
     with ImageBar(console) as bar:
-        plan = make_plan(sweep, store=decode_in or where, shared_cache=cache, watch=bar)
+        plan = rehearsed(make_plan(sweep, store=decode_in or where, shared_cache=cache, watch=bar))
     ledger = Ledger(where)
     plan = join_store(plan, ledger.rows(), store=where)
-    rehearse_cells(plan)
     check_space(plan, ledger, store=where)
     check_batches(plan)
     return Checked(

@@ -7,13 +7,19 @@ from raypeft.core.errors import ConfigError, list_problems
 from raypeft.core.plugins import Name, Plugin, check_origin, names_in
 from raypeft.core.sources import parse_source
 from raypeft.core.spec import Cell, Sweep
-from raypeft.methods import bind_method, check_parts
+from raypeft.launch.fitting import unmet
+from raypeft.methods import bind_method, check_parts, missing_parts
 from raypeft.models import bind_model, canonical_model, image_size_of
 
 
-def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
-    """Check the names. Raises: ConfigError listing every unknown name, unfit pair and wrong image size."""
+def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> dict[Cell, str]:
+    """Check the names; return the cells whose network has not what their method needs, and what that is.
+
+    Raises: ConfigError listing every unknown name and wrong image size, and the unfit cells of a name that
+    would have no cell left.
+    """
     problems: dict[str, None] = {}
+    unfit: dict[Cell, str] = {}
 
     def check(test: Callable[[], object]) -> None:
         try:
@@ -21,10 +27,17 @@ def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
         except ConfigError as error:
             problems[str(error)] = None
 
+    def compare(cell: Cell) -> None:
+        if lacking := missing_parts(bind_method(cell.method).method, bind_model(cell.model).parts):
+            unfit[cell] = f"needed: {lacking}"
+
     for cell in sweep.cells:
+        check(lambda cell=cell: compare(cell))  # type: ignore[misc]
         check(lambda cell=cell: check_origin(registered_names(cell), among=plugins))  # type: ignore[misc]
         check(lambda cell=cell: _check_cell(cell, sweep))  # type: ignore[misc]
         check(lambda cell=cell: image_size_of(bind_model(cell.model), sweep.recipe.image_size))  # type: ignore[misc]
+    for cell in unmet(sweep, unfit):
+        check(lambda cell=cell: _check_parts(cell))  # type: ignore[misc]
     models = {cell.model for cell in sweep.cells}
     if not problems and sweep.recipe.image_size and all(bind_model(name).fixed_size for name in models):
         problems[
@@ -44,6 +57,7 @@ def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> None:
                 ] = None
     if problems:
         raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
+    return unfit
 
 
 def canonical_sweep(sweep: Sweep) -> Sweep:
@@ -65,9 +79,12 @@ def registered_names(cell: Cell) -> list[Name]:
     return [*names_in(method=cell.method, model=cell.model), dataset]
 
 
+def _check_parts(cell: Cell) -> None:
+    check_parts(bind_method(cell.method).method, model=cell.model, parts=bind_model(cell.model).parts)
+
+
 def _check_cell(cell: Cell, sweep: Sweep) -> None:
     model = bind_model(cell.model)
-    check_parts(bind_method(cell.method).method, model=cell.model, parts=model.parts)
     if model.kind.task == "generate" and sweep.recipe.augmentation is not None:
         raise ConfigError(
             f"augmentation does not reach {cell.model}, whose images are encoded once; leave it out"

@@ -17,6 +17,7 @@ from raypeft.core.spec import Cell, Search, Stage, Sweep, TrialSpec, model_label
 from raypeft.core.text import count
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
+from raypeft.launch.fitting import Unfit, describe_unfit, without
 from raypeft.launch.names import canonical_sweep, check_names, registered_names
 from raypeft.metrics.superseded import superseded
 from raypeft.models import (
@@ -41,6 +42,7 @@ class Plan:
     data: dict[str, Prepared]  # by dataset source
     loaded: dict[str, FitNotes] = field(default_factory=dict)  # by model: how files of one's own were read
     plugins: tuple[Plugin, ...] = ()  # those that the sweep names, and the installed ones
+    unfit: Unfit = field(default_factory=dict)  # the cells that were asked for and cannot be trained
     kept: tuple[PlannedCell, ...] = ()  # of the store, whether asked for or not: launch/growth.py
 
     @functools.cached_property
@@ -130,9 +132,9 @@ class Plan:
         return {plugin.name: plugin.digest for plugin in self.plugins if plugin.digest in digests}
 
     @property
-    def weights_lines(self) -> list[str]:
-        """Return what was loaded, left out and changed of each weights file of one's own, a line each."""
-        return [
+    def notes(self) -> list[str]:
+        """Return the methods that are left out, and how each weights file of one's own was read."""
+        return describe_unfit(self.unfit) + [
             f"weights of {model_label(model)}: {'; '.join(notes.lines())}"
             for model, notes in self.loaded.items()
         ]
@@ -199,8 +201,8 @@ def make_plan(
     """
     plugins = load_plugins(sweep.plugins)
     check_in_fresh_process(plugins)
-    check_names(sweep, plugins)
-    sweep = canonical_sweep(sweep)
+    unfit = check_names(sweep, plugins)
+    sweep = canonical_sweep(without(sweep, unfit))
     models = {cell.model: bind_model(cell.model) for cell in sweep.cells}
     digests = {name: weights_digest(model) for name, model in models.items()}
     stored = {
@@ -230,7 +232,7 @@ def make_plan(
             problems.append(error)
     if problems:
         raise DataError("\n".join(str(problem) for problem in problems))
-    plan = Plan(sweep=sweep, weights_digests=digests, data=data, loaded=loaded, plugins=plugins)
+    plan = Plan(sweep=sweep, weights_digests=digests, data=data, loaded=loaded, plugins=plugins, unfit=unfit)
     _check_distinct(plan)
     return plan
 

@@ -7,6 +7,7 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from raypeft.core.errors import (
 )
 from raypeft.core.spec import Cell
 from raypeft.launch.filesystem import cannot_touch, check_places
+from raypeft.launch.fitting import unmet, without
 from raypeft.launch.plan import Plan
 from raypeft.methods import METHODS
 from raypeft.models import MODELS, bind_model, image_size_of
@@ -79,13 +81,13 @@ def _check_writable(store: Store) -> None:
         )
 
 
-def rehearse_cells(plan: Plan) -> None:
-    """Run the network of every cell once without numbers, as its trials will.
+def rehearsed(plan: Plan) -> Plan:
+    """Run the network of every cell without numbers, as its trials will; return the plan without failures.
 
     raypeft's own methods without options are known to run on its own models.
-    Raises: ConfigError listing the cells that cannot be trained.
+    Raises: ConfigError listing the failures of a method, model or data set of which no cell is left.
     """
-    problems: dict[str, None] = {}
+    unfit: dict[Cell, str] = {}
     for cell in plan.sweep.cells:
         if _is_known(cell):
             continue
@@ -99,9 +101,10 @@ def rehearse_cells(plan: Plan) -> None:
                 image_size=image_size_of(bind_model(cell.model), plan.sweep.recipe.image_size),
             )
         except IncompatibleError as error:
-            problems[str(error)] = None
-    if problems:
+            unfit[cell] = str(error)
+    if problems := dict.fromkeys(unfit[cell] for cell in unmet(plan.sweep, unfit)):
         raise ConfigError(f"sweep '{plan.sweep.name}' cannot run:\n{list_problems(list(problems))}")
+    return replace(plan, sweep=without(plan.sweep, unfit), unfit={**plan.unfit, **unfit})
 
 
 def check_space(plan: Plan, ledger: Ledger, *, store: Store) -> None:

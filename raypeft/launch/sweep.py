@@ -21,7 +21,7 @@ from raypeft.launch.preflight import (
     check_space,
     check_store,
     raise_open_files,
-    rehearse_cells,
+    rehearsed,
 )
 from raypeft.launch.quiet import quieten
 from raypeft.launch.signals import Signals
@@ -63,9 +63,9 @@ def run_sweep(
             )
             driver = Driver(plan, ledger, lease, store=where, console=console, safety=safety, signals=signals)
             with ThreadPoolExecutor(1) as pool:
-                # They may build networks, for seconds in which Ray can start.
-                checks = pool.submit(_check_rest, plan, ledger, store=where)
-                return driver.run(resources or Resources(), tracking or Tracking(), check=checks.result)
+                # It may build networks, for seconds in which Ray can start.
+                space = pool.submit(check_space, plan, ledger, store=where)
+                return driver.run(resources or Resources(), tracking or Tracking(), check=space.result)
         except StoreInUseError:  # the store's files are another driver's
             raise
         except BaseException as error:
@@ -75,11 +75,6 @@ def run_sweep(
             lease.release()
 
 
-def _check_rest(plan: Plan, ledger: Ledger, *, store: Store) -> None:
-    rehearse_cells(plan)
-    check_space(plan, ledger, store=store)
-
-
 def _checked_plan(
     sweep: Sweep, ledger: Ledger, *, store: Store, console: Terminal, cache: Path | None, safety: Safety
 ) -> Plan:
@@ -87,13 +82,13 @@ def _checked_plan(
     sweep_up(store, ledger)
     forget_stop(store)
     with ImageBar(console) as bar:
-        plan = make_plan(sweep, store=store, shared_cache=cache, watch=bar)
+        plan = rehearsed(make_plan(sweep, store=store, shared_cache=cache, watch=bar))
     check_batches(plan)
     plan = join_store(plan, ledger.rows(), store=store)
     for line in describe_growth(plan, ledger.rows(), store=store):
         console.print(line)
     write_plan(plan, store=store)
-    for line in plan.weights_lines:
+    for line in plan.notes:
         console.print(line)
     for warning in plan_warnings(plan):
         console.print(f"warning: {warning}")

@@ -8,6 +8,7 @@ from raypeft.methods.base import (
     ParameterCounts,
     bind_method,
     check_parts,
+    missing_parts,
 )
 
 import_room(__name__, __path__)
@@ -19,4 +20,5 @@ __all__ = [
     "ParameterCounts",
     "bind_method",
     "check_parts",
+    "missing_parts",
 ]

@@ -261,13 +261,18 @@ def _check_count(value: Any, default: Any) -> None:
         raise ValueError("at least 1")
 
 
+def missing_parts(method: Method, parts: Collection[Part]) -> str:
+    """Return what the method needs of a network and a network with `parts` has not; "" if it has all."""
+    return " and ".join(PARTS[part] for part in sorted(method.needs.difference(parts)))
+
+
 def check_parts(method: Method, *, model: str, parts: Collection[Part]) -> None:
     """Check that a model's network has what the method needs. Raises: IncompatibleError if not."""
-    if lacking := sorted(method.needs.difference(parts)):
+    if lacking := missing_parts(method, parts):
         fitting = [name for name, entry in METHODS.items() if entry.needs <= set(parts)]
         raise IncompatibleError(
             f"method '{method.name}' does not fit model '{model}': it needs "
-            f"{' and '.join(PARTS[part] for part in lacking)}; methods for {model}: {', '.join(fitting)}"
+            f"{lacking}; methods for {model}: {', '.join(fitting)}"
         )
 
 

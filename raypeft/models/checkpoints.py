@@ -121,7 +121,7 @@ def _open(path: Path) -> Any:
 
 
 def _beginning(path: Path) -> bytes:
-    """Return the first 256 bytes. Raises: WeightsError for what a broken download leaves: no bytes, or text."""
+    """Return the first bytes. Raises: WeightsError for what a broken download leaves: none, or text."""
     with path.open("rb") as file:
         beginning = file.read(256)
     if not beginning:

@@ -21,6 +21,7 @@ CLASSES, BATCH, STEPS, LR = 3, 4, 3, 0.05
 PIXELS = 32
 TIMM = "timm:"
 TIMM_PIXELS = 64  # a multiple of the strides and windows below, with maps that BatchNorm can normalise
+NEARLY_ZERO = 1e-3
 SMALLER: tuple[dict[str, Any], ...] = (
     {"depth": 2},
     {"depths": (1, 1, 1, 1)},
@@ -173,7 +174,18 @@ def _make(backbone: str, variant: int) -> nn.Module:
     arguments, _ = _timm_arguments(backbone)
     network: nn.Module = timm.create_model(backbone.removeprefix(TIMM), num_classes=CLASSES, **arguments)
     prepare_layers(network)
+    _wake(network)
     return network
+
+
+def _wake(network: nn.Module) -> None:
+    """Draw anew what timm starts near zero, as LayerScale: gradients behind it are too small to show."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias") or parameter.is_meta or parameter.abs().max() > NEARLY_ZERO:
+            continue
+        nn.init.constant_(parameter, 1) if parameter.squeeze().ndim == 1 else nn.init.normal_(
+            parameter, std=0.02
+        )
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from raypeft.core.recipe import Recipe
 from raypeft.core.spec import PROTOCOL, Search, Sweep, grid
 from raypeft.launch.growth import join_store, write_plan
 from raypeft.launch.plan import make_plan
+from raypeft.launch.preflight import rehearsed
 from raypeft.store import Store
 
 
@@ -80,3 +81,57 @@ def test_a_store_of_another_protocol_is_refused_in_one_sentence(tmp_path):
         PlanDiffersError, match=f"protocol 2, and .* protocol {PROTOCOL}: .*another store \\(--store\\)"
     ):
         ids(sweep(), tmp_path)
+
+
+def test_pairs_that_do_not_fit_are_left_out_and_named(tmp_path):
+    asked = sweep(method=("linear", "lora", "bn"), model=("vit_nano", "efficientnet_lite0"))
+    plan = make_plan(asked, store=Store(tmp_path))
+    assert [(cell.method, cell.model) for cell in plan.sweep.cells] == [
+        ("linear", "vit_nano"),
+        ("lora", "vit_nano"),
+        ("linear", "efficientnet_lite0"),
+        ("bn", "efficientnet_lite0"),
+    ]
+    assert plan.notes == [
+        "left out on vit_nano: bn; needed: BatchNorm as the main kind of normalisation",
+        "left out on efficientnet_lite0: lora; needed: query, key and value projections in every attention "
+        "layer",
+    ]
+
+
+def test_a_method_or_model_of_which_nothing_would_be_left_is_refused(tmp_path):
+    for method, model in (
+        (("linear", "bn"), ("vit_nano",)),
+        (("lora",), ("vit_nano", "efficientnet_lite0")),
+    ):
+        with pytest.raises(ConfigError, match=f"'{method[-1]}' does not fit model '{model[-1]}'"):
+            make_plan(sweep(method=method, model=model), store=Store(tmp_path))
+
+
+FAULTY = """
+import raypeft as rp
+
+def count(model):
+    return len(model.blocks[0].norm1.bias)
+
+@rp.register_method("faulty", needs=("head",), paper="none", count=count)
+def faulty(model):
+    model.blocks[0].norm1.bias.requires_grad = True
+    if len(model.blocks) < 12:
+        model.blocks[0].norm1.register_forward_hook(lambda module, given, output: output.detach())
+"""
+
+
+def test_a_method_that_fails_without_numbers_is_left_out_on_that_model_alone(tmp_path):
+    (tmp_path / "own.py").write_text(FAULTY)
+    asked = sweep(
+        method=("linear", "faulty"),
+        model=("vit_nano", "timm:vit_tiny_patch16_224(weights='random')"),
+        plugins=(str(tmp_path / "own.py"),),
+    )
+    plan = rehearsed(make_plan(asked, store=Store(tmp_path / "store")))
+    assert [cell.model.partition("(")[0] for cell in plan.sweep.cells if cell.method == "faulty"] == [
+        "timm:vit_tiny_patch16_224"
+    ]
+    assert len(plan.notes) == 1
+    assert "left out on vit_nano: faulty; method 'faulty' on model 'vit_nano': 1 of" in plan.notes[0]
