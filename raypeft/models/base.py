@@ -62,7 +62,7 @@ class Model:
     licence: str = ""
     access: Access = "open"
     input_size: int
-    fixed_size: bool
+    fixed_size: bool = False
     made_for_size: bool = False
     mean: Triple
     std: Triple
@@ -72,7 +72,7 @@ class Model:
     origin: HubFile | UrlFile | None = None
     size_step: int = 1
     given: str | None = None
-    sha256: str | None
+    sha256: str | None = None
     kind: Family = field(init=False, repr=False)  # that `family` names
 
     def __post_init__(self) -> None:
