@@ -161,7 +161,6 @@ def _print_plan(
             | counts
             | {
                 "growth": checked.growth,
-                "left_out": [asdict(cell) | {"reason": why} for cell, why in plan.unfit.items()],
                 "warnings": warnings,
                 "weights": {model_label(model): asdict(notes) for model, notes in plan.loaded.items()},
                 "plan": plan.record().to_dict(),

@@ -116,6 +116,8 @@ def _with_kept(asked: PlanRecord, held: PlanRecord, kept: Sequence[PlannedCell])
         data_digests=_only(held.data_digests, datasets) | dict(asked.data_digests),
         plugin_digests={**held.plugin_digests, **asked.plugin_digests},
         data=_only(held.data, datasets) | dict(asked.data),
+        left_out={cell: why for cell, why in held.left_out.items() if cell.name not in names}
+        | dict(asked.left_out),
     )
 
 

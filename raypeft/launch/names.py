@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from raypeft.core.errors import ConfigError, list_problems
+from raypeft.core.fitting import unmet
 from raypeft.core.plugins import Name, Plugin, check_origin, names_in
 from raypeft.core.sources import parse_source
 from raypeft.core.spec import Cell, Sweep
-from raypeft.launch.fitting import unmet
 from raypeft.methods import bind_method, check_parts, missing_parts
 from raypeft.models import bind_model, canonical_model, image_size_of
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from raypeft.core.errors import ConfigError, DataError, RaypeftError
+from raypeft.core.fitting import Unfit, describe_unfit, without
 from raypeft.core.fresh_process import check_in_fresh_process
 from raypeft.core.plugins import Plugin, load_plugins, plugins_of
 from raypeft.core.recipe import FEWEST_IMAGES, Recipe
@@ -17,7 +18,6 @@ from raypeft.core.spec import Cell, Search, Stage, Sweep, TrialSpec, model_label
 from raypeft.core.text import count
 from raypeft.datasets import Prepared, prepare
 from raypeft.datasets.cache import Watch, no_watch
-from raypeft.launch.fitting import Unfit, describe_unfit, without
 from raypeft.launch.names import canonical_sweep, check_names, registered_names
 from raypeft.metrics.superseded import superseded
 from raypeft.models import (
@@ -134,7 +134,7 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """Return the methods that are left out, and how each weights file of one's own was read."""
-        return describe_unfit(self.unfit) + [
+        return [f"left out: {text}" for text in describe_unfit(self.unfit)] + [
             f"weights of {model_label(model)}: {'; '.join(notes.lines())}"
             for model, notes in self.loaded.items()
         ]
@@ -148,6 +148,7 @@ class Plan:
             data_digests={data.name: data.digest for data in self.data.values()},
             plugin_digests=self.used_plugins,
             data={data.name: self._data_record(source) for source, data in self.data.items()},
+            left_out=self.unfit,
         )
 
     def subsets(self, source: str) -> dict[tuple[float, int], np.ndarray]:

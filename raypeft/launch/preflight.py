@@ -20,9 +20,9 @@ from raypeft.core.errors import (
     StorageError,
     list_problems,
 )
+from raypeft.core.fitting import unmet, without
 from raypeft.core.spec import Cell
 from raypeft.launch.filesystem import cannot_touch, check_places
-from raypeft.launch.fitting import unmet, without
 from raypeft.launch.plan import Plan
 from raypeft.methods import METHODS
 from raypeft.models import MODELS, bind_model, image_size_of
@@ -101,7 +101,7 @@ def rehearsed(plan: Plan) -> Plan:
                 image_size=image_size_of(bind_model(cell.model), plan.sweep.recipe.image_size),
             )
         except IncompatibleError as error:
-            unfit[cell] = str(error)
+            unfit[cell] = str(error).replace(cell.model, cell.model_label)
     if problems := dict.fromkeys(unfit[cell] for cell in unmet(plan.sweep, unfit)):
         raise ConfigError(f"sweep '{plan.sweep.name}' cannot run:\n{list_problems(list(problems))}")
     return replace(plan, sweep=without(plan.sweep, unfit), unfit={**plan.unfit, **unfit})

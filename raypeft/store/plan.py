@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from raypeft.core.errors import PlanDiffersError
+from raypeft.core.fitting import Unfit
 from raypeft.core.spec import PROTOCOL, Cell, Sweep
 
 
@@ -32,9 +33,8 @@ class PlannedCell:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "PlannedCell":
         """Return the cell that to_dict wrote, also after JSON."""
-        names = {name: content[name] for name in ("method", "model", "dataset", "fraction")}
         return cls(
-            cell=Cell(**names),
+            cell=_cell(content),
             candidates=content["candidates"],
             final_seeds=tuple(content["final_seeds"]),
         )
@@ -81,6 +81,7 @@ class PlanRecord:
     data_digests: Mapping[str, str]  # by data set, as tables name it
     data: Mapping[str, DataRecord]
     plugin_digests: Mapping[str, str] = field(default_factory=dict)  # by file, of those that trials use
+    left_out: Unfit = field(default_factory=dict)  # cells that were asked for and cannot be trained
     protocol: int = PROTOCOL
 
     @property
@@ -103,12 +104,14 @@ class PlanRecord:
         digests = {"weights": dict(self.weights_digests), "data": dict(self.data_digests)}
         if self.plugin_digests:
             digests["plugins"] = dict(self.plugin_digests)
+        left_out = [{**asdict(cell), "reason": why} for cell, why in self.left_out.items()]
         return {
             "protocol": self.protocol,
             "sweep": self.sweep.to_dict(),
             "trials": self.trials,
             "cells": [one.to_dict() for one in self.cells],
             "digests": digests,
+            **({"left_out": left_out} if left_out else {}),
             "data": {
                 name: {**asdict(facts), "subsets": [_plain(subset) for subset in facts.subsets]}
                 for name, facts in self.data.items()
@@ -134,7 +137,12 @@ class PlanRecord:
             data_digests=content["digests"]["data"],
             plugin_digests=content["digests"].get("plugins", {}),
             data={name: DataRecord.from_dict(facts) for name, facts in content["data"].items()},
+            left_out={_cell(one): one["reason"] for one in content.get("left_out", ())},
         )
+
+
+def _cell(content: Mapping[str, Any]) -> Cell:
+    return Cell(**{name: content[name] for name in ("method", "model", "dataset", "fraction")})
 
 
 def _plain(subset: SubsetRecord) -> dict[str, Any]:

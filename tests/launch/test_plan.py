@@ -93,10 +93,23 @@ def test_pairs_that_do_not_fit_are_left_out_and_named(tmp_path):
         ("bn", "efficientnet_lite0"),
     ]
     assert plan.notes == [
-        "left out on vit_nano: bn; needed: BatchNorm as the main kind of normalisation",
-        "left out on efficientnet_lite0: lora; needed: query, key and value projections in every attention "
-        "layer",
+        "left out: bn on vit_nano (needed: BatchNorm as the main kind of normalisation)",
+        "left out: lora on efficientnet_lite0 (needed: query, key and value projections in every attention "
+        "layer)",
     ]
+
+
+def test_a_store_remembers_what_was_left_out_until_it_is_asked_for_again_and_fits(tmp_path):
+    store = Store(tmp_path)
+    both = make_plan(sweep(method=("linear", "lora"), model=("vit_nano", "efficientnet_lite0")), store=store)
+    write_plan(both, store=store)
+    (left_out,) = store.plan.left_out
+    assert (left_out.method, left_out.model) == ("lora", "efficientnet_lite0")
+    kept = replace(make_plan(sweep(method=("linear",)), store=store), kept=store.plan.cells)
+    write_plan(kept, store=store)
+    assert list(store.plan.left_out) == [left_out]
+    write_plan(replace(kept, sweep=replace(kept.sweep, cells=(left_out,))), store=store)
+    assert not store.plan.left_out
 
 
 def test_a_method_or_model_of_which_nothing_would_be_left_is_refused(tmp_path):
@@ -134,4 +147,4 @@ def test_a_method_that_fails_without_numbers_is_left_out_on_that_model_alone(tmp
         "timm:vit_tiny_patch16_224"
     ]
     assert len(plan.notes) == 1
-    assert "left out on vit_nano: faulty; method 'faulty' on model 'vit_nano': 1 of" in plan.notes[0]
+    assert "left out: faulty on vit_nano (method 'faulty' on model 'vit_nano': 1 of" in plan.notes[0]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from raypeft.core.errors import ConfigError, PlanDiffersError
 from raypeft.core.recipe import Augmentation, Generation, Recipe
-from raypeft.core.spec import PROTOCOL, LogUniform, Search, Sweep, grid
+from raypeft.core.spec import PROTOCOL, Cell, LogUniform, Search, Sweep, grid
 from raypeft.store import Store
 from raypeft.store.plan import DataRecord, PlannedCell, PlanRecord, SubsetRecord
 
@@ -25,6 +25,7 @@ PLAN = PlanRecord(
             subsets=(SubsetRecord(fraction=0.5, seed=0, images=3, per_class=(2, 1)),),
         )
     },
+    left_out={Cell(method="bn", model="vit_nano", dataset="digits"): "needed: BatchNorm"},
 )
 
 

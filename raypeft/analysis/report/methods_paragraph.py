@@ -15,6 +15,7 @@ from raypeft.analysis.report.parts import Part
 from raypeft.analysis.report.tables import tie_rule
 from raypeft.analysis.stats.moderated import PRIOR_DF
 from raypeft.analysis.study import Study
+from raypeft.core.fitting import describe_unfit
 from raypeft.core.recipe import Augmentation, Recipe
 from raypeft.core.resize import FITS
 from raypeft.core.sources import dataset_label
@@ -81,8 +82,19 @@ def _design(study: Study) -> str:
         f"{_counted(datasets, 'data set')}, with {listed(shares)} of the training images, after the "
         "design of Dutt "
         f"et al. 2024. Of {count(len(cells), 'planned combination')} of method, model, data set and share, "
-        f"{ended:,} have a final run that ended."
+        f"{ended:,} have a final run that ended.{_left_out(study)}"
     )
+
+
+def _left_out(study: Study) -> str:
+    """Return which methods do not fit which models; combinations read from elsewhere may be planned there."""
+    unfit = {
+        cell: why
+        for one in study.read.sources
+        for cell, why in one.plan.left_out.items()
+        if cell.name not in study.read.planned
+    }
+    return f" Left out, as they cannot be trained: {'; '.join(describe_unfit(unfit))}." if unfit else ""
 
 
 def _data(study: Study) -> str:

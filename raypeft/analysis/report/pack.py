@@ -64,7 +64,8 @@ def _without_places(plan: PlanRecord) -> PlanRecord:
     """The plan with data sets and models by their labels: where files lie is nobody else's business."""
     asked = tuple(map(_without_place, plan.sweep.cells))
     cells = tuple(replace(one, cell=_without_place(one.cell)) for one in plan.cells)
-    return replace(plan, sweep=replace(plan.sweep, cells=asked), cells=cells)
+    left_out = {_without_place(cell): why for cell, why in plan.left_out.items()}
+    return replace(plan, sweep=replace(plan.sweep, cells=asked), cells=cells, left_out=left_out)
 
 
 def _without_place(cell: Cell) -> Cell:

@@ -39,6 +39,15 @@ def rows(final_rows, make_row):
     return found
 
 
+def test_what_a_plan_left_out_is_said_until_it_is_planned(write_store, rows):
+    store = Store(write_store(rows))
+    cells = store.plan.sweep.cells
+    unfit = {replace(cell, method=method): "needed: B" for cell in cells for method in ("bn", "bias")}
+    store.write_plan(replace(store.plan, left_out=unfit | {cells[0]: "needed: A"}))
+    text = methods_text(open_study(store.path)[0])[0]
+    assert text.endswith("Left out, as they cannot be trained: bn, bias on vit_nano (needed: B).")
+
+
 def test_every_number_is_the_stores(study_of, rows):
     text = " ".join(methods_text(study_of(rows)))
     for said in (

@@ -1,4 +1,4 @@
-"""Leave out the cells that cannot train, while every name that was asked for keeps a cell."""
+"""The cells of a sweep that cannot be trained: left out while every name that was asked for keeps a cell."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,8 +22,8 @@ def without(sweep: Sweep, unfit: Unfit) -> Sweep:
 
 
 def describe_unfit(unfit: Unfit) -> list[str]:
-    """Return a line for each model and reason, with the methods that are left out."""
+    """Return a phrase for each model and reason, with the methods that are left out."""
     groups: dict[tuple[str, str], dict[str, None]] = {}
     for cell, why in unfit.items():
         groups.setdefault((cell.model_label, why), {})[cell.method] = None
-    return [f"left out on {model}: {', '.join(methods)}; {why}" for (model, why), methods in groups.items()]
+    return [f"{', '.join(methods)} on {model} ({why})" for (model, why), methods in groups.items()]
