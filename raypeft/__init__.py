@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from raypeft.datasets.manifest import Table as Table
     from raypeft.datasets.manifest import make_table as make_table
     from raypeft.methods.base import register_method as register_method
-    from raypeft.methods.base import remove_hook as remove_hook
-    from raypeft.methods.base import scale_rows as scale_rows
+    from raypeft.methods.merging import remove_hook as remove_hook
+    from raypeft.methods.merging import scale_rows as scale_rows
     from raypeft.metrics.base import register_metric as register_metric
     from raypeft.models.base import Model as Model
     from raypeft.models.base import register_model as register_model
@@ -86,10 +86,10 @@ _HOMES = {
     "register_method": "methods.base",
     "register_metric": "metrics.base",
     "register_model": "models.base",
-    "remove_hook": "methods.base",
+    "remove_hook": "methods.merging",
     "run": "api",
     "run_trial": "api",
-    "scale_rows": "methods.base",
+    "scale_rows": "methods.merging",
 }
 """Public name -> the module that defines it; after a colon, its name there if that differs."""
 

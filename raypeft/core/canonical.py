@@ -5,6 +5,7 @@ becomes 20 for an integer, a list becomes a tuple, and a numpy number a plain on
 """
 
 import functools
+import json
 import math
 import numbers
 from collections.abc import Iterable, Mapping
@@ -101,3 +102,8 @@ def at_least(name: str, value: int, least: int) -> None:
     """Check a setting against its minimum. Raises: ConfigError if it is smaller."""
     if value < least:
         raise ConfigError(f"{name}={value}: must be a whole number of at least {least}")
+
+
+def canonical_json(content: object) -> str:
+    """Return one text per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)

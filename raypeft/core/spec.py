@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
-from raypeft.core.canonical import at_least, settle_fields
+from raypeft.core.canonical import at_least, canonical_json, settle_fields
 from raypeft.core.cell import Cell as Cell  # sweep files may take all settings from here
 from raypeft.core.cell import grid as grid
 from raypeft.core.cell import model_label as model_label
@@ -291,11 +291,6 @@ def donor(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
 def num_candidates(cell: Cell, cells: Sequence[Cell], *, whole: int, carried: int | None) -> int:
     """Return `whole`, or `carried` if the cell has a donor among `cells`."""
     return whole if carried is None or donor(cell, cells) is None else carried
-
-
-def canonical_json(content: object) -> str:
-    """Return one text per value: sorted keys, no spaces, no NaN."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def _path_text(path: object) -> object:

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from raypeft.core.canonical import canonical_json
 from raypeft.core.errors import StorageError
 from raypeft.core.result import Result
-from raypeft.core.spec import canonical_json
 from raypeft.launch.matrix import confusion_counts, draw_matrix, matrix_csv
 from raypeft.metrics.remarks import cell_remarks, has_no_rate
 from raypeft.store import Store

@@ -1,6 +1,6 @@
 """Check the names in a sweep: known, from the sweep's plug-ins, fitting each other, each in one spelling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from raypeft.core.errors import ConfigError, list_problems
@@ -44,17 +44,7 @@ def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> dict[Cell, str]:
             f"image_size={sweep.recipe.image_size} has no effect: {', '.join(sorted(models))} of fixed size; "
             "leave it out"
         ] = None
-    for what in ("dataset", "model"):
-        labels: dict[str, str] = {}
-        for source, label in {
-            getattr(cell, what): getattr(cell, f"{what}_label") for cell in sweep.cells
-        }.items():
-            if (other := labels.setdefault(label, source)) != source:
-                problems[
-                    f"{what}s '{other}' and '{source}' would both be called '{label}' in the "
-                    "tables; rename one of the files or folders"
-                    + (f", or name it: {other.partition('(')[0]}(name='...')" if what == "dataset" else "")
-                ] = None
+    problems |= dict.fromkeys(_labelled_twice(sweep))
     if problems:
         raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
     return unfit
@@ -77,6 +67,20 @@ def registered_names(cell: Cell) -> list[Name]:
     """Return the registered names that a cell uses."""
     dataset = ("dataset", parse_source(cell.dataset).kind)
     return [*names_in(method=cell.method, model=cell.model), dataset]
+
+
+def _labelled_twice(sweep: Sweep) -> Iterator[str]:
+    for what in ("dataset", "model"):
+        labels: dict[str, str] = {}
+        for source, label in {
+            getattr(cell, what): getattr(cell, f"{what}_label") for cell in sweep.cells
+        }.items():
+            if (other := labels.setdefault(label, source)) != source:
+                named = f", or name it: {other.partition('(')[0]}(name='...')" if what == "dataset" else ""
+                yield (
+                    f"{what}s '{other}' and '{source}' would both be called '{label}' in the tables; rename "
+                    f"one of the files or folders{named}"
+                )
 
 
 def _check_parts(cell: Cell) -> None:

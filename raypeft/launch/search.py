@@ -84,8 +84,8 @@ class CellSearch:
             return False
         assert spec.search is not None, "a candidate knows its search"
         history = self._history(spec.search, spec.candidate)
-        bracket = _bracket(spec.search, history, self.objective, spec.recipe.epochs)
-        return any(_stops(bracket, "running", numbers, self.objective) for numbers in curve)
+        bracket = bracket_of(spec.search, history, self.objective, spec.recipe.epochs)
+        return any(stops(bracket, "running", numbers, self.objective) for numbers in curve)
 
     @property
     def is_open(self) -> bool:
@@ -213,7 +213,8 @@ def _covering_rate(search: Search, candidate: int) -> float:
     return float(search.lr.low * (search.lr.high / search.lr.low) ** place)
 
 
-def _bracket(search: Search, history: Sequence[Result], objective: Score, epochs: int) -> ASHAScheduler:
+def bracket_of(search: Search, history: Sequence[Result], objective: Score, epochs: int) -> ASHAScheduler:
+    """Return ASHA's state after the trials of `history`, with one more that is "running"."""
     bracket = ASHAScheduler(
         time_attr="epoch",
         metric=objective.name,
@@ -225,7 +226,7 @@ def _bracket(search: Search, history: Sequence[Result], objective: Score, epochs
     for row in history:
         _add(bracket, row.trial_id)
         for numbers in row.curve:
-            _stops(bracket, row.trial_id, numbers, objective)
+            stops(bracket, row.trial_id, numbers, objective)
     _add(bracket, "running")
     return bracket
 
@@ -240,6 +241,7 @@ def _add(bracket: ASHAScheduler, trial_id: str) -> None:
     bracket.on_trial_add(None, _trial(trial_id))  # type: ignore[arg-type]
 
 
-def _stops(bracket: ASHAScheduler, trial_id: str, numbers: Mapping[str, float], objective: Score) -> bool:
+def stops(bracket: ASHAScheduler, trial_id: str, numbers: Mapping[str, float], objective: Score) -> bool:
+    """Tell `bracket` the numbers of an epoch; True if it would stop that trial now."""
     result = {"epoch": numbers["epoch"], objective.name: numbers[objective.name]}
     return bool(bracket.on_trial_result(None, _trial(trial_id), result) == TrialScheduler.STOP)  # type: ignore[arg-type]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from raypeft.core.canonical import canonical_json
 from raypeft.core.result import Result
-from raypeft.core.spec import Stage, canonical_json
+from raypeft.core.spec import Stage
 from raypeft.core.text import count
 from raypeft.launch import mirror
 from raypeft.launch.experiment import find_experiment, plain_uri

@@ -9,7 +9,8 @@ Step 0: output unchanged (gamma = 1).     Buffers: none.
 import torch
 from torch import nn
 
-from raypeft.methods.base import register_method, remove_hook, scale_rows
+from raypeft.methods.base import register_method
+from raypeft.methods.merging import remove_hook, scale_rows
 from raypeft.models.families import modules_called
 from raypeft.models.parts import backbone_modules, norm_layers
 

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
-from raypeft.methods.base import register_method, remove_hook, scale_rows
+from raypeft.methods.base import register_method
+from raypeft.methods.merging import remove_hook, scale_rows
 from raypeft.methods.peft_layers import (
     describe_config,
     insert_adapters,

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from raypeft.methods.base import register_method, remove_hook
+from raypeft.methods.base import register_method
+from raypeft.methods.merging import remove_hook
 from raypeft.methods.shapes import parameter_shapes, projection_shapes
 from raypeft.models.kinds import is_unet
 from raypeft.models.parts import Site, low_rank_projections

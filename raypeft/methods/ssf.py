@@ -26,7 +26,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raypeft.core.errors import IncompatibleError
-from raypeft.methods.base import register_method, scale_rows
+from raypeft.methods.base import register_method
+from raypeft.methods.merging import scale_rows
 from raypeft.methods.shapes import parameter_shapes
 from raypeft.models.parts import (
     backbone_modules,

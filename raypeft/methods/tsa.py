@@ -26,7 +26,8 @@ import torch
 from torch import nn
 
 from raypeft.core.errors import IncompatibleError
-from raypeft.methods.base import register_method, remove_hook
+from raypeft.methods.base import register_method
+from raypeft.methods.merging import remove_hook
 from raypeft.models.families import classifier
 from raypeft.models.parts import Site, convolutions, is_standardised, pointwise_layers
 

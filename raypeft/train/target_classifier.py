@@ -12,10 +12,10 @@ from safetensors.torch import save
 from torch import nn
 from torchvision import transforms
 
+from raypeft.core.canonical import canonical_json
 from raypeft.core.errors import ConfigError, DivergedError, RaypeftError, WeightsError
 from raypeft.core.files import locked, write_bytes, write_json
 from raypeft.core.resize import Resize
-from raypeft.core.spec import canonical_json
 from raypeft.datasets import Prepared, open_prepared
 from raypeft.methods import bind_method
 from raypeft.models import Model, bind_model, build_model, read_weights, weights_digest

@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from raypeft.core.canonical import canonical_json
 from raypeft.core.files import locked, locked_if_free, write_bytes
-from raypeft.core.spec import canonical_json
 
 MOST_PARTS = 64  # each is a file that is written durably, and read once
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raypeft.core.canonical import canonical_json
 from raypeft.core.errors import ConfigError
 from raypeft.core.recipe import Augmentation, Recipe
-from raypeft.core.spec import Cell, LogUniform, Preprocessing, Search, Sweep, TrialSpec, canonical_json, grid
+from raypeft.core.spec import Cell, LogUniform, Preprocessing, Search, Sweep, TrialSpec, grid
 
 
 def spelled(value: float | int) -> st.SearchStrategy:

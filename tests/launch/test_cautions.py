@@ -11,7 +11,7 @@ from raypeft.core.spec import Search, Sweep, grid
 from raypeft.datasets import Prepared
 from raypeft.launch.cautions import plan_warnings
 from raypeft.launch.plan import Plan
-from raypeft.launch.search import _bracket, _stops
+from raypeft.launch.search import bracket_of, stops
 from raypeft.metrics import SEARCHED_BY
 
 SEARCH = Search(trials=6, lookback=2, grace_epochs=2)
@@ -79,7 +79,7 @@ def test_what_is_said_never_to_prune_never_does_and_the_rest_may():
             )
             for i in range(max(0, trials - lookback))
         ]  # fmt: skip
-        bracket = _bracket(search, seen, objective, 6)
+        bracket = bracket_of(search, seen, objective, 6)
         worse = [numbers | {objective.name: 0.1} for numbers in curve[:-1]]
-        pruned = any(_stops(bracket, "running", numbers, objective) for numbers in worse)
+        pruned = any(stops(bracket, "running", numbers, objective) for numbers in worse)
         assert pruned == (plan_warnings(plan) == []), search

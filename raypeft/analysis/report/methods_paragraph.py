@@ -12,6 +12,7 @@ from raypeft.analysis.metrics import metric_label, metric_of
 from raypeft.analysis.ranking.inference import SHOWN_FROM, Inference
 from raypeft.analysis.read.scores import format_fraction
 from raypeft.analysis.report.parts import Part
+from raypeft.analysis.report.references import REFERENCES
 from raypeft.analysis.report.tables import tie_rule
 from raypeft.analysis.stats.moderated import PRIOR_DF
 from raypeft.analysis.study import Study
@@ -22,27 +23,6 @@ from raypeft.core.sources import dataset_label
 from raypeft.core.spec import model_label
 from raypeft.core.text import count, listed, natural
 from raypeft.metrics import SEARCHED_BY
-
-REFERENCES = {
-    "Akiba et al. 2019": "Akiba T. et al. Optuna: a next-generation hyperparameter optimization framework. "
-    "KDD 2019.",
-    "Demsar 2006": "Demsar J. Statistical comparisons of classifiers over multiple data sets. Journal of "
-    "Machine Learning Research 7, 2006.",
-    "Dutt et al. 2024": "Dutt R. et al. Parameter-efficient fine-tuning for medical image analysis: the "
-    "missed "
-    "opportunity. MIDL 2024.",
-    "Hsu 1996": "Hsu J. C. Multiple comparisons: theory and methods. Chapman and Hall, 1996.",
-    "Kramer 1956": "Kramer C. Y. Extension of multiple range tests to group means with unequal numbers of "
-    "replications. Biometrics 12, 1956.",
-    "Li et al. 2020": "Li L. et al. A system for massively parallel hyperparameter tuning. MLSys 2020.",
-    "Loshchilov and Hutter 2019": "Loshchilov I., Hutter F. Decoupled weight decay regularization. ICLR "
-    "2019.",
-    "Smyth 2004": "Smyth G. K. Linear models and empirical Bayes methods for assessing differential "
-    "expression in microarray experiments. Statistical Applications in Genetics and Molecular Biology 3, "
-    "2004.",
-    "Tukey 1953": "Tukey J. W. The problem of multiple comparisons. Princeton University, 1953.",
-}
-"""By what stands in the text."""
 
 Value = TypeVar("Value")
 NOT_RECORDED = "not recorded"

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from raypeft.analysis.report.methods_paragraph import EXPLORING, REFERENCES, methods_part, methods_text
+from raypeft.analysis.report.methods_paragraph import EXPLORING, methods_part, methods_text
 from raypeft.analysis.report.page import write_report
+from raypeft.analysis.report.references import REFERENCES
 from raypeft.analysis.study import open_study
 from raypeft.store import Store
 
