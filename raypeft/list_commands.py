@@ -29,6 +29,8 @@ def params(
     counts, refused = count_trainable(names, num_classes=classes)
     for error in refused:
         talk.print(f"left out: {error}")
+    if not counts:
+        raise ConfigError(f"no method trains {', '.join(names)}; mend what is named above, or the network")
     if as_json:
         print_json([asdict(count) for count in counts])
         return
@@ -47,6 +49,9 @@ def params(
         )
         if verdict and not verdict.startswith("matches"):
             remarks.append(f"{one.model} {one.method}: {trainable}; the paper prints {printed}: {verdict}")
+    if not any(row["paper"] for row in rows):
+        for row in rows:
+            del row["paper"]
     print_rows(rows, as_json=False)
     for remark in remarks:
         facts.print(remark)

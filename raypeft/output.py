@@ -117,9 +117,11 @@ def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    if not rows:
+        return
     texts = [", ".join(v) if isinstance(v, list) else str(v) for row in rows for v in row.values()]
     cells = iter([Text(visible(text)) for text in texts])
-    columns = list(map(visible, rows[0])) if rows else []
+    columns = list(map(visible, rows[0]))
     facts.print(Grid(columns=columns, rows=list(zip(*[cells] * len(columns), strict=True))))
 
 

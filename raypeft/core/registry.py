@@ -51,9 +51,10 @@ class Registry(dict[str, T]):
         new, old = _registration(), self.registration(name)
         if old is not None and not (new.is_loose and old.is_loose):
             where = "it comes with raypeft" if old.is_builtin else f"at {old.place} and at {new.place}"
-            raise DuplicateNameError(
-                f"{self.kind} '{name}' is registered twice: {where}; choose another name"
-            )
+            advice = "choose another name"
+            if old.place == new.place:  # one file, as a plug-in and by an import statement
+                advice = "it is a plug-in already: import from it what you need before, or from another file"
+            raise DuplicateNameError(f"{self.kind} '{name}' is registered twice: {where}; {advice}")
         self[name], self._registrations[name] = entry, new
 
     def remove(self, name: str) -> None:

@@ -20,7 +20,7 @@ from raypeft.core.errors import (
     StorageError,
     list_problems,
 )
-from raypeft.core.fitting import unmet, without
+from raypeft.core.fitting import describe_unfit, unmet, without
 from raypeft.core.spec import Cell
 from raypeft.launch.filesystem import cannot_touch, check_places
 from raypeft.launch.plan import Plan
@@ -102,8 +102,9 @@ def rehearsed(plan: Plan) -> Plan:
             )
         except IncompatibleError as error:
             unfit[cell] = str(error).replace(cell.model, cell.model_label)
-    if problems := dict.fromkeys(unfit[cell] for cell in unmet(plan.sweep, unfit)):
-        raise ConfigError(f"sweep '{plan.sweep.name}' cannot run:\n{list_problems(list(problems))}")
+    if empty := unmet(plan.sweep, unfit):
+        problems = describe_unfit({cell: unfit[cell] for cell in empty})
+        raise ConfigError(f"sweep '{plan.sweep.name}' cannot run:\n{list_problems(problems)}")
     return replace(plan, sweep=without(plan.sweep, unfit), unfit={**plan.unfit, **unfit})
 
 

@@ -38,6 +38,8 @@ def weight_sites(model: nn.Module) -> dict[str, Site]:
 
 def insert_adapters(model: nn.Module, config: str, **settings: Any) -> None:
     """Wrap layers of `model` in place; `config` is a class in `peft`. Raises: IncompatibleError."""
+    if not settings["target_modules"]:
+        raise IncompatibleError(f"no layer of {type(model).__name__} is one that the method changes")
     from peft import get_peft_model  # takes seconds to import, and only these methods need it
 
     with warnings.catch_warnings():
@@ -46,8 +48,9 @@ def insert_adapters(model: nn.Module, config: str, **settings: Any) -> None:
         try:
             get_peft_model(model, _config(config, settings))
         except (ValueError, UserWarning) as error:
+            said = str(error).rstrip(".")
             raise IncompatibleError(
-                f"{config} of `peft` does not fit {type(model).__name__}: {error}; choose other options"
+                f"{config} of `peft` does not fit {type(model).__name__}: {said}; choose other options"
             ) from error
 
 

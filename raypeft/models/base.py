@@ -29,7 +29,7 @@ class Model:
     Fields:
         name: the name under which it is registered.
         family: "conv", "vit", "hierarchical" or "unet".
-        parts: what the network has of models/families.py; by default what its family has.
+        parts: what the network has of models/families.py; of a plug-in's they are found by its structure.
         architecture: the name in timm, with a tag for the weights; or on the hub, or raypeft's own.
         arguments: the options with which timm's constructor makes it, where they are not the architecture's.
         source: pre-training data, paper.

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypeft.core.errors import ConfigError
+from raypeft.core.foreign import described
 from raypeft.core.registry import parse_call, write_call
 from raypeft.core.spec import Preprocessing
 from raypeft.models.base import MODELS, Model
 from raypeft.models.digests import RANDOM, weights_digest
+from raypeft.models.families import UNET
 from raypeft.models.preprocessing import (
     OPTIONS as PREPROCESSING,
 )
@@ -79,7 +81,29 @@ def named_model(name: str) -> Model:
         return timm_model(name.removeprefix(TIMM))
     if name.startswith(DIFFUSERS):
         return diffusers_model(name.removeprefix(DIFFUSERS))
-    return MODELS[name]
+    entry, by = MODELS[name], MODELS.registration(name)
+    return entry if by is None or by.is_builtin or entry.kind is UNET else _examined(entry)
+
+
+@functools.cache
+def _examined(entry: Model) -> Model:
+    """Return a plug-in's model with the parts that its network has. Raises: ConfigError if it is unfit."""
+    import torch
+
+    from raypeft.models.kinds import parts_of  # torch takes seconds to import
+
+    try:
+        with torch.device("meta"):
+            network = entry.network()
+            lacking = [one for one in ("get_classifier", "reset_classifier") if not hasattr(network, one)]
+            if not lacking:
+                return replace(entry, parts=parts_of(network))
+    except Exception as error:
+        raise ConfigError(f"model '{entry.name}' cannot be built: {described(error)}; mend it") from error
+    raise ConfigError(
+        f"model '{entry.name}': {type(network).__name__} has no {' and no '.join(lacking)}; every method "
+        "trains the head, so raypeft must find and replace it: docs/adding.md shows how"
+    )
 
 
 def with_weights(entry: Model, text: str, weights: str) -> Model:

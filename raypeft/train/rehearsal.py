@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import torch
 
-from raypeft.core.errors import IncompatibleError, RaypeftError
+from raypeft.core.errors import ConfigError, IncompatibleError, RaypeftError
 from raypeft.core.foreign import described
 from raypeft.methods import BoundMethod, bind_method
 from raypeft.models import Model, bind_model, meta_network
@@ -28,7 +29,11 @@ def rehearse(model: str, method: str, *, num_classes: int, image_size: int) -> N
         raise
     except Exception as error:
         own = entry.input_size
-        advice = "choose another method" if image_size == own else f"try its own size of {own} px"
+        advice = "choose another method"
+        if image_size != own:
+            with contextlib.suppress(IncompatibleError):
+                rehearse(model, method, num_classes=num_classes, image_size=own)
+                advice = f"its own size of {own} px works"
         raise IncompatibleError(
             f"method '{method}' cannot train model '{model}' on images of {image_size} px: "
             f"{described(error)}; {advice}"
@@ -49,6 +54,11 @@ def _step(entry: Model, method: BoundMethod, *, num_classes: int, image_size: in
         )
     method.set_train_mode(network)
     output = family.forward(network, inputs)
+    if not isinstance(output, torch.Tensor):
+        raise ConfigError(
+            f"model '{entry.name}' returns {type(output).__name__}, not logits (images, classes); mend its "
+            "forward"
+        )
     if family.task == "classify" and output.shape != (BATCH, num_classes):
         raise IncompatibleError(
             f"model '{entry.name}' gives {tuple(output.shape)} for {BATCH} images and {num_classes} classes"

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from raypeft.core.plugins import load_plugins
@@ -53,6 +54,65 @@ def test_a_trial_of_the_example_starts_from_a_file_of_its_user(tmp_path):
     for cell in plan.sweep.cells:
         row = run_trial(plan.final_spec(cell, seed=0, lr=1e-2), Context(store=store), lambda epoch: None)
         assert row.status == "done"
+
+
+OWN = """
+import torch
+from torch import nn
+import raypeft as rp
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 8, 8)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, images):
+        logits = self.head(self.encoder(self.stem(images).flatten(2).transpose(1, 2)).mean(1))
+        return {returned}
+
+{methods}
+
+rp.register_model(rp.Model(
+    name="own", family="vit", architecture="own.py", source="a test", input_size=32, mean=(0.5,) * 3,
+    std=(0.5,) * 3, interpolation="bilinear", make=Own, weights=lambda: "own.pth",
+))
+"""
+METHODS = """
+    def get_classifier(self):
+        return self.head
+
+    def reset_classifier(self, classes):
+        self.head = nn.Linear(16, classes)
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "methods", "message"),
+    [
+        ("logits", "", "Own has no get_classifier and no reset_classifier; every method trains the head"),
+        ("{'logits': logits}", METHODS, "model 'own(weights='random')' returns dict, not logits"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused_once_with_what_it_lacks(
+    cli, tmp_path, returned, methods, message
+):
+    (tmp_path / "own.py").write_text(OWN.replace("{returned}", returned).replace("{methods}", methods))
+    code, _, err = cli("params", "--model", "own(weights='random')", "--plugin", tmp_path / "own.py")
+    assert code == 2
+    assert " ".join(err.split()).count(message) == 1
+
+
+def test_attention_that_is_not_understood_leaves_out_what_needs_it(cli, tmp_path):
+    (tmp_path / "own.py").write_text(OWN.replace("{returned}", "logits").replace("{methods}", METHODS))
+    code, out, err = cli(
+        "params", "--model", "own(weights='random')", "--plugin", tmp_path / "own.py", "--json"
+    )
+    assert code == 0, err
+    assert not {"lora", "adaptformer", "ia3", "dora"} & {row["method"] for row in json.loads(out)}
+    assert {"full", "linear", "bitfit", "layernorm"} <= {row["method"] for row in json.loads(out)}
+    assert "`peft`" not in err
 
 
 def test_the_guide_shows_the_example_as_it_is():

@@ -74,7 +74,9 @@ def _left_out(study: Study) -> str:
         for cell, why in one.plan.left_out.items()
         if cell.name not in study.read.planned
     }
-    return f" Left out, as they cannot be trained: {'; '.join(describe_unfit(unfit))}." if unfit else ""
+    return (
+        f" Not among these, as they cannot be trained: {'; '.join(describe_unfit(unfit))}." if unfit else ""
+    )
 
 
 def _data(study: Study) -> str:

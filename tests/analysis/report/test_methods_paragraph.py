@@ -46,7 +46,7 @@ def test_what_a_plan_left_out_is_said_until_it_is_planned(write_store, rows):
     unfit = {replace(cell, method=method): "needed: B" for cell in cells for method in ("bn", "bias")}
     store.write_plan(replace(store.plan, left_out=unfit | {cells[0]: "needed: A"}))
     text = methods_text(open_study(store.path)[0])[0]
-    assert text.endswith("Left out, as they cannot be trained: bn, bias on vit_nano (needed: B).")
+    assert text.endswith("Not among these, as they cannot be trained: bn, bias on vit_nano (needed: B).")
 
 
 def test_every_number_is_the_stores(study_of, rows):
