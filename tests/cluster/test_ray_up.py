@@ -173,9 +173,10 @@ def test_a_sweep_is_submitted_stopped_submitted_again_and_finished(machine, stor
     assert f"raypeft: exit 0 (DONE) {NUM_TRIALS} of {NUM_TRIALS} trials committed" in again.stdout
     assert kept.items() <= ledger(store).items(), "what was finished did not run again"
     assert len(ledger(store)) == NUM_TRIALS
-    events = [line for line in again.stdout.splitlines() if line.startswith("[") and " trials" in line]
+    told = [line for line in again.stdout.splitlines() if line.startswith("[") and " trials" in line]
+    events = [line for line in told if " / digits / " in line]  # a slow machine also tells that it waits
     assert len(events) == NUM_TRIALS - len(kept), again.stdout
-    assert not any("\x1b" in line for line in events), "no colours and no redrawn tables in a log"
+    assert not any("\x1b" in line for line in told), "no colours and no redrawn tables in a log"
 
 
 def test_the_sweep_is_tracked_by_the_head_s_mlflow(machine, store):

@@ -164,7 +164,7 @@ def test_a_text_file_as_weights(cli, sweeps, seen):
     model = f"vit_nano(weights='{sweeps.folder / 'w.pth'}', normalize='half')"
     code, _, talk = cli("run", sweeps.sweep, "--models", model, "--store", sweeps.folder / "s")
     assert code == 4
-    assert "w.pth: refused, not a plain state dict" in talk
+    assert "w.pth: text, not weights" in talk
     seen(f"exit 4; '{talk.splitlines()[0][-100:]}'")
 
 
