@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from raypeft.core.errors import IncompatibleError
 from raypeft.core.spec import Task
 
 if TYPE_CHECKING:
@@ -70,6 +71,16 @@ def _noise_and_text(network: Any, number: int, pixels: int, scale: float, draw: 
     return latents, torch.linspace(10, 900, number).long(), draw(number, TOKENS, config.cross_attention_dim)
 
 
+def _recompute(network: Any) -> None:
+    """Switch a timm model to it. Raises: IncompatibleError for one that does not have it."""
+    try:
+        network.set_grad_checkpointing(True)
+    except AssertionError as error:
+        raise IncompatibleError(
+            f"{type(network).__name__}: {error}; leave gradient_checkpointing out"
+        ) from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """The common properties of networks of one kind; defaults fit timm. The functions take such a network."""
@@ -84,7 +95,7 @@ class Family:
     is_channels_last: bool = False  # it is faster in this memory format
     width: Callable[[Any], int] = lambda network: 0  # by which bf16 pays on a CPU; 0: it does not
     reset_head: Callable[[Any, int], object] = lambda network, classes: network.reset_classifier(classes)
-    recompute: Callable[[Any], object] = lambda network: network.set_grad_checkpointing(True)
+    recompute: Callable[[Any], object] = _recompute
     """Recompute activations in the backward pass instead of keeping them."""
     inputs: Callable[[Any, int, int, float, Draw], Inputs] = _images
     """(network, number, pixels, share of the pretraining's pixels, draw)"""
