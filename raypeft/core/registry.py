@@ -62,8 +62,8 @@ class Registry(dict[str, T]):
         del self[name], self._registrations[name]
 
     def registration(self, name: str) -> Registration | None:
-        """Return who registered `name`; None for an unknown name."""
-        return self._registrations[name] if name in self else None
+        """Return who registered `name`; None for a name that nobody registered."""
+        return self._registrations.get(name) if name in self else None
 
     def __missing__(self, name: str) -> T:
         """Raise UnknownNameError with the nearest name."""
