@@ -9,8 +9,7 @@ Written:  OUT/checkpoints, the twins; OUT/sweep.py; OUT/store with its report. P
 Each twin has the nesting and names of a released file (the code it follows is named in
 tests/models/test_checkpoints.py): RETFound, RAD-DINO and BiomedCLIP with ViT-S in place of ViT-L and ViT-B,
 CheXNet and RadImageNet at full size, and a network of somebody's own classes as DistributedDataParallel saves
-it. 45 images in three classes, 112 px.
-Methods that a network has no parts for are left out.
+it. 45 images in three classes, 112 px. Methods that a network has no parts for are left out.
 """
 
 import argparse
@@ -71,7 +70,7 @@ def rad_dino() -> State:
 
 
 def biomedclip() -> State:
-    """Return an image tower that is timm's ViT-B, beside a text tower."""
+    """Return an image tower that is timm's ViT, beside a text tower."""
     trunk = timm.create_model("vit_small_patch16_224", num_classes=0).state_dict()
     text = {"text.transformer.embeddings.word_embeddings.weight": torch.zeros(1000, 384)}
     return under("visual.trunk.", trunk) | {"visual.head.proj.weight": torch.zeros(512, 384)} | text

@@ -53,7 +53,7 @@ class Registry(dict[str, T]):
             where = "it comes with raypeft" if old.is_builtin else f"at {old.place} and at {new.place}"
             advice = "choose another name"
             if old.place == new.place:  # one file, as a plug-in and by an import statement
-                advice = "it is a plug-in already: import from it what you need before, or from another file"
+                advice = "the file is a plug-in already; keep what you import in one that registers nothing"
             raise DuplicateNameError(f"{self.kind} '{name}' is registered twice: {where}; {advice}")
         self[name], self._registrations[name] = entry, new
 

@@ -13,7 +13,7 @@ from raypeft.models import bind_model, canonical_model, image_size_of
 
 
 def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> dict[Cell, str]:
-    """Check the names; return the cells whose network has not what their method needs, and what that is.
+    """Check the names; return the cells, in one spelling, whose network lacks what their method needs.
 
     Raises: ConfigError listing every unknown name and wrong image size, and the unfit cells of a name that
     would have no cell left.
@@ -47,20 +47,17 @@ def check_names(sweep: Sweep, plugins: Sequence[Plugin]) -> dict[Cell, str]:
     problems |= dict.fromkeys(_labelled_twice(sweep))
     if problems:
         raise ConfigError(f"sweep '{sweep.name}' cannot run:\n{list_problems(list(problems))}")
-    return unfit
+    return {_canonical(cell): why for cell, why in unfit.items()}
 
 
 def canonical_sweep(sweep: Sweep) -> Sweep:
     """Return the sweep with one spelling per method and model. Raises: ConfigError for a repeated cell."""
-    cells = tuple(
-        replace(
-            cell,
-            method=bind_method(cell.method).canonical(bind_model(cell.model).kind.task),
-            model=canonical_model(cell.model),
-        )
-        for cell in sweep.cells
-    )
-    return replace(sweep, cells=cells)
+    return replace(sweep, cells=tuple(map(_canonical, sweep.cells)))
+
+
+def _canonical(cell: Cell) -> Cell:
+    method = bind_method(cell.method).canonical(bind_model(cell.model).kind.task)
+    return replace(cell, method=method, model=canonical_model(cell.model))
 
 
 def registered_names(cell: Cell) -> list[Name]:

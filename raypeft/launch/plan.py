@@ -203,7 +203,7 @@ def make_plan(
     plugins = load_plugins(sweep.plugins)
     check_in_fresh_process(plugins)
     unfit = check_names(sweep, plugins)
-    sweep = canonical_sweep(without(sweep, unfit))
+    sweep = without(canonical_sweep(sweep), unfit)
     models = {cell.model: bind_model(cell.model) for cell in sweep.cells}
     digests = {name: weights_digest(model) for name, model in models.items()}
     stored = {

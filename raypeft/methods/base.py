@@ -261,7 +261,7 @@ def _check_count(value: Any, default: Any) -> None:
 
 
 def missing_parts(method: Method, parts: Collection[Part]) -> str:
-    """Return what the method needs of a network and a network with `parts` has not; "" if it has all."""
+    """Return what the method needs and `parts` lack, in words; "" if they lack nothing."""
     return " and ".join(PARTS[part] for part in sorted(method.needs.difference(parts)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -126,12 +127,21 @@ def _beginning(path: Path) -> bytes:
         beginning = file.read(256)
     if not beginning:
         raise WeightsError(f"weights {path}: an empty file; download it again")
-    if beginning.isascii() and beginning.decode().replace("\n", "").replace("\r", "").isprintable():
-        line = beginning.decode().splitlines()[0][:60]
+    if (text := _as_text(beginning)) is not None:
+        line = text.partition("\n")[0][:60]
         pointer = "Git LFS's pointer to the weights: git lfs pull"
         what = pointer if line.startswith("version https://git-lfs") else "download the weights again"
         raise WeightsError(f"weights {path}: text, not weights (it begins with {line!r}); {what}")
     return beginning
+
+
+def _as_text(beginning: bytes) -> str | None:
+    """Return the beginning of a file as text, None for binary data; a last character may be cut off."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)
+    except UnicodeDecodeError:
+        return None
+    return text if all(letter.isprintable() or letter in "\t\r\n" for letter in text) else None
 
 
 def _cause(error: Exception) -> str:

@@ -25,7 +25,7 @@ def weights_digest(model: Model) -> str:
     try:
         digest = pipeline_digest(path) if model.kind.pipeline_part else file_digest(path)
     except OSError as error:
-        advice = "reinstall raypeft" if model.given is None else "name a file"
+        advice = "reinstall raypeft" if model.given is None else "give the path of a file that exists"
         raise WeightsError(f"weights of {model.name}: {path}: {error.strerror}; {advice}") from error
     if model.sha256 is not None and digest != model.sha256:
         raise WeightsError(

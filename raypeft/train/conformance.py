@@ -112,11 +112,7 @@ def _moves_what_trains_alone(subject: Subject) -> None:
         trainable |= {name for name, _ in model.named_buffers() if name.rpartition(".")[0] in norms}
     moved: set[str] = set()
     for _ in range(STEPS):
-        subject.method.set_train_mode(model)
-        subject.backward(model)
-        # A step may be less than the last digit of what it changes, as where a softmax forgets a shift.
-        moved |= {name for name, one in model.named_parameters() if one.grad is not None and one.grad.any()}
-        descend(model)
+        moved |= subject.step(model)  # also where a step is less than the last digit of what it changes
     moved |= {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     if moved != trainable:
         raise NotConformingError(

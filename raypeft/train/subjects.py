@@ -74,11 +74,13 @@ class Subject:
             self.step(model)
         return model.eval()
 
-    def step(self, model: nn.Module) -> None:
-        """Make one step of gradient descent in the method's training mode."""
+    def step(self, model: nn.Module) -> set[str]:
+        """Make one step of gradient descent in the training mode; return the names of what got a gradient."""
         self.method.set_train_mode(model)
         self.backward(model)
+        names = {name for name, one in model.named_parameters() if one.grad is not None and one.grad.any()}
         descend(model)
+        return names
 
     def backward(self, model: nn.Module, part: slice = slice(None)) -> None:
         """Compute gradients of the squared error to a fixed target, on part of the batch.
@@ -179,13 +181,14 @@ def _make(backbone: str, variant: int) -> nn.Module:
 
 
 def _wake(network: nn.Module) -> None:
-    """Draw anew what timm starts near zero, as LayerScale: gradients behind it are too small to show."""
+    """Replace what timm starts near zero, such as LayerScale: gradients behind it are too small to show."""
     for name, parameter in network.named_parameters():
         if name.endswith("bias") or parameter.is_meta or parameter.abs().max() > NEARLY_ZERO:
             continue
-        nn.init.constant_(parameter, 1) if parameter.squeeze().ndim == 1 else nn.init.normal_(
-            parameter, std=0.02
-        )
+        if parameter.squeeze().ndim == 1:  # a scale
+            nn.init.ones_(parameter)
+        else:
+            nn.init.normal_(parameter, std=0.02)
 
 
 @functools.cache

@@ -101,7 +101,9 @@ def test_pairs_that_do_not_fit_are_left_out_and_named(tmp_path):
 
 def test_a_store_remembers_what_was_left_out_until_it_is_asked_for_again_and_fits(tmp_path):
     store = Store(tmp_path)
-    both = make_plan(sweep(method=("linear", "lora"), model=("vit_nano", "efficientnet_lite0")), store=store)
+    both = make_plan(
+        sweep(method=("linear", "lora(rank=16)"), model=("vit_nano", "efficientnet_lite0")), store=store
+    )
     write_plan(both, store=store)
     (left_out,) = store.plan.left_out
     assert (left_out.method, left_out.model) == ("lora", "efficientnet_lite0")

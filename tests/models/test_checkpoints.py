@@ -638,6 +638,7 @@ def test_code_in_a_checkpoint_is_refused_by_name(tmp_path, write, message):
         (b"", "an empty file; download it again"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 132\n", "git lfs pull"),
         (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "text, not weights .*DOCTYPE html"),
+        ("\ufeff<html>\r\n\t<title>Se connecter à la".encode() + b"\xc3", "text, not weights .*<html>"),
     ],
 )
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
